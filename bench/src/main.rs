@@ -1,0 +1,3 @@
+//! Torc's load generator and side-by-side comparison.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The command table: one row and one handler per command.

@@ -1,0 +1,1 @@
+//! Every directive in one table, in redis.conf syntax.

@@ -1,0 +1,1 @@
+//! The chunk: gather, lease, prefetch, run.

@@ -1,0 +1,1 @@
+//! Completion-based input and output with three backends.

@@ -1,0 +1,11 @@
+//! Torc: a Redis-compatible in-memory data store for Linux. `src/README.md` is the map of this code.
+
+pub mod command;
+pub mod config;
+pub mod exec;
+pub mod io;
+pub mod net;
+pub mod observe;
+pub mod resp;
+pub mod store;
+pub mod worker;

@@ -1,0 +1,3 @@
+//! The `torc` binary: arguments to configuration to one pinned thread per worker.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Shards, leases, tables, entries and slabs.

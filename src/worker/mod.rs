@@ -1,0 +1,1 @@
+//! The turn: one pinned thread, one loop.
