@@ -1,1 +1,16 @@
-//! What the server says of itself: INFO, slow log, histograms.
+//! What the server says of itself: counters, histograms, the clients' cards, the slow log.
+//!
+//! Everything here has one writer per datum and any number of readers, and takes no lock; what is only read rarely (INFO,
+//! CLIENT LIST, LATENCY HISTOGRAM) is put together by the reader.
+
+mod clients;
+mod counter;
+mod histogram;
+mod slowlog;
+mod stats;
+
+pub use clients::{ClientCard, ClientPlace, Registry, flag};
+pub use counter::Counter;
+pub use histogram::{Histogram, Snapshot};
+pub use slowlog::{SlowEntry, SlowLog};
+pub use stats::{CommandStats, Counters, Stats, WorkerStats};

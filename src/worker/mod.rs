@@ -1,1 +1,286 @@
-//! The turn: one pinned thread, one loop.
+//! The turn: one pinned thread, one loop. The order of the steps is the design; it reads top to bottom in [`Worker::turn`].
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod` | the worker, its turn, when it waits |
+//! | `reap` | completions into state: accepted, received, sent, ended |
+//! | `run` | parsing, chunks, one command |
+//! | `flush` | replies out, connections closed |
+//! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
+//! | `mail`, `mailbox` | messages between workers |
+//! | `clock` | the only reader of time |
+//!
+//! Invariants:
+//! - no step blocks; no lease is held across a system call;
+//! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
+
+pub mod clock;
+mod flush;
+mod mail;
+mod mailbox;
+mod monitor;
+mod reap;
+mod run;
+mod upkeep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Effect, Rng, Shared, Table, table};
+use crate::config;
+use crate::exec::{Batch, Chunk};
+use crate::io::{Event, Io, Wait};
+use crate::net::Slots;
+use crate::observe::WorkerStats;
+use crate::store::{Leases, ShardId};
+
+pub use clock::Clock;
+pub use mail::{Mail, Post, WORKERS_MAX, post_office};
+
+/// Messages read from one peer in one turn.
+const MAIL_PER_TURN_MAX: usize = 64;
+/// Buffers of sent replies kept for reuse.
+const SPARES_MAX: usize = 256;
+
+/// A pinned thread's whole state.
+pub struct Worker<I: Io> {
+    number: usize,
+    io: I,
+    shared: Arc<Shared>,
+    config: config::live::Reader,
+    leases: Leases,
+    table: &'static Table,
+    clock: Clock,
+    rng: Rng,
+    post: Post,
+    connections: Slots,
+    events: Vec<Event>,
+    batch: Batch,
+    chunk: Chunk,
+    effects: Vec<Effect>,
+    /// Connections with input to parse.
+    ready: Vec<u32>,
+    /// Those that are parsed in this turn.
+    gathered: Vec<u32>,
+    /// Connections with output to send.
+    dirty: Vec<u32>,
+    /// Connections that a pause holds back.
+    paused: Vec<u32>,
+    /// Connections that receive the MONITOR feed.
+    monitors: Vec<u32>,
+    /// Emptied output buffers.
+    spares: Vec<Vec<u8>>,
+    /// Counts turns; stamps what is true for one turn only.
+    turn: u64,
+    /// Shards that refused a command in this turn; without one where all shards were asked for.
+    refused: Vec<Option<ShardId>>,
+    slowest: Slowest,
+    upkeep: upkeep::Upkeep,
+    stopping: bool,
+}
+
+/// The command that took longest in this turn.
+#[derive(Clone, Copy, Default)]
+struct Slowest {
+    row: u16,
+    ns: u64,
+}
+
+/// What a worker needs at its start besides its I/O.
+pub struct Seat {
+    /// Its number, from 0.
+    pub number: usize,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Its place at the post office.
+    pub post: Post,
+    /// Its clock.
+    pub clock: Clock,
+    /// Seed of its random numbers.
+    pub seed: u64,
+}
+
+impl<I: Io> Worker<I> {
+    /// A worker that has no connections yet.
+    pub fn new(io: I, seat: Seat) -> Self {
+        let Seat { number, shared, post, clock, seed } = seat;
+        let solo = post.workers() == 1;
+        Self {
+            number,
+            io,
+            config: shared.config.reader(),
+            leases: Leases::new(&shared.keyspace, number, solo),
+            table: table(),
+            upkeep: upkeep::Upkeep::new(clock.now_ms()),
+            clock,
+            rng: Rng::new(seed),
+            post,
+            connections: Slots::default(),
+            events: Vec::new(),
+            batch: Batch::default(),
+            chunk: Chunk::default(),
+            effects: Vec::new(),
+            ready: Vec::new(),
+            gathered: Vec::new(),
+            dirty: Vec::new(),
+            paused: Vec::new(),
+            monitors: Vec::new(),
+            spares: Vec::new(),
+            turn: 0,
+            refused: Vec::new(),
+            slowest: Slowest::default(),
+            stopping: false,
+            shared,
+        }
+    }
+
+    /// The backend, to add listeners before the first turn.
+    pub fn io_mut(&mut self) -> &mut I {
+        &mut self.io
+    }
+
+    /// Turns until the process is to end and this worker's clients are gone.
+    pub fn run(&mut self) -> std::io::Result<()> {
+        while !self.is_done() {
+            let wait = self.wait();
+            self.turn(wait)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the worker was told to stop and has.
+    pub fn is_done(&self) -> bool {
+        self.stopping && self.connections.is_empty()
+    }
+
+    /// One pass of the loop. The order: what costs a system call comes first and only once; time is read before anything
+    /// that depends on it; all input is seen before any command runs, so that a chunk is as full as can be; upkeep comes
+    /// after the commands and before the replies leave, so that its time is hidden behind the peers' own; mail goes out
+    /// before replies, because a peer that wakes has further to go.
+    pub fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
+        self.io.turn(wait)?; // 1. submit and wait: the only system call
+        self.post.rise();
+        self.clock.read(); // 2. the clock
+        let start = self.clock.ticks();
+        self.begin_turn();
+        self.reap(); // 3. completions into state
+        self.read_mail(); // 4. mail, bounded
+        self.gather(); // 5. parse every connection that has input
+        self.run_batch(); // 6. the batch, chunk by chunk
+        self.settle();
+        self.upkeep(); // 7. upkeep, within a time budget
+        self.flush(); // 9. one send per connection with output
+        self.post.deliver(); // 8. mail, and wake-ups for those who sleep
+        self.end_turn(start);
+        Ok(())
+    }
+
+    /// How long the next turn may wait: not at all while anything is pending.
+    pub fn wait(&mut self) -> Wait {
+        let busy = !self.ready.is_empty() || self.post.has_waiting() || self.is_done();
+        if busy && (self.refused.is_empty() || !self.only_refusals_left()) {
+            return Wait::Poll;
+        }
+        if !self.post.lie_down() {
+            return Wait::Poll;
+        }
+        if !self.want_refused() {
+            self.post.rise();
+            return Wait::Poll;
+        }
+        Wait::For(Duration::from_millis(self.upkeep.due_in_ms(self.clock.now_ms(), self.config.config())))
+    }
+
+    /// Whether all that is ready are commands that were refused their leases.
+    fn only_refusals_left(&self) -> bool {
+        let turn = self.turn;
+        let refused = |slot: &u32| self.connections.get(*slot).is_none_or(|c| c.held_in_turn == turn);
+        !self.post.has_waiting() && self.ready.iter().all(refused)
+    }
+
+    /// Marks the refused leases as wanted, so that their holders wake this worker; `false` if one is free by now.
+    fn want_refused(&mut self) -> bool {
+        for shard in self.refused.drain(..) {
+            let Some(shard) = shard else { return false };
+            self.shared.stats.of(self.number).counters.leases_wanted.add(1);
+            if !self.leases.want(shard) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.slowest = Slowest::default();
+        self.refused.clear();
+        self.shared.stats.follow_reset(self.number);
+        if self.config.refresh() {
+            self.follow_config();
+        }
+        if self.shared.shutdown.requested() && !self.stopping {
+            self.stop();
+        }
+    }
+
+    fn end_turn(&mut self, start: u64) {
+        let ns = self.clock.ns_between(start, self.clock.ticks());
+        let stats = self.stats();
+        stats.turns.record(ns, 1);
+        stats.counters.turns.add(1);
+        stats.counters.mail_sent.set(self.post.counts.0);
+        stats.counters.wakes_sent.set(self.post.counts.1);
+        let warn_us = self.config.config().turn_warn_us;
+        if warn_us > 0 && ns > warn_us * 1000 {
+            self.report_long_turn(ns);
+        }
+    }
+
+    #[cold]
+    fn report_long_turn(&self, ns: u64) {
+        self.stats().counters.turns_long.add(1);
+        let (worker, turn_us) = (self.number, ns / 1000);
+        match self.slowest {
+            Slowest { ns: 0, .. } => log::warn!("worker {worker}: a turn took {turn_us} us without running a command"),
+            Slowest { row, ns } => log::warn!(
+                "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",
+                ns / 1000,
+                self.table.row(row).full_name
+            ),
+        }
+    }
+
+    fn stats(&self) -> &WorkerStats {
+        self.shared.stats.of(self.number)
+    }
+
+    /// Takes up what CONFIG SET has changed and what does not follow by itself.
+    fn follow_config(&mut self) {
+        self.upkeep.hurry();
+    }
+
+    /// The process is to end: no new clients, and the present ones go once they have their replies.
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.io.stop_accepting();
+        for slot in 0..self.connections.bound() {
+            if let Some(connection) = self.connections.get(slot) {
+                let token = connection.token;
+                self.finish(token);
+            }
+        }
+    }
+
+    fn read_mail(&mut self) {
+        let mut letters = Vec::new();
+        self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
+        for mail in letters {
+            match mail {
+                Mail::Connection(socket, listener) => self.adopt(socket, listener),
+                Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
+                Mail::Monitor(line) => self.feed_monitors(&line),
+                Mail::Look => self.resume_paused(),
+            }
+        }
+    }
+}

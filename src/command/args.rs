@@ -1,0 +1,76 @@
+//! A command's arguments: slices of the buffer they arrived in, resolved on access.
+//!
+//! Design: the parser leaves spans relative to one buffer (a receive buffer or the connection's spill); a bulk that was
+//! received straight into memory of its own is a span that names its place in `large`. Nothing is copied or allocated.
+
+use std::ops::Index;
+
+use bytes::Bytes;
+
+use crate::resp::Span;
+use crate::store::NewString;
+
+/// The arguments of one command, the command's name included as number 0.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buffer: &'a [u8],
+    spans: &'a [Span],
+    large: &'a [Bytes],
+}
+
+impl<'a> Args<'a> {
+    /// `spans` lie in `buffer`, or name one of `large`.
+    pub fn new(buffer: &'a [u8], spans: &'a [Span], large: &'a [Bytes]) -> Self {
+        Self { buffer, spans, large }
+    }
+
+    /// How many there are, the name included.
+    #[expect(clippy::len_without_is_empty, reason = "a command has at least its name")]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Argument `index`, living as long as the buffer.
+    #[inline]
+    pub fn at(&self, index: usize) -> &'a [u8] {
+        let span = self.spans[index];
+        match span.large_index() {
+            None => &self.buffer[span.start as usize..span.start as usize + span.len as usize],
+            Some(large) => &self.large[large],
+        }
+    }
+
+    /// Argument `index`, or `None` past the end.
+    pub fn find(&self, index: usize) -> Option<&'a [u8]> {
+        (index < self.spans.len()).then(|| self.at(index))
+    }
+
+    /// Argument `index` as a value to store: a large bulk is shared, anything else is to be copied.
+    #[inline]
+    pub fn new_string(&self, index: usize) -> NewString<'a> {
+        match self.spans[index].large_index() {
+            None => NewString::Bytes(self.at(index)),
+            Some(large) => NewString::Blob(self.large[large].clone()),
+        }
+    }
+
+    /// All arguments from `first` on.
+    pub fn from(&self, first: usize) -> impl Iterator<Item = &'a [u8]> + '_ {
+        (first..self.len()).map(|index| self.at(index))
+    }
+
+    /// Whether argument `index` is `word` (upper case ASCII) in any case; options are compared so.
+    #[inline]
+    pub fn is(&self, index: usize, word: &str) -> bool {
+        self.at(index).eq_ignore_ascii_case(word.as_bytes())
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    #[inline]
+    fn index(&self, index: usize) -> &[u8] {
+        self.at(index)
+    }
+}

@@ -1,0 +1,198 @@
+//! What a handler may touch: its client's session, its keys' shards, and what all workers share.
+//!
+//! Design: a context exists only while the leases that the command's row asks for are held; the keyspace is reached through
+//! it alone, so a handler is plain sequential code with `&mut` access. It never waits. What must happen outside the
+//! keyspace afterwards (ending another client, waking paused ones) is left as an [`Effect`] for the worker.
+
+use std::sync::Arc;
+
+use super::{Args, CommandError, Session, Shared};
+use crate::config::Config;
+use crate::observe::{ClientPlace, WorkerStats};
+use crate::store::{Entry, KeyMut, Leases, Shard, ShardId, Str, Type};
+
+/// Something for the worker to do once the command's leases are given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// End this client; its card is marked.
+    Kill(ClientPlace),
+    /// Let clients go on that a pause held back.
+    Resume,
+    /// The configuration has changed: every worker looks at once.
+    ConfigChanged,
+    /// This client now receives the MONITOR feed (or no longer does).
+    Monitor(ClientPlace, bool),
+    /// The process is to end: every worker looks at once.
+    Shutdown,
+}
+
+/// A handler's view of the world.
+pub struct Context<'a> {
+    /// The client that sent the command.
+    pub session: &'a mut Session,
+    /// What all workers share.
+    pub shared: &'a Shared,
+    /// The configuration in force during this turn.
+    pub config: &'a Arc<Config>,
+    /// This worker's counters.
+    pub stats: &'a WorkerStats,
+    /// This worker's number.
+    pub worker: usize,
+    /// Unix time in ms, read once a turn.
+    pub now_ms: u64,
+    /// The 24-bit clock that reads leave on their entries, for eviction.
+    pub access_clock: u32,
+    /// This worker's random numbers.
+    pub rng: &'a mut Rng,
+    /// What to do afterwards.
+    pub effects: &'a mut Vec<Effect>,
+    /// The leases held.
+    pub leases: &'a mut Leases,
+    /// Hashes of the command's keys in the order of the key arguments, as the gathering computed them.
+    pub hashes: &'a [u64],
+    /// Argument of the first key, and the distance to the next.
+    pub first_key: usize,
+    /// Distance between keys.
+    pub key_step: usize,
+}
+
+impl Context<'_> {
+    /// The hash of key argument `index`: as gathered, or computed where it was not.
+    #[inline]
+    fn hash_of(&self, args: &Args<'_>, index: usize) -> u64 {
+        let place = index.wrapping_sub(self.first_key);
+        let gathered = if self.key_step == 1 { place } else { place / self.key_step.max(1) };
+        match self.hashes.get(gathered) {
+            Some(hash) if self.key_step == 1 || place.is_multiple_of(self.key_step.max(1)) => *hash,
+            _ => self.shared.keyspace.hash(args.at(index)),
+        }
+    }
+
+    /// The access clock to give to entries that are read; none under CLIENT NO-TOUCH.
+    #[inline]
+    fn touch(&self) -> Option<u32> {
+        (!self.session.no_touch).then_some(self.access_clock)
+    }
+
+    /// The entry of key argument `index`, counted as a hit or a miss and touched. Expired keys are gone.
+    #[inline]
+    pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
+        let hash = self.hash_of(args, index);
+        let (db, now_ms, touch) = (self.session.db, self.now_ms, self.touch());
+        let shard = self.shared.keyspace.shard_of(hash);
+        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
+        let counters = &self.stats.counters;
+        if found.is_some() { counters.keyspace_hits.add(1) } else { counters.keyspace_misses.add(1) }
+        found
+    }
+
+    /// As [`Self::read`], for a string or nothing.
+    #[inline]
+    pub fn read_string(&mut self, args: &Args<'_>, index: usize) -> Result<Option<Str<'_>>, CommandError> {
+        match self.read(args, index) {
+            None => Ok(None),
+            Some(entry) if entry.ty() == Type::String => Ok(Some(entry.string())),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// The entry of key argument `index` without touching it; counted as a hit or a miss.
+    pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
+        let hash = self.hash_of(args, index);
+        let (db, now_ms) = (self.session.db, self.now_ms);
+        let shard = self.shared.keyspace.shard_of(hash);
+        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, None);
+        let counters = &self.stats.counters;
+        if found.is_some() { counters.keyspace_hits.add(1) } else { counters.keyspace_misses.add(1) }
+        found
+    }
+
+    /// The place of key argument `index`, to be changed.
+    #[inline]
+    pub fn write<'k>(&'k mut self, args: &Args<'k>, index: usize) -> KeyMut<'k> {
+        let db = self.session.db;
+        self.write_in(db, args, index)
+    }
+
+    /// As [`Self::write`], in another database.
+    #[inline]
+    pub fn write_in<'k>(&'k mut self, db: u32, args: &Args<'k>, index: usize) -> KeyMut<'k> {
+        let hash = self.hash_of(args, index);
+        let now_ms = self.now_ms;
+        let shard = self.shared.keyspace.shard_of(hash);
+        self.leases.shard(shard).write(db, hash, args.at(index), now_ms)
+    }
+
+    /// As [`Self::write`], for a key that must hold a string or nothing.
+    #[inline]
+    pub fn write_string<'k>(
+        &'k mut self,
+        args: &Args<'k>,
+        index: usize,
+    ) -> Result<KeyMut<'k>, CommandError> {
+        let place = self.write(args, index);
+        match place.entry() {
+            Some(entry) if entry.ty() != Type::String => Err(CommandError::WrongType),
+            _ => Ok(place),
+        }
+    }
+
+    /// The shard of key argument `index`.
+    pub fn shard_of(&self, args: &Args<'_>, index: usize) -> ShardId {
+        self.shared.keyspace.shard_of(self.hash_of(args, index))
+    }
+
+    /// Every shard, for commands whose row asks for all.
+    pub fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
+        for shard in self.shared.keyspace.shards() {
+            visit(self.leases.shard(shard));
+        }
+    }
+
+    /// A database number given as an argument.
+    pub fn db_index(&self, text: &[u8]) -> Result<u32, CommandError> {
+        let number = crate::resp::parse_i64(text).ok_or(CommandError::NotInteger)?;
+        u32::try_from(number)
+            .ok()
+            .filter(|db| i64::from(*db) < i64::from(self.config.databases))
+            .ok_or(CommandError::DbIndexOutOfRange)
+    }
+}
+
+/// A worker's source of random numbers (xoshiro256++, Blackman and Vigna), seeded so that simulations repeat.
+#[derive(Clone, Debug)]
+pub struct Rng([u64; 4]);
+
+impl Rng {
+    /// From a seed of any quality (spread by splitmix64).
+    pub fn new(mut seed: u64) -> Self {
+        Self(std::array::from_fn(|_| {
+            seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = seed;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            z ^ (z >> 31)
+        }))
+    }
+
+    /// The next number.
+    #[expect(clippy::should_implement_trait, reason = "not an iterator")]
+    #[inline]
+    pub fn next(&mut self) -> u64 {
+        let [a, b, c, d] = &mut self.0;
+        let result = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
+        let t = *b << 17;
+        *c ^= *a;
+        *d ^= *b;
+        *b ^= *c;
+        *a ^= *d;
+        *c ^= t;
+        *d = d.rotate_left(45);
+        result
+    }
+
+    /// A number below `bound`, without noticeable bias.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}

@@ -1,0 +1,269 @@
+//! A command is one row: everything that is known of it, beside its handler.
+//!
+//! Design: lookup, arity check, leases, memory gate, COMMAND INFO / DOCS / GETKEYS, statistics, the fuzz dictionary and the
+//! README's table are derived from rows and from nothing else. A family file holds a `const ROWS: &[Command]` made with the
+//! functional-update syntax over a family default: `Command { name: "get", arity: 2, ..STRING }`.
+
+use super::{Args, Context, Outcome};
+use crate::resp::Reply;
+
+/// Runs a command: plain sequential code over the keys whose leases are held.
+pub type Handler = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
+
+/// One command or subcommand.
+#[derive(Clone, Copy)]
+pub struct Command {
+    /// Lower case; a subcommand's own word only (`list` of `client list`).
+    pub name: &'static str,
+    /// Number of arguments with the name (and the container's name) included; negative: at least that many.
+    pub arity: i16,
+    /// What it does to the data and where it is allowed.
+    pub flags: Flags,
+    /// Where its keys stand; empty for none.
+    pub keys: &'static [KeySpec],
+    /// Which shards must be held while it runs.
+    pub scope: Scope,
+    /// The family, as Redis's documentation groups them.
+    pub group: Group,
+    /// The version of Redis that introduced it.
+    pub since: &'static str,
+    /// As documented: `O(1)`, `O(N) where N is ...`.
+    pub complexity: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// The arguments in the notation of redis.io: `key value [NX | XX] [GET]`; empty for none.
+    pub syntax: &'static str,
+    /// Containers (CLIENT, CONFIG, ...) list their subcommands here.
+    pub subcommands: &'static [Command],
+    /// The code. A container's own handler is never run.
+    pub handler: Handler,
+}
+
+/// What the row defaults to; families override it.
+pub const BASE: Command = Command {
+    name: "",
+    arity: 0,
+    flags: Flags::NONE,
+    keys: &[],
+    scope: Scope::None,
+    group: Group::Generic,
+    since: "1.0.0",
+    complexity: "O(1)",
+    summary: "",
+    syntax: "",
+    subcommands: &[],
+    handler: container,
+};
+
+/// The handler of a container: unreachable, because lookup resolves the subcommand or fails.
+pub fn container(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
+    unreachable!("a container command is resolved to one of its subcommands")
+}
+
+/// Which shards a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// No key is touched.
+    None,
+    /// The shards of the keys that the row's specifications find.
+    Keys,
+    /// Every shard: it may touch anything.
+    All,
+}
+
+/// A family of commands, named as in `COMMAND DOCS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `generic`
+    Generic,
+    /// `string`
+    String,
+    /// `list`
+    List,
+    /// `connection`
+    Connection,
+    /// `server`
+    Server,
+    /// `transactions`
+    Transactions,
+}
+
+impl Group {
+    /// As `COMMAND DOCS` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::String => "string",
+            Self::List => "list",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Transactions => "transactions",
+        }
+    }
+}
+
+/// A set of command flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $text:literal;)*) => {
+        impl Flags {
+            /// No flag.
+            pub const NONE: Self = Self(0);
+            $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
+            /// Every flag with the name that `COMMAND INFO` gives it, in that order.
+            pub const NAMES: &'static [(Self, &'static str)] = &[$((Self::$name, $text)),*];
+        }
+    };
+}
+
+flags! {
+    /// May change data.
+    WRITE = 0, "write";
+    /// Only reads data.
+    READONLY = 1, "readonly";
+    /// Refused when memory is over the limit.
+    DENYOOM = 2, "denyoom";
+    /// For administrators.
+    ADMIN = 3, "admin";
+    /// Concerns published messages.
+    PUBSUB = 4, "pubsub";
+    /// Not from scripts.
+    NOSCRIPT = 5, "noscript";
+    /// May block the client.
+    BLOCKING = 6, "blocking";
+    /// Allowed while a dataset is loaded.
+    LOADING = 7, "loading";
+    /// Allowed on a replica with stale data.
+    STALE = 8, "stale";
+    /// Never in the slow log.
+    SKIP_SLOWLOG = 10, "skip_slowlog";
+    /// Not shown to MONITOR.
+    SKIP_MONITOR = 9, "skip_monitor";
+    /// In cluster mode, allowed for a slot being imported.
+    ASKING = 11, "asking";
+    /// Constant or logarithmic time.
+    FAST = 12, "fast";
+    /// Allowed before authentication.
+    NO_AUTH = 13, "no_auth";
+    /// May be replicated although it only reads.
+    MAY_REPLICATE = 14, "may_replicate";
+    /// Not inside MULTI.
+    NO_MULTI = 15, "no_multi";
+    /// Keys are not at fixed positions.
+    MOVABLEKEYS = 16, "movablekeys";
+    /// Allowed while a script runs too long.
+    ALLOW_BUSY = 17, "allow_busy";
+    /// Not while a dataset is loaded asynchronously.
+    NO_ASYNC_LOADING = 18, "no_async_loading";
+    /// Touches keys that no specification names.
+    TOUCHES_ARBITRARY_KEYS = 19, "touches_arbitrary_keys";
+    /// Needs `enable-debug-command` and its like.
+    PROTECTED = 20, "protected";
+    /// Clients do not see it in `COMMAND`; kept for old clients.
+    SENTINEL = 21, "sentinel";
+}
+
+impl Flags {
+    /// Both sets together, usable in constants.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether any flag of `other` is in `self`.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl std::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.with(other)
+    }
+}
+
+/// Where some of a command's keys stand among its arguments (Redis's key specifications).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What the command does with them.
+    pub access: KeyAccess,
+    /// Where the search begins.
+    pub begin: Begin,
+    /// How the keys lie from there.
+    pub find: Find,
+}
+
+/// Where the keys of a specification begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At this argument.
+    Index(u16),
+    /// After this word, searched from this argument (negative: from the end).
+    Keyword(&'static str, i16),
+}
+
+/// How the keys of a specification lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// From the beginning to `last` (relative to it; negative: from the end of the arguments), every `step`th.
+    Range { last: i16, step: u16, limit: u16 },
+    /// The argument at `count` (relative to the beginning) says how many; the first is at `first`, every `step`th.
+    Count { count: u16, first: u16, step: u16 },
+}
+
+/// What a command does with the keys of a specification; texts as in `COMMAND INFO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// `RO access`
+    Read,
+    /// `RO` alone: reads only metadata.
+    Look,
+    /// `RW access update`
+    ReadUpdate,
+    /// `RW update`
+    Update,
+    /// `RW access delete`
+    ReadDelete,
+    /// `RM delete`
+    Delete,
+    /// `OW update`
+    Overwrite,
+    /// `OW insert`
+    Insert,
+    /// `RW insert`
+    Add,
+    /// `RW access update variable_flags`
+    Variable,
+}
+
+impl KeyAccess {
+    /// The flags that `COMMAND INFO` lists for it.
+    pub fn flag_names(self) -> &'static [&'static str] {
+        match self {
+            Self::Read => &["RO", "access"],
+            Self::Look => &["RO"],
+            Self::ReadUpdate => &["RW", "access", "update"],
+            Self::Update => &["RW", "update"],
+            Self::ReadDelete => &["RW", "access", "delete"],
+            Self::Delete => &["RM", "delete"],
+            Self::Overwrite => &["OW", "update"],
+            Self::Insert => &["OW", "insert"],
+            Self::Add => &["RW", "insert"],
+            Self::Variable => &["RW", "access", "update", "variable_flags"],
+        }
+    }
+}
+
+/// One key at argument `index`.
+pub const fn key_at(index: u16, access: KeyAccess) -> KeySpec {
+    KeySpec { access, begin: Begin::Index(index), find: Find::Range { last: 0, step: 1, limit: 0 } }
+}
+
+/// Keys from argument `index` to `last` (as in `Find::Range`), every `step`th.
+pub const fn keys_from(index: u16, last: i16, step: u16, access: KeyAccess) -> KeySpec {
+    KeySpec { access, begin: Begin::Index(index), find: Find::Range { last, step, limit: 0 } }
+}

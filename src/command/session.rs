@@ -1,0 +1,96 @@
+//! A client's own state, as its commands see and change it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::observe::{ClientCard, flag};
+use crate::resp::Protocol;
+
+/// What one connection has selected, negotiated and switched on.
+pub struct Session {
+    /// Selected database.
+    pub db: u32,
+    /// Negotiated by HELLO.
+    pub protocol: Protocol,
+    /// What CLIENT REPLY asked for.
+    pub replies: Replies,
+    /// Whether commands may run that need authentication.
+    pub authenticated: bool,
+    /// CLIENT NO-TOUCH: reads leave the access clocks alone.
+    pub no_touch: bool,
+    /// Receives the MONITOR feed.
+    pub monitor: bool,
+    /// Closes once the replies so far are written (QUIT, protocol errors, CLIENT KILL of itself).
+    pub close_after_reply: bool,
+    /// Row of the last command; `u16::MAX` before the first.
+    pub last_row: u16,
+    /// What other workers may know.
+    pub card: Arc<ClientCard>,
+}
+
+/// Which replies a client wants (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None, until switched on again.
+    Off,
+    /// Not the next command's.
+    SkipNext,
+    /// Not this command's.
+    SkipThis,
+}
+
+impl Session {
+    /// A new connection's state.
+    pub fn new(card: Arc<ClientCard>, authenticated: bool) -> Self {
+        card.authenticated.store(authenticated, Relaxed);
+        Self {
+            db: 0,
+            protocol: Protocol::Resp2,
+            replies: Replies::On,
+            authenticated,
+            no_touch: false,
+            monitor: false,
+            close_after_reply: false,
+            last_row: u16::MAX,
+            card,
+        }
+    }
+
+    /// SELECT.
+    pub fn select(&mut self, db: u32) {
+        self.db = db;
+        self.card.db.store(db, Relaxed);
+    }
+
+    /// HELLO's protocol version.
+    pub fn speak(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.card.protocol.store(if protocol == Protocol::Resp3 { 3 } else { 2 }, Relaxed);
+    }
+
+    /// Marks the session as authenticated or not.
+    pub fn authenticate(&mut self, yes: bool) {
+        self.authenticated = yes;
+        self.card.authenticated.store(yes, Relaxed);
+    }
+
+    /// Ends the connection once the replies so far are written.
+    pub fn close_after_reply(&mut self) {
+        self.close_after_reply = true;
+        self.card.set(flag::CLOSE_AFTER_REPLY, true);
+    }
+
+    /// RESET: as if newly connected, but for the name of the library.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.select(0);
+        self.speak(Protocol::Resp2);
+        self.authenticate(authenticated);
+        self.replies = Replies::On;
+        self.no_touch = false;
+        self.monitor = false;
+        self.card.name.store(None);
+        self.card.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
+    }
+}

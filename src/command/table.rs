@@ -1,0 +1,284 @@
+//! The table of all commands: rows numbered once at start, found by name in a few nanoseconds.
+//!
+//! Design: open addressing over a power of two of slots, keyed by a multiplicative hash of the name folded to lower case.
+//! Subcommands have rows (and numbers, for statistics) of their own, found by a walk over their container's few.
+//!
+//! Invariants: names are unique; a row's `id` is its place in `rows`; `rename-command` changes the index, never a row.
+
+use std::sync::OnceLock;
+
+use super::row::{Begin, Command, Find, KeySpec, Scope};
+
+/// Slots of the index: at least four times the top-level commands, so that probes stay short.
+const SLOTS: usize = 2048;
+const EMPTY: u16 = u16::MAX;
+
+/// A command with what is derived from its row.
+pub struct Row {
+    /// The row itself.
+    pub command: Command,
+    /// Place in the table; statistics are kept by it.
+    pub id: u16,
+    /// `get`, or `client|list` for a subcommand: the name in errors, statistics and MONITOR.
+    pub full_name: String,
+    /// Where the keys are, reduced to what the gathering needs.
+    pub shape: KeyShape,
+    /// The rows of the subcommands.
+    pub subrows: Vec<u16>,
+    /// The container's row.
+    pub parent: Option<u16>,
+}
+
+/// The key specifications of a row, reduced to the cases worth telling apart before every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyShape {
+    /// No keys, or every shard is held anyway.
+    None,
+    /// One key, argument 1.
+    First,
+    /// Keys from `first` to `last` (negative: from the end), every `step`th.
+    Range {
+        /// First key's argument.
+        first: u16,
+        /// Last key's argument; negative counts from the end.
+        last: i16,
+        /// Distance between keys.
+        step: u16,
+    },
+    /// Anything else: walk the specifications.
+    General,
+}
+
+impl KeyShape {
+    fn of(command: &Command) -> Self {
+        if command.scope != Scope::Keys {
+            return Self::None;
+        }
+        match command.keys {
+            [] => Self::None,
+            [KeySpec { begin: Begin::Index(first), find: Find::Range { last, step, limit: 0 }, .. }] => {
+                match (first, last) {
+                    (1, 0) => Self::First,
+                    (_, last) if *last >= 0 => {
+                        Self::Range { first: *first, last: *first as i16 + last, step: *step }
+                    }
+                    _ => Self::Range { first: *first, last: *last, step: *step },
+                }
+            }
+            _ => Self::General,
+        }
+    }
+}
+
+/// All rows and the index over their names.
+pub struct Table {
+    rows: Vec<Row>,
+    index: Box<[u16]>,
+    names: Vec<String>,
+}
+
+/// Why a name leads to no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupError {
+    /// No command of that name.
+    UnknownCommand,
+    /// The container (its row's number is given) has no such subcommand.
+    UnknownSubcommand(u16),
+    /// Too few or too many arguments for the row of this number.
+    Arity(u16),
+}
+
+static TABLE: OnceLock<Table> = OnceLock::new();
+
+/// The process's table; made on first use, without renames.
+pub fn table() -> &'static Table {
+    TABLE.get_or_init(|| Table::new(super::FAMILIES, &[]).expect("no renames, no errors"))
+}
+
+/// Makes the process's table with `rename-command` pairs applied (an empty new name removes the command).
+/// Fails with the offending name when it is unknown or taken, or when the table exists already.
+pub fn install(renames: &[(String, String)]) -> Result<(), String> {
+    let table = Table::new(super::FAMILIES, renames)?;
+    TABLE.set(table).map_err(|_| "the command table is in use already".to_owned())
+}
+
+impl Table {
+    /// Numbers the rows of all families and indexes their names.
+    pub fn new(families: &[&[Command]], renames: &[(String, String)]) -> Result<Self, String> {
+        let mut table = Self { rows: Vec::new(), index: vec![EMPTY; SLOTS].into(), names: Vec::new() };
+        for command in families.iter().copied().flatten() {
+            let id = table.push(command, None);
+            for subcommand in command.subcommands {
+                let sub = table.push(subcommand, Some(id));
+                table.rows[id as usize].subrows.push(sub);
+            }
+        }
+        assert!(table.rows.len() < SLOTS / 4);
+        table.names = table.rows.iter().map(|row| row.full_name.clone()).collect();
+        for (old, new) in renames {
+            table.rename(&old.to_ascii_lowercase(), &new.to_ascii_lowercase())?;
+        }
+        for id in 0..table.rows.len() {
+            if table.rows[id].parent.is_none() && !table.names[id].is_empty() {
+                table.insert(id as u16)?;
+            }
+        }
+        Ok(table)
+    }
+
+    fn push(&mut self, command: &Command, parent: Option<u16>) -> u16 {
+        let id = u16::try_from(self.rows.len()).expect("fewer than 65536 commands");
+        let full_name = match parent {
+            None => command.name.to_owned(),
+            Some(parent) => format!("{}|{}", self.rows[parent as usize].full_name, command.name),
+        };
+        let shape = KeyShape::of(command);
+        self.rows.push(Row { command: *command, id, full_name, shape, subrows: Vec::new(), parent });
+        id
+    }
+
+    fn rename(&mut self, old: &str, new: &str) -> Result<(), String> {
+        let id = self.names.iter().position(|name| name == old);
+        let id = id.ok_or("No such command in rename-command")?;
+        if !new.is_empty() && self.names.iter().any(|name| name == new) {
+            return Err("Target command name already exists".to_owned());
+        }
+        new.clone_into(&mut self.names[id]);
+        Ok(())
+    }
+
+    fn insert(&mut self, id: u16) -> Result<(), String> {
+        let name = &self.names[id as usize];
+        let mut slot = fold_hash(name.as_bytes());
+        while self.index[slot] != EMPTY {
+            if self.names[self.index[slot] as usize] == *name {
+                return Err(format!("two commands are called '{name}'"));
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+        self.index[slot] = id;
+        Ok(())
+    }
+
+    /// Every row, subcommands after their container.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The row with this number.
+    #[inline]
+    pub fn row(&self, id: u16) -> &Row {
+        &self.rows[id as usize]
+    }
+
+    /// The top-level command of this name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&Row> {
+        let mut slot = fold_hash(name);
+        loop {
+            let id = self.index[slot];
+            if id == EMPTY {
+                return None;
+            }
+            if self.names[id as usize].as_bytes().eq_ignore_ascii_case(name) {
+                return Some(&self.rows[id as usize]);
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+
+    /// The row that `argc` arguments beginning with `name` (and `sub`, where there is a second) mean, arity checked.
+    #[inline]
+    pub fn resolve<'a>(
+        &self,
+        name: &[u8],
+        sub: impl FnOnce() -> Option<&'a [u8]>,
+        argc: usize,
+    ) -> Result<&Row, LookupError> {
+        let mut row = self.find(name).ok_or(LookupError::UnknownCommand)?;
+        if !row.subrows.is_empty()
+            && let Some(sub) = sub()
+        {
+            row = self.subcommand(row, sub).ok_or(LookupError::UnknownSubcommand(row.id))?;
+        }
+        let arity = row.command.arity;
+        let fits = if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize };
+        if fits { Ok(row) } else { Err(LookupError::Arity(row.id)) }
+    }
+
+    /// The subcommand `name` of a container.
+    pub fn subcommand(&self, container: &Row, name: &[u8]) -> Option<&Row> {
+        let mut rows = container.subrows.iter().map(|id| self.row(*id));
+        rows.find(|row| row.command.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The row called `client|list` or `get`.
+    pub fn find_full(&self, name: &[u8]) -> Option<&Row> {
+        let mut parts = name.splitn(2, |byte| *byte == b'|');
+        let row = self.find(parts.next()?)?;
+        match parts.next() {
+            None => Some(row),
+            Some(sub) => self.subcommand(row, sub),
+        }
+    }
+}
+
+/// Folds letters to one case; other bytes may collide, which the comparison sorts out.
+#[inline]
+fn fold_hash(name: &[u8]) -> usize {
+    let mut hash = name.len() as u64;
+    for byte in name.iter().take(24) {
+        hash = (hash ^ u64::from(byte | 0x20)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    (hash >> 40) as usize % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_name_in_any_case() {
+        let table = table();
+        for row in table.rows() {
+            assert_eq!(table.find_full(row.full_name.as_bytes()).expect("found").id, row.id);
+            let upper = row.full_name.to_ascii_uppercase();
+            assert_eq!(table.find_full(upper.as_bytes()).expect("found").id, row.id);
+        }
+        assert!(table.find(b"nosuchcommand").is_none());
+        assert!(table.find(b"").is_none());
+    }
+
+    #[test]
+    fn rows_are_consistent() {
+        use super::super::row::Flags;
+        for row in table().rows() {
+            let command = &row.command;
+            assert!(
+                !(command.flags.has(Flags::WRITE) && command.flags.has(Flags::READONLY)),
+                "{}: both reads and writes",
+                row.full_name
+            );
+            assert_eq!(command.name, command.name.to_ascii_lowercase());
+            assert!(command.arity != 0, "{}: no arity", row.full_name);
+            assert!(!command.summary.is_empty(), "{}: no summary", row.full_name);
+            let least = command.arity.unsigned_abs();
+            for spec in command.keys {
+                if let Begin::Index(first) = spec.begin {
+                    assert!(first < least || command.arity < 0, "{}: key beyond arity", row.full_name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn renames_move_and_remove() {
+        let renames = [("get".to_owned(), "fetch".to_owned()), ("SET".to_owned(), String::new())];
+        let table = Table::new(super::super::FAMILIES, &renames).expect("fits");
+        assert!(table.find(b"get").is_none());
+        assert_eq!(table.find(b"FETCH").expect("renamed").full_name, "get");
+        assert!(table.find(b"set").is_none());
+        assert!(Table::new(super::super::FAMILIES, &[("nope".to_owned(), "x".to_owned())]).is_err());
+        assert!(Table::new(super::super::FAMILIES, &[("get".to_owned(), "del".to_owned())]).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! The batch: the commands that one turn gathered from all connections, in order, with what is needed to lease and prefetch.
+//!
+//! Design: three flat vectors that are reused turn after turn (commands, argument spans, key hashes), so that gathering
+//! allocates nothing. A command points into the buffer its bytes lie in: a receive buffer that the batch owns for the turn,
+//! or its connection's spill.
+
+use crate::command::keys::each_key;
+use crate::command::{Args, Row, Scope, Table};
+use crate::io::Input;
+use crate::resp::Span;
+use crate::store::Keyspace;
+
+/// Where a command's bytes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the connection's spill.
+    Spill,
+    /// In this one of the batch's receive buffers.
+    Input(u32),
+}
+
+/// A gathered command.
+#[derive(Clone, Copy)]
+pub struct Gathered {
+    /// The connection's slot.
+    pub slot: u32,
+    /// The row's number, or [`REFUSED`] for what cannot run (unknown, wrong arity).
+    pub row: u16,
+    /// Which shards it needs.
+    pub scope: Scope,
+    /// Where its bytes lie.
+    pub source: Source,
+    /// Offset of its first byte there.
+    pub start: u32,
+    /// Its arguments in the batch's spans.
+    pub spans_start: u32,
+    /// How many arguments.
+    pub spans_count: u32,
+    /// Its keys' hashes in the batch's hashes.
+    pub hashes_start: u32,
+    /// How many keys.
+    pub hashes_count: u32,
+    /// Hash of the first key; 0 without keys.
+    pub hash: u64,
+    /// Selected database when it was gathered: a hint for prefetching.
+    pub db_hint: u32,
+}
+
+/// In place of a row's number: the command is refused when its turn comes.
+pub const REFUSED: u16 = u16::MAX;
+
+/// The commands of a turn.
+#[derive(Default)]
+pub struct Batch {
+    /// In the order in which they run.
+    pub commands: Vec<Gathered>,
+    /// Arguments of all commands.
+    pub spans: Vec<Span>,
+    /// Key hashes of all commands.
+    pub hashes: Vec<u64>,
+    /// Receive buffers in use.
+    pub inputs: Vec<Input>,
+}
+
+impl Batch {
+    /// Adds the command whose spans were pushed from `spans_start` on.
+    #[inline]
+    pub fn push(&mut self, from: Origin<'_>, start: usize, spans_start: usize, table: &Table, keyspace: &Keyspace) {
+        let args = Args::new(from.buffer, &self.spans[spans_start..], from.large);
+        let hashes_start = self.hashes.len();
+        let (row, scope) = match table.resolve(args.at(0), || args.find(1), args.len()) {
+            Ok(row) => match hash_keys(row, &args, keyspace, &mut self.hashes) {
+                true => (row.id, row.command.scope),
+                false => (row.id, Scope::None),
+            },
+            Err(_) => (REFUSED, Scope::None),
+        };
+        self.commands.push(Gathered {
+            slot: from.slot,
+            row,
+            scope,
+            source: from.source,
+            start: start as u32,
+            spans_start: spans_start as u32,
+            spans_count: (self.spans.len() - spans_start) as u32,
+            hashes_start: hashes_start as u32,
+            hashes_count: (self.hashes.len() - hashes_start) as u32,
+            hash: self.hashes.get(hashes_start).copied().unwrap_or(0),
+            db_hint: from.db_hint,
+        });
+    }
+
+    /// Forgets all commands; the receive buffers are the caller's to give back first.
+    pub fn clear(&mut self) {
+        assert!(self.inputs.is_empty());
+        self.commands.clear();
+        self.spans.clear();
+        self.hashes.clear();
+    }
+
+    /// The hashes of a command's keys.
+    pub fn hashes_of(&self, command: &Gathered) -> &[u64] {
+        let start = command.hashes_start as usize;
+        &self.hashes[start..start + command.hashes_count as usize]
+    }
+}
+
+/// Where a connection's commands come from while they are gathered.
+#[derive(Clone, Copy)]
+pub struct Origin<'a> {
+    /// The connection.
+    pub slot: u32,
+    /// Which buffer.
+    pub source: Source,
+    /// The buffer.
+    pub buffer: &'a [u8],
+    /// The connection's bulks that lie elsewhere.
+    pub large: &'a [bytes::Bytes],
+    /// Its selected database.
+    pub db_hint: u32,
+}
+
+/// Pushes the hashes of all keys; `false`, with none pushed, when the keys do not add up (the handler says so).
+#[inline]
+fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> bool {
+    let before = hashes.len();
+    let found = each_key(row, args, |index| hashes.push(keyspace.hash(args.at(index))));
+    if found.is_err() {
+        hashes.truncate(before);
+    }
+    found.is_ok()
+}

@@ -1,0 +1,139 @@
+//! The chunk: up to a few dozen commands that run under the leases of all their shards.
+//!
+//! Design: walking the batch in order, a command joins the chunk if its leases are to be had at once; the first that is
+//! refused ends the chunk before itself, so that no order is ever disturbed. Then all buckets are prefetched, then all
+//! entries, so that the cache misses of a chunk overlap. A command that needs every shard is a chunk of its own.
+//!
+//! Invariants: every member's leases are held from `form` until the caller gives them back; a chunk that is refused at its
+//! first command holds nothing.
+
+use super::batch::{Batch, Gathered};
+use crate::command::Scope;
+use crate::store::{Keyspace, Leases, ShardId};
+
+/// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
+pub const CHUNK_COMMANDS_MAX: usize = 32;
+/// Keys of one command that are prefetched; the processor cannot track more misses anyway.
+const PREFETCH_KEYS_MAX: usize = 32;
+
+/// The commands that run next.
+#[derive(Default)]
+pub struct Chunk {
+    members: Vec<u32>,
+}
+
+/// What forming a chunk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formed {
+    /// The batch has no more commands to run.
+    Done,
+    /// The members' leases are held.
+    Ready,
+    /// The command at this place of the batch could not have this shard (of all, for commands that need all).
+    Refused(usize, Option<ShardId>),
+}
+
+impl Chunk {
+    /// The members, as places in the batch.
+    pub fn members(&self) -> &[u32] {
+        &self.members
+    }
+
+    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over.
+    #[inline]
+    pub fn form(
+        &mut self,
+        batch: &Batch,
+        next: &mut usize,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+        skip: impl Fn(u32) -> bool,
+    ) -> Formed {
+        self.members.clear();
+        let solo = leases.is_solo();
+        if !solo {
+            let ahead = batch.commands[*next..].iter().take(CHUNK_COMMANDS_MAX);
+            ahead.filter(|c| c.scope == Scope::Keys).for_each(|c| leases.prefetch(keyspace.shard_of(c.hash)));
+        }
+        while let Some(command) = batch.commands.get(*next) {
+            if self.members.len() == CHUNK_COMMANDS_MAX {
+                break;
+            }
+            if !skip(command.slot) {
+                if !solo {
+                    match take(command, batch, leases, keyspace, self.members.is_empty()) {
+                        Taken::Yes => {}
+                        Taken::Alone => {
+                            self.members.push(*next as u32);
+                            *next += 1;
+                            break;
+                        }
+                        Taken::Refused(_) if !self.members.is_empty() => break,
+                        Taken::Refused(shard) => return Formed::Refused(*next, shard),
+                    }
+                }
+                self.members.push(*next as u32);
+            }
+            *next += 1;
+        }
+        if self.members.is_empty() { Formed::Done } else { Formed::Ready }
+    }
+
+    /// Brings the members' buckets, then their entries, close to the processor.
+    #[inline]
+    pub fn prefetch(&self, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace) {
+        if self.members.len() == 1 && batch.commands[self.members[0] as usize].hashes_count <= 1 {
+            return;
+        }
+        for member in &self.members {
+            let command = &batch.commands[*member as usize];
+            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
+                leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(command.db_hint, *hash);
+            }
+        }
+        for member in &self.members {
+            let command = &batch.commands[*member as usize];
+            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
+                leases.shard(keyspace.shard_of(*hash)).prefetch_entry(command.db_hint, *hash);
+            }
+        }
+    }
+}
+
+enum Taken {
+    Yes,
+    Alone,
+    Refused(Option<ShardId>),
+}
+
+#[inline]
+fn take(command: &Gathered, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace, first: bool) -> Taken {
+    match command.scope {
+        Scope::None => Taken::Yes,
+        Scope::Keys if command.hashes_count <= 1 => {
+            let shard = keyspace.shard_of(command.hash);
+            if command.hashes_count == 0 || leases.try_take(shard) {
+                Taken::Yes
+            } else {
+                Taken::Refused(Some(shard))
+            }
+        }
+        Scope::Keys => take_several(batch.hashes_of(command), leases, keyspace),
+        Scope::All if !first => Taken::Refused(None),
+        Scope::All if leases.take_all() => Taken::Alone,
+        Scope::All => Taken::Refused(None),
+    }
+}
+
+/// All or none, by trying: the leases newly taken go back when one is refused.
+fn take_several(hashes: &[u64], leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+    let mark = leases.mark();
+    for hash in hashes {
+        let shard = keyspace.shard_of(*hash);
+        if !leases.try_take(shard) {
+            leases.release_since(mark);
+            return Taken::Refused(Some(shard));
+        }
+    }
+    Taken::Yes
+}

@@ -1,0 +1,482 @@
+//! A connection: its input on the way to commands, its replies on the way out, its session in between.
+//!
+//! Design: input is parsed where the kernel put it. In one turn a connection parses from one source: its spill, if a command
+//! was cut, or else one receive buffer. What the turn leaves (a cut command, commands that could not run) goes to the
+//! spill when the turn settles, so that a receive buffer is never kept beyond its turn. An idle connection holds no
+//! buffers at all.
+//!
+//! ```text
+//!   inbox (received, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
+//!                                     |                       |
+//!                                     +------- spill <--------+  (cut, or put back unrun)
+//! ```
+//!
+//! Invariants:
+//! - while the parser is midway, the command's bytes from its first on are in the spill;
+//! - `large` belongs to the command at the beginning of the spill;
+//! - at most one send and one large receive are in flight.
+//!
+//! Not here: sockets (`io`), when to read and to send (`worker`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::command::{Args, Session, Table};
+use crate::exec::{Batch, Origin, Source};
+use crate::io::{Input, Token};
+use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
+use crate::store::Keyspace;
+
+/// Commands that one connection may have in one batch.
+pub const COMMANDS_PER_TURN_MAX: usize = 1024;
+/// A client with more unsent reply bytes than this has no commands run and is not read from.
+pub const OUTPUT_BYTES_HIGH: usize = 1 << 20;
+/// Below this it goes on.
+pub const OUTPUT_BYTES_LOW: usize = OUTPUT_BYTES_HIGH / 4;
+/// Received buffers that may wait in the inbox before the connection is no longer read from.
+pub const INBOX_MAX: usize = 8;
+/// A spill or output buffer larger than this is not kept for the next use.
+pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
+
+const _: () = assert!(OUTPUT_BYTES_LOW < OUTPUT_BYTES_HIGH);
+
+/// One client's connection on its worker.
+pub struct Connection {
+    /// Its name towards the I/O backend.
+    pub token: Token,
+    /// What its commands have set.
+    pub session: Session,
+    /// Replies not yet handed to the kernel.
+    pub output: Output,
+    /// Bytes of the send in flight; 0 when there is none.
+    pub sending_bytes: usize,
+    /// In the worker's list of connections with input to parse.
+    pub ready: bool,
+    /// In the worker's list of connections with output to send.
+    pub dirty: bool,
+    /// The turn in which no more of its commands run: one was refused, held back, or output is high.
+    pub held_in_turn: u64,
+    /// The client will send no more.
+    pub input_ended: bool,
+    /// No more of what has arrived is run: the connection is to be closed once its replies are sent.
+    pub ended: bool,
+    /// Why none of its commands run for longer than this turn.
+    pub hold: Hold,
+    /// `close` was asked of the backend; only its last completion is awaited.
+    pub closing: bool,
+    /// The backend was told not to read from it.
+    pub input_paused: bool,
+    /// Turns in a row in which its next command was refused its leases.
+    pub refusals: u32,
+    /// Since when its output has been above the soft limit, Unix time in ms; 0 while it is not.
+    pub soft_limit_since_ms: u64,
+    /// How far a large bulk's bytes have come.
+    bulk: Option<Bulk>,
+    parser: Parser,
+    spill: Vec<u8>,
+    inbox: VecDeque<Input>,
+    large: Vec<Bytes>,
+    /// Where in the spill each large bulk was cut out.
+    large_at: Vec<usize>,
+    turn: Turn,
+}
+
+/// Why a connection's commands do not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// They do.
+    None,
+    /// The client does not read its replies.
+    Output,
+    /// CLIENT PAUSE.
+    Paused,
+}
+
+/// A large bulk being received straight into the memory that will hold it.
+struct Bulk {
+    /// Bytes in all.
+    len: usize,
+}
+
+/// What one turn does with the connection's source.
+#[derive(Default)]
+struct Turn {
+    source: Option<Source>,
+    /// Bytes before this offset of the source are done with.
+    keep_from: usize,
+    /// Whether a command that was gathered could not run and is at `keep_from`.
+    put_back: bool,
+    /// What the client did wrong behind the commands of this turn.
+    error: Option<ProtocolError>,
+}
+
+/// What gathering found besides commands.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Gathering {
+    /// Nothing to do but wait for more input.
+    Drained,
+    /// There is more to parse in the next turn.
+    More,
+    /// A large bulk's remaining bytes are to be received into this buffer, up to this length.
+    Bulk(BytesMut, usize),
+}
+
+impl Connection {
+    /// A fresh connection.
+    pub fn new(token: Token, session: Session) -> Self {
+        Self {
+            token,
+            session,
+            output: Output::new(),
+            sending_bytes: 0,
+            ready: false,
+            dirty: false,
+            held_in_turn: 0,
+            input_ended: false,
+            ended: false,
+            hold: Hold::None,
+            closing: false,
+            input_paused: false,
+            refusals: 0,
+            soft_limit_since_ms: 0,
+            bulk: None,
+            parser: Parser::new(),
+            spill: Vec::new(),
+            inbox: VecDeque::new(),
+            large: Vec::new(),
+            large_at: Vec::new(),
+            turn: Turn::default(),
+        }
+    }
+
+    /// A piece of input has arrived.
+    pub fn receive(&mut self, input: Input) {
+        self.inbox.push_back(input);
+    }
+
+    /// Received buffers not yet parsed.
+    pub fn inbox_len(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Takes back a received buffer that will not be parsed (the connection ends).
+    pub fn take_input(&mut self) -> Option<Input> {
+        self.inbox.pop_front()
+    }
+
+    /// Bytes waiting in the spill.
+    pub fn spill_bytes(&self) -> usize {
+        self.spill.len()
+    }
+
+    /// Reserved bytes of the spill that are free.
+    pub fn spill_bytes_free(&self) -> usize {
+        self.spill.capacity() - self.spill.len()
+    }
+
+    /// Memory held by this connection, in bytes.
+    pub fn allocated_bytes(&self) -> usize {
+        let bulk = self.bulk.as_ref().map_or(0, |bulk| bulk.len);
+        size_of::<Self>() + self.spill.capacity() + self.output.allocated_bytes() + self.sending_bytes + bulk
+    }
+
+    /// Replies that the kernel does not have yet.
+    #[inline]
+    pub fn unsent_bytes(&self) -> usize {
+        self.output.len() + self.sending_bytes
+    }
+
+    /// Received bytes of commands that have not run.
+    pub fn query_bytes(&self) -> usize {
+        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>()
+    }
+
+    /// Shows on the client's card what a turn has changed.
+    pub fn show(&self, now_ms: u64) {
+        let card = &self.session.card;
+        card.active_ms.store(now_ms, Relaxed);
+        card.last_command.store(self.session.last_row, Relaxed);
+        card.query_bytes.store(self.query_bytes() as u64, Relaxed);
+        card.query_bytes_free.store(self.spill_bytes_free() as u64, Relaxed);
+        card.output_bytes.store(self.unsent_bytes() as u64, Relaxed);
+        card.total_bytes.store(self.allocated_bytes() as u64, Relaxed);
+    }
+
+    /// Whether a large bulk is being received by the backend.
+    pub fn awaits_bulk(&self) -> bool {
+        self.bulk.is_some()
+    }
+
+    /// Parses what has arrived and adds its commands to the batch.
+    pub fn gather(
+        &mut self,
+        slot: u32,
+        batch: &mut Batch,
+        bytes_of: impl Fn(&Input) -> &[u8],
+        mut give_back: impl FnMut(Input),
+        limits: &Limits,
+        table: &Table,
+        keyspace: &Keyspace,
+    ) -> Gathering {
+        debug_assert!(self.turn.source.is_none());
+        if self.bulk.is_some() {
+            return Gathering::Drained;
+        }
+        let source = if self.spill.is_empty() {
+            let Some(input) = self.inbox.pop_front() else { return Gathering::Drained };
+            batch.inputs.push(input);
+            Source::Input(batch.inputs.len() as u32 - 1)
+        } else {
+            if let Some(input) = self.inbox.pop_front() {
+                self.spill.extend_from_slice(bytes_of(&input));
+                give_back(input);
+            }
+            Source::Spill
+        };
+        self.turn = Turn { source: Some(source), ..Turn::default() };
+        let stop = {
+            let input;
+            let buffer = match source {
+                Source::Spill => &self.spill[..],
+                Source::Input(index) => {
+                    input = bytes_of(&batch.inputs[index as usize]);
+                    input
+                }
+            };
+            let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db };
+            parse(&mut self.parser, origin, batch, limits, table, keyspace)
+        };
+        self.turn.keep_from = stop.at;
+        match stop.why {
+            Why::Incomplete => Gathering::Drained,
+            Why::Full => Gathering::More,
+            Why::Inline => {
+                self.rewrite_inline(batch, bytes_of, limits);
+                Gathering::More
+            }
+            Why::Large { header_end, len } => self.begin_bulk(batch, bytes_of, give_back, header_end, len),
+            Why::Error(error) => {
+                self.turn.error = Some(error);
+                Gathering::Drained
+            }
+        }
+    }
+
+    /// Turns the inline commands at the beginning of the source into RESP, in the spill, to be parsed next turn.
+    fn rewrite_inline(&mut self, batch: &Batch, bytes_of: impl Fn(&Input) -> &[u8], limits: &Limits) {
+        let source = match self.turn.source {
+            Some(Source::Input(index)) => bytes_of(&batch.inputs[index as usize]).to_vec(),
+            _ => std::mem::take(&mut self.spill),
+        };
+        let (mut at, mut rewritten, mut spans) = (self.turn.keep_from, Vec::new(), Vec::new());
+        loop {
+            match self.parser.next(&source, at, &mut spans, limits) {
+                Step::Inline { end } => match inline::split(&source[at..end]) {
+                    Ok(args) if args.is_empty() => at = end,
+                    Ok(args) => {
+                        rewritten.extend_from_slice(&inline::encode(&args));
+                        at = end;
+                    }
+                    Err(error) if rewritten.is_empty() => {
+                        self.turn.error = Some(error);
+                        break;
+                    }
+                    Err(_) => break,
+                },
+                Step::Empty { end } => at = end,
+                _ => break,
+            }
+        }
+        self.parser.reset();
+        rewritten.extend_from_slice(&source[at..]);
+        self.spill = rewritten;
+        self.turn.source = Some(Source::Spill);
+        self.turn.keep_from = 0;
+    }
+
+    /// A large bulk has begun: what of it has arrived is copied to its own memory, the rest will be received there.
+    fn begin_bulk(
+        &mut self,
+        batch: &Batch,
+        bytes_of: impl Fn(&Input) -> &[u8],
+        mut give_back: impl FnMut(Input),
+        header_end: usize,
+        len: u64,
+    ) -> Gathering {
+        let len = len as usize;
+        let mut buffer = BytesMut::with_capacity(len);
+        match self.turn.source {
+            Some(Source::Input(index)) => {
+                let source = bytes_of(&batch.inputs[index as usize]);
+                self.spill.extend_from_slice(&source[self.turn.keep_from..header_end]);
+                buffer.extend_from_slice(&source[header_end..]);
+            }
+            _ => {
+                buffer.extend_from_slice(&self.spill[header_end..]);
+                self.spill.truncate(header_end);
+                self.spill.drain(..self.turn.keep_from);
+            }
+        }
+        self.turn = Turn { source: Some(Source::Spill), ..Turn::default() };
+        self.bulk = Some(Bulk { len });
+        while let Some(input) = self.inbox.front() {
+            let bytes = bytes_of(input);
+            let room = len - buffer.len();
+            if bytes.len() > room {
+                let bytes = bytes.to_vec();
+                buffer.extend_from_slice(&bytes[..room]);
+                let input = self.inbox.pop_front().expect("just seen");
+                give_back(input);
+                self.take_bulk(buffer);
+                self.spill.extend_from_slice(&bytes[room..]);
+                return Gathering::More;
+            }
+            buffer.extend_from_slice(bytes);
+            let input = self.inbox.pop_front().expect("just seen");
+            give_back(input);
+        }
+        if buffer.len() == len {
+            self.take_bulk(buffer);
+            return Gathering::Drained;
+        }
+        Gathering::Bulk(buffer, len)
+    }
+
+    /// The large bulk is complete.
+    pub fn take_bulk(&mut self, buffer: BytesMut) {
+        let bulk = self.bulk.take().expect("a large bulk was awaited");
+        assert_eq!(buffer.len(), bulk.len);
+        self.large.push(buffer.freeze());
+        self.large_at.push(self.spill.len());
+        self.parser.bulk_taken();
+    }
+
+    /// The command at `start` of the source could not run this turn: it and all behind it are parsed again.
+    pub fn put_back(&mut self, start: usize) {
+        if !self.turn.put_back {
+            self.turn.put_back = true;
+            self.turn.keep_from = start;
+            self.turn.error = None;
+        }
+    }
+
+    /// The protocol error found after the commands of this turn, once they have all run.
+    pub fn take_error(&mut self) -> Option<ProtocolError> {
+        self.turn.error.take()
+    }
+
+    /// Ends the turn: what is left of its source goes to the spill.
+    pub fn settle(&mut self, batch: &Batch, bytes_of: impl Fn(&Input) -> &[u8]) {
+        let Some(source) = self.turn.source.take() else { return };
+        let keep_from = self.turn.keep_from;
+        match source {
+            Source::Input(index) => {
+                let bytes = bytes_of(&batch.inputs[index as usize]);
+                if keep_from < bytes.len() {
+                    self.spill.extend_from_slice(&bytes[keep_from..]);
+                }
+            }
+            Source::Spill if keep_from == self.spill.len() => {
+                self.spill.clear();
+                if self.spill.capacity() > BUFFER_BYTES_KEPT || self.inbox.is_empty() {
+                    self.spill = Vec::new();
+                }
+            }
+            Source::Spill => {
+                self.spill.drain(..keep_from);
+            }
+        }
+        if self.turn.put_back {
+            self.parser.reset();
+            self.unlarge();
+        } else if keep_from > 0 {
+            self.large.clear();
+            self.large_at.clear();
+        }
+    }
+
+    /// A command with large bulks was put back: the bulks go into the spill, so that it can be parsed again.
+    fn unlarge(&mut self) {
+        if self.large.is_empty() {
+            return;
+        }
+        let large = std::mem::take(&mut self.large);
+        let mut whole = Vec::with_capacity(self.spill.len() + large.iter().map(Bytes::len).sum::<usize>());
+        let mut taken = 0;
+        for (bulk, at) in large.iter().zip(self.large_at.drain(..)) {
+            whole.extend_from_slice(&self.spill[taken..at]);
+            whole.extend_from_slice(bulk);
+            taken = at;
+        }
+        whole.extend_from_slice(&self.spill[taken..]);
+        self.spill = whole;
+    }
+
+    /// The arguments of a gathered command, with the parts of the connection that running it needs.
+    #[inline]
+    pub fn split<'a>(
+        &'a mut self,
+        source: Source,
+        input: &'a [u8],
+        spans: &'a [crate::resp::Span],
+    ) -> (Args<'a>, &'a mut Session, Reply<'a>) {
+        let buffer = match source {
+            Source::Spill => &self.spill[..],
+            Source::Input(_) => input,
+        };
+        let reply = Reply::new(&mut self.output, self.session.protocol);
+        (Args::new(buffer, spans, &self.large), &mut self.session, reply)
+    }
+}
+
+/// Where and why parsing stopped.
+struct Stop {
+    at: usize,
+    why: Why,
+}
+
+enum Why {
+    Incomplete,
+    Full,
+    Inline,
+    Large { header_end: usize, len: u64 },
+    Error(ProtocolError),
+}
+
+/// Adds the source's commands to the batch until something stops it. What needs the source to itself (an inline command, a
+/// large bulk) stops it before, unless it comes first.
+#[inline]
+fn parse(
+    parser: &mut Parser,
+    origin: Origin<'_>,
+    batch: &mut Batch,
+    limits: &Limits,
+    table: &Table,
+    keyspace: &Keyspace,
+) -> Stop {
+    let (mut at, mut count) = (0, 0);
+    loop {
+        if count == COMMANDS_PER_TURN_MAX {
+            return Stop { at, why: Why::Full };
+        }
+        let spans_start = batch.spans.len();
+        match parser.next(origin.buffer, at, &mut batch.spans, limits) {
+            Step::Command { end } => {
+                batch.push(origin, at, spans_start, table, keyspace);
+                (at, count) = (end, count + 1);
+            }
+            Step::Empty { end } => at = end,
+            Step::Incomplete => return Stop { at, why: Why::Incomplete },
+            Step::Error(error) => return Stop { at, why: Why::Error(error) },
+            Step::Inline { .. } if count > 0 => return Stop { at, why: Why::Full },
+            Step::Inline { .. } => return Stop { at, why: Why::Inline },
+            Step::LargeBulk { .. } if count > 0 => {
+                parser.reset();
+                return Stop { at, why: Why::Full };
+            }
+            Step::LargeBulk { header_end, len } => return Stop { at, why: Why::Large { header_end, len } },
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Which sockets the server listens on: `bind`, `port`, `unixsocket` turned into listeners.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::{fs, io};
+
+use crate::config::{BindAddress, Config};
+use crate::io::Listener;
+
+/// The sockets listened on, and the TCP port in use (chosen by the system if 0 was not "no TCP" but asked for by a test).
+pub struct Listeners {
+    /// Each with the word that describes it in the log.
+    pub sockets: Vec<(Listener, String)>,
+    /// The TCP port; 0 without TCP.
+    pub tcp_port: u16,
+}
+
+/// Opens everything the configuration asks for. An address marked optional is skipped if this host does not have it.
+pub fn open(config: &Config) -> Result<Listeners, String> {
+    let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+    let mut opened = Listeners { sockets: Vec::new(), tcp_port: config.port };
+    if config.port != 0 {
+        for bind in &config.bind.0 {
+            match open_tcp(bind, config.port, backlog) {
+                Ok(sockets) => opened.sockets.extend(sockets),
+                Err(error) if bind.optional && is_absent(&error) => {}
+                Err(error) => {
+                    let (address, port) = (&bind.address, config.port);
+                    return Err(format!("Could not create server TCP listening socket {address}:{port}: {error}"));
+                }
+            }
+        }
+        if opened.sockets.is_empty() && !config.bind.0.is_empty() {
+            return Err("none of the addresses of 'bind' can be listened on".to_owned());
+        }
+    }
+    if !config.unixsocket.as_path().as_os_str().is_empty() {
+        opened.sockets.push(open_unix(config, backlog)?);
+    }
+    if opened.sockets.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".to_owned());
+    }
+    Ok(opened)
+}
+
+fn open_tcp(bind: &BindAddress, port: u16, backlog: i32) -> io::Result<Vec<(Listener, String)>> {
+    let addresses: Vec<SocketAddr> = match bind.address.as_str() {
+        "*" => vec![(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port).into()],
+        "::*" => vec![(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into()],
+        host => (host, port).to_socket_addrs()?.collect(),
+    };
+    let open = |address: SocketAddr| Ok((Listener::tcp(address, backlog)?, address.to_string()));
+    addresses.into_iter().map(open).collect()
+}
+
+/// Errors that mean "this host has no such address".
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOPROTOOPT | libc::EPROTONOSUPPORT | libc::ESOCKTNOSUPPORT | libc::EPFNOSUPPORT)
+            | Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+    )
+}
+
+fn open_unix(config: &Config, backlog: i32) -> Result<(Listener, String), String> {
+    let path = config.unixsocket.as_path();
+    let failed = |error: io::Error| format!("Failed opening Unix socket {}: {error}", path.display());
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = Listener::unix(path, backlog).map_err(failed)?;
+    if config.unixsocketperm != 0 {
+        let mode = fs::Permissions::from_mode(config.unixsocketperm);
+        fs::set_permissions(path, mode).map_err(failed)?;
+    }
+    Ok((listener, path.display().to_string()))
+}

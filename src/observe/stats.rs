@@ -1,0 +1,265 @@
+//! What each worker counts: server-wide counters, per-command counters and histograms, errors by their first word.
+//!
+//! Design: every worker writes its own [`WorkerStats`] with single-writer counters; INFO sums them. CONFIG RESETSTAT raises a
+//! common epoch: a worker that sees a new epoch zeroes its own counters at the start of its turn, and readers take the
+//! counters of a worker that has not seen it yet for zero. So no counter ever has two writers.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::counter::Counter;
+use super::histogram::{Histogram, Snapshot};
+
+/// Different first words of error replies that are counted one by one; further ones count under the last.
+const ERROR_KINDS_MAX: usize = 64;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters that `CONFIG RESETSTAT` zeroes, one writer each.
+        #[derive(Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+
+        impl Counters {
+            fn reset(&self) { $(self.$name.set(0);)* }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections_received,
+    /// Connections refused because of `maxclients`.
+    connections_rejected,
+    /// Commands that ran.
+    commands_processed,
+    /// Bytes read from clients.
+    net_input_bytes,
+    /// Bytes written to clients.
+    net_output_bytes,
+    /// Receive completions that brought bytes.
+    reads_processed,
+    /// Sends handed to the kernel.
+    writes_processed,
+    /// Reads that found their key.
+    keyspace_hits,
+    /// Reads that did not.
+    keyspace_misses,
+    /// Keys whose deadline passed.
+    expired_keys,
+    /// Times the active expiry stopped because its time was up.
+    expired_time_cap_reached,
+    /// Keys removed to free memory.
+    evicted_keys,
+    /// Clients closed because of their output or query buffers.
+    client_output_buffer_limit_disconnections,
+    /// Clients closed because their query buffer was full.
+    client_query_buffer_limit_disconnections,
+    /// Error replies written.
+    error_replies,
+    /// Commands refused with `-LOADING`, `-NOAUTH`, `-OOM` and the like before they ran.
+    commands_rejected,
+    /// AUTH attempts that failed.
+    auth_denied,
+    /// Turns of the loop.
+    turns,
+    /// Turns above `turn-warn-us`.
+    turns_long,
+    /// Chunks run.
+    chunks,
+    /// Leases taken.
+    leases_taken,
+    /// Leases refused because another worker held or had reserved them.
+    leases_refused,
+    /// Commands put off to a later pass because of a refusal.
+    leases_retried,
+    /// Times a worker marked a lease as wanted before it slept.
+    leases_wanted,
+    /// Times a worker reserved the shards of a command.
+    leases_reserved,
+    /// Mail sent to other workers.
+    mail_sent,
+    /// Wake-ups sent to sleeping workers.
+    wakes_sent,
+    /// Nanoseconds of time-boxed upkeep.
+    upkeep_ns,
+}
+
+/// Counts of one command on one worker.
+#[derive(Default)]
+pub struct CommandStats {
+    /// Runs.
+    pub calls: Counter,
+    /// Time of all runs, in ns.
+    pub total_ns: Counter,
+    /// Refused before running (arity, authentication, memory).
+    pub rejected: Counter,
+    /// Ended in an error.
+    pub failed: Counter,
+    /// Durations of the runs.
+    pub durations: Histogram,
+}
+
+/// Everything one worker counts.
+pub struct WorkerStats {
+    /// Server-wide counters.
+    pub counters: Counters,
+    /// By the number of the command's row.
+    pub commands: Box<[CommandStats]>,
+    /// Durations of the turns, waiting excluded.
+    pub turns: Histogram,
+    /// Connections that live on this worker.
+    pub connections: Counter,
+    /// Bytes in query buffers, output buffers and connection state.
+    pub client_bytes: Counter,
+    /// Largest query buffer and output seen lately, for INFO.
+    pub query_bytes_recent_max: Counter,
+    /// Largest output buffer seen lately.
+    pub output_bytes_recent_max: Counter,
+    errors: Box<[(OnceLock<Box<str>>, Counter)]>,
+    epoch_seen: AtomicU64,
+}
+
+impl WorkerStats {
+    /// Counters for `command_count` rows.
+    pub fn new(command_count: usize) -> Self {
+        Self {
+            counters: Counters::default(),
+            commands: (0..command_count).map(|_| CommandStats::default()).collect(),
+            turns: Histogram::default(),
+            connections: Counter::default(),
+            client_bytes: Counter::default(),
+            query_bytes_recent_max: Counter::default(),
+            output_bytes_recent_max: Counter::default(),
+            errors: (0..ERROR_KINDS_MAX).map(|_| (OnceLock::new(), Counter::default())).collect(),
+            epoch_seen: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts an error reply by its first word (`ERR`, `WRONGTYPE`).
+    pub fn count_error(&self, text: &str) {
+        self.counters.error_replies.add(1);
+        let word = text.split(' ').next().unwrap_or(text);
+        let last = self.errors.len() - 1;
+        for (index, (name, count)) in self.errors.iter().enumerate() {
+            if index == last || name.get_or_init(|| word.into()).as_ref() == word {
+                return count.add(1);
+            }
+        }
+    }
+
+    /// Error replies by first word; the unnamed one stands for all beyond the limit.
+    pub fn errors(&self) -> impl Iterator<Item = (&str, u64)> {
+        let named = self.errors.iter().map(|(name, count)| (name.get(), count.read()));
+        named.filter(|(_, count)| *count > 0).map(|(name, count)| (name.map_or("OTHER", |n| n), count))
+    }
+
+    fn reset(&self) {
+        self.counters.reset();
+        self.turns.reset();
+        self.query_bytes_recent_max.set(0);
+        self.output_bytes_recent_max.set(0);
+        for command in &self.commands {
+            command.calls.set(0);
+            command.total_ns.set(0);
+            command.rejected.set(0);
+            command.failed.set(0);
+            command.durations.reset();
+        }
+        for (_, count) in &self.errors {
+            count.set(0);
+        }
+    }
+}
+
+/// The statistics of all workers.
+pub struct Stats {
+    workers: Box<[WorkerStats]>,
+    epoch: AtomicU64,
+}
+
+impl Stats {
+    /// For `worker_count` workers and `command_count` rows.
+    pub fn new(worker_count: usize, command_count: usize) -> Self {
+        let workers = (0..worker_count).map(|_| WorkerStats::new(command_count)).collect();
+        Self { workers, epoch: AtomicU64::new(0) }
+    }
+
+    /// The counters of one worker, for that worker to write.
+    pub fn of(&self, worker: usize) -> &WorkerStats {
+        &self.workers[worker]
+    }
+
+    /// All workers' counters, those that have yet to see a reset left out.
+    pub fn current(&self) -> impl Iterator<Item = &WorkerStats> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        self.workers.iter().filter(move |stats| stats.epoch_seen.load(Ordering::Acquire) == epoch)
+    }
+
+    /// All workers' counters, for values that no reset concerns.
+    pub fn all(&self) -> &[WorkerStats] {
+        &self.workers
+    }
+
+    /// The sum of one counter over the workers.
+    pub fn sum(&self, counter: impl Fn(&Counters) -> &Counter) -> u64 {
+        self.current().map(|stats| counter(&stats.counters).read()).sum()
+    }
+
+    /// The merged durations of one command.
+    pub fn durations(&self, command: u16) -> Snapshot {
+        let mut sum = Snapshot::default();
+        self.current().for_each(|stats| stats.commands[command as usize].durations.add_to(&mut sum));
+        sum
+    }
+
+    /// `CONFIG RESETSTAT`, called on `worker`, whose counters are zeroed at once.
+    pub fn reset(&self, worker: usize) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.follow_reset(worker);
+    }
+
+    /// Zeroes the counters of `worker` if a reset was asked for; called by that worker at the start of a turn.
+    #[inline]
+    pub fn follow_reset(&self, worker: usize) {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let stats = &self.workers[worker];
+        if stats.epoch_seen.load(Ordering::Relaxed) != epoch {
+            stats.reset();
+            stats.epoch_seen.store(epoch, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_hides_workers_that_have_not_seen_it() {
+        let stats = Stats::new(2, 3);
+        stats.of(0).counters.commands_processed.add(5);
+        stats.of(1).counters.commands_processed.add(7);
+        assert_eq!(stats.sum(|c| &c.commands_processed), 12);
+        stats.reset(0);
+        assert_eq!(stats.sum(|c| &c.commands_processed), 0);
+        stats.of(0).counters.commands_processed.add(1);
+        stats.follow_reset(1);
+        stats.of(1).counters.commands_processed.add(2);
+        assert_eq!(stats.sum(|c| &c.commands_processed), 3);
+    }
+
+    #[test]
+    fn errors_are_counted_by_first_word_and_the_kinds_are_bounded() {
+        let stats = WorkerStats::new(0);
+        stats.count_error("ERR syntax error");
+        stats.count_error("ERR other");
+        stats.count_error("WRONGTYPE Operation");
+        let counts: Vec<_> = stats.errors().collect();
+        assert_eq!(counts, [("ERR", 2), ("WRONGTYPE", 1)]);
+        for n in 0..1000 {
+            stats.count_error(&format!("E{n} text"));
+        }
+        assert_eq!(stats.errors().map(|(_, count)| count).sum::<u64>(), 1003);
+        assert_eq!(stats.errors().count(), ERROR_KINDS_MAX);
+    }
+}

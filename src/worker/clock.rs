@@ -1,0 +1,74 @@
+//! The only reader of time. A turn reads it once; durations of commands are read from the processor's counter.
+//!
+//! Design: Unix time is needed in ms (deadlines), once a turn. Durations (statistics, slow log, long turns) are differences of
+//! `quanta`'s calibrated counter, which costs a few ns and never a system call. Under simulation both come from one
+//! virtual time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quanta::Mock;
+
+/// Time as a worker sees it.
+pub struct Clock {
+    counter: quanta::Clock,
+    now_us: u64,
+    source: Source,
+}
+
+enum Source {
+    System,
+    Virtual { epoch_ms: u64, start: quanta::Instant },
+}
+
+impl Clock {
+    /// The machine's time.
+    pub fn system() -> Self {
+        let mut clock = Self { counter: quanta::Clock::new(), now_us: 0, source: Source::System };
+        clock.read();
+        clock
+    }
+
+    /// A virtual time, which stands at `epoch_ms` and goes on as the returned handle is told.
+    pub fn simulated(epoch_ms: u64) -> (Self, std::sync::Arc<Mock>) {
+        let (counter, mock) = quanta::Clock::mock();
+        let start = counter.now();
+        (Self { counter, now_us: epoch_ms * 1000, source: Source::Virtual { epoch_ms, start } }, mock)
+    }
+
+    /// Reads the time; called once a turn.
+    #[inline]
+    pub fn read(&mut self) {
+        self.now_us = match &self.source {
+            Source::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                since.unwrap_or(Duration::ZERO).as_micros() as u64
+            }
+            Source::Virtual { epoch_ms, start } => {
+                epoch_ms * 1000 + self.counter.now().duration_since(*start).as_micros() as u64
+            }
+        };
+    }
+
+    /// Unix time in ms, as read last.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us / 1000
+    }
+
+    /// Unix time in us, as read last.
+    pub fn unix_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// The processor's counter now, to be compared with a later one.
+    #[inline]
+    pub fn ticks(&self) -> u64 {
+        self.counter.raw()
+    }
+
+    /// The ns between two readings of [`Self::ticks`].
+    #[inline]
+    pub fn ns_between(&self, start: u64, end: u64) -> u64 {
+        self.counter.delta_as_nanos(start, end)
+    }
+}

@@ -1,0 +1,92 @@
+//! Replies out: one send per connection with output, and the end of those that have all they get.
+
+use super::Worker;
+use crate::io::{Io, Outgoing, Token};
+use crate::net::Connection;
+use crate::net::connection::Hold;
+
+impl<I: Io> Worker<I> {
+    /// Sends what the turn's commands have written.
+    pub(super) fn flush(&mut self) {
+        for slot in std::mem::take(&mut self.dirty) {
+            let now_ms = self.clock.now_ms();
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            connection.dirty = false;
+            if connection.closing {
+                continue;
+            }
+            let token = connection.token;
+            if exceeds_limit(connection, &self.config.config().client_output_buffer_limit.normal, now_ms) {
+                let card = &connection.session.card;
+                log::warn!("Client id={} addr={} closed for overcoming of output buffer limits.", card.id, card.address);
+                self.stats().counters.client_output_buffer_limit_disconnections.add(1);
+                self.close(token);
+                continue;
+            }
+            if connection.sending_bytes == 0 && !connection.output.is_empty() {
+                let spare = self.spares.pop().unwrap_or_default();
+                let outgoing = connection.output.take(spare);
+                connection.sending_bytes = outgoing.byte_count();
+                self.io.send(token, outgoing);
+                self.stats().counters.writes_processed.add(1);
+            }
+            let connection = self.connections.at(slot);
+            let drained = !connection.ready && connection.inbox_len() == 0;
+            let over = connection.ended || connection.input_ended && drained;
+            if over && connection.unsent_bytes() == 0 {
+                self.close(token);
+            }
+        }
+    }
+
+    /// Ends a connection now; replies not yet sent are lost.
+    pub(super) fn close(&mut self, token: Token) {
+        let Some(connection) = self.connections.find(token) else { return };
+        if connection.closing {
+            return;
+        }
+        connection.closing = true;
+        connection.ended = true;
+        connection.hold = Hold::None;
+        while let Some(input) = connection.take_input() {
+            self.io.give_back(input);
+        }
+        if connection.session.monitor {
+            self.set_monitor(token, false);
+        }
+        let connection = self.connections.at(token.slot);
+        self.shared.clients.leave(&connection.session.card);
+        self.io.close(token);
+    }
+
+    /// Ends a connection once the replies it has coming are sent.
+    pub(super) fn finish(&mut self, token: Token) {
+        let Some(connection) = self.connections.find(token) else { return };
+        connection.ended = true;
+        if connection.unsent_bytes() == 0 { self.close(token) } else { self.make_dirty(token.slot) }
+    }
+
+    /// Ends a connection that a command marked.
+    pub(super) fn kill(&mut self, token: Token) {
+        let Some(connection) = self.connections.find(token) else { return };
+        if !connection.session.close_after_reply {
+            self.close(token);
+        }
+    }
+}
+
+/// Whether a client has more unsent replies than `client-output-buffer-limit` allows it.
+fn exceeds_limit(connection: &mut Connection, limit: &crate::config::OutputBufferLimit, now_ms: u64) -> bool {
+    let bytes = connection.unsent_bytes() as u64;
+    if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+        return true;
+    }
+    if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
+        connection.soft_limit_since_ms = 0;
+        return false;
+    }
+    if connection.soft_limit_since_ms == 0 {
+        connection.soft_limit_since_ms = now_ms;
+    }
+    now_ms - connection.soft_limit_since_ms > u64::from(limit.soft_seconds) * 1000
+}

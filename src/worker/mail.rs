@@ -1,0 +1,166 @@
+//! What workers tell each other, and the post office that carries it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::mailbox::{Receiver, Sender, Sleep, ring};
+use crate::io::{Socket, Waker};
+
+/// A message from one worker to another.
+pub enum Mail {
+    /// A connection that is to live on the receiving worker; `listener` accepted it.
+    Connection(Socket, u16),
+    /// End this client; its card is marked.
+    Kill {
+        /// The connection's slot.
+        slot: u32,
+        /// The slot's generation.
+        generation: u32,
+    },
+    /// A line for the clients that receive the MONITOR feed.
+    Monitor(Arc<[u8]>),
+    /// Something shared has changed (configuration, pause, shutdown): look at it.
+    Look,
+}
+
+/// One worker's place at the post office.
+pub struct Post {
+    me: usize,
+    outgoing: Vec<Option<Sender<Mail>>>,
+    incoming: Vec<Option<Receiver<Mail>>>,
+    /// What did not fit into a ring, by receiver.
+    waiting: Vec<VecDeque<Mail>>,
+    sleeps: Arc<[Sleep]>,
+    wakers: Vec<Waker>,
+    /// Receivers of mail sent in this turn, to be woken if they sleep.
+    sent_to: u64,
+    /// Messages sent, wake-ups sent.
+    pub counts: (u64, u64),
+}
+
+/// Workers that one bit each stands for.
+pub const WORKERS_MAX: usize = 64;
+
+/// The places of all workers; `wakers[i]` wakes worker `i`.
+pub fn post_office(wakers: &[Waker]) -> Vec<Post> {
+    let count = wakers.len();
+    assert!(count <= WORKERS_MAX);
+    let sleeps: Arc<[Sleep]> = (0..count).map(|_| Sleep::default()).collect();
+    let mut posts: Vec<Post> = (0..count)
+        .map(|me| Post {
+            me,
+            outgoing: (0..count).map(|_| None).collect(),
+            incoming: (0..count).map(|_| None).collect(),
+            waiting: (0..count).map(|_| VecDeque::new()).collect(),
+            sleeps: Arc::clone(&sleeps),
+            wakers: wakers.to_vec(),
+            sent_to: 0,
+            counts: (0, 0),
+        })
+        .collect();
+    for source in 0..count {
+        for target in (0..count).filter(|target| *target != source) {
+            let (sender, receiver) = ring();
+            posts[source].outgoing[target] = Some(sender);
+            posts[target].incoming[source] = Some(receiver);
+        }
+    }
+    posts
+}
+
+impl Post {
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.sleeps.len()
+    }
+
+    /// Leaves mail for another worker. It is woken by [`Self::deliver`].
+    pub fn send(&mut self, target: usize, mail: Mail) {
+        assert!(target != self.me, "a worker does not write to itself");
+        self.counts.0 += 1;
+        self.sent_to |= 1 << target;
+        let waiting = &mut self.waiting[target];
+        let sender = self.outgoing[target].as_mut().expect("every other worker has a ring");
+        if !waiting.is_empty() {
+            waiting.push_back(mail);
+        } else if let Err(mail) = sender.send(mail) {
+            waiting.push_back(mail);
+        }
+    }
+
+    /// Leaves mail for all other workers.
+    pub fn send_all(&mut self, mut mail: impl FnMut() -> Mail) {
+        for target in (0..self.workers()).filter(|target| *target != self.me) {
+            self.send(target, mail());
+        }
+    }
+
+    /// Sends what did not fit before and wakes the receivers that sleep.
+    pub fn deliver(&mut self) {
+        for (target, waiting) in self.waiting.iter_mut().enumerate() {
+            while let Some(mail) = waiting.pop_front() {
+                let sender = self.outgoing[target].as_mut().expect("mail waits for others only");
+                if let Err(mail) = sender.send(mail) {
+                    waiting.push_front(mail);
+                    self.sent_to |= 1 << target;
+                    break;
+                }
+            }
+        }
+        let mut targets = std::mem::take(&mut self.sent_to);
+        while targets != 0 {
+            self.wake(targets.trailing_zeros() as usize);
+            targets &= targets - 1;
+        }
+    }
+
+    /// Whether mail waits for room in another worker's ring.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.is_empty())
+    }
+
+    /// Wakes a worker if it sleeps.
+    pub fn wake(&mut self, target: usize) {
+        if target != self.me && self.sleeps[target].must_wake() {
+            self.counts.1 += 1;
+            self.wakers[target].wake();
+        }
+    }
+
+    /// Wakes the workers whose bits are set.
+    pub fn wake_mask(&mut self, mut mask: u64) {
+        while mask != 0 {
+            self.wake(mask.trailing_zeros() as usize);
+            mask &= mask - 1;
+        }
+    }
+
+    /// Takes up to `count_max` messages.
+    pub fn receive(&mut self, count_max: usize, mut read: impl FnMut(Mail)) {
+        let mut count = 0;
+        for receiver in self.incoming.iter_mut().flatten() {
+            while count < count_max
+                && let Some(mail) = receiver.receive()
+            {
+                count += 1;
+                read(mail);
+            }
+        }
+    }
+
+    /// Announces that this worker is about to sleep; `false` when mail has come and it should not.
+    pub fn lie_down(&mut self) -> bool {
+        let sleep = &self.sleeps[self.me];
+        sleep.lie_down();
+        let empty = self.incoming.iter_mut().flatten().all(Receiver::is_empty);
+        if !empty {
+            sleep.rise();
+        }
+        empty
+    }
+
+    /// This worker is awake.
+    pub fn rise(&self) {
+        self.sleeps[self.me].rise();
+    }
+}

@@ -1,0 +1,195 @@
+//! Completions into state. Nothing acts on input here: that is the batch's business.
+
+use std::sync::Arc;
+
+use super::{Mail, SPARES_MAX, Worker};
+use crate::command::Session;
+use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
+use crate::net::Connection;
+use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
+use crate::observe::{ClientCard, ClientPlace, flag};
+
+const PROTECTED: &[u8] = b"-DENIED Torc is running in protected mode because protected mode is enabled and no password \
+is set for the default user. In this mode connections are only accepted from the loopback interface. To connect from \
+other hosts, either set a password with 'requirepass', or turn protected mode off with CONFIG SET protected-mode no from \
+this host, or in the configuration file, after making sure that the server is not reachable from the internet.\r\n";
+
+impl<I: Io> Worker<I> {
+    /// Takes all completions.
+    pub(super) fn reap(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        self.io.reap(&mut events);
+        for event in events.drain(..) {
+            match event {
+                Event::Received { token, input } => self.received(token, input),
+                Event::Sent { token, outgoing, result } => self.sent(token, outgoing, result),
+                Event::Accepted { listener, socket } => self.accepted(socket, listener),
+                Event::AcceptFailed { errno, .. } => {
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    log::warn!("Error accepting a client connection: {error}");
+                }
+                Event::BulkReceived { token, bulk, done } => {
+                    let Some(connection) = self.connections.find(token) else { continue };
+                    self.stats_input(bulk.len());
+                    match done {
+                        Ok(()) => {
+                            let connection = self.connections.at(token.slot);
+                            connection.take_bulk(bulk);
+                            self.make_ready(token.slot);
+                            self.io.receive(token);
+                        }
+                        Err(_) => {
+                            connection.ended = true;
+                            self.close(token);
+                        }
+                    }
+                }
+                Event::InputEnded { token, cause } => self.input_ended(token, cause),
+                Event::Detached { token } => self.detached(token),
+                Event::Woken => self.resume_paused(),
+            }
+        }
+        self.events = events;
+    }
+
+    fn stats_input(&self, bytes: usize) {
+        let counters = &self.stats().counters;
+        counters.net_input_bytes.add(bytes as u64);
+        counters.reads_processed.add(1);
+    }
+
+    fn received(&mut self, token: Token, input: crate::io::Input) {
+        self.stats_input(input.len());
+        match self.connections.find(token) {
+            Some(connection) if !connection.ended && !connection.closing => {
+                connection.receive(input);
+                if connection.inbox_len() > INBOX_MAX && !connection.input_paused {
+                    connection.input_paused = true;
+                    self.io.pause(token);
+                }
+                self.make_ready(token.slot);
+            }
+            _ => self.io.give_back(input),
+        }
+    }
+
+    /// Puts a connection among those to be parsed, unless it is there or on hold.
+    pub(super) fn make_ready(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        if !connection.ready && connection.hold == Hold::None && !connection.closing {
+            connection.ready = true;
+            self.ready.push(slot);
+        }
+    }
+
+    fn sent(&mut self, token: Token, outgoing: Outgoing, result: Result<usize, EndCause>) {
+        self.stats().counters.net_output_bytes.add(*result.as_ref().unwrap_or(&0) as u64);
+        if let Outgoing::Flat(mut buffer) = outgoing
+            && self.spares.len() < SPARES_MAX
+            && buffer.capacity() <= BUFFER_BYTES_KEPT
+        {
+            buffer.clear();
+            self.spares.push(buffer);
+        }
+        let Some(connection) = self.connections.find(token) else {
+            return self.io.close(token); // it was refused, and now knows why
+        };
+        connection.sending_bytes = 0;
+        if connection.closing {
+            return;
+        }
+        if result.is_err() {
+            return self.close(token);
+        }
+        if connection.hold == Hold::Output && connection.output.len() <= OUTPUT_BYTES_LOW {
+            connection.hold = Hold::None;
+            self.make_ready(token.slot);
+        }
+        self.make_dirty(token.slot);
+    }
+
+    /// Puts a connection among those to be flushed.
+    pub(super) fn make_dirty(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    fn input_ended(&mut self, token: Token, cause: EndCause) {
+        let Some(connection) = self.connections.find(token) else { return };
+        connection.input_ended = true;
+        if cause == EndCause::Eof && (connection.ready || connection.unsent_bytes() > 0) {
+            // What was sent before the end is still answered; the flush closes it then.
+            self.make_dirty(token.slot);
+        } else {
+            self.close(token);
+        }
+    }
+
+    /// A new connection goes to the worker that has the fewest.
+    fn accepted(&mut self, socket: Socket, listener: u16) {
+        let counters = &self.stats().counters;
+        counters.connections_received.add(1);
+        let workers = self.shared.stats.all().iter().map(|stats| stats.connections.read());
+        let (target, _) = workers.enumerate().min_by_key(|(_, count)| *count).expect("there are workers");
+        let fewest = self.shared.stats.of(target).connections.read();
+        if target == self.number || fewest == self.stats().connections.read() {
+            self.adopt(socket, listener);
+        } else {
+            self.post.send(target, Mail::Connection(socket, listener));
+        }
+    }
+
+    /// Makes a connection of an accepted socket, unless there are too many or it may not be served.
+    pub(super) fn adopt(&mut self, socket: Socket, _listener: u16) {
+        let config = self.config.config();
+        let keepalive = config.tcp_keepalive;
+        let refusal = if self.stopping {
+            return;
+        } else if !self.shared.clients.admit(u64::from(config.maxclients)) {
+            Some(&b"-ERR max number of clients reached\r\n"[..])
+        } else if config.protected_mode
+            && config.requirepass.is_empty()
+            && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback())
+        {
+            self.shared.clients.dismiss();
+            Some(PROTECTED)
+        } else {
+            None
+        };
+        let open = config.requirepass.is_empty();
+        let token = self.connections.reserve();
+        if let Some(text) = refusal {
+            self.stats().counters.connections_rejected.add(1);
+            return self.refuse(token, socket, text);
+        }
+        if keepalive > 0 && !socket.is_unix() {
+            // A peer that is gone already shows itself on the first read.
+            socket.set_keepalive(keepalive).unwrap_or_default();
+        }
+        let place = ClientPlace { worker: self.number as u16, slot: token.slot, generation: token.generation };
+        let (peer, local) = (socket.peer_address(), socket.local_address());
+        let id = self.shared.clients.next_id();
+        let card = ClientCard::new(id, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());
+        card.set(flag::UNIX_SOCKET, socket.is_unix());
+        let card = Arc::new(card);
+        self.shared.clients.enter(&card);
+        self.connections.put(Connection::new(token, Session::new(card, open)));
+        self.io.attach(token, socket);
+        self.io.receive(token);
+        self.stats().connections.set(self.connections.len() as u64);
+    }
+
+    /// Tells a socket why it is not served, and closes it once that is sent.
+    fn refuse(&mut self, token: Token, socket: Socket, text: &[u8]) {
+        self.io.attach(token, socket);
+        self.io.send(token, Outgoing::Flat(text.to_vec()));
+    }
+
+    fn detached(&mut self, token: Token) {
+        self.connections.free(token);
+        self.stats().connections.set(self.connections.len() as u64);
+    }
+}

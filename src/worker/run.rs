@@ -1,0 +1,401 @@
+//! From input to replies: parsing, chunks, and one command.
+
+use super::{Mail, Slowest, Worker};
+use crate::command::{
+    Args, CommandError, Context, Effect, Flags, LookupError, PauseMode, Replies, Row, Session, Shared,
+};
+use crate::exec::{Formed, Gathered, REFUSED, Source};
+use crate::io::{Io, Token};
+use crate::net::Gathering;
+use crate::net::connection::{Hold, INBOX_MAX, OUTPUT_BYTES_HIGH};
+use crate::observe::ClientPlace;
+use crate::resp::{Limits, Reply};
+use crate::store::ShardId;
+
+/// Bulks from this length on are received straight into the memory that will hold them.
+const BULK_DIRECT_BYTES_MIN: u64 = 64 << 10;
+/// Times a refused command is tried again at once, a few tens of ns apart, before it is put off to the next turn: longer
+/// than the chunk of another worker takes.
+const REFUSALS_AT_ONCE_MAX: u32 = 512;
+/// Turns for which a command's leases are refused before its shards are reserved.
+const REFUSALS_BEFORE_RESERVING: u32 = 4;
+
+impl<I: Io> Worker<I> {
+    /// Parses every connection that has input and gathers their commands.
+    pub(super) fn gather(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        let config = self.config.config();
+        let mut limits = Limits {
+            bulk_bytes_max: config.proto_max_bulk_len,
+            bulk_direct_min: BULK_DIRECT_BYTES_MIN,
+            ..Limits::default()
+        };
+        for slot in ready.drain(..) {
+            let Some(connection) = self.connections.get_mut(slot) else { continue };
+            connection.ready = false;
+            if connection.closing || connection.hold != Hold::None {
+                continue;
+            }
+            limits.authenticated = connection.session.authenticated;
+            let mut returned = Vec::new();
+            let gathering = connection.gather(
+                slot,
+                &mut self.batch,
+                |input| self.io.input(input),
+                |input| returned.push(input),
+                &limits,
+                self.table,
+                &self.shared.keyspace,
+            );
+            returned.into_iter().for_each(|input| self.io.give_back(input));
+            self.gathered.push(slot);
+            let connection = self.connections.at(slot);
+            match gathering {
+                Gathering::Drained if connection.inbox_len() == 0 => {}
+                Gathering::Drained | Gathering::More => {
+                    connection.ready = true;
+                    self.ready.push(slot);
+                }
+                Gathering::Bulk(buffer, len) => self.io.receive_into(connection.token, buffer, len),
+            }
+            if connection.input_paused && connection.inbox_len() < INBOX_MAX / 2 {
+                connection.input_paused = false;
+                self.io.receive(connection.token);
+            }
+        }
+        // The list's memory is used again; what was made ready meanwhile stays.
+        std::mem::swap(&mut self.ready, &mut ready);
+        self.ready.append(&mut ready);
+    }
+
+    /// Runs the batch, chunk by chunk.
+    pub(super) fn run_batch(&mut self) {
+        let (mut next, mut refusals) = (0, 0);
+        while next < self.batch.commands.len() {
+            let (connections, turn) = (&self.connections, self.turn);
+            let skip = |slot| connections.get(slot).is_none_or(|c| c.held_in_turn == turn);
+            let keyspace = &self.shared.keyspace;
+            match self.chunk.form(&self.batch, &mut next, &mut self.leases, keyspace, skip) {
+                Formed::Done => break,
+                Formed::Ready => {
+                    refusals = 0;
+                    self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
+                    self.run_chunk();
+                    let wanted = self.leases.release_all();
+                    self.post.wake_mask(wanted);
+                    self.act();
+                }
+                Formed::Refused(place, shard) => {
+                    self.stats().counters.leases_refused.add(1);
+                    refusals += 1;
+                    if refusals < REFUSALS_AT_ONCE_MAX {
+                        std::hint::spin_loop();
+                        continue;
+                    }
+                    refusals = 0;
+                    self.put_off(place, shard);
+                }
+            }
+        }
+    }
+
+    /// A command whose leases are not to be had soon waits for a later turn; after a few, its shards are reserved.
+    #[cold]
+    fn put_off(&mut self, place: usize, shard: Option<ShardId>) {
+        let command = self.batch.commands[place];
+        self.stats().counters.leases_retried.add(1);
+        self.refused.push(shard);
+        let connection = self.connections.at(command.slot);
+        connection.refusals += 1;
+        let reserve = connection.refusals >= REFUSALS_BEFORE_RESERVING;
+        self.hold(&command);
+        self.make_ready(command.slot);
+        if reserve && self.reserve(&command) {
+            self.stats().counters.leases_reserved.add(1);
+        }
+    }
+
+    /// Keeps other workers' chunks off a command's shards; one worker may do so at a time.
+    fn reserve(&mut self, command: &Gathered) -> bool {
+        let keyspace = &self.shared.keyspace;
+        if command.scope == crate::command::Scope::All {
+            return self.leases.reserve(keyspace.shards());
+        }
+        let hashes = self.batch.hashes_of(command).iter();
+        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)))
+    }
+
+    /// Runs no more commands of this one's connection in this turn; they are parsed again.
+    fn hold(&mut self, command: &Gathered) {
+        let turn = self.turn;
+        let connection = self.connections.at(command.slot);
+        connection.held_in_turn = turn;
+        connection.put_back(command.start as usize);
+    }
+
+    fn run_chunk(&mut self) {
+        self.stats().counters.chunks.add(1);
+        let chunk = std::mem::take(&mut self.chunk);
+        let mut ticks = self.clock.ticks();
+        for member in chunk.members() {
+            let command = self.batch.commands[*member as usize];
+            ticks = self.execute(&command, ticks);
+        }
+        self.chunk = chunk;
+    }
+
+    /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter.
+    #[inline]
+    fn execute(&mut self, command: &Gathered, start: u64) -> u64 {
+        let connection = self.connections.at(command.slot);
+        if connection.held_in_turn == self.turn || connection.ended || connection.closing {
+            return start;
+        }
+        if connection.output.len() >= OUTPUT_BYTES_HIGH {
+            connection.hold = Hold::Output;
+            self.hold(command);
+            return start;
+        }
+        let input = match command.source {
+            Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
+            Source::Spill => &[],
+        };
+        let spans = command.spans_start as usize;
+        let spans = &self.batch.spans[spans..spans + command.spans_count as usize];
+        let (args, session, mut reply) = connection.split(command.source, input, spans);
+        let stats = self.shared.stats.of(self.number);
+        if command.row == REFUSED {
+            refuse(&args, &mut reply, self.table, stats);
+            self.make_dirty(command.slot);
+            return start;
+        }
+        let row = self.table.row(command.row);
+        let config = self.config.config_arc();
+        let now_ms = self.clock.now_ms();
+        match admit(row, session, &self.shared, now_ms) {
+            Admission::Yes => {}
+            Admission::Error(error) => {
+                stats.commands[command.row as usize].rejected.add(1);
+                stats.counters.commands_rejected.add(1);
+                stats.count_error(error.text());
+                reply.error(error.text());
+                self.make_dirty(command.slot);
+                return start;
+            }
+            Admission::Paused => {
+                connection.hold = Hold::Paused;
+                self.paused.push(command.slot);
+                self.hold(command);
+                return start;
+            }
+        }
+        let mark = reply.mark();
+        let first_key = match row.shape {
+            crate::command::KeyShape::Range { first, step, .. } => (first as usize, step as usize),
+            _ => (1, 1),
+        };
+        let mut ctx = Context {
+            session,
+            shared: &self.shared,
+            config,
+            stats,
+            worker: self.number,
+            now_ms,
+            access_clock: access_clock(now_ms),
+            rng: &mut self.rng,
+            effects: &mut self.effects,
+            leases: &mut self.leases,
+            hashes: self.batch.hashes_of(command),
+            first_key: first_key.0,
+            key_step: first_key.1,
+        };
+        let outcome = (row.command.handler)(&mut ctx, &args, &mut reply);
+        let counts = &stats.commands[command.row as usize];
+        if let Err(error) = outcome {
+            counts.failed.add(1);
+            if error == CommandError::Replied {
+                stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
+            } else {
+                stats.count_error(error.text());
+                reply.error(error.text());
+            }
+        }
+        if session.replies != Replies::On {
+            reply.truncate(mark);
+            session.replies = next_replies(session.replies, row);
+        }
+        let end = self.clock.ticks();
+        let ns = self.clock.ns_between(start, end);
+        counts.calls.add(1);
+        counts.total_ns.add(ns);
+        counts.durations.record(ns, 1);
+        stats.counters.commands_processed.add(1);
+        if ns > self.slowest.ns {
+            self.slowest = Slowest { row: command.row, ns };
+        }
+        let slow_us = config.slowlog_log_slower_than;
+        if slow_us >= 0 && ns >= slow_us as u64 * 1000 && !row.command.flags.has(Flags::SKIP_SLOWLOG) {
+            log_slow(&self.shared, &args, session, ns, now_ms, config.slowlog_max_len as usize);
+        }
+        session.last_row = command.row;
+        if session.close_after_reply {
+            connection.ended = true;
+        }
+        connection.refusals = 0;
+        if self.shared.monitors.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+            self.show_monitors(command);
+        }
+        self.make_dirty(command.slot);
+        end
+    }
+
+    /// Does what the chunk's commands left to be done outside the keyspace.
+    fn act(&mut self) {
+        if self.effects.is_empty() {
+            return;
+        }
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
+                    self.kill(Token { slot, generation });
+                }
+                Effect::Kill(ClientPlace { worker, slot, generation }) => {
+                    self.post.send(worker as usize, Mail::Kill { slot, generation });
+                }
+                Effect::Monitor(place, on) => {
+                    let token = Token { slot: place.slot, generation: place.generation };
+                    self.set_monitor(token, on);
+                }
+                Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
+                    self.resume_paused();
+                    self.post.send_all(|| Mail::Look);
+                }
+            }
+        }
+    }
+
+    /// What the turn leaves of each connection's input goes to its spill; the receive buffers go back.
+    pub(super) fn settle(&mut self) {
+        for slot in std::mem::take(&mut self.gathered) {
+            let connection = self.connections.at(slot);
+            if let Some(error) = connection.take_error()
+                && !connection.ended
+            {
+                Reply::new(&mut connection.output, connection.session.protocol).protocol_error(error);
+                self.shared.stats.of(self.number).count_error("ERR");
+                connection.ended = true;
+            }
+            connection.settle(&self.batch, |input| self.io.input(input));
+            connection.show(self.clock.now_ms());
+            let over = connection.query_bytes() as u64 > self.config.config().client_query_buffer_limit;
+            let (token, ended) = (connection.token, connection.ended || connection.input_ended);
+            if over {
+                self.stats().counters.client_query_buffer_limit_disconnections.add(1);
+                self.close(token);
+            } else if ended {
+                self.make_dirty(slot);
+            }
+        }
+        for input in self.batch.inputs.drain(..) {
+            self.io.give_back(input);
+        }
+        self.batch.clear();
+    }
+
+    /// Lets the connections go on that a pause held back.
+    pub(super) fn resume_paused(&mut self) {
+        for slot in std::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(slot)
+                && connection.hold == Hold::Paused
+            {
+                connection.hold = Hold::None;
+                self.make_ready(slot);
+            }
+        }
+    }
+}
+
+/// Whether a command may run now.
+enum Admission {
+    Yes,
+    Error(CommandError),
+    Paused,
+}
+
+#[inline]
+fn admit(row: &Row, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
+    let flags = row.command.flags;
+    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Admission::Error(CommandError::NoAuth);
+    }
+    match shared.pause.active(now_ms) {
+        None => Admission::Yes,
+        Some(PauseMode::All) if row.full_name != "client|unpause" => Admission::Paused,
+        Some(PauseMode::Write) if flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) => Admission::Paused,
+        Some(_) => Admission::Yes,
+    }
+}
+
+/// Replies to what is no command, as Redis words it.
+#[cold]
+fn refuse(
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    table: &crate::command::Table,
+    stats: &crate::observe::WorkerStats,
+) {
+    let name = String::from_utf8_lossy(args.at(0));
+    match table.resolve(args.at(0), || args.find(1), args.len()) {
+        Ok(_) => unreachable!("the command was refused when it was gathered"),
+        Err(LookupError::UnknownCommand) => {
+            let mut shown = String::new();
+            for arg in args.from(1) {
+                if shown.len() >= 128 {
+                    break;
+                }
+                let room = (128 - shown.len()).min(arg.len());
+                shown.push('\'');
+                shown.push_str(&String::from_utf8_lossy(&arg[..room]));
+                shown.push_str("' ");
+            }
+            let name: String = name.chars().take(128).collect();
+            reply.error_fmt(format_args!("ERR unknown command '{name}', with args beginning with: {shown}"));
+        }
+        Err(LookupError::UnknownSubcommand(id)) => {
+            let container = table.row(id).full_name.to_ascii_uppercase();
+            let sub: String = String::from_utf8_lossy(args.at(1)).chars().take(128).collect();
+            reply.error_fmt(format_args!("ERR unknown subcommand '{sub}'. Try {container} HELP."));
+        }
+        Err(LookupError::Arity(id)) => {
+            let row = table.row(id);
+            stats.commands[id as usize].rejected.add(1);
+            let name = &row.full_name;
+            reply.error_fmt(format_args!("ERR wrong number of arguments for '{name}' command"));
+        }
+    }
+    stats.counters.commands_rejected.add(1);
+    stats.count_error("ERR");
+}
+
+/// CLIENT REPLY SKIP concerns the command after itself.
+fn next_replies(now: Replies, row: &Row) -> Replies {
+    match now {
+        Replies::SkipNext if row.full_name == "client|reply" => Replies::SkipThis,
+        Replies::SkipThis | Replies::SkipNext => Replies::On,
+        other => other,
+    }
+}
+
+/// Seconds, 24 bits: Redis's LRU clock at its resolution.
+#[inline]
+fn access_clock(now_ms: u64) -> u32 {
+    (now_ms / 1000) as u32 & 0xFF_FFFF
+}
+
+#[cold]
+fn log_slow(shared: &Shared, args: &Args<'_>, session: &Session, ns: u64, now_ms: u64, len_max: usize) {
+    let all: Vec<&[u8]> = args.from(0).collect();
+    let name = session.card.name.load();
+    let name = name.as_deref().map_or(&[][..], Vec::as_slice);
+    shared.slowlog.push(now_ms / 1000, ns / 1000, all.into_iter(), &session.card.address, name, len_max);
+}
