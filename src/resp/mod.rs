@@ -1,1 +1,24 @@
 //! RESP2, RESP3 and inline commands: pure bytes in, bytes out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `parse` | requests: the resumable in-place parser, its limits and protocol errors |
+//! | `inline` | splitting of inline commands and configuration lines; encoding of commands |
+//! | `reply` | replies: the typed writer |
+//! | `output` | what a connection will send: flat bytes with large values in between |
+//! | `number` | the exact conversions between text and numbers |
+//! | `long_double` | the 80-bit arithmetic of INCRBYFLOAT and HINCRBYFLOAT |
+//!
+//! Nothing here does I/O, reads a clock or knows a command.
+
+pub mod inline;
+pub mod long_double;
+pub mod number;
+pub mod output;
+pub mod parse;
+pub mod reply;
+
+pub use long_double::LongDouble;
+pub use output::{ErrorWord, Mark, Outgoing, Output};
+pub use parse::{Limits, Parser, ProtocolError, Span, Step, fuzz_parse};
+pub use reply::{Deferred, Protocol, Reply};

@@ -1,0 +1,328 @@
+//! Text to numbers and back, exactly as Redis does it: what is a valid integer or float decides which error a client sees.
+//!
+//! Design: integers are Redis's string2ll: nothing but digits and one minus sign, no leading zeros, so that text and number
+//! determine each other. Floats are C's strtod (decimal, hexadecimal, `inf`, `infinity`) less what Redis rejects: spaces,
+//! trailing bytes, NaN, overflow, underflow to zero. They are written as Redis 7.2 and later do: shortest text that reads
+//! back as the same value, laid out by the rules of `write_f64`.
+//!
+//! Costs: no allocation but for the `String` of `format_f64`.
+//! Not here: the 80-bit floats of INCRBYFLOAT (`long_double`).
+
+use std::io::Write as _;
+
+/// Longest text of an `i64`, bytes.
+pub const I64_TEXT_BYTES_MAX: usize = 20;
+/// Longest text that `write_f64` makes, bytes: sign, 17 digits, point and exponent, or `0.000000` and 17 digits.
+pub const F64_TEXT_BYTES_MAX: usize = 32;
+/// Integers of a magnitude below this are exact in an `f64`, and written as integers.
+const F64_INTEGER_MAX: f64 = 4_503_599_627_370_496.0;
+/// Exponents are clamped to this while reading: far outside every format, far inside `i64`.
+const EXPONENT_MAX: i64 = 1 << 40;
+
+/// Reads a canonical decimal integer: what `write_i64` would write, and nothing else.
+#[inline]
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    let magnitude = parse_u64(digits)?;
+    if !is_negative {
+        return i64::try_from(magnitude).ok();
+    }
+    if magnitude == 0 {
+        return None;
+    }
+    0i64.checked_sub_unsigned(magnitude)
+}
+
+/// Reads a canonical decimal integer without sign.
+#[inline]
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    let (&first, rest) = text.split_first()?;
+    let first = first.wrapping_sub(b'0');
+    if first > 9 || text.len() > I64_TEXT_BYTES_MAX {
+        return None;
+    }
+    if first == 0 {
+        return rest.is_empty().then_some(0);
+    }
+    let mut value = u64::from(first);
+    for &byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// Reads a float as Redis reads scores and increments of doubles: `None` is "ERR value is not a valid float".
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (is_negative, magnitude) = split_sign(text);
+    let value = match FloatText::read(magnitude)? {
+        FloatText::Infinity => f64::INFINITY,
+        FloatText::Hex(hex) => hex.to_f64()?,
+        FloatText::Decimal(_) => {
+            let text = str::from_utf8(magnitude).expect("a decimal is ASCII");
+            let value: f64 = text.parse().expect("its form was checked");
+            let is_zero_text = || !mantissa_digits(magnitude).any(|digit| digit != b'0');
+            if value.is_infinite() || (value == 0.0 && !is_zero_text()) {
+                return None;
+            }
+            value
+        }
+    };
+    Some(if is_negative { -value } else { value })
+}
+
+/// Appends the decimal text of `value`.
+#[inline]
+pub fn write_i64(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// The text of a float; see `write_f64`. For places that need a `String`.
+pub fn format_f64(value: f64) -> String {
+    let mut buffer = F64Buffer::new();
+    str::from_utf8(buffer.format(value)).expect("float text is ASCII").to_owned()
+}
+
+/// Appends the text of a float as `F64Buffer::format` makes it.
+pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+    out.extend_from_slice(F64Buffer::new().format(value));
+}
+
+/// Room for the text of a float.
+pub struct F64Buffer {
+    bytes: [u8; F64_TEXT_BYTES_MAX],
+    len: usize,
+}
+
+impl Default for F64Buffer {
+    fn default() -> F64Buffer {
+        F64Buffer::new()
+    }
+}
+
+impl F64Buffer {
+    /// An empty buffer.
+    pub fn new() -> F64Buffer {
+        F64Buffer { bytes: [0; F64_TEXT_BYTES_MAX], len: 0 }
+    }
+
+    /// Formats as Redis 7.4's d2string: `nan`, `inf`, `-inf`, `-0`, integers below 2^52 plainly, and the shortest digits
+    /// that read back as `value` otherwise, with an exponent (`1e+20`, `1.5e-7`) where they would be long.
+    pub fn format(&mut self, value: f64) -> &[u8] {
+        self.len = 0;
+        if value.is_nan() {
+            self.push(b"nan");
+        } else if value.is_infinite() {
+            self.push(if value > 0.0 { b"inf" } else { b"-inf" });
+        } else if value == 0.0 {
+            self.push(if value.is_sign_negative() { b"-0" } else { b"0" });
+        } else if value.abs() < F64_INTEGER_MAX && value.trunc() == value {
+            self.push(itoa::Buffer::new().format(value as i64).as_bytes());
+        } else {
+            self.push_shortest(value);
+        }
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn push_zeros(&mut self, count: usize) {
+        self.bytes[self.len..self.len + count].fill(b'0');
+        self.len += count;
+    }
+
+    /// Lays out the shortest digits d1 d2 .. dn x 10^k by the rules of Redis's fpconv:
+    /// 1. k >= 0 and the exponent of d1 is below n + 7: an integer with zeros appended;
+    /// 2. k < 0, and k > -7 or the exponent of d1 is between -4 and 4: a plain decimal;
+    /// 3. otherwise d1.d2..dn e+xx, the exponent without padding.
+    fn push_shortest(&mut self, value: f64) {
+        let (digits, count, exponent) = shortest_digits(value.abs());
+        let digits = &digits[..count];
+        let k = exponent - (count as i32 - 1);
+        if value < 0.0 {
+            self.push(b"-");
+        }
+        if k >= 0 && exponent.unsigned_abs() < count as u32 + 7 {
+            self.push(digits);
+            self.push_zeros(k as usize);
+        } else if k < 0 && (k > -7 || exponent.unsigned_abs() < 4) {
+            if exponent < 0 {
+                self.push(b"0.");
+                self.push_zeros((-exponent - 1) as usize);
+                self.push(digits);
+            } else {
+                let (whole, fraction) = digits.split_at(exponent as usize + 1);
+                self.push(whole);
+                self.push(b".");
+                self.push(fraction);
+            }
+        } else {
+            self.push(&digits[..1]);
+            if count > 1 {
+                self.push(b".");
+                self.push(&digits[1..]);
+            }
+            self.push(if exponent < 0 { b"e-" } else { b"e+" });
+            self.push(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+        }
+    }
+}
+
+/// The shortest digits that read back as `value` (finite, positive), their count, and the decimal exponent of the first.
+fn shortest_digits(value: f64) -> ([u8; 17], usize, i32) {
+    let mut text = [0u8; F64_TEXT_BYTES_MAX];
+    let mut rest = &mut text[..];
+    write!(rest, "{value:e}").expect("17 digits and an exponent fit");
+    let free = rest.len();
+    let text = &text[..F64_TEXT_BYTES_MAX - free];
+    let e = text.iter().position(|&byte| byte == b'e').expect("the format has an exponent");
+    let mut digits = [0u8; 17];
+    let mut count = 0;
+    for &byte in text[..e].iter().filter(|&&byte| byte != b'.') {
+        digits[count] = byte;
+        count += 1;
+    }
+    let exponent = parse_i64(&text[e + 1..]).expect("the exponent is a plain integer");
+    (digits, count, exponent as i32)
+}
+
+/// Takes one optional sign off a float text: whether it was a minus, and the rest.
+pub(super) fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    }
+}
+
+/// A float text whose form is valid, without its sign.
+pub(super) enum FloatText {
+    Infinity,
+    Hex(HexFloat),
+    Decimal(DecimalText),
+}
+
+/// mantissa x 2^exponent, with whether anything non-zero was cut off below the mantissa.
+pub(super) struct HexFloat {
+    pub mantissa: u128,
+    pub is_inexact: bool,
+    pub exponent: i64,
+}
+
+/// Where the parts of a decimal lie: digits are `text[..digits_end]` without the point.
+pub(super) struct DecimalText {
+    pub digits_end: usize,
+    /// Power of ten by which the digits, read as an integer, are multiplied.
+    pub exponent: i64,
+}
+
+impl FloatText {
+    /// Checks a float text without sign; `None` if strtod wouldn't consume all of it, and for NaN.
+    pub(super) fn read(text: &[u8]) -> Option<FloatText> {
+        if text.eq_ignore_ascii_case(b"inf") || text.eq_ignore_ascii_case(b"infinity") {
+            return Some(FloatText::Infinity);
+        }
+        if let [b'0', b'x' | b'X', rest @ ..] = text {
+            return HexFloat::read(rest).map(FloatText::Hex);
+        }
+        let (digits_end, digit_count, fraction) = scan_digits(text, u8::is_ascii_digit);
+        if digit_count == 0 {
+            return None;
+        }
+        let exponent = read_exponent(&text[digits_end..], b'e')?;
+        Some(FloatText::Decimal(DecimalText { digits_end, exponent: exponent - fraction as i64 }))
+    }
+}
+
+impl HexFloat {
+    /// Reads what follows `0x`.
+    fn read(text: &[u8]) -> Option<HexFloat> {
+        let (digits_end, digit_count, fraction) = scan_digits(text, u8::is_ascii_hexdigit);
+        if digit_count == 0 {
+            return None;
+        }
+        let exponent = read_exponent(&text[digits_end..], b'p')?;
+        let mut hex = HexFloat { mantissa: 0, is_inexact: false, exponent: exponent - 4 * fraction as i64 };
+        for digit in text[..digits_end].iter().filter_map(|&byte| char::from(byte).to_digit(16)) {
+            if hex.mantissa >> 124 == 0 {
+                hex.mantissa = hex.mantissa << 4 | u128::from(digit);
+            } else {
+                hex.is_inexact |= digit != 0;
+                hex.exponent += 4;
+            }
+        }
+        Some(hex)
+    }
+
+    /// Rounds to nearest even; `None` for overflow and underflow to zero.
+    fn to_f64(&self) -> Option<f64> {
+        if self.mantissa == 0 {
+            return Some(0.0);
+        }
+        let top = self.exponent + i64::from(127 - self.mantissa.leading_zeros());
+        if !(-1080..=1024).contains(&top) {
+            return None;
+        }
+        // Bits that a float at this place has: 53, fewer for subnormals; none and one below is the last that may round up.
+        let bits = (top + 1075).clamp(0, 53) as i32;
+        let drop = i64::from(128 - self.mantissa.leading_zeros()) - i64::from(bits);
+        let rounded = round_shift(self.mantissa, drop, self.is_inexact);
+        let exponent = (self.exponent + drop) as i32;
+        // The product is exact: both factors are floats, and so is what they make, or it overflows.
+        let value = rounded as f64 * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2);
+        (value != 0.0 && value.is_finite()).then_some(value)
+    }
+}
+
+/// `value` / 2^`drop`, rounded to nearest, ties to even; `is_inexact` says that `value` is a little too small. A negative
+/// `drop` shifts left.
+pub(super) fn round_shift(value: u128, drop: i64, is_inexact: bool) -> u128 {
+    if drop <= 0 {
+        return value << (-drop).min(127);
+    }
+    if drop > 128 {
+        return 0;
+    }
+    let (kept, rest) = if drop == 128 { (0, value) } else { (value >> drop, value & ((1 << drop) - 1)) };
+    let half = 1u128 << (drop - 1);
+    let is_up = rest > half || (rest == half && (is_inexact || kept & 1 == 1));
+    kept + u128::from(is_up)
+}
+
+/// Scans digits with at most one point: where they end, how many digits there are, and how many behind the point.
+fn scan_digits(text: &[u8], is_digit: fn(&u8) -> bool) -> (usize, usize, usize) {
+    let whole = text.iter().take_while(|byte| is_digit(byte)).count();
+    if text.get(whole) != Some(&b'.') {
+        return (whole, whole, 0);
+    }
+    let fraction = text[whole + 1..].iter().take_while(|byte| is_digit(byte)).count();
+    (whole + 1 + fraction, whole + fraction, fraction)
+}
+
+/// Reads an optional exponent that must reach the end of the text; huge ones are clamped.
+fn read_exponent(text: &[u8], letter: u8) -> Option<i64> {
+    let Some((first, rest)) = text.split_first() else { return Some(0) };
+    if first.to_ascii_lowercase() != letter {
+        return None;
+    }
+    let (is_negative, digits) = split_sign(rest);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: i64, digit: &u8| (sum * 10 + i64::from(digit - b'0')).min(EXPONENT_MAX);
+    let magnitude = digits.iter().fold(0, add);
+    Some(if is_negative { -magnitude } else { magnitude })
+}
+
+fn mantissa_digits(text: &[u8]) -> impl Iterator<Item = u8> {
+    text.iter().copied().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).filter(u8::is_ascii_digit)
+}

@@ -1,0 +1,308 @@
+//! What a connection will send: replies in order, small bytes in one flat buffer, large values where they lie.
+//!
+//! Design: `Output` is filled by `Reply` and emptied by `take`, which hands the bytes over as an `Outgoing` that the I/O
+//! owns until the last byte is sent, while the next replies go into a fresh (or recycled) buffer:
+//!
+//! ```text
+//!   flat    +OK $5 hello ... $100000 | CR LF :1 ...
+//!   large                            ^ (offset in flat, Bytes)
+//! ```
+//!
+//! Invariants: the offsets in `large` ascend and lie inside `flat`; `large_bytes` is the sum of the large pieces.
+//! Costs: one amortised buffer; a second vector only while large values are pending.
+//! Not here: the protocol (`reply`), limits on what a client may leave unread (`net`).
+
+use std::fmt;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+/// Longest first word of an error that is kept, in bytes.
+const ERROR_WORD_BYTES_MAX: usize = 31;
+
+/// Replies waiting to be sent, in order.
+#[derive(Default, Debug)]
+pub struct Output {
+    pub(super) flat: Vec<u8>,
+    large: Vec<(usize, Bytes)>,
+    large_bytes: usize,
+    error_count: u64,
+    error_word: ErrorWord,
+}
+
+/// The first word of an error reply (`ERR`, `WRONGTYPE`), cut at 31 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct ErrorWord {
+    bytes: [u8; ERROR_WORD_BYTES_MAX],
+    len: u8,
+}
+
+/// A place in an `Output`, to come back to with `truncate` or to measure from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    flat_bytes: usize,
+    large_count: usize,
+    error_count: u64,
+}
+
+/// Bytes taken from an `Output`, on their way to the client. `advance` says how far the sending is.
+#[derive(Default, Debug)]
+pub struct Outgoing {
+    flat: Vec<u8>,
+    large: Vec<(usize, Bytes)>,
+    /// Bytes of `flat` that were sent.
+    flat_sent: usize,
+    /// Pieces of `large` that were sent whole.
+    large_sent: usize,
+    /// Bytes of the next piece of `large` that were sent.
+    piece_sent: usize,
+    remaining: usize,
+}
+
+impl ErrorWord {
+    pub(super) fn new(text: &[u8]) -> ErrorWord {
+        let end = text.iter().take(ERROR_WORD_BYTES_MAX).position(|&byte| byte == b' ');
+        let len = end.unwrap_or(text.len().min(ERROR_WORD_BYTES_MAX));
+        let mut word = ErrorWord { len: len as u8, ..ErrorWord::default() };
+        word.bytes[..len].copy_from_slice(&text[..len]);
+        word
+    }
+
+    /// The word's bytes; empty if there was no error yet.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for ErrorWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_bytes().escape_ascii())
+    }
+}
+
+impl Output {
+    /// An empty output that holds no memory.
+    pub fn new() -> Output {
+        Output::default()
+    }
+
+    /// Bytes waiting, large values included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.flat.len() + self.large_bytes
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.flat.is_empty() && self.large.is_empty()
+    }
+
+    /// Bytes allocated by this output itself; large values, which are shared, are not counted.
+    pub fn allocated_bytes(&self) -> usize {
+        self.flat.capacity() + self.large.capacity() * size_of::<(usize, Bytes)>()
+    }
+
+    /// Error replies written since the output was made, less those cut away by `truncate`.
+    #[inline]
+    pub fn error_count(&self) -> u64 {
+        self.error_count
+    }
+
+    /// The first word of the last error reply.
+    pub fn error_word(&self) -> ErrorWord {
+        self.error_word
+    }
+
+    /// The place reached, for `truncate` and `bytes_since`.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        Mark { flat_bytes: self.flat.len(), large_count: self.large.len(), error_count: self.error_count }
+    }
+
+    /// Bytes written since `mark`.
+    pub fn bytes_since(&self, mark: Mark) -> usize {
+        let large: usize = self.large[mark.large_count..].iter().map(|(_, piece)| piece.len()).sum();
+        self.flat.len() - mark.flat_bytes + large
+    }
+
+    /// Removes everything written since `mark` (CLIENT REPLY OFF, a reply that is rolled back). The mark must be of this
+    /// output, with no `take` in between.
+    pub fn truncate(&mut self, mark: Mark) {
+        assert!(mark.flat_bytes <= self.flat.len(), "the mark is behind what was written");
+        assert!(mark.large_count <= self.large.len(), "the mark is behind what was written");
+        self.flat.truncate(mark.flat_bytes);
+        for (_, piece) in self.large.drain(mark.large_count..) {
+            self.large_bytes -= piece.len();
+        }
+        self.error_count = mark.error_count;
+    }
+
+    /// Appends bytes that are already in wire format.
+    #[inline]
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        self.flat.extend_from_slice(bytes);
+    }
+
+    /// Appends a piece that is sent from where it lies.
+    pub fn push_large(&mut self, piece: Bytes) {
+        self.large_bytes += piece.len();
+        self.large.push((self.flat.len(), piece));
+    }
+
+    /// Appends everything of `other`, which is left empty; its errors are counted here.
+    pub fn append(&mut self, other: &mut Output) {
+        let base = self.flat.len();
+        self.flat.append(&mut other.flat);
+        self.large.extend(other.large.drain(..).map(|(offset, piece)| (base + offset, piece)));
+        self.large_bytes += std::mem::take(&mut other.large_bytes);
+        if other.error_count > 0 {
+            self.error_count += std::mem::take(&mut other.error_count);
+            self.error_word = other.error_word;
+        }
+    }
+
+    /// The pieces in the order in which they are to be sent.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        pieces(&self.flat, &self.large, 0, 0)
+    }
+
+    /// All pieces joined, for tests and for replies that are kept.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.pieces().collect::<Vec<_>>().concat()
+    }
+
+    /// If no large value is pending: the bytes, for a caller that sends them by copy at once and then calls `clear`.
+    #[inline]
+    pub fn as_flat(&self) -> Option<&[u8]> {
+        self.large.is_empty().then_some(&self.flat[..])
+    }
+
+    /// Removes what waits and keeps the buffer.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.flat.clear();
+        self.large.clear();
+        self.large_bytes = 0;
+    }
+
+    /// Hands over all that waits and goes on with `spare` as the buffer (an empty vector, or one that came back from
+    /// `Outgoing::into_spare`).
+    pub fn take(&mut self, spare: Vec<u8>) -> Outgoing {
+        debug_assert!(spare.is_empty(), "a spare buffer holds nothing");
+        let remaining = self.len();
+        self.large_bytes = 0;
+        Outgoing {
+            flat: std::mem::replace(&mut self.flat, spare),
+            large: std::mem::take(&mut self.large),
+            remaining,
+            ..Outgoing::default()
+        }
+    }
+
+    pub(super) fn count_error(&mut self, text: &[u8]) {
+        self.error_count += 1;
+        self.error_word = ErrorWord::new(text);
+    }
+
+    /// Puts `header` where `gap` bytes at `at` were reserved for it; what lies behind moves.
+    pub(super) fn fill_gap(&mut self, at: usize, gap: usize, header: &[u8]) {
+        if header.len() == gap {
+            self.flat[at..at + gap].copy_from_slice(header);
+            return;
+        }
+        debug_assert!(header.len() > gap, "a gap is for the shortest header");
+        self.flat.splice(at..at + gap, header.iter().copied());
+        for (offset, _) in self.large.iter_mut().rev().take_while(|(offset, _)| *offset > at) {
+            *offset += header.len() - gap;
+        }
+    }
+
+    /// Panics if an invariant of the module header is broken.
+    pub fn check_invariants(&self) {
+        assert!(self.large.is_sorted_by_key(|(offset, _)| *offset), "large pieces are in order");
+        assert!(self.large.iter().all(|(offset, _)| *offset <= self.flat.len()), "large pieces lie inside");
+        assert_eq!(self.large_bytes, self.large.iter().map(|(_, piece)| piece.len()).sum::<usize>());
+    }
+}
+
+impl Outgoing {
+    /// Bytes not yet sent.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.remaining
+    }
+
+    /// Whether all was sent.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.remaining == 0
+    }
+
+    /// The next contiguous bytes to send; empty when all was sent.
+    pub fn front(&self) -> &[u8] {
+        self.pieces().next().unwrap_or_default()
+    }
+
+    /// What is left, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        pieces(&self.flat, &self.large[self.large_sent..], self.flat_sent, self.piece_sent)
+    }
+
+    /// Fills `slices` with what is left, for a vectored send; returns how many were used.
+    pub fn fill_io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut used = 0;
+        for (slot, piece) in slices.iter_mut().zip(self.pieces()) {
+            *slot = IoSlice::new(piece);
+            used += 1;
+        }
+        used
+    }
+
+    /// The kernel took `bytes` more; large values are let go of as they are done.
+    pub fn advance(&mut self, mut bytes: usize) {
+        assert!(bytes <= self.remaining, "no more is sent than there was");
+        self.remaining -= bytes;
+        while bytes > 0 {
+            let next = self.large.get(self.large_sent);
+            let flat_end = next.map_or(self.flat.len(), |(offset, _)| *offset);
+            let step = bytes.min(flat_end - self.flat_sent);
+            self.flat_sent += step;
+            bytes -= step;
+            let Some((_, piece)) = self.large.get_mut(self.large_sent) else { break };
+            let step = bytes.min(piece.len() - self.piece_sent);
+            self.piece_sent += step;
+            bytes -= step;
+            if self.flat_sent == flat_end && self.piece_sent == piece.len() {
+                *piece = Bytes::new();
+                self.large_sent += 1;
+                self.piece_sent = 0;
+            }
+        }
+        assert_eq!(bytes, 0, "the pieces add up to what remains");
+    }
+
+    /// The buffer, emptied, for `Output::take`.
+    pub fn into_spare(mut self) -> Vec<u8> {
+        self.flat.clear();
+        self.flat
+    }
+}
+
+/// Iterates over the flat bytes from `flat_from` and the large pieces between them, the first one from `piece_from`.
+fn pieces<'a>(
+    flat: &'a [u8],
+    large: &'a [(usize, Bytes)],
+    flat_from: usize,
+    piece_from: usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    let mut position = flat_from;
+    let mut piece_from = piece_from;
+    let between = large.iter().flat_map(move |(offset, piece)| {
+        let before = &flat[position..*offset];
+        position = *offset;
+        [before, &piece[std::mem::take(&mut piece_from)..]]
+    });
+    let last = large.last().map_or(flat_from, |(offset, _)| *offset);
+    between.chain(std::iter::once(&flat[last..])).filter(|piece| !piece.is_empty())
+}

@@ -1,0 +1,385 @@
+//! The typed reply writer: what a command says, in the protocol its client speaks.
+//!
+//! Design: a `Reply` borrows the connection's `Output` and appends wire bytes at once; there is no tree of values in between.
+//! Types that RESP2 lacks are written as Redis writes them to RESP2 clients (a map as a flat array, a double as a bulk).
+//! Headers of up to `HEADER_TABLE_LEN` come ready from a table and are stored with one eight-byte write. An aggregate whose
+//! length is known only at its end is deferred: room for the shortest header is left, and the rest moves if it must.
+//!
+//! Invariants: each method appends one whole reply element, or a header that promises elements.
+//! Costs: nothing is allocated but growth of the output.
+//! Not here: error texts (`command`), counting per command (`observe`).
+
+use std::fmt;
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use super::number::F64Buffer;
+use super::output::{Mark, Output};
+use super::parse::ProtocolError;
+
+/// Values from this length on, bytes, are sent from where they lie; a copy of less is cheaper than a further piece.
+pub const BLOB_LARGE_BYTES_MIN: usize = 16 * 1024;
+/// Numbers below this have their header text in a table.
+const HEADER_TABLE_LEN: usize = 1024;
+/// Longest header: type, 20 digits, CR LF.
+const HEADER_BYTES_MAX: usize = 24;
+/// Room left for a deferred header: type, one digit, CR LF.
+const DEFERRED_BYTES: usize = 4;
+
+/// Digits and CR LF of small numbers, little end first; the top byte has the length.
+static HEADER_TABLE: [u64; HEADER_TABLE_LEN] = header_table();
+
+/// What a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Protocol {
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+/// Writes replies to one client.
+pub struct Reply<'a> {
+    output: &'a mut Output,
+    protocol: Protocol,
+}
+
+/// An aggregate whose length isn't known yet. Give it back to `finish_*` after its elements were written; deferred
+/// aggregates nest.
+#[derive(Debug)]
+#[must_use = "a deferred aggregate has to be finished"]
+pub struct Deferred {
+    at: usize,
+}
+
+impl<'a> Reply<'a> {
+    /// A writer of `protocol` at the end of `output`.
+    #[inline]
+    pub fn new(output: &'a mut Output, protocol: Protocol) -> Reply<'a> {
+        Reply { output, protocol }
+    }
+
+    /// The protocol spoken.
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// HELLO changes the protocol for its own reply already.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// The output written to.
+    pub fn output(&mut self) -> &mut Output {
+        self.output
+    }
+
+    /// The place reached.
+    #[inline]
+    pub fn mark(&self) -> Mark {
+        self.output.mark()
+    }
+
+    /// Takes back everything since `mark`.
+    pub fn truncate(&mut self, mark: Mark) {
+        self.output.truncate(mark);
+    }
+
+    /// `+OK`.
+    #[inline]
+    pub fn ok(&mut self) {
+        self.raw(b"+OK\r\n");
+    }
+
+    /// `+QUEUED`.
+    #[inline]
+    pub fn queued(&mut self) {
+        self.raw(b"+QUEUED\r\n");
+    }
+
+    /// A simple string; `text` has no line ends.
+    pub fn simple(&mut self, text: &str) {
+        debug_assert!(
+            !text.bytes().any(|byte| byte == b'\r' || byte == b'\n'),
+            "a simple string is one line"
+        );
+        self.line(b'+', text.as_bytes());
+    }
+
+    /// An error: code and text without the leading `-`, as in `ERR no such key`. Line ends become spaces.
+    #[cold]
+    pub fn error(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
+
+    /// An error made of pieces: `reply.error_fmt(format_args!("ERR unknown subcommand '{name}'"))`.
+    #[cold]
+    pub fn error_fmt(&mut self, text: fmt::Arguments<'_>) {
+        match text.as_str() {
+            Some(text) => self.error(text),
+            None => self.error_bytes(text.to_string().as_bytes()),
+        }
+    }
+
+    /// An error whose text holds bytes that a client sent.
+    #[cold]
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        self.output.count_error(text);
+        let start = self.output.flat.len() + 1;
+        self.line(b'-', text);
+        let end = self.output.flat.len() - 2;
+        for byte in &mut self.output.flat[start..end] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+    }
+
+    /// The error after which the connection is closed.
+    #[cold]
+    pub fn protocol_error(&mut self, error: ProtocolError) {
+        let mut text = b"ERR ".to_vec();
+        error.write_to(&mut text);
+        self.error_bytes(&text);
+    }
+
+    /// An integer.
+    #[inline]
+    pub fn integer(&mut self, value: i64) {
+        self.header(b':', value);
+    }
+
+    /// A bulk string.
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.output.flat.reserve(HEADER_BYTES_MAX + bytes.len() + 2);
+        self.header(b'$', bytes.len() as i64);
+        self.output.flat.extend_from_slice(bytes);
+        self.output.flat.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer as a bulk string, as GET of a counter replies.
+    #[inline]
+    pub fn bulk_integer(&mut self, value: i64) {
+        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Formatted text as a bulk string.
+    pub fn bulk_fmt(&mut self, text: fmt::Arguments<'_>) {
+        match text.as_str() {
+            Some(text) => self.bulk(text.as_bytes()),
+            None => self.bulk(text.to_string().as_bytes()),
+        }
+    }
+
+    /// A bulk string that is sent from where it lies if it's long (`BLOB_LARGE_BYTES_MIN`), else copied.
+    #[inline]
+    pub fn blob(&mut self, bytes: &Bytes) {
+        if bytes.len() < BLOB_LARGE_BYTES_MIN {
+            return self.bulk(bytes);
+        }
+        self.header(b'$', bytes.len() as i64);
+        self.output.push_large(bytes.clone());
+        self.raw(b"\r\n");
+    }
+
+    /// Null: `$-1`, or `_` in RESP3.
+    #[inline]
+    pub fn null(&mut self) {
+        match self.protocol {
+            Protocol::Resp2 => self.raw(b"$-1\r\n"),
+            Protocol::Resp3 => self.raw(b"_\r\n"),
+        }
+    }
+
+    /// Null where an array was asked for: `*-1`, or `_` in RESP3.
+    #[inline]
+    pub fn null_array(&mut self) {
+        match self.protocol {
+            Protocol::Resp2 => self.raw(b"*-1\r\n"),
+            Protocol::Resp3 => self.raw(b"_\r\n"),
+        }
+    }
+
+    /// The header of an array of `len` elements.
+    #[inline]
+    pub fn array(&mut self, len: usize) {
+        self.header(b'*', len as i64);
+    }
+
+    /// The header of a map of `len` pairs; RESP2: an array of 2 `len` elements.
+    pub fn map(&mut self, len: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.header(b'*', 2 * len as i64),
+            Protocol::Resp3 => self.header(b'%', len as i64),
+        }
+    }
+
+    /// The header of a set of `len` elements; RESP2: an array.
+    pub fn set(&mut self, len: usize) {
+        self.header(self.aggregate(b'~'), len as i64);
+    }
+
+    /// The header of an out-of-band message of `len` elements; RESP2: an array.
+    pub fn push(&mut self, len: usize) {
+        self.header(self.aggregate(b'>'), len as i64);
+    }
+
+    /// The header of `len` pairs of attributes for the reply that follows; RESP2 has none: nothing is written, and
+    /// `false` says that the pairs mustn't be either.
+    #[must_use]
+    pub fn attribute(&mut self, len: usize) -> bool {
+        let is_known = self.protocol == Protocol::Resp3;
+        if is_known {
+            self.header(b'|', len as i64);
+        }
+        is_known
+    }
+
+    /// A double; RESP2: as a bulk string.
+    pub fn double(&mut self, value: f64) {
+        let mut buffer = F64Buffer::new();
+        let text = buffer.format(value);
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(text),
+            Protocol::Resp3 => self.line(b',', text),
+        }
+    }
+
+    /// A boolean; RESP2: 1 or 0.
+    pub fn boolean(&mut self, value: bool) {
+        match (self.protocol, value) {
+            (Protocol::Resp2, _) => self.integer(i64::from(value)),
+            (Protocol::Resp3, true) => self.raw(b"#t\r\n"),
+            (Protocol::Resp3, false) => self.raw(b"#f\r\n"),
+        }
+    }
+
+    /// Text for people, of a kind that three letters name (`txt`, `mkd`); RESP2: a bulk string.
+    pub fn verbatim(&mut self, kind: [u8; 3], text: &[u8]) {
+        if self.protocol == Protocol::Resp2 {
+            return self.bulk(text);
+        }
+        self.header(b'=', text.len() as i64 + 4);
+        self.raw(&[kind[0], kind[1], kind[2], b':']);
+        self.raw(text);
+        self.raw(b"\r\n");
+    }
+
+    /// A decimal integer of any size; RESP2: a bulk string.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(digits.as_bytes()),
+            Protocol::Resp3 => self.line(b'(', digits.as_bytes()),
+        }
+    }
+
+    /// Bytes that are in wire format already.
+    #[inline]
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.output.flat.extend_from_slice(bytes);
+    }
+
+    /// Begins an array, map or set whose length the matching `finish_*` will say.
+    pub fn defer(&mut self) -> Deferred {
+        let at = self.output.flat.len();
+        self.raw(&[0; DEFERRED_BYTES]);
+        Deferred { at }
+    }
+
+    /// `defer`, for readers: an array follows.
+    pub fn defer_array(&mut self) -> Deferred {
+        self.defer()
+    }
+
+    /// `defer`, for readers: a map follows.
+    pub fn defer_map(&mut self) -> Deferred {
+        self.defer()
+    }
+
+    /// `defer`, for readers: a set follows.
+    pub fn defer_set(&mut self) -> Deferred {
+        self.defer()
+    }
+
+    /// The deferred aggregate is an array of `len` elements.
+    pub fn finish_array(&mut self, deferred: Deferred, len: usize) {
+        self.finish(deferred, b'*', len);
+    }
+
+    /// The deferred aggregate is a map of `len` pairs; RESP2: an array of 2 `len` elements.
+    pub fn finish_map(&mut self, deferred: Deferred, len: usize) {
+        match self.protocol {
+            Protocol::Resp2 => self.finish(deferred, b'*', 2 * len),
+            Protocol::Resp3 => self.finish(deferred, b'%', len),
+        }
+    }
+
+    /// The deferred aggregate is a set of `len` elements; RESP2: an array.
+    pub fn finish_set(&mut self, deferred: Deferred, len: usize) {
+        self.finish(deferred, self.aggregate(b'~'), len);
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a deferred aggregate is finished once")]
+    fn finish(&mut self, deferred: Deferred, kind: u8, len: usize) {
+        let mut header = [0u8; HEADER_BYTES_MAX];
+        let mut rest = &mut header[..];
+        write!(rest, "{}{len}\r\n", char::from(kind)).expect("a header fits");
+        let used = HEADER_BYTES_MAX - rest.len();
+        self.output.fill_gap(deferred.at, DEFERRED_BYTES, &header[..used]);
+    }
+
+    fn aggregate(&self, resp3: u8) -> u8 {
+        match self.protocol {
+            Protocol::Resp2 => b'*',
+            Protocol::Resp3 => resp3,
+        }
+    }
+
+    /// Type, number, CR LF. Small numbers take one table look-up and one store of eight bytes, of which the used ones stay.
+    #[inline]
+    fn header(&mut self, kind: u8, value: i64) {
+        let flat = &mut self.output.flat;
+        let Some(&text) = usize::try_from(value).ok().and_then(|index| HEADER_TABLE.get(index)) else {
+            return self.header_slow(kind, value);
+        };
+        let used = flat.len() + 1 + (text >> 56) as usize;
+        flat.extend_from_slice(&(text << 8 | u64::from(kind)).to_le_bytes());
+        flat.truncate(used);
+    }
+
+    #[inline(never)]
+    fn header_slow(&mut self, kind: u8, value: i64) {
+        self.line(kind, itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        let flat = &mut self.output.flat;
+        flat.reserve(text.len() + 3);
+        flat.push(kind);
+        flat.extend_from_slice(text);
+        flat.extend_from_slice(b"\r\n");
+    }
+}
+
+const fn header_table() -> [u64; HEADER_TABLE_LEN] {
+    let mut table = [0; HEADER_TABLE_LEN];
+    let mut value = 0;
+    while value < HEADER_TABLE_LEN {
+        let mut text = (b'\n' as u64) << 8 | b'\r' as u64;
+        let mut len = 2;
+        let mut rest = value;
+        loop {
+            text = text << 8 | (b'0' as u64 + rest as u64 % 10);
+            len += 1;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        table[value] = text | len << 56;
+        value += 1;
+    }
+    table
+}
