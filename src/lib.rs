@@ -3,6 +3,7 @@
 pub mod command;
 pub mod config;
 pub mod exec;
+pub mod glob;
 pub mod io;
 pub mod net;
 pub mod observe;

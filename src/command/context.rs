@@ -82,7 +82,11 @@ impl Context<'_> {
         let shard = self.shared.keyspace.shard_of(hash);
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
         let counters = &self.stats.counters;
-        if found.is_some() { counters.keyspace_hits.add(1) } else { counters.keyspace_misses.add(1) }
+        if found.is_some() {
+            counters.keyspace_hits.add(1)
+        } else {
+            counters.keyspace_misses.add(1)
+        }
         found
     }
 
@@ -103,7 +107,11 @@ impl Context<'_> {
         let shard = self.shared.keyspace.shard_of(hash);
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, None);
         let counters = &self.stats.counters;
-        if found.is_some() { counters.keyspace_hits.add(1) } else { counters.keyspace_misses.add(1) }
+        if found.is_some() {
+            counters.keyspace_hits.add(1)
+        } else {
+            counters.keyspace_misses.add(1)
+        }
         found
     }
 
@@ -125,11 +133,7 @@ impl Context<'_> {
 
     /// As [`Self::write`], for a key that must hold a string or nothing.
     #[inline]
-    pub fn write_string<'k>(
-        &'k mut self,
-        args: &Args<'k>,
-        index: usize,
-    ) -> Result<KeyMut<'k>, CommandError> {
+    pub fn write_string<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
         let place = self.write(args, index);
         match place.entry() {
             Some(entry) if entry.ty() != Type::String => Err(CommandError::WrongType),
@@ -151,7 +155,7 @@ impl Context<'_> {
 
     /// A database number given as an argument.
     pub fn db_index(&self, text: &[u8]) -> Result<u32, CommandError> {
-        let number = crate::resp::parse_i64(text).ok_or(CommandError::NotInteger)?;
+        let number = crate::resp::number::parse_i64(text).ok_or(CommandError::NotInteger)?;
         u32::try_from(number)
             .ok()
             .filter(|db| i64::from(*db) < i64::from(self.config.databases))

@@ -52,7 +52,7 @@ pub fn each_key_with_access(
             }
             Find::Count { count, first, step } => {
                 let text = args.find(begin + count as usize).ok_or(BadKeys)?;
-                let keys = crate::resp::parse_i64(text).filter(|n| *n >= 0).ok_or(BadKeys)?;
+                let keys = crate::resp::number::parse_i64(text).filter(|n| *n >= 0).ok_or(BadKeys)?;
                 let first = begin as i64 + i64::from(first);
                 let last = keys.checked_sub(1).and_then(|n| n.checked_mul(i64::from(step))).ok_or(BadKeys)?;
                 (first, first.saturating_add(last), step)

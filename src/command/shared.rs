@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::config::{ConfigFile, Live};
+use crate::config::ConfigFile;
+use crate::config::live::Live;
 use crate::observe::{Registry, SlowLog, Stats};
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
 pub struct Shared {
     /// The configuration in force.
-    pub config: Live,
+    pub config: Arc<Live>,
     /// The file that CONFIG REWRITE writes to.
     pub config_file: Option<ConfigFile>,
     /// All shards.

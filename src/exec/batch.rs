@@ -65,7 +65,14 @@ pub struct Batch {
 impl Batch {
     /// Adds the command whose spans were pushed from `spans_start` on.
     #[inline]
-    pub fn push(&mut self, from: Origin<'_>, start: usize, spans_start: usize, table: &Table, keyspace: &Keyspace) {
+    pub fn push(
+        &mut self,
+        from: Origin<'_>,
+        start: usize,
+        spans_start: usize,
+        table: &Table,
+        keyspace: &Keyspace,
+    ) {
         let args = Args::new(from.buffer, &self.spans[spans_start..], from.large);
         let hashes_start = self.hashes.len();
         let (row, scope) = match table.resolve(args.at(0), || args.find(1), args.len()) {

@@ -25,7 +25,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::command::{Args, Session, Table};
 use crate::exec::{Batch, Origin, Source};
-use crate::io::{Input, Token};
+use crate::io::{Input, Io, Token};
 use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
 use crate::store::Keyspace;
 
@@ -210,12 +210,11 @@ impl Connection {
     }
 
     /// Parses what has arrived and adds its commands to the batch.
-    pub fn gather(
+    pub fn gather<I: Io>(
         &mut self,
         slot: u32,
         batch: &mut Batch,
-        bytes_of: impl Fn(&Input) -> &[u8],
-        mut give_back: impl FnMut(Input),
+        io: &mut I,
         limits: &Limits,
         table: &Table,
         keyspace: &Keyspace,
@@ -224,39 +223,32 @@ impl Connection {
         if self.bulk.is_some() {
             return Gathering::Drained;
         }
-        let source = if self.spill.is_empty() {
-            let Some(input) = self.inbox.pop_front() else { return Gathering::Drained };
-            batch.inputs.push(input);
-            Source::Input(batch.inputs.len() as u32 - 1)
-        } else {
-            if let Some(input) = self.inbox.pop_front() {
-                self.spill.extend_from_slice(bytes_of(&input));
-                give_back(input);
-            }
-            Source::Spill
+        let mut input = self.inbox.pop_front();
+        let source = match &input {
+            Some(_) if self.spill.is_empty() => Source::Input(batch.inputs.len() as u32),
+            None if self.spill.is_empty() => return Gathering::Drained,
+            _ => Source::Spill,
         };
+        if source == Source::Spill
+            && let Some(input) = input.take()
+        {
+            self.spill.extend_from_slice(io.input(&input));
+            io.give_back(input);
+        }
         self.turn = Turn { source: Some(source), ..Turn::default() };
-        let stop = {
-            let input;
-            let buffer = match source {
-                Source::Spill => &self.spill[..],
-                Source::Input(index) => {
-                    input = bytes_of(&batch.inputs[index as usize]);
-                    input
-                }
-            };
-            let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db };
-            parse(&mut self.parser, origin, batch, limits, table, keyspace)
-        };
+        let buffer = input.as_ref().map_or(&self.spill[..], |input| io.input(input));
+        let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db };
+        let stop = parse(&mut self.parser, origin, batch, limits, table, keyspace);
+        batch.inputs.extend(input);
         self.turn.keep_from = stop.at;
         match stop.why {
             Why::Incomplete => Gathering::Drained,
             Why::Full => Gathering::More,
             Why::Inline => {
-                self.rewrite_inline(batch, bytes_of, limits);
+                self.rewrite_inline(batch, io, limits);
                 Gathering::More
             }
-            Why::Large { header_end, len } => self.begin_bulk(batch, bytes_of, give_back, header_end, len),
+            Why::Large { header_end, len } => self.begin_bulk(batch, io, header_end, len),
             Why::Error(error) => {
                 self.turn.error = Some(error);
                 Gathering::Drained
@@ -265,9 +257,9 @@ impl Connection {
     }
 
     /// Turns the inline commands at the beginning of the source into RESP, in the spill, to be parsed next turn.
-    fn rewrite_inline(&mut self, batch: &Batch, bytes_of: impl Fn(&Input) -> &[u8], limits: &Limits) {
+    fn rewrite_inline<I: Io>(&mut self, batch: &Batch, io: &I, limits: &Limits) {
         let source = match self.turn.source {
-            Some(Source::Input(index)) => bytes_of(&batch.inputs[index as usize]).to_vec(),
+            Some(Source::Input(index)) => io.input(&batch.inputs[index as usize]).to_vec(),
             _ => std::mem::take(&mut self.spill),
         };
         let (mut at, mut rewritten, mut spans) = (self.turn.keep_from, Vec::new(), Vec::new());
@@ -297,19 +289,12 @@ impl Connection {
     }
 
     /// A large bulk has begun: what of it has arrived is copied to its own memory, the rest will be received there.
-    fn begin_bulk(
-        &mut self,
-        batch: &Batch,
-        bytes_of: impl Fn(&Input) -> &[u8],
-        mut give_back: impl FnMut(Input),
-        header_end: usize,
-        len: u64,
-    ) -> Gathering {
+    fn begin_bulk<I: Io>(&mut self, batch: &Batch, io: &mut I, header_end: usize, len: u64) -> Gathering {
         let len = len as usize;
         let mut buffer = BytesMut::with_capacity(len);
         match self.turn.source {
             Some(Source::Input(index)) => {
-                let source = bytes_of(&batch.inputs[index as usize]);
+                let source = io.input(&batch.inputs[index as usize]);
                 self.spill.extend_from_slice(&source[self.turn.keep_from..header_end]);
                 buffer.extend_from_slice(&source[header_end..]);
             }
@@ -321,21 +306,17 @@ impl Connection {
         }
         self.turn = Turn { source: Some(Source::Spill), ..Turn::default() };
         self.bulk = Some(Bulk { len });
-        while let Some(input) = self.inbox.front() {
-            let bytes = bytes_of(input);
-            let room = len - buffer.len();
-            if bytes.len() > room {
-                let bytes = bytes.to_vec();
-                buffer.extend_from_slice(&bytes[..room]);
-                let input = self.inbox.pop_front().expect("just seen");
-                give_back(input);
+        while let Some(input) = self.inbox.pop_front() {
+            let bytes = io.input(&input);
+            let room = (len - buffer.len()).min(bytes.len());
+            buffer.extend_from_slice(&bytes[..room]);
+            if room < bytes.len() {
                 self.take_bulk(buffer);
                 self.spill.extend_from_slice(&bytes[room..]);
+                io.give_back(input);
                 return Gathering::More;
             }
-            buffer.extend_from_slice(bytes);
-            let input = self.inbox.pop_front().expect("just seen");
-            give_back(input);
+            io.give_back(input);
         }
         if buffer.len() == len {
             self.take_bulk(buffer);
@@ -368,12 +349,12 @@ impl Connection {
     }
 
     /// Ends the turn: what is left of its source goes to the spill.
-    pub fn settle(&mut self, batch: &Batch, bytes_of: impl Fn(&Input) -> &[u8]) {
+    pub fn settle<I: Io>(&mut self, batch: &Batch, io: &I) {
         let Some(source) = self.turn.source.take() else { return };
         let keep_from = self.turn.keep_from;
         match source {
             Source::Input(index) => {
-                let bytes = bytes_of(&batch.inputs[index as usize]);
+                let bytes = io.input(&batch.inputs[index as usize]);
                 if keep_from < bytes.len() {
                     self.spill.extend_from_slice(&bytes[keep_from..]);
                 }

@@ -26,7 +26,9 @@ pub fn open(config: &Config) -> Result<Listeners, String> {
                 Err(error) if bind.optional && is_absent(&error) => {}
                 Err(error) => {
                     let (address, port) = (&bind.address, config.port);
-                    return Err(format!("Could not create server TCP listening socket {address}:{port}: {error}"));
+                    return Err(format!(
+                        "Could not create server TCP listening socket {address}:{port}: {error}"
+                    ));
                 }
             }
         }

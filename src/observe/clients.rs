@@ -112,7 +112,14 @@ pub struct ClientCard {
 
 impl ClientCard {
     /// A new client's card.
-    pub fn new(id: u64, place: ClientPlace, address: String, local_address: String, fd: i32, now_ms: u64) -> Self {
+    pub fn new(
+        id: u64,
+        place: ClientPlace,
+        address: String,
+        local_address: String,
+        fd: i32,
+        now_ms: u64,
+    ) -> Self {
         Self {
             id,
             place,

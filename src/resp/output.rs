@@ -282,6 +282,11 @@ impl Outgoing {
         assert_eq!(bytes, 0, "the pieces add up to what remains");
     }
 
+    /// The flat bytes and, by where in them they belong, the large values; for a sender of its own.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<(usize, Bytes)>) {
+        (self.flat, self.large)
+    }
+
     /// The buffer, emptied, for `Output::take`.
     pub fn into_spare(mut self) -> Vec<u8> {
         self.flat.clear();

@@ -1,9 +1,12 @@
 //! Replies out: one send per connection with output, and the end of those that have all they get.
 
+use bytes::Bytes;
+
 use super::Worker;
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
 use crate::net::connection::Hold;
+use crate::resp;
 
 impl<I: Io> Worker<I> {
     /// Sends what the turn's commands have written.
@@ -18,14 +21,18 @@ impl<I: Io> Worker<I> {
             let token = connection.token;
             if exceeds_limit(connection, &self.config.config().client_output_buffer_limit.normal, now_ms) {
                 let card = &connection.session.card;
-                log::warn!("Client id={} addr={} closed for overcoming of output buffer limits.", card.id, card.address);
+                log::warn!(
+                    "Client id={} addr={} closed for overcoming of output buffer limits.",
+                    card.id,
+                    card.address
+                );
                 self.stats().counters.client_output_buffer_limit_disconnections.add(1);
                 self.close(token);
                 continue;
             }
             if connection.sending_bytes == 0 && !connection.output.is_empty() {
                 let spare = self.spares.pop().unwrap_or_default();
-                let outgoing = connection.output.take(spare);
+                let outgoing = outgoing(connection.output.take(spare));
                 connection.sending_bytes = outgoing.byte_count();
                 self.io.send(token, outgoing);
                 self.stats().counters.writes_processed.add(1);
@@ -73,6 +80,25 @@ impl<I: Io> Worker<I> {
             self.close(token);
         }
     }
+}
+
+/// What an output hands over, as the backend sends it: as it is, or cut at its large values.
+fn outgoing(taken: resp::Outgoing) -> Outgoing {
+    let (flat, large) = taken.into_parts();
+    if large.is_empty() {
+        return Outgoing::Flat(flat);
+    }
+    let flat = Bytes::from(flat);
+    let mut pieces = Vec::with_capacity(large.len() * 2 + 1);
+    let mut from = 0;
+    for (at, value) in large {
+        pieces.push(flat.slice(from..at));
+        pieces.push(value);
+        from = at;
+    }
+    pieces.push(flat.slice(from..));
+    pieces.retain(|piece| !piece.is_empty());
+    Outgoing::Gather(pieces)
 }
 
 /// Whether a client has more unsent replies than `client-output-buffer-limit` allows it.

@@ -90,7 +90,8 @@ impl Post {
 
     /// Leaves mail for all other workers.
     pub fn send_all(&mut self, mut mail: impl FnMut() -> Mail) {
-        for target in (0..self.workers()).filter(|target| *target != self.me) {
+        let me = self.me;
+        for target in (0..self.workers()).filter(|target| *target != me) {
             self.send(target, mail());
         }
     }

@@ -9,7 +9,10 @@
 //!
 //! Not here: what the mail says (`mail`), who reads it when (the turn).
 
-#![expect(unsafe_code, reason = "ring slots are shared between two threads; checked under loom and AddressSanitizer")]
+#![expect(
+    unsafe_code,
+    reason = "ring slots are shared between two threads; checked under loom and AddressSanitizer"
+)]
 
 use std::mem::MaybeUninit;
 

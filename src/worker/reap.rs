@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+
 use super::{Mail, SPARES_MAX, Worker};
 use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
@@ -29,20 +31,8 @@ impl<I: Io> Worker<I> {
                     log::warn!("Error accepting a client connection: {error}");
                 }
                 Event::BulkReceived { token, bulk, done } => {
-                    let Some(connection) = self.connections.find(token) else { continue };
                     self.stats_input(bulk.len());
-                    match done {
-                        Ok(()) => {
-                            let connection = self.connections.at(token.slot);
-                            connection.take_bulk(bulk);
-                            self.make_ready(token.slot);
-                            self.io.receive(token);
-                        }
-                        Err(_) => {
-                            connection.ended = true;
-                            self.close(token);
-                        }
-                    }
+                    self.bulk_received(token, bulk, done.is_ok());
                 }
                 Event::InputEnded { token, cause } => self.input_ended(token, cause),
                 Event::Detached { token } => self.detached(token),
@@ -56,6 +46,16 @@ impl<I: Io> Worker<I> {
         let counters = &self.stats().counters;
         counters.net_input_bytes.add(bytes as u64);
         counters.reads_processed.add(1);
+    }
+
+    fn bulk_received(&mut self, token: Token, bulk: BytesMut, complete: bool) {
+        let Some(connection) = self.connections.find(token) else { return };
+        if !complete || connection.closing {
+            return self.close(token);
+        }
+        connection.take_bulk(bulk);
+        self.make_ready(token.slot);
+        self.io.receive(token);
     }
 
     fn received(&mut self, token: Token, input: crate::io::Input) {
@@ -169,7 +169,8 @@ impl<I: Io> Worker<I> {
             // A peer that is gone already shows itself on the first read.
             socket.set_keepalive(keepalive).unwrap_or_default();
         }
-        let place = ClientPlace { worker: self.number as u16, slot: token.slot, generation: token.generation };
+        let place =
+            ClientPlace { worker: self.number as u16, slot: token.slot, generation: token.generation };
         let (peer, local) = (socket.peer_address(), socket.local_address());
         let id = self.shared.clients.next_id();
         let card = ClientCard::new(id, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());

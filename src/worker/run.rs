@@ -26,7 +26,7 @@ impl<I: Io> Worker<I> {
         let mut ready = std::mem::take(&mut self.ready);
         let config = self.config.config();
         let mut limits = Limits {
-            bulk_bytes_max: config.proto_max_bulk_len,
+            bulk_bytes_max: config.proto_max_bulk_len as u64,
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
@@ -37,17 +37,8 @@ impl<I: Io> Worker<I> {
                 continue;
             }
             limits.authenticated = connection.session.authenticated;
-            let mut returned = Vec::new();
-            let gathering = connection.gather(
-                slot,
-                &mut self.batch,
-                |input| self.io.input(input),
-                |input| returned.push(input),
-                &limits,
-                self.table,
-                &self.shared.keyspace,
-            );
-            returned.into_iter().for_each(|input| self.io.give_back(input));
+            let (batch, keyspace) = (&mut self.batch, &self.shared.keyspace);
+            let gathering = connection.gather(slot, batch, &mut self.io, &limits, self.table, keyspace);
             self.gathered.push(slot);
             let connection = self.connections.at(slot);
             match gathering {
@@ -285,7 +276,7 @@ impl<I: Io> Worker<I> {
                 self.shared.stats.of(self.number).count_error("ERR");
                 connection.ended = true;
             }
-            connection.settle(&self.batch, |input| self.io.input(input));
+            connection.settle(&self.batch, &self.io);
             connection.show(self.clock.now_ms());
             let over = connection.query_bytes() as u64 > self.config.config().client_query_buffer_limit;
             let (token, ended) = (connection.token, connection.ended || connection.input_ended);

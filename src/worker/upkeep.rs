@@ -103,7 +103,8 @@ impl<I: Io> Worker<I> {
         let bound = self.connections.bound();
         if self.upkeep.slot >= bound {
             self.upkeep.slot = 0;
-            let bytes = (0..bound).filter_map(|slot| self.connections.get(slot)).map(|c| c.allocated_bytes() as u64);
+            let bytes =
+                (0..bound).filter_map(|slot| self.connections.get(slot)).map(|c| c.allocated_bytes() as u64);
             self.stats().client_bytes.set(bytes.sum());
         }
         let end = bound.min(self.upkeep.slot + CONNECTIONS_PER_TICK);

@@ -1,0 +1,126 @@
+//! The command line: `torc [FILE] [--directive value ...] [-]`, read as redis-server reads its own.
+//!
+//! Design: the file, then standard input, then the options, each overriding what came before. An option becomes the
+//! line it would be in a file: `--port 7000` is `port "7000"`, and values run on to the next option.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::load::{ConfigFile, Fatal, Loader, Origin, inert_warning};
+use super::split::{quote, split_line};
+use super::table::Config;
+
+/// What the arguments ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Serve.
+    Run,
+    /// Print the version and stop.
+    Version,
+    /// Print the help and stop.
+    Help,
+}
+
+/// What a start needs to know.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// The configuration.
+    pub config: Config,
+    /// The file it came from, if a file was named.
+    pub source: Option<ConfigFile>,
+    /// Lines to log as warnings.
+    pub warnings: Vec<String>,
+    /// What to do.
+    pub action: Action,
+}
+
+impl Config {
+    /// Reads the arguments (without the program's name) and whatever they name. `stdin` is read only if `-` says so.
+    ///
+    /// # Errors
+    /// A [`Fatal`] whose `Display` is the message to print before stopping with status 1.
+    pub fn from_args(
+        args: impl IntoIterator<Item = OsString>,
+        stdin: &mut dyn Read,
+    ) -> Result<Startup, Fatal> {
+        let args: Vec<Vec<u8>> = args.into_iter().map(OsString::into_vec).collect();
+        let mut startup =
+            Startup { config: Self::default(), source: None, warnings: Vec::new(), action: Action::Run };
+        match args.first().map(Vec::as_slice) {
+            Some(b"-v" | b"--version") => {
+                return Ok(Startup { action: Action::Version, ..startup });
+            }
+            Some(b"-h" | b"--help") => return Ok(Startup { action: Action::Help, ..startup }),
+            Some(b"--test-memory" | b"--check-system" | b"--sentinel") => {
+                let option = String::from_utf8_lossy(&args[0]).into_owned();
+                return Err(Fatal::Usage(format!("torc has no {option}; see torc --help")));
+            }
+            _ => {}
+        }
+
+        let mut loader = Loader::new();
+        let mut options = args.as_slice();
+        if let [file, rest @ ..] = options
+            && !file.starts_with(b"-")
+        {
+            let file = PathBuf::from(OsString::from_vec(file.clone()));
+            loader.file(&file, 0)?;
+            let path = std::path::absolute(&file).unwrap_or(file);
+            startup.source = Some(ConfigFile { path });
+            options = rest;
+        }
+        if let [rest @ .., last] = options
+            && last == b"-"
+        {
+            read_stdin(&mut loader, stdin)?;
+            options = rest;
+        }
+        loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
+        startup.config = loader.config;
+        startup.warnings.extend(inert_warning(&loader.inert));
+        Ok(startup)
+    }
+}
+
+fn read_stdin(loader: &mut Loader, stdin: &mut dyn Read) -> Result<(), Fatal> {
+    let mut text = Vec::new();
+    stdin
+        .read_to_end(&mut text)
+        .map_err(|error| Fatal::File { path: Path::new("-").to_path_buf(), reason: error.to_string() })?;
+    loader.text(&text, &Origin::Stdin, 0)
+}
+
+/// The options as configuration lines, one a line.
+///
+/// Directly after an option's name stands a value, even one that begins with `--`; only `--save` may go without.
+fn option_lines(options: &[Vec<u8>]) -> Vec<u8> {
+    let mut lines: Vec<u8> = Vec::new();
+    let mut value_expected = false;
+    for (index, option) in options.iter().enumerate() {
+        match option.strip_prefix(b"--") {
+            Some(name) if !value_expected => {
+                if !lines.is_empty() {
+                    lines.push(b'\n');
+                }
+                lines.extend(name);
+                lines.push(b' ');
+                // "--port 7000" may be one argument.
+                let bare = split_line(option).is_some_and(|words| words.len() == 1);
+                let next_is_option = options.get(index + 1).is_none_or(|next| next.starts_with(b"--"));
+                if bare && next_is_option && name.trim_ascii().eq_ignore_ascii_case(b"save") {
+                    lines.extend(b"\"\"");
+                } else {
+                    value_expected = bare;
+                }
+            }
+            _ => {
+                lines.extend(quote(option));
+                lines.push(b' ');
+                value_expected = false;
+            }
+        }
+    }
+    lines
+}

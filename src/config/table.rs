@@ -1,0 +1,639 @@
+//! The table of all directives: the only place that knows their names, types, defaults, limits and help.
+//!
+//! Design: `directives!` turns each row into a typed field of [`Config`] and a [`Directive`] that reads and shows that
+//! field. A row reads: field, type, default; name (and older alias); kind with limits; flags; help.
+//! `INERT` marks a directive of Redis that Torc accepts and keeps but that changes nothing in it (yet): giving it is
+//! reported once at start. The part that starts to act on a directive removes its `INERT`.
+
+use super::kind::{Enumerated, Kind, Mode, Reason, Setting, Text};
+use super::types::{
+    AclPubsubDefault, AppendFsync, BindAddresses, ClusterEndpoint, CpuList, FileOnly, IoBackend,
+    KeyspaceEvents, LogLevel, MaxmemoryPolicy, OomScoreAdj, OomScores, OutputBufferLimit, OutputBufferLimits,
+    Percentiles, PropagationError, ProtectedAction, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
+    SavePoint, SavePoints, ShardCount, ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients,
+};
+
+/// Properties of a directive, as a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// None: set at start only.
+    pub const FIXED: Self = Self(0);
+    /// CONFIG SET may change it.
+    pub const MUTABLE: Self = Self(1);
+    /// It takes several words.
+    pub const MULTI: Self = Self(1 << 1);
+    /// CONFIG GET shows it only when named exactly.
+    pub const HIDDEN: Self = Self(1 << 2);
+    /// Its value is a secret: keep it out of logs.
+    pub const SENSITIVE: Self = Self(1 << 3);
+    /// CONFIG SET needs `enable-protected-configs`.
+    pub const PROTECTED: Self = Self(1 << 4);
+    /// Accepted and kept, but Torc does nothing with it.
+    pub const INERT: Self = Self(1 << 5);
+    /// Torc's own: Redis does not know it.
+    pub const OWN: Self = Self(1 << 6);
+
+    /// Both sets together.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One directive: a row of the table.
+pub struct Directive {
+    /// Its name, as CONFIG GET shows it.
+    pub name: &'static str,
+    /// Its older name, if it has one; both are known everywhere.
+    pub alias: Option<&'static str>,
+    /// What values it takes.
+    pub kind: Kind,
+    /// Its properties.
+    pub flags: Flags,
+    /// One line for people.
+    pub help: &'static str,
+    parse: fn(&mut Config, &[Vec<u8>], &Kind, Mode) -> Result<(), Reason>,
+    format: fn(&Config, &Kind) -> Vec<u8>,
+    file_lines: fn(&Config, &Config, &Kind) -> Vec<(Vec<u8>, bool)>,
+}
+
+impl Directive {
+    /// The value in `config`, as CONFIG GET shows it.
+    pub fn format(&self, config: &Config) -> Vec<u8> {
+        (self.format)(config, &self.kind)
+    }
+
+    pub(super) fn parse(&self, config: &mut Config, args: &[Vec<u8>], mode: Mode) -> Result<(), Reason> {
+        (self.parse)(config, args, &self.kind, mode)
+    }
+
+    pub(super) fn file_lines(&self, config: &Config, default: &Config) -> Vec<(Vec<u8>, bool)> {
+        (self.file_lines)(config, default, &self.kind)
+    }
+}
+
+/// All directives, in the order of the table.
+pub fn table() -> &'static [Directive] {
+    DIRECTIVES
+}
+
+/// The directive called `name`, or whose alias that is, in any case.
+pub fn lookup(name: &[u8]) -> Option<&'static Directive> {
+    let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+    DIRECTIVES.iter().find(|directive| is(directive.name) || directive.alias.is_some_and(is))
+}
+
+macro_rules! alias {
+    () => {
+        None
+    };
+    ($alias:literal) => {
+        Some($alias)
+    };
+}
+
+macro_rules! directives {
+    ($($field:ident: $type:ty = $default:expr; $name:literal $(| $alias:literal)?;
+       $kind:expr; $flag:ident $(| $flags:ident)*; $help:literal)*) => {
+        /// The whole configuration, typed. A field's documentation is its directive's help.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $(#[doc = $help] pub $field: $type,)*
+            /// What only a file or the command line can say.
+            pub file_only: FileOnly,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default,)* file_only: FileOnly::default() }
+            }
+        }
+
+        static DIRECTIVES: &[Directive] = &[$(Directive {
+            name: $name,
+            alias: alias!($($alias)?),
+            kind: $kind,
+            flags: Flags::$flag$(.with(Flags::$flags))*,
+            help: $help,
+            parse: |config, args, kind, mode| config.$field.parse(args, kind, mode),
+            format: |config, kind| config.$field.format(kind),
+            file_lines: |config, default, kind| config.$field.file_lines(kind, &default.$field),
+        },)*];
+    };
+}
+
+const INT: i128 = i32::MAX as i128;
+const UINT: i128 = u32::MAX as i128;
+const LONG: i128 = i64::MAX as i128;
+const ULONG: i128 = u64::MAX as i128;
+const MIB: u64 = 1 << 20;
+
+fn text(text: &str) -> Text {
+    Text::from(text)
+}
+
+fn working_directory() -> Text {
+    let path = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    Text::from(path.as_os_str().as_encoded_bytes())
+}
+
+fn save_points() -> SavePoints {
+    let point = |(seconds, changes)| SavePoint { seconds, changes };
+    SavePoints([(3600, 1), (300, 100), (60, 10_000)].map(point).to_vec())
+}
+
+fn output_buffer_limits() -> OutputBufferLimits {
+    let limit = |hard_mib, soft_mib, soft_seconds| OutputBufferLimit {
+        hard_bytes: hard_mib * MIB,
+        soft_bytes: soft_mib * MIB,
+        soft_seconds,
+    };
+    OutputBufferLimits { normal: limit(0, 0, 0), replica: limit(256, 64, 60), pubsub: limit(32, 8, 60) }
+}
+
+directives! {
+    // Torc's own.
+    workers: usize = 0; "workers"; Kind::Integer(0, 1024); FIXED | OWN;
+        "Worker threads; 0 is as many as the CPUs this process may use."
+    worker_cpus: CpuList = CpuList::default(); "worker-cpus";
+        Kind::Special("CPUS such as 0,2-5"); FIXED | OWN;
+        "CPUs the workers are pinned to, in order; none given: those of the affinity mask."
+    io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
+        "Kernel interface for sockets; auto takes io_uring where the kernel allows it."
+    shards: ShardCount = ShardCount(0); "shards"; Kind::Special("POWER-OF-TWO"); FIXED | OWN;
+        "Parts the keyspace is cut into: a power of two; 0 is 256."
+    sqpoll: bool = false; "sqpoll"; Kind::Bool; FIXED | OWN;
+        "Let a kernel thread submit for io_uring: for dedicated cores only."
+    busy_poll_us: u32 = 0; "busy-poll-us"; Kind::Integer(0, 1000000); FIXED | OWN;
+        "Microseconds to poll before sleeping; 0 sleeps at once."
+    turn_warn_us: u64 = 10000; "turn-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
+        "Log a worker's turn that is longer, in microseconds; 0 never does."
+
+    // Network.
+    bind: BindAddresses = BindAddresses::all(); "bind"; Kind::Special("ADDRESS..."); MUTABLE | MULTI;
+        "Addresses to listen on; a leading - makes one optional."
+    bind_source_addr: Text = text(""); "bind-source-addr"; Kind::Text; MUTABLE | INERT;
+        "Source address of outgoing connections."
+    port: u16 = 6379; "port"; Kind::Integer(0, 65535); MUTABLE;
+        "TCP port; 0 does not listen on TCP."
+    protected_mode: bool = true; "protected-mode"; Kind::Bool; MUTABLE;
+        "Without a password, serve only clients of this host."
+    tcp_backlog: u32 = 511; "tcp-backlog"; Kind::Integer(0, INT); FIXED;
+        "Connections the kernel queues for accepting."
+    tcp_keepalive: u32 = 300; "tcp-keepalive"; Kind::Integer(0, INT); MUTABLE;
+        "Seconds between keep-alive probes; 0 sends none."
+    unixsocket: Text = text(""); "unixsocket"; Kind::Text; FIXED;
+        "Path of a Unix socket to listen on."
+    unixsocketperm: u32 = 0; "unixsocketperm"; Kind::Octal(0, 0o777); FIXED;
+        "Permissions of the Unix socket, octal; 0 leaves the umask's."
+    timeout: u32 = 0; "timeout"; Kind::Integer(0, INT); MUTABLE;
+        "Seconds after which an idle client is closed; 0 never."
+    maxclients: u32 = 10000; "maxclients"; Kind::Integer(1, UINT); MUTABLE;
+        "Most clients at once."
+    socket_mark_id: u32 = 0; "socket-mark-id"; Kind::Integer(0, UINT); FIXED | INERT;
+        "Mark of listening sockets."
+    client_query_buffer_limit: u64 = 1024 * MIB; "client-query-buffer-limit";
+        Kind::Memory(1 << 20, LONG); MUTABLE;
+        "Most bytes of one client's unfinished command."
+    client_output_buffer_limit: OutputBufferLimits = output_buffer_limits(); "client-output-buffer-limit";
+        Kind::Special("CLASS HARD SOFT SECONDS..."); MUTABLE | MULTI;
+        "Limits of unread replies, per class: normal, replica, pubsub."
+    proto_max_bulk_len: u64 = 512 * MIB; "proto-max-bulk-len"; Kind::Memory(1 << 20, LONG); MUTABLE;
+        "Most bytes of one argument."
+    max_new_connections_per_cycle: u32 = 10; "max-new-connections-per-cycle";
+        Kind::Integer(1, 1000); MUTABLE | INERT;
+        "Connections accepted in one turn."
+    max_new_tls_connections_per_cycle: u32 = 1; "max-new-tls-connections-per-cycle";
+        Kind::Integer(1, 1000); MUTABLE | INERT;
+        "TLS connections accepted in one turn."
+    io_threads: u32 = 1; "io-threads"; Kind::Integer(1, 128); FIXED | INERT;
+        "Redis's I/O threads; see workers."
+    io_threads_do_reads: bool = false; "io-threads-do-reads"; Kind::Bool; FIXED | INERT;
+        "Whether Redis's I/O threads read."
+
+    // TLS.
+    tls_port: u16 = 0; "tls-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
+        "TLS port."
+    tls_session_cache_size: u32 = 20480; "tls-session-cache-size"; Kind::Integer(0, INT); MUTABLE | INERT;
+        "TLS sessions kept."
+    tls_session_cache_timeout: u32 = 300; "tls-session-cache-timeout";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Seconds a TLS session is kept."
+    tls_cluster: bool = false; "tls-cluster"; Kind::Bool; MUTABLE | INERT;
+        "TLS on the cluster bus."
+    tls_replication: bool = false; "tls-replication"; Kind::Bool; MUTABLE | INERT;
+        "TLS to the primary."
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes; "tls-auth-clients";
+        Kind::Words(TlsAuthClients::WORDS); MUTABLE | INERT;
+        "Whether TLS clients show a certificate."
+    tls_prefer_server_ciphers: bool = false; "tls-prefer-server-ciphers"; Kind::Bool; MUTABLE | INERT;
+        "Prefer the server's ciphers."
+    tls_session_caching: bool = true; "tls-session-caching"; Kind::Bool; MUTABLE | INERT;
+        "Keep TLS sessions."
+    tls_cert_file: Text = text(""); "tls-cert-file"; Kind::Text; MUTABLE | INERT;
+        "Certificate."
+    tls_key_file: Text = text(""); "tls-key-file"; Kind::Text; MUTABLE | INERT;
+        "Private key."
+    tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Kind::Text; MUTABLE | INERT | SENSITIVE;
+        "Password of the private key."
+    tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Kind::Text; MUTABLE | INERT;
+        "Certificate as a client."
+    tls_client_key_file: Text = text(""); "tls-client-key-file"; Kind::Text; MUTABLE | INERT;
+        "Private key as a client."
+    tls_client_key_file_pass: Text = text(""); "tls-client-key-file-pass";
+        Kind::Text; MUTABLE | INERT | SENSITIVE;
+        "Password of the private key as a client."
+    tls_dh_params_file: Text = text(""); "tls-dh-params-file"; Kind::Text; MUTABLE | INERT;
+        "Diffie-Hellman parameters."
+    tls_ca_cert_file: Text = text(""); "tls-ca-cert-file"; Kind::Text; MUTABLE | INERT;
+        "Certificate authorities."
+    tls_ca_cert_dir: Text = text(""); "tls-ca-cert-dir"; Kind::Text; MUTABLE | INERT;
+        "Directory of certificate authorities."
+    tls_protocols: Text = text(""); "tls-protocols"; Kind::Text; MUTABLE | INERT;
+        "TLS versions."
+    tls_ciphers: Text = text(""); "tls-ciphers"; Kind::Text; MUTABLE | INERT;
+        "Ciphers up to TLS 1.2."
+    tls_ciphersuites: Text = text(""); "tls-ciphersuites"; Kind::Text; MUTABLE | INERT;
+        "Cipher suites of TLS 1.3."
+
+    // Process, log, files.
+    daemonize: bool = false; "daemonize"; Kind::Bool; FIXED | INERT;
+        "Go to the background; Torc stays in the foreground, under a service manager."
+    supervised: Supervised = Supervised::No; "supervised"; Kind::Words(Supervised::WORDS); FIXED;
+        "Service manager that is told when Torc is ready."
+    pidfile: Text = text(""); "pidfile"; Kind::Text; FIXED;
+        "File that holds the process's number while it runs."
+    loglevel: LogLevel = LogLevel::Notice; "loglevel"; Kind::Words(LogLevel::WORDS); MUTABLE;
+        "Least important message that is logged."
+    logfile: Text = text(""); "logfile"; Kind::Text; FIXED;
+        "Log file; empty is the standard output."
+    syslog_enabled: bool = false; "syslog-enabled"; Kind::Bool; FIXED | INERT;
+        "Log to syslog too."
+    syslog_ident: Text = text("torc"); "syslog-ident"; Kind::Text; FIXED | INERT;
+        "Name in syslog."
+    syslog_facility: SyslogFacility = SyslogFacility::Local0; "syslog-facility";
+        Kind::Words(SyslogFacility::WORDS); FIXED | INERT;
+        "Source in syslog."
+    always_show_logo: bool = false; "always-show-logo"; Kind::Bool; FIXED;
+        "Show the logo at start wherever the log goes."
+    set_proc_title: bool = true; "set-proc-title"; Kind::Bool; FIXED | INERT;
+        "Show the state in the process's title."
+    proc_title_template: Text = text("{title} {listen-addr} {server-mode}"); "proc-title-template";
+        Kind::Title; MUTABLE | INERT;
+        "The process's title."
+    crash_log_enabled: bool = true; "crash-log-enabled"; Kind::Bool; MUTABLE | INERT;
+        "Report crashes."
+    crash_memcheck_enabled: bool = true; "crash-memcheck-enabled"; Kind::Bool; MUTABLE | INERT;
+        "Check memory after a crash."
+    use_exit_on_panic: bool = false; "use-exit-on-panic"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+        "Exit rather than abort on a panic."
+    watchdog_period: u32 = 0; "watchdog-period"; Kind::Integer(0, INT); MUTABLE | HIDDEN | INERT;
+        "Milliseconds; see turn-warn-us."
+    ignore_warnings: Text = text(""); "ignore-warnings"; Kind::Text; MUTABLE | INERT;
+        "Warnings about the host that do not stop the start."
+    locale_collate: Text = text(""); "locale-collate"; Kind::Text; MUTABLE;
+        "Locale that SORT ALPHA compares by."
+    dir: Text = working_directory(); "dir"; Kind::Directory; MUTABLE | PROTECTED;
+        "Working directory: where the files are."
+    oom_score_adj: OomScoreAdj = OomScoreAdj::No; "oom-score-adj";
+        Kind::Words(OomScoreAdj::WORDS); MUTABLE | INERT;
+        "Whether the out-of-memory score is set."
+    oom_score_adj_values: OomScores = OomScores([0, 200, 800]); "oom-score-adj-values";
+        Kind::Special("PRIMARY REPLICA CHILD"); MUTABLE | MULTI | INERT;
+        "Out-of-memory scores."
+    disable_thp: bool = true; "disable-thp"; Kind::Bool; FIXED | INERT;
+        "Turn huge pages off, which fork needs; Torc does not fork and uses them."
+    server_cpulist: Text = text(""); "server-cpulist" | "server_cpulist"; Kind::Text; FIXED | INERT;
+        "CPUs of Redis's main thread; see worker-cpus."
+    bio_cpulist: Text = text(""); "bio-cpulist" | "bio_cpulist"; Kind::Text; FIXED | INERT;
+        "CPUs of background threads."
+    aof_rewrite_cpulist: Text = text(""); "aof-rewrite-cpulist" | "aof_rewrite_cpulist";
+        Kind::Text; FIXED | INERT;
+        "CPUs of log rewriting."
+    bgsave_cpulist: Text = text(""); "bgsave-cpulist" | "bgsave_cpulist"; Kind::Text; FIXED | INERT;
+        "CPUs of saving."
+    jemalloc_bg_thread: bool = true; "jemalloc-bg-thread"; Kind::Bool; MUTABLE | INERT;
+        "Background thread of Redis's allocator."
+    shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint";
+        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        "What SIGINT does: default, save, nosave, now, force."
+    shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm";
+        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        "What SIGTERM does: default, save, nosave, now, force."
+    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE;
+        "Seconds to wait for replicas at shutdown."
+
+    // Security.
+    requirepass: Text = text(""); "requirepass"; Kind::Text; MUTABLE | SENSITIVE;
+        "Password of the default user; empty is none."
+    aclfile: Text = text(""); "aclfile"; Kind::Text; FIXED;
+        "File with the users."
+    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE;
+        "Entries of ACL LOG."
+    acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels; "acl-pubsub-default";
+        Kind::Words(AclPubsubDefault::WORDS); MUTABLE;
+        "Channels of a new user."
+    enable_protected_configs: ProtectedAction = ProtectedAction::No; "enable-protected-configs";
+        Kind::Words(ProtectedAction::WORDS); FIXED;
+        "Who may set protected directives: no, yes, local."
+    enable_debug_command: ProtectedAction = ProtectedAction::No; "enable-debug-command";
+        Kind::Words(ProtectedAction::WORDS); FIXED;
+        "Who may use DEBUG: no, yes, local."
+    enable_module_command: ProtectedAction = ProtectedAction::No; "enable-module-command";
+        Kind::Words(ProtectedAction::WORDS); FIXED;
+        "Who may use MODULE: no, yes, local."
+    sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload";
+        Kind::Words(SanitizeDumpPayload::WORDS); MUTABLE;
+        "Whose RESTORE payloads are checked deeply."
+    hide_user_data_from_log: bool = false; "hide-user-data-from-log"; Kind::Bool; MUTABLE;
+        "Keep keys and values out of the log."
+
+    // Keyspace, memory, expiry.
+    databases: u32 = 16; "databases"; Kind::Integer(1, INT); FIXED;
+        "Databases, numbered from 0."
+    maxmemory: u64 = 0; "maxmemory"; Kind::Memory(0, ULONG); MUTABLE;
+        "Most bytes of data; 0 is no limit."
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction; "maxmemory-policy";
+        Kind::Words(MaxmemoryPolicy::WORDS); MUTABLE;
+        "What is evicted when maxmemory is reached."
+    maxmemory_samples: u32 = 5; "maxmemory-samples"; Kind::Integer(1, INT); MUTABLE;
+        "Keys that eviction compares."
+    maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Kind::Integer(0, 100); MUTABLE;
+        "How hard eviction tries in one go: 0 little, 100 until done."
+    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE;
+        "Most bytes of all clients; N% is of maxmemory (kept as -N); 0 is no limit."
+    lfu_log_factor: u32 = 10; "lfu-log-factor"; Kind::Integer(0, INT); MUTABLE;
+        "How slowly the use counter grows."
+    lfu_decay_time: u32 = 1; "lfu-decay-time"; Kind::Integer(0, INT); MUTABLE;
+        "Minutes after which the use counter falls by one."
+    active_expire_effort: u32 = 1; "active-expire-effort"; Kind::Integer(1, 10); MUTABLE;
+        "How hard expired keys are sought: 1 to 10."
+    lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction"; Kind::Bool; MUTABLE;
+        "Free evicted values in slices."
+    lazyfree_lazy_expire: bool = false; "lazyfree-lazy-expire"; Kind::Bool; MUTABLE;
+        "Free expired values in slices."
+    lazyfree_lazy_server_del: bool = false; "lazyfree-lazy-server-del"; Kind::Bool; MUTABLE;
+        "Free overwritten values in slices."
+    lazyfree_lazy_user_del: bool = false; "lazyfree-lazy-user-del"; Kind::Bool; MUTABLE;
+        "DEL behaves as UNLINK."
+    lazyfree_lazy_user_flush: bool = false; "lazyfree-lazy-user-flush"; Kind::Bool; MUTABLE;
+        "FLUSHALL and FLUSHDB behave as with ASYNC."
+    lazyexpire_nested_arbitrary_keys: bool = true; "lazyexpire-nested-arbitrary-keys";
+        Kind::Bool; MUTABLE | HIDDEN | INERT;
+        "Expire keys that a script meets."
+    hz: u32 = 10; "hz"; Kind::Integer(0, INT); MUTABLE;
+        "Rounds of upkeep a second, 1 to 500."
+    dynamic_hz: bool = true; "dynamic-hz"; Kind::Bool; MUTABLE | INERT;
+        "More rounds with more clients."
+    activerehashing: bool = true; "activerehashing"; Kind::Bool; MUTABLE | INERT;
+        "Redis's background rehashing; Torc's table grows without it."
+    activedefrag: bool = false; "activedefrag"; Kind::Bool; MUTABLE | INERT;
+        "Empty sparse memory in the background."
+    active_defrag_ignore_bytes: u64 = 100 * MIB; "active-defrag-ignore-bytes";
+        Kind::Memory(1, LONG); MUTABLE | INERT;
+        "Fragmentation that is left alone."
+    active_defrag_cycle_min: u32 = 1; "active-defrag-cycle-min"; Kind::Integer(1, 99); MUTABLE | INERT;
+        "Least effort of defragmentation, percent."
+    active_defrag_cycle_max: u32 = 25; "active-defrag-cycle-max"; Kind::Integer(1, 99); MUTABLE | INERT;
+        "Most effort of defragmentation, percent."
+    active_defrag_threshold_lower: u32 = 10; "active-defrag-threshold-lower";
+        Kind::Integer(0, 1000); MUTABLE | INERT;
+        "Fragmentation at which defragmentation starts, percent."
+    active_defrag_threshold_upper: u32 = 100; "active-defrag-threshold-upper";
+        Kind::Integer(0, 1000); MUTABLE | INERT;
+        "Fragmentation at which effort is greatest, percent."
+    active_defrag_max_scan_fields: u64 = 1000; "active-defrag-max-scan-fields";
+        Kind::Integer(1, LONG); MUTABLE | INERT;
+        "Elements above which a value is defragmented in slices."
+    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Integer(0, LONG); MUTABLE;
+        "Keys remembered for client-side caching; 0 is no limit."
+
+    // Encodings: up to these limits a collection is one packed allocation.
+    hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries";
+        Kind::Integer(0, LONG); MUTABLE;
+        "Fields of a packed hash."
+    hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value";
+        Kind::Memory(0, LONG); MUTABLE;
+        "Bytes of a packed hash's field or value."
+    list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size";
+        Kind::Integer(-INT - 1, INT); MUTABLE;
+        "Elements of a list's node; -1 to -5: 4 to 64 KiB."
+    list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE;
+        "Nodes at a list's ends that are not compressed; 0 compresses none."
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Integer(0, LONG); MUTABLE;
+        "Members of a set of integers."
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Integer(0, LONG); MUTABLE;
+        "Members of a packed set."
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Memory(0, LONG); MUTABLE;
+        "Bytes of a packed set's member."
+    zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries";
+        Kind::Integer(0, LONG); MUTABLE;
+        "Members of a packed sorted set."
+    zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value";
+        Kind::Memory(0, LONG); MUTABLE;
+        "Bytes of a packed sorted set's member."
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::Memory(0, LONG); MUTABLE;
+        "Bytes of a sparse HyperLogLog."
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::Memory(0, LONG); MUTABLE;
+        "Bytes of a stream's node; 0 is no limit."
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE;
+        "Entries of a stream's node; 0 is no limit."
+
+    // Observation.
+    slowlog_log_slower_than: i64 = 10000; "slowlog-log-slower-than"; Kind::Integer(-1, LONG); MUTABLE;
+        "Microseconds above which a command enters the slow log; -1 none, 0 all."
+    slowlog_max_len: u64 = 128; "slowlog-max-len"; Kind::Integer(0, LONG); MUTABLE;
+        "Entries of the slow log."
+    latency_tracking: bool = true; "latency-tracking"; Kind::Bool; MUTABLE;
+        "Keep latency histograms per command."
+    latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]); "latency-tracking-info-percentiles";
+        Kind::Special("PERCENTILE..."); MUTABLE | MULTI;
+        "Percentiles that INFO latencystats shows."
+    latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Kind::Integer(0, LONG); MUTABLE;
+        "Milliseconds above which an event is kept for LATENCY; 0 keeps none."
+    notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(); "notify-keyspace-events";
+        Kind::Special("FLAGS of Ag$lshzxeKEtmdn"); MUTABLE;
+        "Events on keys that are published."
+    busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit";
+        Kind::Integer(0, LONG); MUTABLE;
+        "Milliseconds after which a script makes others get BUSY."
+    lua_enable_deprecated_api: bool = false; "lua-enable-deprecated-api";
+        Kind::Bool; FIXED | HIDDEN | INERT;
+        "Old functions in scripts."
+
+    // Snapshot and log.
+    save: SavePoints = save_points(); "save"; Kind::Special("SECONDS CHANGES..."); MUTABLE | MULTI | INERT;
+        "Save after so many seconds with so many changes; \"\" never does."
+    dbfilename: Text = text("dump.rdb"); "dbfilename";
+        Kind::FileName("dbfilename"); MUTABLE | PROTECTED | INERT;
+        "Name of the snapshot."
+    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Kind::Bool; MUTABLE | INERT;
+        "Refuse writes after a snapshot failed."
+    rdbcompression: bool = true; "rdbcompression"; Kind::Bool; MUTABLE | INERT;
+        "Compress snapshots."
+    rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED | INERT;
+        "Sum snapshots."
+    rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Kind::Bool; MUTABLE | INERT;
+        "Remove snapshots made for replicas."
+    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Kind::Bool; MUTABLE | INERT;
+        "Sync snapshots as they are written."
+    rdb_key_save_delay: i32 = 0; "rdb-key-save-delay";
+        Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
+        "Microseconds per saved key, for tests."
+    key_load_delay: i32 = 0; "key-load-delay"; Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
+        "Microseconds per loaded key, for tests."
+    loading_process_events_interval_bytes: u64 = 2 * MIB; "loading-process-events-interval-bytes";
+        Kind::Integer(1024, INT); MUTABLE | HIDDEN | INERT;
+        "Bytes loaded between two looks at clients."
+    appendonly: bool = false; "appendonly"; Kind::Bool; MUTABLE | INERT;
+        "Keep the append-only log."
+    appendfilename: Text = text("appendonly.aof"); "appendfilename";
+        Kind::FileName("appendfilename"); FIXED | INERT;
+        "Base name of the log."
+    appenddirname: Text = text("appendonlydir"); "appenddirname";
+        Kind::FileName("appenddirname"); FIXED | INERT;
+        "Directory of the log, under dir."
+    appendfsync: AppendFsync = AppendFsync::Everysec; "appendfsync";
+        Kind::Words(AppendFsync::WORDS); MUTABLE | INERT;
+        "When the log is synced: always, everysec, no."
+    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Kind::Bool; MUTABLE | INERT;
+        "Do not sync while rewriting."
+    auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Growth at which the log is rewritten, percent; 0 never."
+    auto_aof_rewrite_min_size: u64 = 64 * MIB; "auto-aof-rewrite-min-size";
+        Kind::Memory(0, LONG); MUTABLE | INERT;
+        "Size below which the log is not rewritten."
+    aof_load_truncated: bool = true; "aof-load-truncated"; Kind::Bool; MUTABLE | INERT;
+        "Load a log whose end is torn."
+    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Kind::Bool; MUTABLE | INERT;
+        "Rewrite the log as a snapshot."
+    aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Kind::Bool; MUTABLE | INERT;
+        "Note times in the log."
+    aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync";
+        Kind::Bool; MUTABLE | INERT;
+        "Sync the log as it is rewritten."
+    aof_disable_auto_gc: bool = false; "aof-disable-auto-gc"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+        "Keep old log files."
+
+    // Replication.
+    replicaof: ReplicaOf = ReplicaOf(None); "replicaof" | "slaveof";
+        Kind::Special("HOST PORT"); FIXED | MULTI | INERT;
+        "Primary that this server replicates."
+    masterauth: Text = text(""); "masterauth"; Kind::Text; MUTABLE | SENSITIVE | INERT;
+        "Password for the primary."
+    masteruser: Text = text(""); "masteruser"; Kind::Text; MUTABLE | SENSITIVE | INERT;
+        "User for the primary."
+    replica_serve_stale_data: bool = true; "replica-serve-stale-data" | "slave-serve-stale-data";
+        Kind::Bool; MUTABLE | INERT;
+        "Answer while the link to the primary is down."
+    replica_read_only: bool = true; "replica-read-only" | "slave-read-only"; Kind::Bool; MUTABLE | INERT;
+        "Refuse writes on a replica."
+    replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush";
+        Kind::Bool; MUTABLE | INERT;
+        "Free the old keyspace in slices on a resync."
+    replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory";
+        Kind::Bool; MUTABLE | INERT;
+        "A replica does not evict."
+    replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors";
+        Kind::Bool; MUTABLE | INERT;
+        "A replica goes on when its log cannot be written."
+    replica_announced: bool = true; "replica-announced"; Kind::Bool; MUTABLE | INERT;
+        "Tell sentinels about this replica."
+    replica_announce_ip: Text = text(""); "replica-announce-ip" | "slave-announce-ip";
+        Kind::Text; MUTABLE | INERT;
+        "Address told to the primary."
+    replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port";
+        Kind::Integer(0, 65535); MUTABLE | INERT;
+        "Port told to the primary."
+    replica_priority: u32 = 100; "replica-priority" | "slave-priority";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Rank for promotion; 0 is never."
+    min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Replicas without which writes are refused."
+    min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Seconds a replica may lag and still count."
+    repl_backlog_size: u64 = MIB; "repl-backlog-size"; Kind::Memory(1, LONG); MUTABLE | INERT;
+        "Bytes kept for replicas that come back."
+    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Kind::Integer(0, LONG); MUTABLE | INERT;
+        "Seconds the backlog is kept without replicas."
+    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Kind::Bool; MUTABLE | INERT;
+        "Send to replicas in larger packets."
+    repl_diskless_sync: bool = true; "repl-diskless-sync"; Kind::Bool; MUTABLE | INERT;
+        "Send snapshots to replicas without a file."
+    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay"; Kind::Integer(0, INT); MUTABLE | INERT;
+        "Seconds to wait for more replicas."
+    repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "Replicas that are enough to start."
+    repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled; "repl-diskless-load";
+        Kind::Words(ReplDisklessLoad::WORDS); MUTABLE | INERT;
+        "How a received snapshot is loaded."
+    repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period";
+        Kind::Integer(1, INT); MUTABLE | INERT;
+        "Seconds between pings to replicas."
+    repl_timeout: u32 = 60; "repl-timeout"; Kind::Integer(1, INT); MUTABLE | INERT;
+        "Seconds after which a silent link is closed."
+    propagation_error_behavior: PropagationError = PropagationError::Ignore; "propagation-error-behavior";
+        Kind::Words(PropagationError::WORDS); MUTABLE | INERT;
+        "What happens when a replicated command fails."
+
+    // Cluster.
+    cluster_enabled: bool = false; "cluster-enabled"; Kind::Bool; FIXED | INERT;
+        "Take part in a cluster."
+    cluster_config_file: Text = text("nodes.conf"); "cluster-config-file"; Kind::Text; FIXED | INERT;
+        "File with the cluster's state."
+    cluster_port: u16 = 0; "cluster-port"; Kind::Integer(0, 65535); FIXED | INERT;
+        "Port of the cluster bus."
+    cluster_node_timeout: u64 = 15000; "cluster-node-timeout"; Kind::Integer(0, LONG); MUTABLE | INERT;
+        "Milliseconds after which a silent node is failing."
+    cluster_migration_barrier: u32 = 1; "cluster-migration-barrier"; Kind::Integer(0, INT); MUTABLE | INERT;
+        "Replicas a primary keeps."
+    cluster_replica_validity_factor: u32 = 10; "cluster-replica-validity-factor" | "cluster-slave-validity-factor";
+        Kind::Integer(0, INT); MUTABLE | INERT;
+        "How stale a replica may be to be promoted."
+    cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover";
+        Kind::Bool; MUTABLE | INERT;
+        "Never promote this replica."
+    cluster_require_full_coverage: bool = true; "cluster-require-full-coverage";
+        Kind::Bool; MUTABLE | INERT;
+        "Serve only while all slots are served."
+    cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down";
+        Kind::Bool; MUTABLE | INERT;
+        "Serve reads while the cluster is down."
+    cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down";
+        Kind::Bool; MUTABLE | INERT;
+        "Serve sharded channels while the cluster is down."
+    cluster_allow_replica_migration: bool = true; "cluster-allow-replica-migration";
+        Kind::Bool; MUTABLE | INERT;
+        "Replicas move to primaries that have none."
+    cluster_announce_ip: Text = text(""); "cluster-announce-ip"; Kind::Text; MUTABLE | INERT;
+        "Address told to the cluster."
+    cluster_announce_hostname: Text = text(""); "cluster-announce-hostname"; Kind::Text; MUTABLE | INERT;
+        "Host name told to the cluster."
+    cluster_announce_human_nodename: Text = text(""); "cluster-announce-human-nodename";
+        Kind::Text; MUTABLE | INERT;
+        "Name told to the cluster."
+    cluster_announce_port: u16 = 0; "cluster-announce-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
+        "Port told to the cluster."
+    cluster_announce_tls_port: u16 = 0; "cluster-announce-tls-port";
+        Kind::Integer(0, 65535); MUTABLE | INERT;
+        "TLS port told to the cluster."
+    cluster_announce_bus_port: u16 = 0; "cluster-announce-bus-port";
+        Kind::Integer(0, 65535); MUTABLE | INERT;
+        "Bus port told to the cluster."
+    cluster_preferred_endpoint_type: ClusterEndpoint = ClusterEndpoint::Ip; "cluster-preferred-endpoint-type";
+        Kind::Words(ClusterEndpoint::WORDS); MUTABLE | INERT;
+        "What redirections name: ip, hostname, unknown-endpoint."
+    cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit";
+        Kind::Memory(0, ULONG); MUTABLE | INERT;
+        "Most bytes queued to a node; 0 is no limit."
+}
