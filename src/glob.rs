@@ -1,11 +1,12 @@
 //! Glob patterns as Redis matches them: KEYS, SCAN, PSUBSCRIBE, CONFIG GET.
 //!
-//! Design: `*`, `?`, `[a-z]`, `[^a-z]` and `\x`, over bytes. One star is remembered at a time: when a match fails, the
-//! last star takes one byte more. An earlier star never needs another try, because the leftmost place where the part
-//! between two stars fits leaves the most room for the rest.
+//! Design: `*`, `?`, `[a-z]`, `[^a-z]` and `\x`, over bytes. One star is remembered at a time: when a match
+//! fails, the last star takes one byte more. An earlier star never needs another try, because the leftmost
+//! place where the part between two stars fits leaves the most room for the rest.
 //!
-//! Odd cases, as Redis has them: a range may be reversed (`[z-a]`); an unclosed class ends with the pattern; `\` at the end
-//! is itself; inside a class `\` escapes; `[]` matches nothing and `[^]` any byte.
+//! Odd cases, as Redis has them: a range may be reversed (`[z-a]`); an unclosed class ends with the pattern;
+//! `\` at the end is itself; inside a class `\` escapes; `[]` matches nothing and `[^]` any byte; the empty
+//! text is matched by the empty pattern and by `*`, but not by `**`.
 //!
 //! Costs: O(pattern * text) at worst, nothing allocated.
 
@@ -20,6 +21,9 @@ pub enum Case {
 
 /// Whether `text` is exactly what `pattern` describes.
 pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty() || pattern == b"*";
+    }
     let (mut pattern_at, mut text_at) = (0, 0);
     // Behind the last star: where its pattern goes on, and up to where in the text it reaches.
     let mut star: Option<(usize, usize)> = None;
@@ -114,4 +118,87 @@ fn within(low: u8, high: u8, byte: u8, case: Case) -> bool {
     // Ordered before folding, as Redis does.
     let (low, high) = if low <= high { (low, high) } else { (high, low) };
     (fold(low, case)..=fold(high, case)).contains(&fold(byte, case))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn matches_what_redis_matches() {
+        let cases: [(&str, &str, bool); 34] = [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("**", "", false),
+            ("*", "abc", true),
+            ("?", "", false),
+            ("?", "a", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abbd", false),
+            ("*a*b*", "xaxbx", true),
+            ("*ab", "aab", true),
+            ("h[ae]llo", "hallo", true),
+            ("h[ae]llo", "hillo", false),
+            ("h[^e]llo", "hello", false),
+            ("h[^e]llo", "hallo", true),
+            ("h[a-b]llo", "hbllo", true),
+            ("h[b-a]llo", "hallo", true),
+            ("[a-]", "]", true),
+            ("[\\]]", "]", true),
+            ("[\\^]", "^", true),
+            ("[]", "a", false),
+            ("[]a", "a", false),
+            ("[^]", "a", true),
+            ("[", "[", false),
+            ("[a", "a", true),
+            ("[^", "a", true),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("\\", "\\", true),
+            ("a\\", "a\\", true),
+            ("\\\\", "\\", true),
+            ("a]", "a]", true),
+            ("[a-b-c]", "-", true),
+            ("A", "a", false),
+        ];
+        for (pattern, text, expected) in cases {
+            assert_eq!(
+                matches(pattern.as_bytes(), text.as_bytes(), Case::Sensitive),
+                expected,
+                "{pattern:?} {text:?}"
+            );
+        }
+        assert!(matches(b"A[b-B]?*", b"aBc", Case::Insensitive));
+    }
+
+    #[test]
+    fn many_stars_take_polynomial_time() {
+        let pattern = b"*a".repeat(500);
+        let text = b"a".repeat(100_000);
+        assert!(!matches(&[&pattern[..], b"b"].concat(), &text, Case::Sensitive));
+        assert!(matches(&pattern, &text, Case::Sensitive));
+    }
+
+    /// The same language by plain recursion: exponential, obviously right.
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], _) => text.is_empty(),
+            ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| naive(rest, &text[skip..])),
+            (_, []) => false,
+            (_, [byte, rest @ ..]) => {
+                one(pattern, *byte, Case::Sensitive).is_some_and(|length| naive(&pattern[length..], rest))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_plain_recursion(pattern in "[ab*?\\[\\]^\\\\-]{0,10}", text in "[ab^\\-\\]]{0,10}") {
+            prop_assume!(!text.is_empty());
+            let fast = matches(pattern.as_bytes(), text.as_bytes(), Case::Sensitive);
+            prop_assert_eq!(fast, naive(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
 }

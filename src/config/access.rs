@@ -1,18 +1,14 @@
 //! CONFIG GET and CONFIG SET on a configuration value.
 //!
-//! Design: [`set`] builds a new configuration from the old one and gives it back only if every pair is right, so "all or
-//! nothing" needs no undo. Error texts are Redis's.
+//! Design: [`set`] builds a new configuration from the old one and gives it back only if every pair is right,
+//! so "all or nothing" needs no undo. Error texts are Redis's.
 
 use std::fmt;
 
 use super::kind::{Mode, Reason};
 use super::table::{Config, Directive, Flags, lookup, table};
-use super::types::ProtectedAction;
+use super::words::ProtectedAction;
 use crate::glob;
-
-/// The range in which the server's rounds of upkeep lie, per second.
-const HZ_MIN: u32 = 1;
-const HZ_MAX: u32 = 500;
 
 /// Who asks for a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +50,8 @@ impl fmt::Display for SetError {
 
 impl std::error::Error for SetError {}
 
-/// The directives that any of `patterns` names, each name once, with their values. A pattern without wildcards finds hidden
-/// ones too and is answered with the name as it was given.
+/// The directives that any of `patterns` names, each name once, with their values. A pattern without
+/// wildcards finds hidden ones too and is answered with the name as it was given.
 pub fn get<P: AsRef<[u8]>>(config: &Config, patterns: &[P]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |name: &[u8], directive: &Directive| {
@@ -89,27 +85,23 @@ pub fn set<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     caller: Caller,
 ) -> Result<Config, SetError> {
     let mut changes = Vec::with_capacity(pairs.len());
-    let mut refused = None;
     for (index, (name, value)) in pairs.iter().enumerate() {
         let name = name.as_ref();
-        // An unknown name is an error of its own even behind another error.
         let directive = lookup(name).ok_or_else(|| SetError::Unknown(name.to_vec()))?;
-        let earlier = pairs[..index].iter().any(|(other, _)| other.as_ref().eq_ignore_ascii_case(name));
-        let reason = if earlier { Some("duplicate parameter") } else { forbidden(config, directive, caller) };
-        if let Some(reason) = reason {
-            refused.get_or_insert_with(|| failed(name, reason.into()));
+        if let Some(reason) = forbidden(config, directive, caller) {
+            return Err(failed(name, reason.into()));
         }
-        changes.push((name, directive, value.as_ref()));
-    }
-    if let Some(error) = refused {
-        return Err(error);
+        if pairs[..index].iter().any(|(other, _)| other.as_ref().eq_ignore_ascii_case(name)) {
+            return Err(failed(name, "duplicate parameter".into()));
+        }
+        changes.push((name.to_ascii_lowercase(), directive, value.as_ref()));
     }
 
     let mut changed = config.clone();
     for (name, directive, value) in changes {
-        apply(&mut changed, directive, value).map_err(|reason| failed(name, reason))?;
+        apply(&mut changed, directive, value).map_err(|reason| failed(&name, reason))?;
     }
-    changed.hz = changed.hz.clamp(HZ_MIN, HZ_MAX);
+    changed.clamp();
     Ok(changed)
 }
 

@@ -1,7 +1,8 @@
 //! The command line: `torc [FILE] [--directive value ...] [-]`, read as redis-server reads its own.
 //!
-//! Design: the file, then standard input, then the options, each overriding what came before. An option becomes the
-//! line it would be in a file: `--port 7000` is `port "7000"`, and values run on to the next option.
+//! Design: the file, then standard input, then the options, each overriding what came before. An option
+//! becomes the line it would be in a file: `--port 7000` is `port "7000"`, and values run on to the next
+//! option.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -37,7 +38,8 @@ pub struct Startup {
 }
 
 impl Config {
-    /// Reads the arguments (without the program's name) and whatever they name. `stdin` is read only if `-` says so.
+    /// Reads the arguments (without the program's name) and whatever they name. `stdin` is read only if `-`
+    /// says so.
     ///
     /// # Errors
     /// A [`Fatal`] whose `Display` is the message to print before stopping with status 1.
@@ -71,13 +73,18 @@ impl Config {
             startup.source = Some(ConfigFile { path });
             options = rest;
         }
-        if let [rest @ .., last] = options
-            && last == b"-"
-        {
+        // The dash may stand before the options or behind them.
+        let without_dash = match options {
+            [rest @ .., dash] if dash == b"-" => Some(rest),
+            [dash, rest @ ..] if dash == b"-" => Some(rest),
+            _ => None,
+        };
+        if let Some(rest) = without_dash {
             read_stdin(&mut loader, stdin)?;
             options = rest;
         }
         loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
+        loader.config.clamp();
         startup.config = loader.config;
         startup.warnings.extend(inert_warning(&loader.inert));
         Ok(startup)
@@ -94,7 +101,8 @@ fn read_stdin(loader: &mut Loader, stdin: &mut dyn Read) -> Result<(), Fatal> {
 
 /// The options as configuration lines, one a line.
 ///
-/// Directly after an option's name stands a value, even one that begins with `--`; only `--save` may go without.
+/// Directly after an option's name stands a value, even one that begins with `--`; only `--save` may go
+/// without.
 fn option_lines(options: &[Vec<u8>]) -> Vec<u8> {
     let mut lines: Vec<u8> = Vec::new();
     let mut value_expected = false;

@@ -1,7 +1,7 @@
 //! Which CPUs this process may use, and so how many workers there are and where they are pinned.
 //!
-//! Design: the affinity mask says which CPUs, the cgroup's quota (version 2 or 1) says how many; the standard library's
-//! `available_parallelism` knows both.
+//! Design: the affinity mask says which CPUs, the cgroup's quota (version 2 or 1) says how many; the standard
+//! library's `available_parallelism` knows both.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -16,7 +16,8 @@ pub fn available_cpus() -> Vec<usize> {
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-/// How many workers `config` asks for: `workers`, else as many as `worker-cpus`, else what affinity and quota allow.
+/// How many workers `config` asks for: `workers`, else as many as `worker-cpus`, else what affinity and quota
+/// allow.
 pub fn worker_count(config: &Config) -> usize {
     match (config.workers, config.worker_cpus.0.len()) {
         (0, 0) => available_parallelism().map_or(1, NonZero::get),

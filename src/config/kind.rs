@@ -1,7 +1,7 @@
 //! What a value of a directive may be, and how it is read and shown: numbers, sizes, yes/no, words, text.
 //!
-//! Design: a [`Kind`] is data (it stands in the table and feeds the help); a [`Setting`] is the typed field that holds
-//! the value. Error texts are Redis's, because clients and people look for them.
+//! Design: a [`Kind`] is data (it stands in the table and feeds the help); a [`Setting`] is the typed field
+//! that holds the value. Error texts are Redis's, because clients and people look for them.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -51,6 +51,13 @@ pub(super) enum Mode {
     Set,
 }
 
+/// Lines for a file, without the directive's name; each with whether it must be there even when the file has
+/// none yet.
+pub(super) type FileLines = Vec<(Vec<u8>, bool)>;
+
+/// How a directive's field is read.
+pub(super) type Parse<C> = fn(&mut C, &[Vec<u8>], &Kind, Mode) -> Result<(), Reason>;
+
 /// A field of the configuration.
 pub(super) trait Setting: Sized + Clone + PartialEq {
     /// Replaces the value by what `args` say, or says why not (and leaves something arbitrary behind).
@@ -59,9 +66,8 @@ pub(super) trait Setting: Sized + Clone + PartialEq {
     /// The value as CONFIG GET shows it.
     fn format(&self, kind: &Kind) -> Vec<u8>;
 
-    /// The lines that CONFIG REWRITE writes (without the directive's name), each with whether it must be there even when
-    /// the file has no such line yet.
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    /// The lines that CONFIG REWRITE writes.
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         vec![(self.format(kind), self != default)]
     }
 }
@@ -121,7 +127,10 @@ pub(super) fn parse_memory(value: &[u8]) -> Option<u64> {
         b"gb" => 1 << 30,
         _ => return None,
     };
-    std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(factor)
+    // An empty text is 0, and a number that does not fit is the largest that does, as in Redis.
+    let number =
+        digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    (unit.len() < value.len() || value.is_empty()).then(|| number.saturating_mul(factor))
 }
 
 /// Shows a number of bytes with the largest unit that divides it, as CONFIG REWRITE does.
@@ -197,7 +206,7 @@ macro_rules! number_settings {
                 format_number(*self as i128, kind).into_bytes()
             }
 
-            fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+            fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
                 let number = *self as i128;
                 let line = match (kind, u64::try_from(number)) {
                     (Kind::Memory(..) | Kind::MemoryOrPercent(_), Ok(bytes)) => format_memory(bytes),
@@ -306,7 +315,7 @@ impl Setting for Text {
         self.0.to_vec()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         // The working directory is always written: what it defaults to is not known at the next start.
         vec![(quote(&self.0), self != default || *kind == Kind::Directory)]
     }
@@ -337,6 +346,9 @@ const TITLE_VARIABLES: [&str; 7] =
 
 fn valid_title(value: &[u8]) -> bool {
     let Ok(mut rest) = std::str::from_utf8(value) else { return false };
+    if rest.trim_ascii().is_empty() {
+        return false;
+    }
     while let Some(open) = rest.find('{') {
         let Some(length) = rest[open..].find('}') else { return false };
         let variable = &rest[open + 1..open + length];

@@ -1,9 +1,11 @@
 //! The configuration that all workers share and CONFIG SET changes.
 //!
-//! Design: an `Arc<Config>` that is swapped whole, and a version that goes up with each swap. A worker keeps its own `Arc`
-//! in a [`Reader`] and looks at the version once a turn: one relaxed load of a cache line that is almost never written.
+//! Design: an `Arc<Config>` that is swapped whole, and a version that goes up with each swap. A worker keeps
+//! its own `Arc` in a [`Reader`] and looks at the version once a turn: one relaxed load of a cache line that
+//! is almost never written.
 //!
-//! Invariants: the version a reader has seen belongs to its configuration or an older one, so a change is never missed.
+//! Invariants: the version a reader has seen belongs to its configuration or an older one, so a change is
+//! never missed.
 //!
 //! Costs: reading is a load; a change is a lock among changers (CONFIG SET only), an allocation and a swap.
 

@@ -1,8 +1,8 @@
 //! Reading configuration text: lines, includes, and errors that say where.
 //!
-//! Design: files, standard input and the command line all become lines that go through one [`Loader`] in order; later
-//! lines win. An error names its source and line in the layout redis-server uses, so that people and scripts that know
-//! it find what they expect.
+//! Design: files, standard input and the command line all become lines that go through one [`Loader`] in
+//! order; later lines win. An error names its source and line in the layout redis-server uses, so that people
+//! and scripts that know it find what they expect.
 //!
 //! Not here: what the values mean (`table`), and which sources there are (`args`).
 
@@ -152,10 +152,7 @@ impl Loader {
             b"loadmodule" if !args.is_empty() => return Err("Torc has no modules".into()),
             _ => {}
         }
-        let directive = lookup(name).ok_or(BAD_DIRECTIVE)?;
-        if args.is_empty() {
-            return Err("wrong number of arguments".into());
-        }
+        let Some(directive) = lookup(name) else { return self.obsolete(name, args) };
         let first = !self.seen.contains(&directive.name);
         if first {
             self.seen.push(directive.name);
@@ -171,6 +168,13 @@ impl Loader {
             return directive.parse(&mut self.config, args, mode);
         }
         directive.parse(&mut self.config, args, mode)
+    }
+
+    fn obsolete(&mut self, name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
+        let known =
+            OBSOLETE.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name) && args.len() == 1);
+        self.inert.push((*known.ok_or(BAD_DIRECTIVE)?).to_string());
+        Ok(())
     }
 
     fn rename_command(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
@@ -192,7 +196,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Reads every file that `pattern` names, in the order of their names. A pattern may match nothing; a name may not.
+    /// Reads every file that `pattern` names, in the order of their names. A pattern may match nothing; a
+    /// name may not.
     fn include(&mut self, pattern: &[u8], depth: usize) -> Result<(), Fatal> {
         let path = Path::new(OsStr::from_bytes(pattern));
         if !glob::is_pattern(pattern) {
@@ -204,6 +209,9 @@ impl Loader {
         Ok(())
     }
 }
+
+/// Directives that Redis has given up and still accepts in files, with one value.
+const OBSOLETE: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 const BAD_DIRECTIVE: &str = "Bad directive or wrong number of arguments";
 

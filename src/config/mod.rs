@@ -1,18 +1,21 @@
 //! The configuration: what redis.conf, the command line and CONFIG SET say, as one typed value.
 //!
-//! Design: every directive is one row of [`table`]'s source (`table.rs`): field, type, default, name, alias, kind,
-//! flags and help. The struct [`Config`], its defaults, the parser, CONFIG GET, SET and REWRITE and `--help` are all
-//! derived from the rows, so a directive is added or changed in one place. A [`Config`] is a plain value: changing the
-//! configuration means building another one and publishing it through [`live::Live`].
+//! Design: every directive is one row of [`table`]'s source (`table.rs`): field, type, default, name, alias,
+//! kind, flags and help. The struct [`Config`], its defaults, the parser, CONFIG GET, SET and REWRITE and
+//! `--help` are all derived from the rows, so a directive is added or changed in one place. A [`Config`] is a
+//! plain value: changing the configuration means building another one and publishing it through
+//! [`live::Live`].
 //!
 //! Invariants:
 //! - parsing what a directive formats gives the directive's value back;
 //! - a value that is in a [`Config`] is valid: ranges and enums are checked at the door;
 //! - a `Config` is never half changed: [`set`] returns a new one or an error.
 //!
-//! Costs: nothing here is on the path of a request; readers hold an `Arc<Config>` and see a change by one relaxed load.
+//! Costs: nothing here is on the path of a request; readers hold an `Arc<Config>` and see a change by one
+//! relaxed load.
 //!
-//! Not here: acting on a change (`worker`), the ACL rules behind `user` lines, and changing the working directory.
+//! Not here: acting on a change (`worker`), the ACL rules behind `user` lines, and changing the working
+//! directory.
 
 mod access;
 mod args;
@@ -25,7 +28,10 @@ mod split;
 mod table;
 mod types;
 mod usage;
+mod words;
 
+#[cfg(test)]
+mod oracle_tests;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +45,7 @@ pub use split::{quote, split_line};
 pub use table::{Config, Directive, Flags, lookup, table};
 pub use types::*;
 pub use usage::{help, version_line};
+pub use words::*;
 
 /// The Redis version whose behaviour Torc has.
 pub const REDIS_VERSION: &str = "7.4.0";

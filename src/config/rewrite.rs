@@ -1,8 +1,8 @@
 //! CONFIG REWRITE: the configuration back into its file, which people keep comments in.
 //!
-//! Design: a directive's lines are replaced where they stand; those there are too many of go; those that are missing and
-//! differ from the default are added at the end under one comment. All else stays: comments, order, includes, users. A
-//! line that cannot be read becomes a comment.
+//! Design: a directive's lines are replaced where they stand; those there are too many of go; those that are
+//! missing and differ from the default are added at the end under one comment. All else stays: comments,
+//! order, includes, users. A line that cannot be read becomes a comment.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -88,7 +88,8 @@ fn join(lines: &[Vec<u8>]) -> Vec<u8> {
     text
 }
 
-/// Replaces the file at `path` by `text` so that a crash leaves the old file or the new one, never half of either.
+/// Replaces the file at `path` by `text` so that a crash leaves the old file or the new one, never half of
+/// either.
 ///
 /// # Errors
 /// Those of the file system; the old file is then untouched and the new one removed.

@@ -1,7 +1,8 @@
 //! One line of redis.conf into words, and a word back into a form that the line splitter reads.
 //!
-//! Design: the rules of redis.conf: words are separated by white space; `"..."` knows `\n \r \t \b \a \xHH` and `\` before
-//! any other byte; `'...'` knows only `\'`; a closing quote must be followed by white space or the end.
+//! Design: the rules of redis.conf: words are separated by white space; `"..."` knows `\n \r \t \b \a \xHH`
+//! and `\` before any other byte; `'...'` knows only `\'`; a closing quote must be followed by white space or
+//! the end.
 
 /// Splits `line` into words; `None` if a quote is not closed or is followed by something.
 pub fn split_line(line: &[u8]) -> Option<Vec<Vec<u8>>> {

@@ -1,16 +1,19 @@
 //! The table of all directives: the only place that knows their names, types, defaults, limits and help.
 //!
-//! Design: `directives!` turns each row into a typed field of [`Config`] and a [`Directive`] that reads and shows that
-//! field. A row reads: field, type, default; name (and older alias); kind with limits; flags; help.
-//! `INERT` marks a directive of Redis that Torc accepts and keeps but that changes nothing in it (yet): giving it is
-//! reported once at start. The part that starts to act on a directive removes its `INERT`.
+//! Design: `directives!` turns each row into a typed field of [`Config`] and a [`Directive`] that reads and
+//! shows that field. A row reads: field, type, default; name (and older alias); kind with limits; flags;
+//! help. `INERT` marks a directive of Redis that Torc accepts and keeps but that changes nothing in it (yet):
+//! giving it is reported once at start. The part that starts to act on a directive removes its `INERT`.
 
-use super::kind::{Enumerated, Kind, Mode, Reason, Setting, Text};
+use super::kind::{Enumerated, FileLines, Kind, Mode, Parse, Reason, Setting, Text};
 use super::types::{
-    AclPubsubDefault, AppendFsync, BindAddresses, ClusterEndpoint, CpuList, FileOnly, IoBackend,
-    KeyspaceEvents, LogLevel, MaxmemoryPolicy, OomScoreAdj, OomScores, OutputBufferLimit, OutputBufferLimits,
-    Percentiles, PropagationError, ProtectedAction, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
-    SavePoint, SavePoints, ShardCount, ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients,
+    BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
+    Percentiles, ReplicaOf, SavePoint, SavePoints, ShardCount, ShutdownOptions,
+};
+use super::words::{
+    AclPubsubDefault, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy, OomScoreAdj,
+    PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised, SyslogFacility,
+    TlsAuthClients,
 };
 
 /// Properties of a directive, as a set.
@@ -58,9 +61,9 @@ pub struct Directive {
     pub flags: Flags,
     /// One line for people.
     pub help: &'static str,
-    parse: fn(&mut Config, &[Vec<u8>], &Kind, Mode) -> Result<(), Reason>,
+    parse: Parse<Config>,
     format: fn(&Config, &Kind) -> Vec<u8>,
-    file_lines: fn(&Config, &Config, &Kind) -> Vec<(Vec<u8>, bool)>,
+    file_lines: fn(&Config, &Config, &Kind) -> FileLines,
 }
 
 impl Directive {
@@ -73,7 +76,7 @@ impl Directive {
         (self.parse)(config, args, &self.kind, mode)
     }
 
-    pub(super) fn file_lines(&self, config: &Config, default: &Config) -> Vec<(Vec<u8>, bool)> {
+    pub(super) fn file_lines(&self, config: &Config, default: &Config) -> FileLines {
         (self.file_lines)(config, default, &self.kind)
     }
 }
@@ -126,6 +129,17 @@ macro_rules! directives {
             file_lines: |config, default, kind| config.$field.file_lines(kind, &default.$field),
         },)*];
     };
+}
+
+impl Config {
+    /// Moves values that any number is accepted for into the range that works, as Redis does.
+    pub(super) fn clamp(&mut self) {
+        const HZ_MIN: u32 = 1;
+        const HZ_MAX: u32 = 500;
+        const REPL_BACKLOG_BYTES_MIN: u64 = 16 << 10;
+        self.hz = self.hz.clamp(HZ_MIN, HZ_MAX);
+        self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_BYTES_MIN);
+    }
 }
 
 const INT: i128 = i32::MAX as i128;
@@ -201,7 +215,8 @@ directives! {
     client_query_buffer_limit: u64 = 1024 * MIB; "client-query-buffer-limit";
         Kind::Memory(1 << 20, LONG); MUTABLE;
         "Most bytes of one client's unfinished command."
-    client_output_buffer_limit: OutputBufferLimits = output_buffer_limits(); "client-output-buffer-limit";
+    client_output_buffer_limit: OutputBufferLimits = output_buffer_limits();
+        "client-output-buffer-limit";
         Kind::Special("CLASS HARD SOFT SECONDS..."); MUTABLE | MULTI;
         "Limits of unread replies, per class: normal, replica, pubsub."
     proto_max_bulk_len: u64 = 512 * MIB; "proto-max-bulk-len"; Kind::Memory(1 << 20, LONG); MUTABLE;
@@ -359,7 +374,8 @@ directives! {
         "Databases, numbered from 0."
     maxmemory: u64 = 0; "maxmemory"; Kind::Memory(0, ULONG); MUTABLE;
         "Most bytes of data; 0 is no limit."
-    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction; "maxmemory-policy";
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction;
+        "maxmemory-policy";
         Kind::Words(MaxmemoryPolicy::WORDS); MUTABLE;
         "What is evicted when maxmemory is reached."
     maxmemory_samples: u32 = 5; "maxmemory-samples"; Kind::Integer(1, INT); MUTABLE;
@@ -452,7 +468,8 @@ directives! {
         "Entries of the slow log."
     latency_tracking: bool = true; "latency-tracking"; Kind::Bool; MUTABLE;
         "Keep latency histograms per command."
-    latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]); "latency-tracking-info-percentiles";
+    latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]);
+        "latency-tracking-info-percentiles";
         Kind::Special("PERCENTILE..."); MUTABLE | MULTI;
         "Percentiles that INFO latencystats shows."
     latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Kind::Integer(0, LONG); MUTABLE;
@@ -630,7 +647,8 @@ directives! {
     cluster_announce_bus_port: u16 = 0; "cluster-announce-bus-port";
         Kind::Integer(0, 65535); MUTABLE | INERT;
         "Bus port told to the cluster."
-    cluster_preferred_endpoint_type: ClusterEndpoint = ClusterEndpoint::Ip; "cluster-preferred-endpoint-type";
+    cluster_preferred_endpoint_type: ClusterEndpoint = ClusterEndpoint::Ip;
+        "cluster-preferred-endpoint-type";
         Kind::Words(ClusterEndpoint::WORDS); MUTABLE | INERT;
         "What redirections name: ip, hostname, unknown-endpoint."
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit";

@@ -1,1 +1,374 @@
+//! Tests of the configuration as a whole: the table, a start, GET, SET, REWRITE, and Redis's own opinion of
+//! them.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::{fs, process};
+
+use proptest::prelude::*;
+
+use super::kind::Mode;
+use super::load::Origin;
+use super::*;
+
+fn start(args: &[&str]) -> Result<Startup, Fatal> {
+    start_with(args, "")
+}
+
+fn start_with(args: &[&str], stdin: &str) -> Result<Startup, Fatal> {
+    Config::from_args(args.iter().map(OsString::from), &mut stdin.as_bytes())
+}
+
+fn config(args: &[&str]) -> Config {
+    start(args).unwrap_or_else(|error| panic!("{args:?}: {error}")).config
+}
+
+fn refusal(args: &[&str]) -> String {
+    start(args).err().unwrap_or_else(|| panic!("{args:?} should be refused")).to_string()
+}
+
+pub(super) fn value(config: &Config, name: &str) -> String {
+    let [(_, value)] = get(config, &[name]).try_into().unwrap_or_else(|_| panic!("{name} is one directive"));
+    String::from_utf8_lossy(&value).into_owned()
+}
+
+/// A directory of its own for a test, removed when dropped.
+pub(super) struct Scratch(pub(super) PathBuf);
+
+impl Scratch {
+    pub(super) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("torc-config-{name}-{}", process::id()));
+        fs::create_dir_all(&path).expect("the temporary directory takes a directory");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("the scratch directory takes a file");
+        path.to_str().expect("scratch paths are text").to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn names_are_unique_and_well_formed() {
+    let mut names = HashSet::new();
+    for directive in table() {
+        for name in [Some(directive.name), directive.alias].into_iter().flatten() {
+            assert!(names.insert(name), "{name} stands twice");
+            assert!(
+                name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')),
+                "{name}"
+            );
+        }
+        assert!(directive.help.ends_with('.'), "{}: help is a sentence", directive.name);
+    }
+}
+
+#[test]
+fn every_default_survives_being_shown_and_read() {
+    let default = Config::default();
+    for directive in table() {
+        let shown = directive.format(&default);
+        let mut read = default.clone();
+        let words: Vec<Vec<u8>> = if directive.flags.has(Flags::MULTI) {
+            shown.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect()
+        } else {
+            vec![shown.clone()]
+        };
+        let result = directive.parse(&mut read, &words, Mode::Set);
+        // A replica of nothing has no words for it.
+        if directive.name != "replicaof" {
+            assert_eq!(result, Ok(()), "{}", directive.name);
+        }
+        assert_eq!(read, default, "{}", directive.name);
+    }
+}
+
+#[test]
+fn options_read_as_redis_server_reads_them() {
+    let read = config(&["--port", "0", "--bind", "a", "-b", "--save", ""]);
+    assert_eq!((read.port, read.hz, read.save.0.len()), (0, 10, 0));
+    assert_eq!(value(&read, "bind"), "a -b");
+    assert!(read.bind.0[1].optional);
+
+    let read = config(&["--save", "900", "1", "--save", "60 5", "--maxmemory", "1gb", "--port 7000"]);
+    assert_eq!(value(&read, "save"), "900 1 60 5");
+    assert_eq!((read.maxmemory, read.port), (1 << 30, 7000));
+
+    let read = config(&["--save", "--port", "7"]);
+    assert_eq!((read.save.0.len(), read.port), (0, 7));
+    assert_eq!(value(&config(&["--requirepass", "--x"]), "requirepass"), "--x");
+    assert_eq!(value(&config(&["--bind"]), "bind"), "");
+    assert_eq!(value(&config(&["--save", "900 1", "--save", ""]), "save"), "");
+}
+
+#[test]
+fn the_file_then_stdin_then_options_win() {
+    let scratch = Scratch::new("order");
+    let file = scratch.file("torc.conf", "port 1\nhz 1\ntimeout 1\n");
+    let startup = start_with(&[&file, "--timeout", "3", "-"], "hz 2\ntimeout 2\n").expect("it starts");
+    let read = &startup.config;
+    assert_eq!((read.port, read.hz, read.timeout), (1, 2, 3));
+    assert_eq!(startup.source, Some(ConfigFile { path: file.into() }));
+    assert_eq!(start_with(&["-", "--timeout", "3"], "hz 2").expect("it starts").config.hz, 2);
+    assert_eq!(start(&["-v"]).map(|startup| startup.action), Ok(Action::Version));
+    assert_eq!(start(&["--help"]).map(|startup| startup.action), Ok(Action::Help));
+}
+
+#[test]
+fn includes_are_read_in_place_and_in_order() {
+    let scratch = Scratch::new("include");
+    let directory = scratch.0.display().to_string();
+    scratch.file("b.conf", "hz 3\ntimeout 3\n");
+    scratch.file("a.conf", "hz 2\n");
+    scratch.file(".hidden.conf", "hz 99\n");
+    let main = scratch
+        .file("main", &format!("hz 1\ninclude {directory}/*.conf\ninclude {directory}/*.none\ntimeout 4"));
+    let read = config(&[&main]);
+    assert_eq!((read.hz, read.timeout), (3, 4));
+
+    let circle = scratch.file("circle", &format!("include {directory}/circle\n"));
+    assert!(refusal(&[&circle]).contains("too deeply"));
+    let inner = scratch.file("inner", "\n\nfoo bar\n");
+    let outer = scratch.file("outer", &format!("include {inner}\n"));
+    assert!(refusal(&[&outer]).contains(&format!("{inner}, at line 3\n>>> 'foo bar'\n")));
+    let missing = scratch.file("missing", "include /nonexistent.conf\n");
+    assert_eq!(
+        refusal(&[&missing]),
+        "Fatal error, can't open config file '/nonexistent.conf': No such file or directory"
+    );
+}
+
+#[test]
+fn refusals_name_the_place_and_say_why() {
+    let scratch = Scratch::new("refusals");
+    let bad = "Bad directive or wrong number of arguments";
+    let cases = [
+        ("foo bar", bad),
+        ("include a b", bad),
+        ("rename-command a", bad),
+        ("user", bad),
+        ("timeout", "wrong number of arguments"),
+        ("port 1 2", "wrong number of arguments"),
+        ("dir \"abc", "Unbalanced quotes in configuration line"),
+        ("port abc", "argument couldn't be parsed into an integer"),
+        ("port 65536", "argument must be between 0 and 65535 inclusive"),
+        ("unixsocketperm 999", "argument couldn't be parsed as an octal number"),
+        ("unixsocketperm 1000", "argument must be between 0 and 777 inclusive"),
+        ("save 900", "Invalid save parameters"),
+        ("replicaof a b", "Invalid master port"),
+        ("slaveof a", "wrong number of arguments"),
+        ("dir /nonexistent", "No such file or directory"),
+        ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
+        ("loadmodule /m.so", "Torc has no modules"),
+        ("shards 3", "argument must be 0 or a power of two up to 65536"),
+        ("worker-cpus 2-1", "argument must be a list of distinct CPUs such as 0,2-5"),
+        ("io-backend aio", "argument(s) must be one of the following: auto, io_uring, epoll"),
+    ];
+    for (line, reason) in cases {
+        let file = scratch.file("bad.conf", &format!("# comment\nport 1\n  {line}\r\n"));
+        let expected = format!(
+            "\n*** FATAL CONFIG FILE ERROR (Torc {TORC_VERSION}, Redis 7.4.0) ***\n\
+             Reading the configuration file {file}, at line 3\n>>> '{line}'\n{reason}"
+        );
+        assert_eq!(refusal(&[&file]), expected);
+    }
+    let error = start(&["--hz", "5", "--port", "x"]).expect_err("x is no port");
+    let Fatal::Line { origin, number, line, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((origin, *number, line.as_str()), (&Origin::CommandLine, 2, "port \"x\""));
+    assert!(error.to_string().contains("\nReading the command line, at option 2\n>>> 'port \"x\"'\n"));
+    assert!(start_with(&["-"], "x").expect_err("x is no line").to_string().contains("from stdin, at line 1"));
+    assert!(
+        refusal(&["/nonexistent"]).starts_with("Fatal error, can't open config file '/nonexistent': No such")
+    );
+    assert!(refusal(&["--test-memory", "1"]).contains("--test-memory"));
+    assert!(refusal(&["--port=7"]).ends_with(">>> 'port=7'\nBad directive or wrong number of arguments"));
+}
+
+#[test]
+fn what_has_no_effect_is_listed_once() {
+    let startup = start(&["--io-threads", "4", "--hz", "5", "--io-threads", "2", "--activedefrag", "yes"]);
+    assert_eq!(startup.expect("it starts").warnings, ["accepted without effect: io-threads, activedefrag"]);
+    assert!(start(&["--hz", "5"]).expect("it starts").warnings.is_empty());
+}
+
+#[test]
+fn lines_of_a_file_only_are_kept() {
+    let scratch = Scratch::new("fileonly");
+    let file = scratch
+        .file("f", "rename-command CONFIG \"\"\nuser a on >pass ~* +@all\nlua-replicate-commands yes\n");
+    let startup = start(&[&file]).expect("it starts");
+    let extra = &startup.config.file_only;
+    assert_eq!(extra.renamed_commands, [("CONFIG".into(), "".into())]);
+    assert_eq!(extra.users.len(), 1);
+    assert_eq!(extra.users[0][2].lossy(), ">pass");
+    assert_eq!(startup.warnings, ["accepted without effect: lua-replicate-commands"]);
+}
+
+#[test]
+fn debians_file_starts_torc() {
+    // The directives that Debian's redis.conf of 7.0 sets, with its values where they do not depend on the
+    // host.
+    const LINES: &str = "bind 127.0.0.1 -::1\nprotected-mode yes\nport 6379\ntcp-backlog 511\ntimeout 0\n\
+        tcp-keepalive 300\ndaemonize yes\npidfile /run/redis/redis-server.pid\nloglevel notice\n\
+        logfile /var/log/redis/redis-server.log\ndatabases 16\nalways-show-logo no\nset-proc-title yes\n\
+        proc-title-template \"{title} {listen-addr} {server-mode}\"\nstop-writes-on-bgsave-error yes\n\
+        rdbcompression yes\nrdbchecksum yes\ndbfilename dump.rdb\nrdb-del-sync-files no\ndir /\n\
+        replica-serve-stale-data yes\nreplica-read-only yes\nrepl-diskless-sync yes\nacllog-max-len 128\n\
+        oom-score-adj no\noom-score-adj-values 0 200 800\ndisable-thp yes\nappendonly no\n\
+        appendfilename \"appendonly.aof\"\nappenddirname \"appendonlydir\"\nappendfsync everysec\n\
+        auto-aof-rewrite-min-size 64mb\nnotify-keyspace-events \"\"\nlist-max-listpack-size -2\n\
+        client-output-buffer-limit normal 0 0 0\nclient-output-buffer-limit replica 256mb 64mb 60\n\
+        client-output-buffer-limit pubsub 32mb 8mb 60\nhz 10\ndynamic-hz yes\njemalloc-bg-thread yes\n";
+    let read = start_with(&["-"], LINES).expect("these lines are good").config;
+    assert_eq!(value(&read, "bind"), "127.0.0.1 -::1");
+    assert_eq!(read.client_output_buffer_limit, Config::default().client_output_buffer_limit);
+
+    let Ok(text) = fs::read_to_string("/etc/redis/redis.conf") else { return };
+    // The directory may be missing where the file was only copied.
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("dir ")).map(|line| format!("{line}\n")).collect();
+    let startup = start_with(&["-"], &text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(startup.config.port, 6379);
+    assert_eq!(startup.warnings.len(), 1);
+}
+
+#[test]
+fn our_own_file_starts_torc_and_says_nothing_new() {
+    let text =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/torc.conf")).expect("it is there");
+    let text = text.replace("dir /var/lib/torc", "dir /");
+    let startup = start_with(&["-"], &text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(startup.warnings, Vec::<String>::new(), "our own file has no directive without effect");
+    for paragraph in text.split("\n\n") {
+        let bare = paragraph.lines().find(|line| !line.is_empty());
+        assert!(
+            bare.is_none_or(|line| line.starts_with('#')),
+            "each directive stands under its reason: {paragraph}"
+        );
+    }
+}
+
+#[test]
+fn get_knows_globs_aliases_and_hidden_names() {
+    let default = Config::default();
+    let names = |patterns: &[&str]| -> Vec<String> {
+        get(&default, patterns)
+            .into_iter()
+            .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
+            .collect()
+    };
+    assert_eq!(names(&["*-PRIORITY", "PORT", "port"]), ["replica-priority", "slave-priority", "PORT"]);
+    assert_eq!(names(&["p?rt", "PORT"]), ["port"]);
+    assert_eq!(names(&["slaveof"]), ["slaveof"]);
+    assert_eq!(names(&["rdb-key*"]), Vec::<String>::new());
+    assert_eq!(names(&["rdb-key-save-delay"]), ["rdb-key-save-delay"]);
+    assert_eq!(names(&["nosuch", "\\port"]), Vec::<String>::new());
+    let all = names(&["*", "*"]);
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+}
+
+#[test]
+fn set_is_all_or_nothing() {
+    let old = Config::default();
+    let new = set(&old, &[("hz", "1000"), ("MAXMEMORY", "100mb")], Caller::Remote).expect("both are good");
+    assert_eq!((new.hz, new.maxmemory), (500, 100 << 20));
+    let error = set(&old, &[("hz", "5"), ("port", "x"), ("timeout", "9")], Caller::Remote);
+    assert!(error.expect_err("x is no port").to_string().contains("'port'"));
+    let dir = [("dir", "/")];
+    let local = Config { enable_protected_configs: ProtectedAction::Local, ..old.clone() };
+    assert!(set(&old, &dir, Caller::Local).is_err());
+    assert!(set(&local, &dir, Caller::Remote).is_err());
+    assert_eq!(set(&local, &dir, Caller::Local).expect("a local client may").dir.lossy(), "/");
+}
+
+#[test]
+fn rewrite_keeps_comments_and_order() {
+    let scratch = Scratch::new("rewrite");
+    let old = "# top\nport 7391\n\nsave 900 1\nsave 300 10\n# mid\n\n\nhash-max-ziplist-entries 100\ntimeout 5\n\
+        timeout 7\nbind 127.0.0.1\nuser foo on nopass\nrename-command KEYS \"\"\nnosuch 1\n";
+    let file = scratch.file("torc.conf", &old.replace("nosuch 1\n", ""));
+    let pairs = [("save", "60 5"), ("maxmemory", "100mb"), ("maxmemory-clients", "5%"), ("port", "6379")];
+    let changed = set(&config(&[&file]), &pairs, Caller::Local).expect("the pairs are good");
+    let text = String::from_utf8(rewrite(&changed, old.as_bytes())).expect("it is text");
+    let directory = quote(&changed.dir);
+    let expected = format!(
+        "# top\nport 6379\n\nsave 60 5\n\n# mid\n\nhash-max-listpack-entries 100\ntimeout 7\n\nbind 127.0.0.1\n\
+         user foo on nopass\nrename-command KEYS \"\"\n# ??? nosuch 1\n# Generated by CONFIG REWRITE\ndir {}\n\
+         maxmemory 100mb\nmaxmemory-clients 5%\n",
+        String::from_utf8_lossy(&directory)
+    );
+    assert_eq!(text, expected);
+
+    write_atomically(file.as_ref(), text.as_bytes()).expect("the scratch directory takes a file");
+    assert_eq!(config(&[&file]), changed);
+    assert_eq!(rewrite(&changed, text.as_bytes()), text.as_bytes(), "a second rewrite changes nothing");
+    assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn the_number_of_workers_follows_what_was_said() {
+    assert!(worker_count(&Config::default()) >= 1);
+    assert_eq!(worker_cpus(&config(&["--worker-cpus", "3,0-1"])), [3, 0, 1]);
+    assert_eq!(worker_cpus(&config(&["--worker-cpus", "4", "--workers", "2"])), [4, 4]);
+    assert_eq!(value(&config(&["--worker-cpus", "3,0-1,2,5-6"]), "worker-cpus"), "3,0-2,5-6");
+    assert_eq!(worker_cpus(&config(&["--workers", "1"])), available_cpus()[..1]);
+}
+
+#[test]
+fn help_names_every_directive_of_our_own() {
+    let text = help();
+    for directive in table().iter().filter(|directive| directive.flags.has(Flags::OWN)) {
+        assert!(text.contains(&format!("--{} ", directive.name)), "{}", directive.name);
+    }
+    assert_eq!(
+        version_line("x"),
+        format!("Torc server v={TORC_VERSION} (Redis 7.4.0 compatible) bits=64 build=x")
+    );
+}
+
+/// Names with values that are right, wrong and odd.
+fn any_setting() -> impl Strategy<Value = (String, String)> {
+    let name = (0..table().len()).prop_map(|index| table()[index].name.to_string());
+    let value = prop_oneof![
+        "-?[0-9]{1,20}",
+        "[0-9]{1,4}(k|kb|mb|GB|b|%|x)",
+        "(yes|no|save|now|local|always|debug|allkeys-lru)",
+        "[ -~]{0,20}",
+        "(normal|replica|pubsub|x) [0-9]{1,3}mb 0 [0-9]{1,3}",
+        "[AgKElshzxetdmn$]{0,6}",
+        "[0-9]{1,4} [0-9]{1,4}( [0-9]{1,4})?",
+    ];
+    (name, value)
+}
+
+proptest! {
+    #[test]
+    fn what_is_set_survives_a_rewrite(settings in proptest::collection::vec(any_setting(), 1..20)) {
+        let mut changed = Config { enable_protected_configs: ProtectedAction::Yes, ..Config::default() };
+        for pair in &settings {
+            if let Ok(next) = set(&changed, std::slice::from_ref(pair), Caller::Local) {
+                changed = next;
+            }
+        }
+        let text = rewrite(&changed, b"# nothing yet\n");
+        let read = start_with(&["-"], &String::from_utf8_lossy(&text));
+        let read = read.unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&text)));
+        prop_assert_eq!(read.config, changed);
+    }
+
+    #[test]
+    fn any_lines_start_or_are_refused_with_their_number(lines in proptest::collection::vec("[ -~]{0,30}", 0..8)) {
+        let text = lines.join("\n");
+        if let Err(Fatal::Line { number, line, .. }) = start_with(&["-"], &text) {
+            prop_assert_eq!(lines[number - 1].trim_ascii(), line.as_str());
+        }
+    }
+}

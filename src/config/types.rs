@@ -1,220 +1,13 @@
-//! The types of directives that are more than a number or a text: words, flags, lists.
+//! The types of directives that are more than a number, a text or one word: flags, lists, limits.
 //!
-//! Design: one type per syntax, each knowing how to read and show itself in Redis's form. Not here: the directives that
-//! have these types (`table`).
+//! Design: one type per syntax, each knowing how to read and show itself in Redis's form. Not here: the
+//! directives that have these types (`table`), and sets of words of which one is meant (`words`).
 
-use super::kind::format_memory;
 use super::kind::{
-    Enumerated, Kind, Mode, Reason, Setting, Text, parse_integer, parse_memory, single, word_index,
+    FileLines, Kind, Mode, Reason, Setting, Text, format_memory, parse_integer, parse_memory, single,
+    word_index,
 };
 use super::split::quote;
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $($word:literal)|+),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-
-        impl Enumerated for $name {
-            const WORDS: &'static [&'static str] = &[$($($word),+),+];
-            const VALUES: &'static [Self] = &[$($({ let _ = $word; Self::$variant }),+),+];
-        }
-    };
-}
-
-words! {
-    /// Which keys eviction may take, and how it chooses.
-    MaxmemoryPolicy {
-        /// Least recently used, of those with a deadline.
-        VolatileLru = "volatile-lru",
-        /// Least frequently used, of those with a deadline.
-        VolatileLfu = "volatile-lfu",
-        /// Any of those with a deadline.
-        VolatileRandom = "volatile-random",
-        /// The nearest deadline.
-        VolatileTtl = "volatile-ttl",
-        /// Least recently used.
-        AllkeysLru = "allkeys-lru",
-        /// Least frequently used.
-        AllkeysLfu = "allkeys-lfu",
-        /// Any.
-        AllkeysRandom = "allkeys-random",
-        /// None: commands that need memory fail.
-        Noeviction = "noeviction",
-    }
-}
-
-words! {
-    /// The least important message that is logged.
-    LogLevel {
-        /// All.
-        Debug = "debug",
-        /// Rarely useful information.
-        Verbose = "verbose",
-        /// What an operator wants to know.
-        Notice = "notice",
-        /// Important only.
-        Warning = "warning",
-        /// None.
-        Nothing = "nothing",
-    }
-}
-
-words! {
-    /// When the append-only log is synced.
-    AppendFsync {
-        /// Once a second.
-        Everysec = "everysec",
-        /// Before a reply.
-        Always = "always",
-        /// When the kernel likes.
-        No = "no",
-    }
-}
-
-words! {
-    /// Who may do something dangerous.
-    ProtectedAction {
-        /// Nobody.
-        No = "no",
-        /// Everybody.
-        Yes = "yes",
-        /// Connections from this host.
-        Local = "local",
-    }
-}
-
-words! {
-    /// The service manager that is told about readiness.
-    Supervised {
-        /// SIGSTOP to upstart.
-        Upstart = "upstart",
-        /// `READY=1` to `$NOTIFY_SOCKET`.
-        Systemd = "systemd",
-        /// Whichever the environment names.
-        Auto = "auto",
-        /// None.
-        No = "no",
-    }
-}
-
-words! {
-    /// The source that syslog messages name.
-    SyslogFacility {
-        /// Generic.
-        User = "user",
-        /// Local use.
-        Local0 = "local0",
-        /// Local use.
-        Local1 = "local1",
-        /// Local use.
-        Local2 = "local2",
-        /// Local use.
-        Local3 = "local3",
-        /// Local use.
-        Local4 = "local4",
-        /// Local use.
-        Local5 = "local5",
-        /// Local use.
-        Local6 = "local6",
-        /// Local use.
-        Local7 = "local7",
-    }
-}
-
-words! {
-    /// How a replica loads a snapshot that it receives.
-    ReplDisklessLoad {
-        /// From a file.
-        Disabled = "disabled",
-        /// From the socket, into an empty keyspace.
-        OnEmptyDb = "on-empty-db",
-        /// From the socket, beside the old keyspace.
-        Swapdb = "swapdb",
-    }
-}
-
-words! {
-    /// How the out-of-memory score is set.
-    OomScoreAdj {
-        /// Not at all.
-        No = "no",
-        /// Relative to what it was at start.
-        Relative = "yes" | "relative",
-        /// As given.
-        Absolute = "absolute",
-    }
-}
-
-words! {
-    /// Which channels a new user may use.
-    AclPubsubDefault {
-        /// All.
-        AllChannels = "allchannels",
-        /// None.
-        ResetChannels = "resetchannels",
-    }
-}
-
-words! {
-    /// Whose dumps are checked deeply when loaded.
-    SanitizeDumpPayload {
-        /// Nobody's.
-        No = "no",
-        /// Everybody's.
-        Yes = "yes",
-        /// Those of clients.
-        Clients = "clients",
-    }
-}
-
-words! {
-    /// What a cluster's redirections name.
-    ClusterEndpoint {
-        /// The address.
-        Ip = "ip",
-        /// The host name.
-        Hostname = "hostname",
-        /// Nothing.
-        Unknown = "unknown-endpoint",
-    }
-}
-
-words! {
-    /// What happens when a replicated command fails.
-    PropagationError {
-        /// Nothing.
-        Ignore = "ignore",
-        /// Stop.
-        Panic = "panic",
-        /// Stop, if it came from a primary.
-        PanicOnReplicas = "panic-on-replicas",
-    }
-}
-
-words! {
-    /// Whether TLS clients show a certificate.
-    TlsAuthClients {
-        /// No.
-        No = "no",
-        /// They must.
-        Yes = "yes",
-        /// They may.
-        Optional = "optional",
-    }
-}
-
-words! {
-    /// The kernel interface behind sockets and files.
-    IoBackend {
-        /// `io_uring` where the kernel allows it, else `epoll`.
-        Auto = "auto",
-        /// `io_uring` or do not start.
-        IoUring = "io_uring",
-        /// `epoll`.
-        Epoll = "epoll",
-    }
-}
 
 /// What a signal's shutdown does, as the options of SHUTDOWN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -311,7 +104,7 @@ impl Setting for SavePoints {
         points.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, _: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, _: &Kind, default: &Self) -> FileLines {
         if self.0.is_empty() {
             return vec![(b"\"\"".to_vec(), true)];
         }
@@ -356,7 +149,8 @@ impl OutputBufferLimits {
 impl Setting for OutputBufferLimits {
     fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
         const WRONG: &str = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
-        if args.is_empty() || args.len() % 4 != 0 {
+        let args = if matches!(args, [empty] if empty.is_empty()) { &[] } else { args };
+        if args.len() % 4 != 0 {
             return Err("Wrong number of arguments in buffer limit configuration.".into());
         }
         for class in args.chunks_exact(4) {
@@ -382,7 +176,7 @@ impl Setting for OutputBufferLimits {
         classes.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, _: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, _: &Kind, default: &Self) -> FileLines {
         let class = |name: &str, limit: &OutputBufferLimit, default: &OutputBufferLimit| {
             let (hard, soft) = (format_memory(limit.hard_bytes), format_memory(limit.soft_bytes));
             (format!("{name} {hard} {soft} {}", limit.soft_seconds).into_bytes(), limit != default)
@@ -491,7 +285,7 @@ impl Setting for KeyspaceEvents {
         letters
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         vec![(quote(&self.format(kind)), self != default)]
     }
 }
@@ -527,7 +321,11 @@ impl Setting for BindAddresses {
         let args = if matches!(args, [empty] if empty.is_empty()) { &[] } else { args };
         let mut addresses = Vec::new();
         for arg in args {
-            let text = std::str::from_utf8(arg).map_err(|_| "a bind address is not text")?;
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b".:*%_-".contains(byte);
+            let text = std::str::from_utf8(arg)
+                .ok()
+                .filter(|text| !text.is_empty() && text.bytes().all(|byte| plain(&byte)));
+            let text = text.ok_or("Failed to bind to specified addresses.")?;
             let (address, optional) = text.strip_prefix('-').map_or((text, false), |rest| (rest, true));
             addresses.push(BindAddress { address: address.to_string(), optional });
         }
@@ -542,7 +340,7 @@ impl Setting for BindAddresses {
         words.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(kind) };
         vec![(line, self != default)]
     }
@@ -578,7 +376,7 @@ impl Setting for Percentiles {
         words.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(kind) };
         vec![(line, self != default)]
     }
@@ -630,7 +428,7 @@ impl Setting for ReplicaOf {
         self.0.as_ref().map(|(host, port)| format!("{host} {port}")).unwrap_or_default().into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, _: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, _: &Self) -> FileLines {
         if self.0.is_some() { vec![(self.format(kind), true)] } else { Vec::new() }
     }
 }
@@ -677,7 +475,7 @@ impl Setting for CpuList {
         parts.join(",").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> Vec<(Vec<u8>, bool)> {
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
         vec![(quote(&self.format(kind)), self != default)]
     }
 }
