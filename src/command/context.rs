@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Args, CommandError, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
-use crate::store::{Entry, KeyMut, Leases, Shard, ShardId, Str, Type};
+use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type};
 
 /// Something for the worker to do once the command's leases are given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Context<'_> {
 
     /// As [`Self::write`], in another database.
     #[inline]
-    pub fn write_in<'k>(&'k mut self, db: u32, args: &Args<'k>, index: usize) -> KeyMut<'k> {
+    pub fn write_in<'k>(&'k mut self, db: DbIndex, args: &Args<'k>, index: usize) -> KeyMut<'k> {
         let hash = self.hash_of(args, index);
         let now_ms = self.now_ms;
         let shard = self.shared.keyspace.shard_of(hash);
@@ -154,11 +154,12 @@ impl Context<'_> {
     }
 
     /// A database number given as an argument.
-    pub fn db_index(&self, text: &[u8]) -> Result<u32, CommandError> {
+    pub fn db_index(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
         let number = crate::resp::number::parse_i64(text).ok_or(CommandError::NotInteger)?;
-        u32::try_from(number)
+        u16::try_from(number)
             .ok()
-            .filter(|db| i64::from(*db) < i64::from(self.config.databases))
+            .filter(|db| usize::from(*db) < self.shared.keyspace.databases())
+            .map(DbIndex)
             .ok_or(CommandError::DbIndexOutOfRange)
     }
 }

@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::observe::{ClientCard, flag};
 use crate::resp::Protocol;
+use crate::store::DbIndex;
 
 /// What one connection has selected, negotiated and switched on.
 pub struct Session {
     /// Selected database.
-    pub db: u32,
+    pub db: DbIndex,
     /// Negotiated by HELLO.
     pub protocol: Protocol,
     /// What CLIENT REPLY asked for.
@@ -46,7 +47,7 @@ impl Session {
     pub fn new(card: Arc<ClientCard>, authenticated: bool) -> Self {
         card.authenticated.store(authenticated, Relaxed);
         Self {
-            db: 0,
+            db: DbIndex(0),
             protocol: Protocol::Resp2,
             replies: Replies::On,
             authenticated,
@@ -59,9 +60,9 @@ impl Session {
     }
 
     /// SELECT.
-    pub fn select(&mut self, db: u32) {
+    pub fn select(&mut self, db: DbIndex) {
         self.db = db;
-        self.card.db.store(db, Relaxed);
+        self.card.db.store(u32::from(db.0), Relaxed);
     }
 
     /// HELLO's protocol version.
@@ -84,7 +85,7 @@ impl Session {
 
     /// RESET: as if newly connected, but for the name of the library.
     pub fn reset(&mut self, authenticated: bool) {
-        self.select(0);
+        self.select(DbIndex(0));
         self.speak(Protocol::Resp2);
         self.authenticate(authenticated);
         self.replies = Replies::On;

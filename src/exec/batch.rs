@@ -8,7 +8,7 @@ use crate::command::keys::each_key;
 use crate::command::{Args, Row, Scope, Table};
 use crate::io::Input;
 use crate::resp::Span;
-use crate::store::Keyspace;
+use crate::store::{DbIndex, Keyspace};
 
 /// Where a command's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Gathered {
     /// Hash of the first key; 0 without keys.
     pub hash: u64,
     /// Selected database when it was gathered: a hint for prefetching.
-    pub db_hint: u32,
+    pub db_hint: DbIndex,
 }
 
 /// In place of a row's number: the command is refused when its turn comes.
@@ -124,7 +124,7 @@ pub struct Origin<'a> {
     /// The connection's bulks that lie elsewhere.
     pub large: &'a [bytes::Bytes],
     /// Its selected database.
-    pub db_hint: u32,
+    pub db_hint: DbIndex,
 }
 
 /// Pushes the hashes of all keys; `false`, with none pushed, when the keys do not add up (the handler says so).

@@ -9,7 +9,7 @@
 
 use super::batch::{Batch, Gathered};
 use crate::command::Scope;
-use crate::store::{Keyspace, Leases, ShardId};
+use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
@@ -20,6 +20,8 @@ const PREFETCH_KEYS_MAX: usize = 32;
 #[derive(Default)]
 pub struct Chunk {
     members: Vec<u32>,
+    /// Who waits for leases that were given back because another of the same command was refused.
+    wanted: WantedMask,
 }
 
 /// What forming a chunk came to.
@@ -29,14 +31,19 @@ pub enum Formed {
     Done,
     /// The members' leases are held.
     Ready,
-    /// The command at this place of the batch could not have this shard (of all, for commands that need all).
-    Refused(usize, Option<ShardId>),
+    /// The command at this place of the batch could not have this shard.
+    Refused(usize, ShardId),
 }
 
 impl Chunk {
     /// The members, as places in the batch.
     pub fn members(&self) -> &[u32] {
         &self.members
+    }
+
+    /// The workers to wake for leases given back while forming.
+    pub fn take_wanted(&mut self) -> WantedMask {
+        std::mem::take(&mut self.wanted)
     }
 
     /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over.
@@ -61,15 +68,17 @@ impl Chunk {
             }
             if !skip(command.slot) {
                 if !solo {
-                    match take(command, batch, leases, keyspace, self.members.is_empty()) {
+                    match self.take(command, batch, leases, keyspace) {
                         Taken::Yes => {}
                         Taken::Alone => {
                             self.members.push(*next as u32);
                             *next += 1;
                             break;
                         }
-                        Taken::Refused(_) if !self.members.is_empty() => break,
-                        Taken::Refused(shard) => return Formed::Refused(*next, shard),
+                        Taken::Refused(shard) if self.members.is_empty() => {
+                            return Formed::Refused(*next, shard);
+                        }
+                        Taken::Refused(_) | Taken::NotYet => break,
                     }
                 }
                 self.members.push(*next as u32);
@@ -98,42 +107,56 @@ impl Chunk {
             }
         }
     }
+
+    #[inline]
+    fn take(
+        &mut self,
+        command: &Gathered,
+        batch: &Batch,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+    ) -> Taken {
+        match command.scope {
+            Scope::None => Taken::Yes,
+            Scope::Keys if command.hashes_count <= 1 => {
+                let shard = keyspace.shard_of(command.hash);
+                if command.hashes_count == 0 || leases.try_take(shard) {
+                    Taken::Yes
+                } else {
+                    Taken::Refused(shard)
+                }
+            }
+            Scope::Keys => self.take_several(batch.hashes_of(command), leases, keyspace),
+            Scope::All if !self.members.is_empty() => Taken::NotYet,
+            Scope::All => match leases.take_all_or_wanted() {
+                Ok(()) => Taken::Alone,
+                Err((wanted, shard)) => {
+                    self.wanted.add(wanted);
+                    Taken::Refused(shard)
+                }
+            },
+        }
+    }
+
+    /// All or none, by trying: the leases newly taken go back when one is refused.
+    fn take_several(&mut self, hashes: &[u64], leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+        let mark = leases.mark();
+        for hash in hashes {
+            let shard = keyspace.shard_of(*hash);
+            if !leases.try_take(shard) {
+                self.wanted.add(leases.release_back_to(mark));
+                return Taken::Refused(shard);
+            }
+        }
+        Taken::Yes
+    }
 }
 
 enum Taken {
     Yes,
     Alone,
-    Refused(Option<ShardId>),
+    /// It needs a chunk of its own.
+    NotYet,
+    Refused(ShardId),
 }
 
-#[inline]
-fn take(command: &Gathered, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace, first: bool) -> Taken {
-    match command.scope {
-        Scope::None => Taken::Yes,
-        Scope::Keys if command.hashes_count <= 1 => {
-            let shard = keyspace.shard_of(command.hash);
-            if command.hashes_count == 0 || leases.try_take(shard) {
-                Taken::Yes
-            } else {
-                Taken::Refused(Some(shard))
-            }
-        }
-        Scope::Keys => take_several(batch.hashes_of(command), leases, keyspace),
-        Scope::All if !first => Taken::Refused(None),
-        Scope::All if leases.take_all() => Taken::Alone,
-        Scope::All => Taken::Refused(None),
-    }
-}
-
-/// All or none, by trying: the leases newly taken go back when one is refused.
-fn take_several(hashes: &[u64], leases: &mut Leases, keyspace: &Keyspace) -> Taken {
-    let mark = leases.mark();
-    for hash in hashes {
-        let shard = keyspace.shard_of(*hash);
-        if !leases.try_take(shard) {
-            leases.release_since(mark);
-            return Taken::Refused(Some(shard));
-        }
-    }
-    Taken::Yes
-}

@@ -1,1 +1,35 @@
-//! Shards, leases, tables, entries and slabs.
+//! Shards, leases, tables, entries and slabs: everything about keys, and nothing about commands or connections.
+//!
+//! From the outside in: a `Keyspace` has shards; a worker's `Leases` give `&mut Shard`; a `Shard` finds an `Entry` or
+//! gives a `KeyMut`, through which all changes go. Below: `table` finds entries by hash, `entry` says how they lie in
+//! memory, `heap` and `slab` give them room, `pool` gives all shards their pages.
+
+mod changes;
+mod db;
+mod entry;
+mod hash;
+mod heap;
+mod key_mut;
+mod keyspace;
+mod lease;
+mod owned;
+pub mod pool;
+mod shard;
+mod slab;
+mod table;
+
+pub use changes::{Change, ChangeKind, Changes};
+pub use entry::{BLOB_BYTES_MIN, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, Str, Type, parse_int};
+pub use key_mut::{Deadline, KeyMut, NewString};
+pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
+pub use lease::{Lease, WORKERS_MAX, WantedMask};
+pub use owned::OwnedEntry;
+pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
+
+/// A database's number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DbIndex(pub u16);
+
+/// A shard's number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);

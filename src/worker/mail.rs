@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::mailbox::{Receiver, Sender, Sleep, ring};
 use crate::io::{Socket, Waker};
+use crate::store::WantedMask;
 
 /// A message from one worker to another.
 pub enum Mail {
@@ -128,11 +129,11 @@ impl Post {
         }
     }
 
-    /// Wakes the workers whose bits are set.
-    pub fn wake_mask(&mut self, mut mask: u64) {
-        while mask != 0 {
-            self.wake(mask.trailing_zeros() as usize);
-            mask &= mask - 1;
+    /// Wakes the workers that want a lease that was given back.
+    #[inline]
+    pub fn wake_wanting(&mut self, mask: WantedMask) {
+        if !mask.is_empty() {
+            mask.workers(self.workers()).for_each(|worker| self.wake(worker));
         }
     }
 

@@ -15,6 +15,7 @@
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
 pub mod clock;
+mod crew;
 mod flush;
 mod mail;
 mod mailbox;
@@ -29,12 +30,13 @@ use std::time::Duration;
 use crate::command::{Effect, Rng, Shared, Table, table};
 use crate::config;
 use crate::exec::{Batch, Chunk};
-use crate::io::{Event, Io, Wait};
+use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::WorkerStats;
 use crate::store::{Leases, ShardId};
 
 pub use clock::Clock;
+pub use crew::{Crew, Recruits};
 pub use mail::{Mail, Post, WORKERS_MAX, post_office};
 
 /// Messages read from one peer in one turn.
@@ -72,8 +74,10 @@ pub struct Worker<I: Io> {
     spares: Vec<Vec<u8>>,
     /// Counts turns; stamps what is true for one turn only.
     turn: u64,
-    /// Shards that refused a command in this turn; without one where all shards were asked for.
-    refused: Vec<Option<ShardId>>,
+    /// Shards that refused a command in this turn.
+    refused: Vec<ShardId>,
+    /// Whose command's shards are reserved.
+    reserved_for: Option<Token>,
     slowest: Slowest,
     upkeep: upkeep::Upkeep,
     stopping: bool,
@@ -128,6 +132,7 @@ impl<I: Io> Worker<I> {
             spares: Vec::new(),
             turn: 0,
             refused: Vec::new(),
+            reserved_for: None,
             slowest: Slowest::default(),
             stopping: false,
             shared,
@@ -201,9 +206,8 @@ impl<I: Io> Worker<I> {
     /// Marks the refused leases as wanted, so that their holders wake this worker; `false` if one is free by now.
     fn want_refused(&mut self) -> bool {
         for shard in self.refused.drain(..) {
-            let Some(shard) = shard else { return false };
             self.shared.stats.of(self.number).counters.leases_wanted.add(1);
-            if !self.leases.want(shard) {
+            if !self.shared.keyspace.lease(shard).want(self.number) {
                 return false;
             }
         }

@@ -43,7 +43,7 @@ impl<I: Io> Worker<I> {
         let spans = &self.batch.spans[spans..spans + command.spans_count as usize];
         let (args, session, _) = self.connections.at(command.slot).split(command.source, input, spans);
         let (now_us, hide) = (self.clock.unix_us(), row.full_name == "auth" || row.full_name == "hello");
-        let line: Arc<[u8]> = line(&args, now_us, session.db, &session.card.address, hide).into();
+        let line: Arc<[u8]> = line(&args, now_us, session.db.0, &session.card.address, hide).into();
         self.feed_monitors(&line);
         self.post.send_all(|| Mail::Monitor(Arc::clone(&line)));
     }
@@ -59,7 +59,7 @@ impl<I: Io> Worker<I> {
 }
 
 /// `+1700000000.123456 [0 127.0.0.1:5000] "SET" "key" "value"`
-fn line(args: &Args<'_>, now_us: u64, db: u32, address: &str, hide: bool) -> Vec<u8> {
+fn line(args: &Args<'_>, now_us: u64, db: u16, address: &str, hide: bool) -> Vec<u8> {
     let mut text = format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000);
     for (index, arg) in args.from(0).enumerate() {
         text.push_str(" \"");

@@ -73,11 +73,13 @@ impl<I: Io> Worker<I> {
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.run_chunk();
                     let wanted = self.leases.release_all();
-                    self.post.wake_mask(wanted);
+                    self.post.wake_wanting(wanted);
                     self.act();
                 }
                 Formed::Refused(place, shard) => {
                     self.stats().counters.leases_refused.add(1);
+                    let wanted = self.chunk.take_wanted();
+                    self.post.wake_wanting(wanted);
                     refusals += 1;
                     if refusals < REFUSALS_AT_ONCE_MAX {
                         std::hint::spin_loop();
@@ -92,7 +94,7 @@ impl<I: Io> Worker<I> {
 
     /// A command whose leases are not to be had soon waits for a later turn; after a few, its shards are reserved.
     #[cold]
-    fn put_off(&mut self, place: usize, shard: Option<ShardId>) {
+    fn put_off(&mut self, place: usize, shard: ShardId) {
         let command = self.batch.commands[place];
         self.stats().counters.leases_retried.add(1);
         self.refused.push(shard);
@@ -101,8 +103,21 @@ impl<I: Io> Worker<I> {
         let reserve = connection.refusals >= REFUSALS_BEFORE_RESERVING;
         self.hold(&command);
         self.make_ready(command.slot);
-        if reserve && self.reserve(&command) {
+        let token = self.connections.at(command.slot).token;
+        if reserve && self.reserved_for.is_none() && self.reserve(&command) {
+            self.reserved_for = Some(token);
             self.stats().counters.leases_reserved.add(1);
+        }
+    }
+
+    /// Ends the reservation once its command has run or its client is gone.
+    fn end_reservation(&mut self) {
+        if let Some(token) = self.reserved_for
+            && self.connections.find(token).is_none_or(|c| c.refusals == 0 || c.closing)
+        {
+            self.reserved_for = None;
+            let wanted = self.leases.unreserve();
+            self.post.wake_wanting(wanted);
         }
     }
 
@@ -291,6 +306,7 @@ impl<I: Io> Worker<I> {
             self.io.give_back(input);
         }
         self.batch.clear();
+        self.end_reservation();
     }
 
     /// Lets the connections go on that a pause held back.

@@ -6,6 +6,8 @@
 //!
 //! Not here: growth of tables, which happens where the insert happens (`store`).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::Worker;
 use crate::config::Config;
 use crate::io::Io;
@@ -59,31 +61,27 @@ impl<I: Io> Worker<I> {
 
     /// Expires and frees in the home shards; whether something is left to do.
     fn upkeep_shards(&mut self, start: u64) -> bool {
-        let (workers, count) = (self.post.workers(), self.shared.keyspace.shard_count());
-        let active = !self.shared.debug.no_active_expire.load(std::sync::atomic::Ordering::Relaxed);
+        let active = !self.shared.debug.no_active_expire.load(Relaxed);
+        let now_ms = self.clock.now_ms();
+        let home = self.shared.keyspace.home_shards(self.number).count();
         let mut pending = false;
-        let home = count.div_ceil(workers);
         for _ in 0..home {
             self.upkeep.shard = (self.upkeep.shard + 1) % home;
-            let number = self.upkeep.shard * workers + self.number;
-            if number >= count {
-                continue;
-            }
-            let shard = self.shared.keyspace.shard_at(number);
+            let mut shards = self.shared.keyspace.home_shards(self.number);
+            let shard = shards.nth(self.upkeep.shard).expect("counted above");
             if !self.leases.try_take(shard) {
                 pending = true;
                 continue;
             }
-            let now_ms = self.clock.now_ms();
             let home = self.leases.shard(shard);
-            let before = home.stats().expired;
-            let mut more = home.upkeep(EXPIRE_ENTRIES_MAX);
+            let before = home.stats.expired;
+            let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
             if active {
-                more |= home.expire_due(now_ms, EXPIRE_ENTRIES_MAX).more;
+                more |= !home.expire_due(now_ms, EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
             }
-            let expired = home.stats().expired - before;
+            let expired = home.stats.expired - before;
             let wanted = self.leases.release_all();
-            self.post.wake_mask(wanted);
+            self.post.wake_wanting(wanted);
             self.stats().counters.expired_keys.add(expired);
             pending |= more;
             if self.clock.ns_between(start, self.clock.ticks()) > BUDGET_US * 1000 {
@@ -110,7 +108,7 @@ impl<I: Io> Worker<I> {
         let end = bound.min(self.upkeep.slot + CONNECTIONS_PER_TICK);
         for slot in self.upkeep.slot..end {
             let Some(connection) = self.connections.get(slot) else { continue };
-            let active_ms = connection.session.card.active_ms.load(std::sync::atomic::Ordering::Relaxed);
+            let active_ms = connection.session.card.active_ms.load(Relaxed);
             let idle = timeout_ms > 0 && now_ms.saturating_sub(active_ms) > timeout_ms;
             let token = connection.token;
             if idle && !connection.session.monitor && connection.hold == Hold::None {

@@ -1,0 +1,48 @@
+//! Hashing of keys: 64 seeded bits, the same everywhere in the process.
+//!
+//! Design: aHash over the raw bytes. The low bits choose the shard, the next ones the tag, the top ones the place in the
+//! table (see `table`), so that the three are independent.
+
+use std::hash::{BuildHasher, Hasher};
+
+use ahash::RandomState;
+
+/// Hashes keys; copies give equal hashes.
+#[derive(Clone)]
+pub struct KeyHasher(RandomState);
+
+impl KeyHasher {
+    /// A hasher whose hashes cannot be foretold without the seed.
+    pub fn new(seed: u64) -> KeyHasher {
+        let part =
+            |n: u64| (seed ^ n).wrapping_add(n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(n as u32);
+        KeyHasher(RandomState::with_seeds(part(11), part(23), part(37), part(53)))
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_groups_of_bits_vary() {
+        let hasher = KeyHasher::new(7);
+        for shift in [0, 12, 20, 40, 52] {
+            let mut seen = std::collections::HashSet::new();
+            for i in 0..20_000 {
+                seen.insert(hasher.hash(format!("key:{i:012}").as_bytes()) >> shift & 0xfff);
+            }
+            assert!(seen.len() > 4000);
+        }
+        assert_ne!(hasher.hash(b"a"), KeyHasher::new(8).hash(b"a"));
+        assert_ne!(hasher.hash(b"a"), hasher.hash(b"a\0"));
+    }
+}

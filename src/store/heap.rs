@@ -1,0 +1,130 @@
+//! The heap: a shard's memory for entries, and the count of it.
+//!
+//! Design: blocks come from the shard's slab; what is outside of them (large values) is counted here, so that
+//! `bytes_used` is all that the shard's entries occupy.
+//!
+//! Invariants: `blob_bytes` is the sum of what the large values of all entries allocated.
+#![expect(unsafe_code, reason = "creates and frees entries")]
+
+use super::entry::{EntryPtr, Parts, Value};
+use super::slab::Slab;
+
+/// Creates and frees the entries of a shard.
+#[derive(Default)]
+pub(super) struct Heap {
+    slab: Slab,
+    blob_bytes: u64,
+}
+
+impl Heap {
+    pub const fn new() -> Heap {
+        Heap { slab: Slab::new(), blob_bytes: 0 }
+    }
+
+    /// Creates an entry in a block of at least `block_bytes`, and at least what it needs.
+    #[inline]
+    pub fn create(&mut self, parts: Parts<'_>, block_bytes: usize) -> EntryPtr {
+        let bytes = Slab::rounded(parts.bytes().max(block_bytes));
+        self.count(&parts);
+        let block = self.slab.alloc(bytes);
+        // SAFETY: the block is fresh and of this size.
+        unsafe { parts.write(block, bytes) };
+        // SAFETY: written just above.
+        unsafe { EntryPtr::new(block) }
+    }
+
+    /// Whether an entry made of `parts` belongs into the block of `ptr`: not too small, and not much too large.
+    ///
+    /// # Safety
+    /// - `ptr` leads to an entry.
+    #[inline]
+    pub unsafe fn fits(&self, ptr: EntryPtr, parts: &Parts<'_>) -> bool {
+        // SAFETY: as the caller says.
+        let entry = unsafe { ptr.entry() };
+        let (bytes, capacity) = (Slab::rounded(parts.bytes()), entry.block_bytes());
+        if entry.is_large() {
+            bytes > super::slab::SLAB_BYTES_MAX && bytes <= capacity && bytes >= capacity / 4 * 3
+        } else {
+            bytes == capacity
+        }
+    }
+
+    /// Writes an entry over another, whose value is dropped.
+    ///
+    /// # Safety
+    /// - `fits(ptr, parts)`;
+    /// - `parts` borrows nothing from the entry, and nobody has a reference to it.
+    #[inline]
+    pub unsafe fn overwrite(&mut self, ptr: EntryPtr, parts: Parts<'_>) {
+        // SAFETY: as the caller says.
+        let capacity = unsafe { ptr.entry() }.block_bytes();
+        // SAFETY: the entry is written anew below.
+        unsafe { self.drop_external(ptr) };
+        self.count(&parts);
+        // SAFETY: the block is as long as it says, and nobody else's.
+        unsafe { parts.write(ptr.block(), capacity) };
+    }
+
+    /// Frees an entry with its value.
+    ///
+    /// # Safety
+    /// - `ptr` leads to an entry of this heap that nobody refers to any more.
+    pub unsafe fn destroy(&mut self, ptr: EntryPtr) {
+        // SAFETY: the block is freed below.
+        unsafe { self.drop_external(ptr) };
+        // SAFETY: as the caller says.
+        unsafe { self.free_block(ptr) };
+    }
+
+    /// Frees an entry whose large value, if it had one, has been moved out, with its count.
+    ///
+    /// # Safety
+    /// - as for `destroy`.
+    pub unsafe fn free_block(&mut self, ptr: EntryPtr) {
+        // SAFETY: the header stays valid when the value is taken.
+        let large = unsafe { ptr.entry() }.is_large();
+        // SAFETY: allocated by `create`, freed once.
+        unsafe { self.slab.free(ptr.block(), large) };
+    }
+
+    /// Counts that a large value's allocation changed, or that it was moved out.
+    pub fn recount_blob(&mut self, before: u64, after: u64) {
+        self.blob_bytes = self.blob_bytes - before + after;
+    }
+
+    /// Bytes of all entries and their values.
+    pub fn bytes_used(&self) -> u64 {
+        self.slab.bytes_used() + self.blob_bytes
+    }
+
+    /// Bytes of large values.
+    pub fn blob_bytes(&self) -> u64 {
+        self.blob_bytes
+    }
+
+    /// Bytes taken from the pool and the global allocator for blocks.
+    pub fn bytes_reserved(&self) -> u64 {
+        self.slab.bytes_reserved()
+    }
+
+    pub fn check_invariants(&self) {
+        self.slab.check_invariants();
+    }
+
+    #[inline]
+    fn count(&mut self, parts: &Parts<'_>) {
+        if let Value::External(blob) = &parts.value {
+            self.blob_bytes += blob.allocated;
+        }
+    }
+
+    /// # Safety
+    /// - nobody has a reference to the entry, and it is freed or written anew next.
+    #[inline]
+    unsafe fn drop_external(&mut self, ptr: EntryPtr) {
+        // SAFETY: as the caller says.
+        if let Some(blob) = unsafe { ptr.take_external() } {
+            self.blob_bytes -= blob.allocated;
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The guard over one key: every change to the keyspace goes through it.
+//!
+//! Design: `Shard::write` looks the key up once; the guard remembers the place, so that a command may look, decide and
+//! write without another lookup. When it is dropped it does the accounting (dirty counter, changes), so that a command
+//! cannot forget it; memory is counted where it is allocated.
+//!
+//! Invariants: `place` is where the key is, or none if it is absent.
+//!
+//! Costs: an overwrite whose size rounds to the same slot is written in place and touches no allocator.
+//!
+//! Not here: reading without writing (`shard`).
+#![expect(unsafe_code, reason = "changes entries in place")]
+
+use bytes::{Bytes, BytesMut};
+
+use super::DbIndex;
+use super::changes::ChangeKind;
+use super::db::{Hashes, due_tick};
+use super::entry::{
+    BLOB_BYTES_MIN, Blob, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value, parse_int,
+};
+use super::owned::{OwnedEntry, OwnedValue};
+use super::shard::Shard;
+use super::table::Place;
+
+/// The value of a string to be stored.
+pub enum NewString<'a> {
+    /// Copied; a canonical integer is stored as one.
+    Bytes(&'a [u8]),
+    /// Stored as an integer.
+    Int(i64),
+    /// Kept as it is if it is large, else copied.
+    Blob(Bytes),
+}
+
+/// What becomes of a key's deadline when its value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// The key has none.
+    None,
+    /// It stays as it is; none for a new key.
+    Keep,
+    /// Milliseconds since 1970.
+    At(u64),
+}
+
+/// Exclusive access to one key of a shard, present or absent.
+pub struct KeyMut<'a> {
+    shard: &'a mut Shard,
+    db: DbIndex,
+    hash: u64,
+    key: &'a [u8],
+    place: Option<Place>,
+    change: Option<ChangeKind>,
+}
+
+impl<'a> KeyMut<'a> {
+    pub(super) fn new(
+        shard: &'a mut Shard,
+        db: DbIndex,
+        hash: u64,
+        key: &'a [u8],
+        place: Option<Place>,
+    ) -> Self {
+        KeyMut { shard, db, hash, key, place, change: None }
+    }
+
+    /// The entry, if the key exists.
+    #[inline]
+    pub fn entry(&self) -> Option<&Entry> {
+        let place = self.place?;
+        self.shard.db(self.db).map(|db| db.entry(place))
+    }
+
+    /// Creates the key as a string, or replaces whatever it was. The access clock stays.
+    pub fn set_string(&mut self, new: NewString<'_>, deadline: Deadline) {
+        let (encoding, value) = match new {
+            NewString::Int(value) => (Encoding::Int, Value::Int(value)),
+            NewString::Bytes(bytes) => encode(bytes),
+            NewString::Blob(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
+                let allocated = bytes.len() as u64;
+                (Encoding::Raw, Value::External(Blob { bytes, allocated }))
+            }
+            NewString::Blob(ref bytes) => encode(bytes),
+        };
+        let (clock, before) = self.entry().map_or((0, None), |entry| (entry.clock(), entry.deadline()));
+        let deadline = match deadline {
+            Deadline::None => None,
+            Deadline::Keep => before,
+            Deadline::At(deadline_ms) => Some(deadline_ms),
+        };
+        self.store(Parts { ty: Type::String, encoding, clock, deadline, key: self.key, value });
+    }
+
+    /// Appends to the string, or creates it as `set_string` would; returns its length. The key must not be of another
+    /// type.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let Some(entry) = self.entry() else {
+            self.set_string(NewString::Bytes(bytes), Deadline::None);
+            return bytes.len();
+        };
+        let len = entry.string().len();
+        self.edit_raw(len + bytes.len(), |value| value[len..].copy_from_slice(bytes));
+        len + bytes.len()
+    }
+
+    /// Overwrites a part of the string, padding it with zero bytes up to there; returns its length. Writing nothing
+    /// changes nothing. The key must not be of another type.
+    pub fn set_range(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let len = self.entry().map_or(0, |entry| entry.string().len());
+        if bytes.is_empty() {
+            return len;
+        }
+        let new_len = len.max(offset + bytes.len());
+        self.edit_raw(new_len, |value| value[offset..offset + bytes.len()].copy_from_slice(bytes));
+        new_len
+    }
+
+    /// Sets or removes the deadline of a key that exists.
+    pub fn set_deadline(&mut self, deadline: Option<u64>) {
+        let Some(place) = self.place else { return };
+        let (db, heap, _) = self.shard.parts(self.db);
+        let pointer = db.pointer(place);
+        let before = db.entry(place).deadline();
+        if before == deadline {
+            return;
+        }
+        db.recount_deadline(before, deadline);
+        if let (Some(_), Some(deadline_ms)) = (before, deadline) {
+            // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
+            unsafe { pointer.set_deadline(deadline_ms) };
+            db.table.note_due(place, due_tick(deadline));
+        } else {
+            // SAFETY: as above.
+            let moved = unsafe { heap.rebuild(pointer, |parts| parts.deadline = deadline) };
+            db.table.replace(place, moved.block(), due_tick(deadline));
+        }
+        self.change.get_or_insert(ChangeKind::Deadline);
+    }
+
+    /// Sets the access clock of a key that exists: 24 bits. This is no change.
+    pub fn set_clock(&mut self, clock: u32) {
+        let Some(place) = self.place else { return };
+        let (db, _, _) = self.shard.parts(self.db);
+        // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
+        unsafe { db.pointer(place).set_clock(clock) };
+    }
+
+    /// Removes the key; whether it existed.
+    pub fn remove(&mut self) -> bool {
+        let Some(place) = self.place.take() else { return false };
+        let (db, heap, hasher) = self.shard.parts(self.db);
+        db.remove(place, self.hash, hasher, heap);
+        self.change = Some(ChangeKind::Removed);
+        true
+    }
+
+    /// Removes the key and hands out what it held, to be put elsewhere.
+    pub fn take(&mut self) -> Option<OwnedEntry> {
+        let place = self.place.take()?;
+        let (db, heap, hasher) = self.shard.parts(self.db);
+        let pointer = db.detach(place, self.hash, hasher);
+        // SAFETY: the entry is out of the table; nobody refers to it.
+        let owned = unsafe { heap.dissolve(pointer) };
+        self.change = Some(ChangeKind::Removed);
+        Some(owned)
+    }
+
+    /// Copies what the key holds. Large strings are shared, not copied.
+    pub fn copy(&self) -> Option<OwnedEntry> {
+        self.entry().map(OwnedEntry::copy_of)
+    }
+
+    /// Puts what was taken or copied elsewhere, with its deadline, in the place of whatever the key held.
+    pub fn put(&mut self, owned: OwnedEntry) {
+        let OwnedEntry { ty, encoding, clock, deadline, value } = owned;
+        let inline;
+        let value = match value {
+            OwnedValue::Int(value) => Value::Int(value),
+            OwnedValue::External(blob) => Value::External(blob),
+            OwnedValue::Inline(bytes) => {
+                inline = bytes;
+                Value::Inline(&inline)
+            }
+        };
+        self.store(Parts { ty, encoding, clock, deadline, key: self.key, value });
+    }
+
+    /// Writes an entry made of parts that borrow nothing from the shard, over the old one or anew.
+    fn store(&mut self, parts: Parts<'_>) {
+        let (db, heap, hasher) = self.shard.parts(self.db);
+        let after = parts.deadline;
+        let due = due_tick(after);
+        match self.place {
+            None => {
+                let pointer = heap.create(parts, 0);
+                self.place = Some(db.table.insert(self.hash, pointer.block(), due, &Hashes(hasher)));
+                db.recount_deadline(None, after);
+            }
+            Some(place) => {
+                let pointer = db.pointer(place);
+                let before = db.entry(place).deadline();
+                db.recount_deadline(before, after);
+                // SAFETY: the pointer leads to the entry in the table.
+                if unsafe { heap.fits(pointer, &parts) } {
+                    // SAFETY: it fits; the parts borrow nothing from the shard, which is borrowed mutably.
+                    unsafe { heap.overwrite(pointer, parts) };
+                    db.table.note_due(place, due);
+                } else {
+                    let created = heap.create(parts, 0);
+                    db.table.replace(place, created.block(), due);
+                    // SAFETY: the table has forgotten the old entry; nobody has a reference to it.
+                    unsafe { heap.destroy(pointer) };
+                }
+            }
+        }
+        self.change = Some(ChangeKind::Set);
+    }
+
+    /// Makes the string `len` bytes long (never shorter), encoded raw, and lets `edit` change it. Room grows by half
+    /// more than needed, so that appending is cheap on average.
+    fn edit_raw(&mut self, len: usize, edit: impl FnOnce(&mut [u8])) {
+        let Some(place) = self.place else {
+            let mut value = BytesMut::zeroed(len);
+            edit(&mut value);
+            let value =
+                if len < BLOB_BYTES_MIN { Value::Inline(&value) } else { Value::External(blob(value)) };
+            let parts = Parts {
+                ty: Type::String,
+                encoding: Encoding::Raw,
+                clock: 0,
+                deadline: None,
+                key: self.key,
+                value,
+            };
+            return self.store(parts);
+        };
+        self.change = Some(ChangeKind::Set);
+        let (db, heap, _) = self.shard.parts(self.db);
+        let pointer = db.pointer(place);
+        let entry = db.entry(place);
+        assert!(entry.ty() == Type::String, "commands check the type first");
+        if entry.external().is_some() {
+            // SAFETY: the database is borrowed mutably and `entry` not used any more: nobody has a reference.
+            let blob = unsafe { pointer.external_mut() }.expect("seen just above");
+            let before = blob.allocated;
+            edit_blob(blob, len, edit);
+            heap.recount_blob(before, blob.allocated);
+            return;
+        }
+        let mut digits = itoa::Buffer::new();
+        let is_int = entry.encoding() == Encoding::Int;
+        let old = match entry.string() {
+            Str::Int(value) => digits.format(value).as_bytes(),
+            Str::Bytes(bytes) => bytes,
+        };
+        let (clock, deadline) = (entry.clock(), entry.deadline());
+        let part = |value| Parts {
+            ty: Type::String,
+            encoding: Encoding::Raw,
+            clock,
+            deadline,
+            key: entry.key(),
+            value,
+        };
+        let created = if len >= BLOB_BYTES_MIN {
+            let mut bytes = BytesMut::with_capacity(len + len / 2);
+            bytes.extend_from_slice(old);
+            bytes.resize(len, 0);
+            edit(&mut bytes);
+            heap.create(part(Value::External(blob(bytes))), 0)
+        } else if !is_int && entry.value_offset() + len <= entry.block_bytes() {
+            // SAFETY: an inline string, no integer; the references made above are not used any more.
+            edit(unsafe { pointer.resize_inline(len) });
+            return;
+        } else {
+            let parts = part(Value::Room(old, len));
+            let block_bytes = parts.bytes() + if len > old.len() { len / 2 } else { 0 };
+            let created = heap.create(parts, block_bytes);
+            // SAFETY: created just above as an inline string; nobody has a reference.
+            edit(unsafe { created.resize_inline(len) });
+            created
+        };
+        self.replace(place, created);
+    }
+
+    /// Enters an entry with the same deadline in the place of another, which is freed.
+    fn replace(&mut self, place: Place, created: EntryPtr) {
+        let (db, heap, _) = self.shard.parts(self.db);
+        let old = db.pointer(place);
+        let due = due_tick(db.entry(place).deadline());
+        db.table.replace(place, created.block(), due);
+        // SAFETY: the table has forgotten the old entry; nobody has a reference to it.
+        unsafe { heap.destroy(old) };
+    }
+}
+
+impl Drop for KeyMut<'_> {
+    fn drop(&mut self) {
+        if let Some(kind) = self.change {
+            self.shard.note_change(kind, self.db, self.hash, self.key);
+        }
+    }
+}
+
+/// How Redis would encode a string that is set as a whole.
+fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
+    if let Some(value) = parse_int(bytes) {
+        (Encoding::Int, Value::Int(value))
+    } else if bytes.len() <= EMBSTR_BYTES_MAX {
+        (Encoding::Embstr, Value::Inline(bytes))
+    } else if bytes.len() < BLOB_BYTES_MIN {
+        (Encoding::Raw, Value::Inline(bytes))
+    } else {
+        let allocated = bytes.len() as u64;
+        (Encoding::Raw, Value::External(Blob { bytes: Bytes::copy_from_slice(bytes), allocated }))
+    }
+}
+
+fn blob(bytes: BytesMut) -> Blob {
+    let allocated = bytes.capacity() as u64;
+    Blob { bytes: bytes.freeze(), allocated }
+}
+
+/// Changes a large string in place, or a copy of it if a reply still refers to it.
+fn edit_blob(target: &mut Blob, len: usize, edit: impl FnOnce(&mut [u8])) {
+    let mut bytes = match std::mem::take(&mut target.bytes).try_into_mut() {
+        Ok(bytes) => bytes,
+        Err(shared) => {
+            let mut bytes = BytesMut::with_capacity(len.max(shared.len()) + len / 2);
+            bytes.extend_from_slice(&shared);
+            bytes
+        }
+    };
+    if bytes.capacity() < len {
+        bytes.reserve(len + len / 2 - bytes.len());
+    }
+    bytes.resize(len, 0);
+    edit(&mut bytes);
+    *target = blob(bytes);
+}

@@ -1,0 +1,395 @@
+//! The keyspace: all shards with their leases, and each worker's view of them.
+//!
+//! Design: the shards lie in one array, two cache lines apart at least, each beside its lease. A worker touches them only
+//! through its `Leases`, which remembers what it holds and is the one place that turns a lease into a `&mut Shard`.
+//! With a single worker all leases are taken once, when its `Leases` is made, and cost nothing after.
+//!
+//! Invariants: `Leases` has a bit set exactly for the leases it has taken; while it has, nobody else does.
+//!
+//! Costs: taking and giving back is one compare-and-swap each on a line that the shard's data shares.
+//!
+//! Not here: when to take which (`exec`), how a lease works (`lease`).
+#![expect(unsafe_code, reason = "turns a lease into a reference")]
+
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use super::ShardId;
+use super::hash::KeyHasher;
+use super::lease::{Lease, WORKERS_MAX, WantedMask};
+use super::shard::Shard;
+use super::table::prefetch;
+
+/// The most shards: the low 12 bits of hashes and scan positions are theirs.
+pub const SHARDS_MAX: usize = 4096;
+
+/// How a keyspace is made.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyspaceOptions {
+    /// A power of two, at most `SHARDS_MAX`.
+    pub shards: usize,
+    /// The number of databases, at least 1.
+    pub databases: usize,
+    /// The number of workers, at least 1.
+    pub workers: usize,
+    /// What hashes depend on; to be chosen at random for each process.
+    pub hash_seed: u64,
+}
+
+/// All keys.
+pub struct Keyspace {
+    cells: Box<[ShardCell]>,
+    hasher: KeyHasher,
+    databases: usize,
+    workers: usize,
+    /// The worker that has reserved leases, plus one: only one may at a time, so that two never wait for each other.
+    reserver: AtomicUsize,
+}
+
+/// A shard and its lease. Two cache lines, as processors fetch them in pairs.
+#[repr(C, align(128))]
+struct ShardCell {
+    lease: Lease,
+    shard: UnsafeCell<Shard>,
+}
+
+// SAFETY: the shard is only touched by the worker that holds the lease; taking it synchronises with giving it back.
+unsafe impl Sync for ShardCell {}
+
+impl Keyspace {
+    /// An empty keyspace.
+    pub fn new(options: KeyspaceOptions) -> Keyspace {
+        let KeyspaceOptions { shards, databases, workers, hash_seed } = options;
+        assert!(shards.is_power_of_two() && shards <= SHARDS_MAX);
+        assert!((1..=WORKERS_MAX).contains(&workers));
+        let hasher = KeyHasher::new(hash_seed);
+        let cell = |_| ShardCell {
+            lease: Lease::new(),
+            shard: UnsafeCell::new(Shard::new(databases, hasher.clone())),
+        };
+        let reserver = AtomicUsize::new(0);
+        Keyspace { cells: (0..shards).map(cell).collect(), hasher, databases, workers, reserver }
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    /// The shard of a key's hash.
+    #[inline]
+    pub fn shard_of(&self, hash: u64) -> ShardId {
+        ShardId((hash as usize & (self.cells.len() - 1)) as u16)
+    }
+
+    /// The number of shards.
+    pub fn shard_count(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// The number of databases.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// The number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The worker that looks after a shard.
+    pub fn home(&self, shard: ShardId) -> usize {
+        usize::from(shard.0) % self.workers
+    }
+
+    /// The shards that a worker looks after.
+    pub fn home_shards(&self, worker: usize) -> impl Iterator<Item = ShardId> + use<> {
+        (worker..self.cells.len()).step_by(self.workers).map(|shard| ShardId(shard as u16))
+    }
+
+    /// All shards, in ascending order.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.cells.len()).map(|shard| ShardId(shard as u16))
+    }
+
+    /// The lease of a shard.
+    #[inline]
+    pub fn lease(&self, shard: ShardId) -> &Lease {
+        &self.cells[usize::from(shard.0)].lease
+    }
+}
+
+/// One worker's leases. Never held across turns.
+pub struct Leases {
+    keyspace: Arc<Keyspace>,
+    worker: usize,
+    solo: bool,
+    /// Those taken, in order.
+    taken: Vec<ShardId>,
+    /// Those reserved.
+    reserved: Vec<ShardId>,
+    /// The same as bits.
+    holds: Box<[u64]>,
+    /// A worker's leases stay on its thread.
+    not_sync: PhantomData<*const ()>,
+}
+
+impl Leases {
+    /// The leases of a worker. A solo worker, the only one, takes all of them here, for good.
+    pub fn new(keyspace: &Arc<Keyspace>, worker: usize, solo: bool) -> Leases {
+        assert!(worker < keyspace.workers);
+        let words = keyspace.shard_count().div_ceil(64);
+        let mut leases = Leases {
+            keyspace: keyspace.clone(),
+            worker,
+            solo: false,
+            taken: Vec::with_capacity(keyspace.shard_count()),
+            reserved: Vec::new(),
+            holds: vec![0; words].into_boxed_slice(),
+            not_sync: PhantomData,
+        };
+        if solo {
+            assert!(leases.take_all(), "a solo worker is alone");
+            leases.solo = true;
+        }
+        leases
+    }
+
+    /// The keyspace.
+    pub fn keyspace(&self) -> &Arc<Keyspace> {
+        &self.keyspace
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Whether this worker is alone and holds everything for good.
+    pub fn is_solo(&self) -> bool {
+        self.solo
+    }
+
+    /// Whether the lease is held.
+    #[inline]
+    pub fn holds(&self, shard: ShardId) -> bool {
+        self.solo || self.holds[usize::from(shard.0) / 64] >> (shard.0 % 64) & 1 == 1
+    }
+
+    /// Fetches the lease and the beginning of the shard into the cache.
+    #[inline]
+    pub fn prefetch(&self, shard: ShardId) {
+        let cell: *const ShardCell = &raw const self.keyspace.cells[usize::from(shard.0)];
+        prefetch(cell.cast());
+        prefetch(cell.cast::<u8>().wrapping_add(64));
+    }
+
+    /// Takes a lease; true if it is held now, also if it was before.
+    #[inline]
+    pub fn try_take(&mut self, shard: ShardId) -> bool {
+        if self.holds(shard) {
+            return true;
+        }
+        if !self.keyspace.lease(shard).try_take(self.worker) {
+            return false;
+        }
+        self.holds[usize::from(shard.0) / 64] |= 1 << (shard.0 % 64);
+        self.taken.push(shard);
+        true
+    }
+
+    /// Takes all leases, or none of those that were not held before.
+    pub fn take_all(&mut self) -> bool {
+        self.take_all_or_wanted().is_ok()
+    }
+
+    /// As `take_all`; if refused, whom to wake for the leases given back, and the shard that was refused.
+    pub fn take_all_or_wanted(&mut self) -> Result<(), (WantedMask, ShardId)> {
+        let mark = self.mark();
+        for shard in self.keyspace.shards() {
+            if !self.try_take(shard) {
+                return Err((self.release_back_to(mark), shard));
+            }
+        }
+        Ok(())
+    }
+
+    /// The shard of a lease that is held.
+    #[inline]
+    pub fn shard(&mut self, shard: ShardId) -> &mut Shard {
+        assert!(self.holds(shard), "a shard is touched under its lease");
+        let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
+        // SAFETY: the lease is held by this value, so no other thread touches the shard; the result borrows this
+        // value mutably, so nobody else does on this one.
+        unsafe { &mut *cell }
+    }
+
+    /// The shard of a lease that is held, for reading.
+    #[inline]
+    pub fn shard_ref(&self, shard: ShardId) -> &Shard {
+        assert!(self.holds(shard), "a shard is touched under its lease");
+        let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
+        // SAFETY: the lease is held by this value, so no other thread touches the shard; the result borrows this
+        // value, so nobody has it mutably.
+        unsafe { &*cell }
+    }
+
+    /// Two different shards of leases that are held.
+    pub fn two(&mut self, a: ShardId, b: ShardId) -> (&mut Shard, &mut Shard) {
+        assert!(a != b);
+        assert!(self.holds(a));
+        assert!(self.holds(b));
+        let a = self.keyspace.cells[usize::from(a.0)].shard.get();
+        let b = self.keyspace.cells[usize::from(b.0)].shard.get();
+        // SAFETY: as in `shard`; the two are different, as asserted.
+        let a = unsafe { &mut *a };
+        // SAFETY: as in `shard`; the two are different, as asserted.
+        let b = unsafe { &mut *b };
+        (a, b)
+    }
+
+    /// What is held now, for `release_back_to`.
+    pub fn mark(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Gives back what was taken after a mark. The workers in the mask must be woken.
+    pub fn release_back_to(&mut self, mark: usize) -> WantedMask {
+        let mut wanted = WantedMask::NONE;
+        if self.solo {
+            return wanted;
+        }
+        while self.taken.len() > mark {
+            let shard = self.taken.pop().expect("longer than the mark");
+            self.holds[usize::from(shard.0) / 64] &= !(1 << (shard.0 % 64));
+            wanted.add(self.keyspace.lease(shard).release(self.worker));
+        }
+        wanted
+    }
+
+    /// Keeps all other workers from taking these leases until `unreserve`, without taking them; false if another worker has
+    /// reservations now, or this one still has.
+    pub fn reserve(&mut self, shards: impl Iterator<Item = ShardId>) -> bool {
+        let reserver = &self.keyspace.reserver;
+        if reserver.compare_exchange(0, self.worker + 1, Acquire, Relaxed).is_err() {
+            return false;
+        }
+        for shard in shards {
+            assert!(self.keyspace.lease(shard).reserve(self.worker), "one worker reserves at a time");
+            self.reserved.push(shard);
+        }
+        true
+    }
+
+    /// Ends the reservations. The workers in the mask must be woken.
+    pub fn unreserve(&mut self) -> WantedMask {
+        let mut wanted = WantedMask::NONE;
+        if !self.reserved.is_empty() {
+            for shard in self.reserved.drain(..) {
+                wanted.add(self.keyspace.lease(shard).unreserve(self.worker));
+            }
+            self.keyspace.reserver.store(0, Release);
+        }
+        wanted
+    }
+
+    /// Gives everything back. The workers in the mask must be woken.
+    #[inline]
+    pub fn release_all(&mut self) -> WantedMask {
+        self.release_back_to(0)
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.solo = false;
+        self.unreserve();
+        self.release_all();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::store::{DbIndex, Deadline, NewString, Str};
+
+    fn keyspace(workers: usize) -> Arc<Keyspace> {
+        Arc::new(Keyspace::new(KeyspaceOptions { shards: 16, databases: 16, workers, hash_seed: 1 }))
+    }
+
+    #[test]
+    fn leases_are_taken_and_given_back() {
+        let keyspace = keyspace(2);
+        let mut zero = Leases::new(&keyspace, 0, false);
+        let mut one = Leases::new(&keyspace, 1, false);
+        assert!(zero.try_take(ShardId(3)));
+        assert!(zero.try_take(ShardId(3)));
+        assert!(!one.try_take(ShardId(3)));
+        assert!(one.try_take(ShardId(4)));
+        assert_eq!(one.take_all_or_wanted(), Err((WantedMask::NONE, ShardId(3))));
+        assert!(one.holds(ShardId(4)));
+        assert!(!one.holds(ShardId(0)));
+        assert!(keyspace.lease(ShardId(3)).want(1));
+        assert!(zero.release_all().has(1));
+        assert!(one.take_all());
+        assert!(!zero.try_take(ShardId(0)));
+        drop(one);
+        assert!(zero.take_all());
+        let homes: Vec<_> = keyspace.home_shards(1).collect();
+        assert_eq!(homes.len(), 8);
+        assert!(homes.iter().all(|shard| keyspace.home(*shard) == 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "under its lease")]
+    fn a_shard_without_a_lease_is_refused() {
+        Leases::new(&keyspace(2), 0, false).shard(ShardId(0));
+    }
+
+    #[test]
+    fn threads_share_the_keyspace_without_losing_writes() {
+        let keyspace = keyspace(3);
+        let threads: Vec<_> = (0..3)
+            .map(|worker| {
+                let keyspace = keyspace.clone();
+                std::thread::spawn(move || {
+                    let mut leases = Leases::new(&keyspace, worker, false);
+                    for round in 0..3000u64 {
+                        let key = (round % 100).to_string();
+                        let hash = keyspace.hash(key.as_bytes());
+                        let shard = keyspace.shard_of(hash);
+                        while !leases.try_take(shard) {
+                            std::thread::yield_now();
+                        }
+                        let mut guard = leases.shard(shard).write(DbIndex(0), hash, key.as_bytes(), 0);
+                        let value = match guard.entry().map(|entry| entry.string()) {
+                            Some(Str::Int(value)) => value + 1,
+                            None => 1,
+                            Some(Str::Bytes(_)) => unreachable!("only integers are set"),
+                        };
+                        guard.set_string(NewString::Int(value), Deadline::None);
+                        drop(guard);
+                        leases.release_all();
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no assertion failed");
+        }
+        let mut leases = Leases::new(&keyspace, 0, true);
+        let mut sum = 0;
+        for shard in keyspace.shards() {
+            leases.shard(shard).check_invariants();
+            leases.shard(shard).for_each(DbIndex(0), |entry| {
+                let Str::Int(value) = entry.string() else { unreachable!("only integers are set") };
+                sum += value;
+            });
+        }
+        assert_eq!(sum, 9000);
+    }
+}

@@ -1,0 +1,570 @@
+//! The common pool: the memory from which all shards take slab pages and table segments of a few KiB.
+//!
+//! Design: hundreds of shards must not mean hundreds of half-empty arenas, so all of them share 2 MiB chunks that the
+//! kernel may back with huge pages, and take a few KiB at a time, rarely:
+//!
+//! ```text
+//! chunk  2 MiB, aligned   = 32 extents
+//! extent 64 KiB           = 64 granules, one atomic word: a set bit is a free granule
+//! run    1..=16 granules of 1 KiB, contiguous, inside one extent, taken and freed by one compare-and-swap
+//! ```
+//!
+//! Slab pages (8 granules, naturally aligned) and table runs (any length) come from different chunks: mixed, each
+//! 6 KiB run would spoil an 8 KiB page. A bit per chunk says that it may have room; the search starts at the chunk
+//! that had room last. A chunk's description lives beside it, found from an address through a two-level map, so
+//! that all 2 MiB are usable. Chunks are never unmapped; when more than a few are entirely free, their memory goes
+//! back to the kernel and only the address range stays.
+//!
+//! Invariants:
+//! - a granule's bit is set exactly while nobody owns it (freeing twice panics);
+//! - a chunk with room has its bit set in `room`, or somebody is about to set it;
+//! - memory is given back only while all bits of the chunk are held.
+//!
+//! Costs: taking or freeing a run is one to three atomic operations; a system call once per 2 MiB.
+//!
+//! Not here: what is inside a page (`slab`) or a run (`table`).
+#![expect(unsafe_code, reason = "maps memory and hands out pieces of it")]
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
+
+/// Size of a chunk: one huge page.
+pub const CHUNK_BYTES: usize = 2 << 20;
+/// The unit of allocation.
+pub const GRANULE_BYTES: usize = 1 << 10;
+/// The longest run, in granules.
+pub const RUN_GRANULES_MAX: usize = 16;
+/// Size and alignment of a slab page.
+pub const PAGE_BYTES: usize = 8 << 10;
+
+const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
+const EXTENT_GRANULES: usize = 64;
+const EXTENT_BYTES: usize = EXTENT_GRANULES * GRANULE_BYTES;
+const CHUNK_EXTENTS: usize = CHUNK_BYTES / EXTENT_BYTES;
+const CHUNK_GRANULES: u32 = (CHUNK_EXTENTS * EXTENT_GRANULES) as u32;
+/// Chunks per leaf of a region's list.
+const LEAF_CHUNKS: usize = 1024;
+/// Leaves of a region's list: room for 8 TiB.
+const LEAVES_MAX: usize = 4096;
+/// Chunks that may be entirely free, in each region, before their memory is given back.
+const EMPTY_CHUNKS_KEPT: usize = 4;
+/// Chunks looked into in vain before a new one is mapped.
+const ATTEMPTS_MAX: usize = 64;
+/// User addresses have 47 bits (Linux gives out higher ones only on request).
+const ADDRESS_BITS: usize = 47;
+const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
+
+const _: () = assert!(EXTENT_GRANULES == u64::BITS as usize);
+const _: () = assert!(RUN_GRANULES_MAX <= EXTENT_GRANULES);
+const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
+
+/// The process-wide pool.
+pub static POOL: Pool = Pool::new();
+
+/// A source of slab pages and runs of granules; there is one, `POOL`.
+pub struct Pool {
+    pages: Region,
+    runs: Region,
+    map: ChunkMap,
+    bytes_reserved: AtomicU64,
+    bytes_used: AtomicU64,
+}
+
+/// What the pool holds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// In chunks whose memory has not been given back.
+    pub bytes_reserved: u64,
+    /// In pages and runs that somebody owns.
+    pub bytes_used: u64,
+}
+
+impl Pool {
+    const fn new() -> Pool {
+        Pool {
+            pages: Region::new(PAGE_GRANULES as u32),
+            runs: Region::new(1),
+            map: ChunkMap::new(),
+            bytes_reserved: AtomicU64::new(0),
+            bytes_used: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes a page of `PAGE_BYTES`, aligned to its size, with arbitrary contents. Aborts when memory is exhausted.
+    pub fn alloc_page(&'static self) -> NonNull<u8> {
+        self.alloc(&self.pages, PAGE_GRANULES)
+    }
+
+    /// Takes `granules` KiB in one piece, aligned to a granule, with arbitrary contents.
+    pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
+        assert!((1..=RUN_GRANULES_MAX).contains(&granules));
+        self.alloc(&self.runs, granules)
+    }
+
+    /// Gives a page back.
+    ///
+    /// # Safety
+    /// - `page` came from `alloc_page` and has not been freed since;
+    /// - nobody uses its memory any more.
+    pub unsafe fn free_page(&self, page: NonNull<u8>) {
+        self.free(&self.pages, page, PAGE_GRANULES);
+    }
+
+    /// Gives a run back.
+    ///
+    /// # Safety
+    /// - `run` came from `alloc_run(granules)` and has not been freed since;
+    /// - nobody uses its memory any more.
+    pub unsafe fn free_run(&self, run: NonNull<u8>, granules: usize) {
+        self.free(&self.runs, run, granules);
+    }
+
+    /// What is reserved and used now.
+    pub fn usage(&self) -> PoolUsage {
+        PoolUsage {
+            bytes_reserved: self.bytes_reserved.load(Relaxed),
+            bytes_used: self.bytes_used.load(Relaxed),
+        }
+    }
+
+    fn alloc(&'static self, region: &'static Region, granules: usize) -> NonNull<u8> {
+        let (chunk, address) = region.take(granules).unwrap_or_else(|| {
+            let chunk = self.add_chunk(region);
+            let address = chunk.reserve_first(granules);
+            region.publish(chunk);
+            (chunk, address)
+        });
+        if !chunk.resident.load(Relaxed) && !chunk.resident.swap(true, Relaxed) {
+            self.bytes_reserved.fetch_add(CHUNK_BYTES as u64, Relaxed);
+        }
+        self.bytes_used.fetch_add((granules * GRANULE_BYTES) as u64, Relaxed);
+        let pointer = ptr::with_exposed_provenance_mut(address);
+        NonNull::new(pointer).expect("a chunk is never mapped at zero")
+    }
+
+    fn free(&self, region: &Region, piece: NonNull<u8>, granules: usize) {
+        let address = piece.as_ptr().expose_provenance();
+        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
+        assert!(ptr::eq(chunk.region, region), "freed to the region it came from");
+        self.bytes_used.fetch_sub((granules * GRANULE_BYTES) as u64, Relaxed);
+        let now_empty = chunk.put(address, granules);
+        region.note_room(chunk.index.load(Relaxed));
+        if now_empty && region.empty.load(Relaxed) > EMPTY_CHUNKS_KEPT && chunk.give_back() {
+            self.bytes_reserved.fetch_sub(CHUNK_BYTES as u64, Relaxed);
+        }
+    }
+
+    fn add_chunk(&self, region: &'static Region) -> &'static Chunk {
+        let base = map_chunk();
+        let chunk = Box::leak(Box::new(Chunk {
+            base,
+            region,
+            index: AtomicUsize::new(usize::MAX),
+            free: [const { AtomicU64::new(u64::MAX) }; CHUNK_EXTENTS],
+            free_count: AtomicU32::new(CHUNK_GRANULES),
+            extent_hint: AtomicUsize::new(0),
+            resident: AtomicBool::new(false),
+        }));
+        region.empty.fetch_add(1, Relaxed);
+        self.map.insert(base, chunk);
+        chunk
+    }
+}
+
+/// The chunks of one kind: a list that only grows, and a bit for each that may have room.
+struct Region {
+    granules_min: u32,
+    leaves: [AtomicPtr<Leaf>; LEAVES_MAX],
+    chunk_count: AtomicUsize,
+    hint: AtomicUsize,
+    empty: AtomicUsize,
+}
+
+struct Leaf {
+    chunks: [AtomicPtr<Chunk>; LEAF_CHUNKS],
+    room: [AtomicU64; LEAF_CHUNKS / 64],
+}
+
+impl Region {
+    const fn new(granules_min: u32) -> Region {
+        Region {
+            granules_min,
+            leaves: [const { AtomicPtr::new(ptr::null_mut()) }; LEAVES_MAX],
+            chunk_count: AtomicUsize::new(0),
+            hint: AtomicUsize::new(0),
+            empty: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes a run from a chunk that has room, beginning with the one that had room last.
+    fn take(&self, granules: usize) -> Option<(&'static Chunk, usize)> {
+        let count = self.chunk_count.load(Acquire);
+        let words = count.div_ceil(64);
+        let hint = self.hint.load(Relaxed);
+        let mut attempts = 0;
+        for step in 0..=words {
+            let word_index = (hint / 64 + step) % words.max(1);
+            let Some(word) = self.room_word(word_index) else { continue };
+            let mut bits = word.load(Acquire);
+            if step == 0 {
+                bits &= u64::MAX << (hint % 64);
+            }
+            while bits != 0 {
+                let index = word_index * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let Some(chunk) = self.chunk(index) else { continue };
+                if let Some(address) = chunk.take(granules) {
+                    if index != hint {
+                        self.hint.store(index, Relaxed);
+                    }
+                    return Some((chunk, address));
+                }
+                self.note_full(chunk, index);
+                attempts += 1;
+                if attempts == ATTEMPTS_MAX {
+                    self.hint.store(index + 1, Relaxed);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds a chunk to the list, where other threads find it.
+    fn publish(&self, chunk: &'static Chunk) {
+        let index = self.chunk_count.fetch_add(1, SeqCst);
+        assert!(index < LEAVES_MAX * LEAF_CHUNKS, "the pool's list of chunks is full");
+        chunk.index.store(index, Relaxed);
+        let leaf = install(&self.leaves[index / LEAF_CHUNKS], || Leaf {
+            chunks: [const { AtomicPtr::new(ptr::null_mut()) }; LEAF_CHUNKS],
+            room: [const { AtomicU64::new(0) }; LEAF_CHUNKS / 64],
+        });
+        leaf.chunks[index % LEAF_CHUNKS].store(ptr::from_ref(chunk).cast_mut(), Release);
+        self.note_room(index);
+        self.hint.store(index, Relaxed);
+    }
+
+    fn note_room(&self, index: usize) {
+        // A chunk that is not in the list yet has its bit set when it gets there.
+        let Some(word) = self.room_word(index / 64) else { return };
+        let bit = 1 << (index % 64);
+        if word.load(SeqCst) & bit == 0 {
+            word.fetch_or(bit, SeqCst);
+        }
+    }
+
+    /// Clears the bit of a chunk without room, then looks again: what was freed meanwhile must not be forgotten.
+    fn note_full(&self, chunk: &Chunk, index: usize) {
+        if chunk.free_count.load(SeqCst) >= self.granules_min {
+            return;
+        }
+        let word = self.room_word(index / 64).expect("its bit was just seen");
+        word.fetch_and(!(1 << (index % 64)), SeqCst);
+        if chunk.free_count.load(SeqCst) >= self.granules_min {
+            self.note_room(index);
+        }
+    }
+
+    fn room_word(&self, word_index: usize) -> Option<&AtomicU64> {
+        let leaf_words = LEAF_CHUNKS / 64;
+        let leaf = load(self.leaves.get(word_index / leaf_words)?)?;
+        Some(&leaf.room[word_index % leaf_words])
+    }
+
+    fn chunk(&self, index: usize) -> Option<&'static Chunk> {
+        load(&load(&self.leaves[index / LEAF_CHUNKS])?.chunks[index % LEAF_CHUNKS])
+    }
+}
+
+/// The description of 2 MiB of memory.
+struct Chunk {
+    base: usize,
+    region: &'static Region,
+    index: AtomicUsize,
+    /// One word an extent; a set bit is a free granule.
+    free: [AtomicU64; CHUNK_EXTENTS],
+    /// Free granules; lags behind `free` by operations under way.
+    free_count: AtomicU32,
+    extent_hint: AtomicUsize,
+    /// Whether the kernel may have memory behind the addresses.
+    resident: AtomicBool,
+}
+
+impl Chunk {
+    /// Takes a run out of a chunk that nobody else knows yet.
+    fn reserve_first(&self, granules: usize) -> usize {
+        self.take(granules).expect("a fresh chunk has room for any run")
+    }
+
+    fn take(&self, granules: usize) -> Option<usize> {
+        if (self.free_count.load(Relaxed) as usize) < granules {
+            return None;
+        }
+        let hint = self.extent_hint.load(Relaxed);
+        for step in 0..CHUNK_EXTENTS {
+            let extent = (hint + step) % CHUNK_EXTENTS;
+            let Some(start) = take_run(&self.free[extent], granules) else { continue };
+            if step != 0 {
+                self.extent_hint.store(extent, Relaxed);
+            }
+            let before = self.free_count.fetch_sub(granules as u32, SeqCst);
+            if before == CHUNK_GRANULES {
+                self.region.empty.fetch_sub(1, Relaxed);
+            }
+            return Some(self.base + extent * EXTENT_BYTES + start * GRANULE_BYTES);
+        }
+        None
+    }
+
+    /// Frees a run; true when the chunk is entirely free now.
+    fn put(&self, address: usize, granules: usize) -> bool {
+        let offset = address - self.base;
+        assert!(offset.is_multiple_of(GRANULE_BYTES), "a run begins at a granule");
+        let start = offset % EXTENT_BYTES / GRANULE_BYTES;
+        assert!(start + granules <= EXTENT_GRANULES, "a run lies in one extent");
+        let mask = run_mask(granules) << start;
+        // Counted first, so that the count never falls below what the bits allow to be taken.
+        let before = self.free_count.fetch_add(granules as u32, SeqCst);
+        let bits = self.free[offset / EXTENT_BYTES].fetch_or(mask, SeqCst);
+        assert!(bits & mask == 0, "a run is freed once");
+        if before + granules as u32 == CHUNK_GRANULES {
+            self.region.empty.fetch_add(1, Relaxed);
+            return true;
+        }
+        false
+    }
+
+    /// Gives the memory of an entirely free chunk back to the kernel; false when somebody was quicker to use it.
+    fn give_back(&self) -> bool {
+        let mut held = 0;
+        while held < CHUNK_EXTENTS {
+            if self.free[held].compare_exchange(u64::MAX, 0, SeqCst, Relaxed).is_err() {
+                break;
+            }
+            held += 1;
+        }
+        let whole = held == CHUNK_EXTENTS;
+        if whole {
+            let start = ptr::with_exposed_provenance_mut::<libc::c_void>(self.base);
+            // SAFETY: the range is a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are
+            // held here.
+            let result = unsafe { libc::madvise(start, CHUNK_BYTES, libc::MADV_DONTNEED) };
+            assert!(result == 0, "MADV_DONTNEED on a private mapping of ours cannot fail");
+        }
+        let was_resident = whole && self.resident.swap(false, Relaxed);
+        for word in &self.free[..held] {
+            word.store(u64::MAX, SeqCst);
+        }
+        was_resident
+    }
+}
+
+/// From an address to its chunk: two levels over the upper bits of user addresses.
+struct ChunkMap {
+    roots: [AtomicPtr<MapLeaf>; 1 << MAP_BITS],
+}
+
+struct MapLeaf([AtomicPtr<Chunk>; 1 << MAP_BITS]);
+
+impl ChunkMap {
+    const fn new() -> ChunkMap {
+        ChunkMap { roots: [const { AtomicPtr::new(ptr::null_mut()) }; 1 << MAP_BITS] }
+    }
+
+    fn insert(&self, base: usize, chunk: &'static Chunk) {
+        let number = base / CHUNK_BYTES;
+        let leaf = install(&self.roots[number >> MAP_BITS], || {
+            MapLeaf([const { AtomicPtr::new(ptr::null_mut()) }; 1 << MAP_BITS])
+        });
+        leaf.0[number & ((1 << MAP_BITS) - 1)].store(ptr::from_ref(chunk).cast_mut(), Release);
+    }
+
+    fn find(&self, address: usize) -> Option<&'static Chunk> {
+        let number = address / CHUNK_BYTES;
+        let leaf = load(self.roots.get(number >> MAP_BITS)?)?;
+        load(&leaf.0[number & ((1 << MAP_BITS) - 1)])
+    }
+}
+
+/// The target of a pointer that was set once, to something that lives for good.
+fn load<T>(cell: &AtomicPtr<T>) -> Option<&'static T> {
+    let target = cell.load(Acquire);
+    // SAFETY: the private cells of this file hold null or the address of a leaked box, published with Release.
+    unsafe { target.as_ref() }
+}
+
+/// Sets a pointer that is still null to a new box; whoever comes second uses the first one's.
+fn install<T>(cell: &AtomicPtr<T>, make: impl FnOnce() -> T) -> &'static T {
+    if let Some(target) = load(cell) {
+        return target;
+    }
+    let made = Box::into_raw(Box::new(make()));
+    if cell.compare_exchange(ptr::null_mut(), made, SeqCst, Acquire).is_err() {
+        // SAFETY: `made` comes from `into_raw` just above and was not published.
+        drop(unsafe { Box::from_raw(made) });
+    }
+    load(cell).expect("set just above, by us or by another")
+}
+
+/// Takes `granules` adjacent free granules of an extent. Runs of 8 are aligned: a page is always one byte of the word.
+fn take_run(word: &AtomicU64, granules: usize) -> Option<usize> {
+    let mut bits = word.load(Relaxed);
+    loop {
+        let starts = run_starts(bits, granules);
+        if starts == 0 {
+            return None;
+        }
+        let start = starts.trailing_zeros() as usize;
+        let taken = bits & !(run_mask(granules) << start);
+        match word.compare_exchange_weak(bits, taken, SeqCst, Relaxed) {
+            Ok(_) => return Some(start),
+            Err(now) => bits = now,
+        }
+    }
+}
+
+/// The positions at which `granules` set bits begin.
+fn run_starts(bits: u64, granules: usize) -> u64 {
+    let mut starts = bits;
+    for shift in 1..granules {
+        starts &= bits >> shift;
+    }
+    if granules == PAGE_GRANULES { starts & 0x0101_0101_0101_0101 } else { starts }
+}
+
+fn run_mask(granules: usize) -> u64 {
+    (1 << granules) - 1
+}
+
+/// Maps one chunk; the address is exposed, as pieces are handed out by address.
+fn map_chunk() -> usize {
+    let first = map_bytes(CHUNK_BYTES);
+    let base = if first.is_multiple_of(CHUNK_BYTES) {
+        first
+    } else {
+        unmap(first, CHUNK_BYTES);
+        let wide = map_bytes(2 * CHUNK_BYTES);
+        let base = wide.next_multiple_of(CHUNK_BYTES);
+        unmap(wide, base - wide);
+        unmap(base + CHUNK_BYTES, wide + CHUNK_BYTES - base);
+        base
+    };
+    // SAFETY: the range was mapped just above. A kernel without huge pages refuses, which changes nothing.
+    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(base), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
+    base
+}
+
+fn map_bytes(bytes: usize) -> usize {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED {
+        let layout =
+            std::alloc::Layout::from_size_align(bytes, CHUNK_BYTES).expect("sizes of this file are valid");
+        std::alloc::handle_alloc_error(layout);
+    }
+    address.expose_provenance()
+}
+
+fn unmap(address: usize, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    // SAFETY: the range is a part of a mapping made above that has not been handed out.
+    let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(address), bytes) };
+    assert!(result == 0, "unmapping an own range cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn run_starts_agrees_with_counting() {
+        let mut state = 1u64;
+        for _ in 0..2000 {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let bits = state | state.rotate_left(7) | state.rotate_left(13);
+            for granules in 1..=RUN_GRANULES_MAX {
+                let mut expected = 0u64;
+                for start in 0..=64 - granules {
+                    let fits = (0..granules).all(|i| bits >> (start + i) & 1 == 1);
+                    if fits && (granules != PAGE_GRANULES || start % PAGE_GRANULES == 0) {
+                        expected |= 1 << start;
+                    }
+                }
+                assert_eq!(run_starts(bits, granules), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn pages_are_aligned_and_distinct() {
+        let pages: Vec<_> = (0..600).map(|_| POOL.alloc_page()).collect();
+        let distinct: HashSet<_> = pages.iter().collect();
+        assert_eq!(distinct.len(), pages.len());
+        for page in pages {
+            assert!((page.as_ptr() as usize).is_multiple_of(PAGE_BYTES));
+            // SAFETY: taken above, freed once.
+            unsafe { POOL.free_page(page) };
+        }
+    }
+
+    /// Threads take, mark, check and free runs of all lengths: an overlap shows as a foreign mark.
+    #[test]
+    fn threads_never_share_a_granule() {
+        let threads: Vec<_> = (1..=4u64)
+            .map(|thread| {
+                std::thread::spawn(move || {
+                    let mut state = thread;
+                    let mut held: Vec<(NonNull<u8>, usize, u64)> = Vec::new();
+                    for round in 0..20_000u64 {
+                        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(99);
+                        let random = (state >> 33) as usize;
+                        if held.len() < 300 && random % 5 < 3 {
+                            let granules = 1 + random / 8 % RUN_GRANULES_MAX;
+                            let run = POOL.alloc_run(granules);
+                            let mark = thread << 32 | round;
+                            write_marks(run, granules, mark);
+                            held.push((run, granules, mark));
+                        } else if !held.is_empty() {
+                            let (run, granules, mark) = held.swap_remove(random / 8 % held.len());
+                            check_marks(run, granules, mark);
+                            // SAFETY: taken above with this length, freed once.
+                            unsafe { POOL.free_run(run, granules) };
+                        }
+                    }
+                    for (run, granules, mark) in held {
+                        check_marks(run, granules, mark);
+                        // SAFETY: taken above with this length, freed once.
+                        unsafe { POOL.free_run(run, granules) };
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no assertion failed");
+        }
+    }
+
+    fn write_marks(run: NonNull<u8>, granules: usize, mark: u64) {
+        for granule in 0..granules {
+            // SAFETY: inside the run.
+            let at = unsafe { run.as_ptr().add(granule * GRANULE_BYTES) };
+            // SAFETY: the run is ours and granules are aligned.
+            unsafe { at.cast::<u64>().write(mark) };
+        }
+    }
+
+    fn check_marks(run: NonNull<u8>, granules: usize, mark: u64) {
+        for granule in 0..granules {
+            // SAFETY: inside the run.
+            let at = unsafe { run.as_ptr().add(granule * GRANULE_BYTES) };
+            // SAFETY: the run is ours and was marked.
+            assert_eq!(unsafe { at.cast::<u64>().read() }, mark);
+        }
+    }
+}

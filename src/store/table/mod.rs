@@ -1,0 +1,541 @@
+//! The table: extendible hashing over segments of cache-line buckets.
+//!
+//! Design: a directory, indexed by the top bits of the hash, leads to segments; a segment grows in steps from 1 to 112
+//! buckets and then splits in two. So nothing ever rehashes more than one segment (some 800 items, tens of
+//! microseconds), whatever the table's size.
+//!
+//! ```text
+//! hash   63 ............................ 20 | 19 ... 12 | 11 ...... 0
+//!        directory index, then home bucket  |    tag    | shard (not used here)
+//! ```
+//!
+//! Home buckets are the following hash bits scaled to the number of buckets. Both levels are monotonic, so items are
+//! ordered by their hash across (segment, home bucket), and a scan's cursor is simply a hash: it stays valid whatever
+//! grows or shrinks. A full bucket overflows to the next ones in its segment, which it counts (see `bucket`).
+//!
+//! A lookup reads directory, bucket, item. What only writers need (the number of items, the earliest due tick) is in an
+//! array beside the directory, at the index of the segment's first directory entry.
+//!
+//! Invariants:
+//! - the directory entries that share the top `depth` bits of a segment are equal and lead to it;
+//! - `due` of a bucket, a segment and the table are never later than the ticks of the items below them;
+//! - an item lies in its home bucket, or past it with only full or overflowed buckets between.
+//!
+//! Costs: lookup 2 cache lines and the item; insertion the same and, rarely, one segment's rehash.
+//!
+//! Not here: what items are. `Items` tells the table their hash and due tick when it moves them.
+#![expect(unsafe_code, reason = "owns segments through packed addresses")]
+
+mod bucket;
+mod segment;
+mod walk;
+
+use bucket::Bucket;
+pub use bucket::{Item, NEVER, Tick};
+use segment::{SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above, size_for};
+pub use walk::Verdict;
+
+/// The deepest directory: beyond it segments no longer split. The low 12 bits of scan positions stay zero up to here.
+const DEPTH_MAX: u32 = 28;
+/// The tag's place in the hash, above the bits that choose the shard.
+const TAG_SHIFT: u32 = 12;
+/// Buckets by which the rehash prefetches items ahead.
+const PREFETCH_BUCKETS: usize = 3;
+
+/// What a table must be able to ask about its items.
+pub trait Items {
+    /// The hash under which the item was inserted.
+    fn hash(&self, item: Item) -> u64;
+    /// When the item is due, `NEVER` for never.
+    fn due(&self, item: Item) -> Tick;
+}
+
+/// Where an item lies; valid until the next insertion or shrinking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    segment: u32,
+    bucket: u16,
+    slot: u16,
+}
+
+/// A map from hashes to items. It does not own the items.
+pub struct Table {
+    directory: Vec<SegmentRef>,
+    metas: Vec<Meta>,
+    /// Top bits of the hash that index the directory.
+    depth: u32,
+    /// Segments that need all of them.
+    deepest_count: u32,
+    len: u64,
+    segment_bytes: u64,
+    due: Tick,
+}
+
+/// A segment's metadata; meaningful at its first directory index.
+#[derive(Clone, Copy)]
+struct Meta {
+    count: u32,
+    due: Tick,
+}
+
+/// An item on its way from one segment to another.
+struct Moved {
+    hash: u64,
+    item: Item,
+    due: Tick,
+}
+
+impl Meta {
+    const EMPTY: Meta = Meta { count: 0, due: NEVER };
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table::new()
+    }
+}
+
+impl Table {
+    /// An empty table, which allocates nothing.
+    pub const fn new() -> Table {
+        Table {
+            directory: Vec::new(),
+            metas: Vec::new(),
+            depth: 0,
+            deepest_count: 0,
+            len: 0,
+            segment_bytes: 0,
+            due: NEVER,
+        }
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Bytes of segments and directory.
+    pub fn bytes(&self) -> u64 {
+        let directory_bytes = self.directory.capacity() * size_of::<SegmentRef>();
+        let metas_bytes = self.metas.capacity() * size_of::<Meta>();
+        self.segment_bytes + (directory_bytes + metas_bytes) as u64
+    }
+
+    /// The number of segments and of slots for items in them (for DEBUG and tests).
+    pub fn capacity(&self) -> (u64, u64) {
+        let mut segments = 0;
+        let mut slots = 0;
+        let mut index = 0;
+        while let Some(segment) = self.directory.get(index) {
+            segments += 1;
+            slots += segment.slot_count() as u64;
+            index = self.range_end(index);
+        }
+        (segments, slots)
+    }
+
+    /// Fetches the bucket of a hash into the cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some((_, segment)) = self.locate(hash) {
+            prefetch(segment.bucket_address(segment.home(hash)));
+        }
+    }
+
+    /// Fetches the item that probably has this hash into the cache (its first two lines).
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        let Some((index, segment)) = self.locate(hash) else { return };
+        let buckets = self.buckets(index);
+        let mut at = segment.home(hash);
+        for _ in 0..buckets.len() {
+            let hits = buckets[at].matches(tag(hash));
+            if hits != 0 {
+                let address = buckets[at].item(hits.trailing_zeros() as usize).as_ptr().cast_const();
+                prefetch(address);
+                prefetch(address.wrapping_add(64));
+                return;
+            }
+            if !buckets[at].has_overflow() {
+                return;
+            }
+            at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+        }
+    }
+
+    /// Finds the item with this hash for which `is` holds.
+    #[inline]
+    pub fn find(&self, hash: u64, mut is: impl FnMut(Item) -> bool) -> Option<Place> {
+        let (index, segment) = self.locate(hash)?;
+        let buckets = self.buckets(index);
+        let mut at = segment.home(hash);
+        for _ in 0..buckets.len() {
+            let bucket = &buckets[at];
+            let mut hits = bucket.matches(tag(hash));
+            while hits != 0 {
+                let slot = hits.trailing_zeros();
+                if is(bucket.item(slot as usize)) {
+                    return Some(Place { segment: index as u32, bucket: at as u16, slot: slot as u16 });
+                }
+                hits &= hits - 1;
+            }
+            if !bucket.has_overflow() {
+                return None;
+            }
+            at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+        }
+        None
+    }
+
+    /// The item at a place.
+    #[inline]
+    pub fn item(&self, place: Place) -> Item {
+        self.buckets(place.segment as usize)[place.bucket as usize].item(place.slot as usize)
+    }
+
+    /// Inserts an item that is not in the table. Grows or splits one segment if need be.
+    pub fn insert(&mut self, hash: u64, item: Item, due: Tick, items: &impl Items) -> Place {
+        self.make_room(hash, items);
+        let (index, segment) = self.locate(hash).expect("there is a segment now");
+        let first = self.range_start(index, segment.depth());
+        let (at, slot) = put(self.buckets_mut(index), segment.home(hash), tag(hash), item, due);
+        let meta = &mut self.metas[first];
+        meta.count += 1;
+        meta.due = meta.due.min(due);
+        self.due = self.due.min(due);
+        self.len += 1;
+        Place { segment: index as u32, bucket: at as u16, slot: slot as u16 }
+    }
+
+    /// Puts another item with the same hash at a place; returns the one before.
+    pub fn replace(&mut self, place: Place, item: Item, due: Tick) -> Item {
+        let bucket = &mut self.buckets_mut(place.segment as usize)[place.bucket as usize];
+        let before = bucket.item(place.slot as usize);
+        bucket.replace(place.slot as usize, item);
+        self.note_due(place, due);
+        before
+    }
+
+    /// Notes that the item at a place is due earlier than it was. Later is found out when the time has come.
+    pub fn note_due(&mut self, place: Place, due: Tick) {
+        if due == NEVER {
+            return;
+        }
+        let index = place.segment as usize;
+        let bucket = &mut self.buckets_mut(index)[place.bucket as usize];
+        bucket.due = bucket.due.min(due);
+        let first = self.range_start(index, self.directory[index].depth());
+        self.metas[first].due = self.metas[first].due.min(due);
+        self.due = self.due.min(due);
+    }
+
+    /// Removes the item at a place. Does not shrink, so that places and walks stay valid; see `shrink`.
+    pub fn remove(&mut self, place: Place, hash: u64) -> Item {
+        let index = place.segment as usize;
+        let segment = self.directory[index];
+        let home = segment.home(hash);
+        let buckets = self.buckets_mut(index);
+        let item = take(buckets, home, place.bucket as usize, place.slot as usize);
+        let first = self.range_start(index, segment.depth());
+        self.metas[first].count -= 1;
+        self.len -= 1;
+        item
+    }
+
+    /// After removals: makes the segment of a hash smaller, or joins it with its neighbour, if that is worth it.
+    #[inline]
+    pub fn shrink(&mut self, hash: u64, items: &impl Items) {
+        let Some((index, segment)) = self.locate(hash) else { return };
+        let count = self.metas[self.range_start(index, segment.depth())].count as usize;
+        if count * 5 < segment.slot_count() * 2 && (segment.bucket_count() > 1 || count == 0) {
+            self.shrink_slow(hash, items);
+        }
+    }
+
+    #[cold]
+    fn shrink_slow(&mut self, hash: u64, items: &impl Items) {
+        if self.len == 0 {
+            self.clear();
+            return;
+        }
+        let (index, segment) = self.locate(hash).expect("a table with items has segments");
+        let first = self.range_start(index, segment.depth());
+        let count = self.metas[first].count as usize;
+        if segment.depth() > 0 && segment.bucket_count() <= SPLIT_BUCKETS {
+            let half = self.range_end(first) - first;
+            let buddy_first = first ^ half;
+            let together = count + self.metas[buddy_first].count as usize;
+            // Joined only well below the size at which they would split again.
+            if self.directory[buddy_first].depth() == segment.depth()
+                && size_for(together) < SEGMENT_BUCKETS_MAX
+            {
+                self.join(first.min(buddy_first), half, together, items);
+                return;
+            }
+        }
+        let buckets = size_for(count);
+        if buckets < segment.bucket_count() && (segment.depth() == 0 || count * 5 < segment.slot_count() * 2)
+        {
+            self.rebuild(first, segment, buckets, items);
+        }
+    }
+
+    /// The directory index and the segment of a hash.
+    #[inline]
+    fn locate(&self, hash: u64) -> Option<(usize, SegmentRef)> {
+        // In two steps, as the depth may be zero. An empty table has no entry zero.
+        let index = ((hash >> 1) >> (63 - self.depth)) as usize;
+        self.directory.get(index).map(|segment| (index, *segment))
+    }
+
+    #[inline]
+    fn buckets(&self, index: usize) -> &[Bucket] {
+        // SAFETY: the table owns its segments; the result borrows the table.
+        unsafe { self.directory[index].buckets() }
+    }
+
+    #[inline]
+    fn buckets_mut(&mut self, index: usize) -> &mut [Bucket] {
+        // SAFETY: the table owns its segments; the result borrows the table mutably.
+        unsafe { self.directory[index].buckets_mut() }
+    }
+
+    /// The first directory index of the segment at `index`, whose depth is given.
+    #[inline]
+    fn range_start(&self, index: usize, depth: u32) -> usize {
+        let shift = self.depth - depth;
+        index >> shift << shift
+    }
+
+    /// The first directory index behind the segment whose first index is given.
+    fn range_end(&self, first: usize) -> usize {
+        first + (1 << (self.depth - self.directory[first].depth()))
+    }
+
+    /// Makes sure that the segment of a hash can take one more item.
+    #[inline]
+    fn make_room(&mut self, hash: u64, items: &impl Items) {
+        if let Some((index, segment)) = self.locate(hash) {
+            let count = self.metas[self.range_start(index, segment.depth())].count as usize;
+            if count < grow_above(segment.bucket_count()) {
+                return;
+            }
+        }
+        self.make_room_slow(hash, items);
+    }
+
+    #[cold]
+    fn make_room_slow(&mut self, hash: u64, items: &impl Items) {
+        let Some((index, segment)) = self.locate(hash) else {
+            self.directory.reserve_exact(1);
+            self.metas.reserve_exact(1);
+            self.directory.push(SegmentRef::alloc(1, 0));
+            self.metas.push(Meta::EMPTY);
+            self.segment_bytes = self.directory[0].bytes() as u64;
+            self.deepest_count = 1;
+            return;
+        };
+        let first = self.range_start(index, segment.depth());
+        match size_above(segment.bucket_count()) {
+            Some(buckets) => self.rebuild(first, segment, buckets, items),
+            None if segment.depth() < DEPTH_MAX => self.split(first, segment, items),
+            None => {
+                let count = self.metas[first].count as usize;
+                assert!(
+                    count < segment.slot_count(),
+                    "more items share {DEPTH_MAX} hash bits than a segment holds"
+                );
+            }
+        }
+        // A split of very uneven hashes may leave the half that matters full.
+        self.make_room(hash, items);
+    }
+
+    /// Moves a segment's items into one of another size.
+    fn rebuild(&mut self, first: usize, segment: SegmentRef, buckets: usize, items: &impl Items) {
+        let moved = self.gather(first, items);
+        let fresh = SegmentRef::alloc(buckets, segment.depth());
+        let end = self.range_end(first);
+        self.settle(first, end, fresh, &moved);
+        self.free_segment(segment);
+    }
+
+    /// Splits a segment in two, by the next bit of the hash.
+    fn split(&mut self, first: usize, segment: SegmentRef, items: &impl Items) {
+        let mut moved = self.gather(first, items);
+        let mut first = first;
+        if segment.depth() == self.depth {
+            self.double_directory();
+            first *= 2;
+        }
+        let depth = segment.depth() + 1;
+        let bit = 1 << (64 - depth);
+        // Stable, so that items still arrive in the order of their buckets.
+        moved.sort_by_key(|moved| moved.hash & bit);
+        let left_count = moved.partition_point(|moved| moved.hash & bit == 0);
+        let (left, right) = moved.split_at(left_count);
+        let half = 1 << (self.depth - depth);
+        for (start, part) in [(first, left), (first + half, right)] {
+            let fresh = SegmentRef::alloc(size_for(part.len()).max(SPLIT_BUCKETS), depth);
+            self.settle(start, start + half, fresh, part);
+        }
+        if depth == self.depth {
+            self.deepest_count += 2;
+        }
+        self.free_segment(segment);
+    }
+
+    /// Joins the segment at `first` with its buddy, each of which has `half` directory entries.
+    fn join(&mut self, first: usize, half: usize, together: usize, items: &impl Items) {
+        let (left, right) = (self.directory[first], self.directory[first + half]);
+        assert!(left.depth() == right.depth() && left != right);
+        let mut moved = self.gather(first, items);
+        moved.append(&mut self.gather(first + half, items));
+        assert_eq!(moved.len(), together);
+        let fresh = SegmentRef::alloc(size_for(together), left.depth() - 1);
+        self.settle(first, first + 2 * half, fresh, &moved);
+        if left.depth() == self.depth {
+            self.deepest_count -= 2;
+        }
+        self.free_segment(left);
+        self.free_segment(right);
+        while self.depth > 0 && self.deepest_count == 0 {
+            self.halve_directory();
+        }
+    }
+
+    /// The items of a segment, in the order of their buckets.
+    fn gather(&self, first: usize, items: &impl Items) -> Vec<Moved> {
+        let buckets = self.buckets(first);
+        let mut moved = Vec::with_capacity(self.metas[first].count as usize);
+        let fetch = |bucket: &Bucket| {
+            for slot in bucket::slots(bucket.occupied()) {
+                prefetch(bucket.item(slot).as_ptr());
+            }
+        };
+        buckets.iter().take(PREFETCH_BUCKETS).for_each(fetch);
+        for (at, bucket) in buckets.iter().enumerate() {
+            if let Some(ahead) = buckets.get(at + PREFETCH_BUCKETS) {
+                fetch(ahead);
+            }
+            for slot in bucket::slots(bucket.occupied()) {
+                let item = bucket.item(slot);
+                moved.push(Moved { hash: items.hash(item), item, due: items.due(item) });
+            }
+        }
+        assert_eq!(moved.len(), self.metas[first].count as usize);
+        moved
+    }
+
+    /// Fills a fresh segment and enters it into the directory.
+    fn settle(&mut self, first: usize, end: usize, segment: SegmentRef, moved: &[Moved]) {
+        self.directory[first..end].fill(segment);
+        let mut due = NEVER;
+        let buckets = self.buckets_mut(first);
+        for moved in moved {
+            due = due.min(moved.due);
+            put(buckets, segment.home(moved.hash), tag(moved.hash), moved.item, moved.due);
+        }
+        self.metas[first] = Meta { count: moved.len() as u32, due };
+        self.segment_bytes += segment.bytes() as u64;
+    }
+
+    fn free_segment(&mut self, segment: SegmentRef) {
+        self.segment_bytes -= segment.bytes() as u64;
+        // SAFETY: the callers have just taken the segment out of the directory.
+        unsafe { segment.free() };
+    }
+
+    fn double_directory(&mut self) {
+        let mut directory = Vec::with_capacity(self.directory.len() * 2);
+        let mut metas = Vec::with_capacity(self.metas.len() * 2);
+        for (segment, meta) in self.directory.iter().zip(&self.metas) {
+            directory.extend([*segment, *segment]);
+            metas.extend([*meta, Meta::EMPTY]);
+        }
+        self.directory = directory;
+        self.metas = metas;
+        self.depth += 1;
+        self.deepest_count = 0;
+    }
+
+    fn halve_directory(&mut self) {
+        self.directory = self.directory.iter().copied().step_by(2).collect();
+        self.metas = self.metas.iter().copied().step_by(2).collect();
+        self.depth -= 1;
+        let depth = self.depth;
+        self.deepest_count = self.directory.iter().filter(|segment| segment.depth() == depth).count() as u32;
+    }
+
+    /// Frees all segments; the items are the caller's business.
+    fn clear(&mut self) {
+        let mut index = 0;
+        while index < self.directory.len() {
+            let segment = self.directory[index];
+            let end = self.range_end(index);
+            // SAFETY: the directory is dropped below, before anything else can happen.
+            unsafe { segment.free() };
+            index = end;
+        }
+        self.directory = Vec::new();
+        self.metas = Vec::new();
+        self.depth = 0;
+        self.deepest_count = 0;
+        self.len = 0;
+        self.segment_bytes = 0;
+        self.due = NEVER;
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Puts an item into the first bucket with room, from its home on. There is room.
+fn put(buckets: &mut [Bucket], home: usize, tag: u8, item: Item, due: Tick) -> (usize, usize) {
+    let mut at = home;
+    for _ in 0..buckets.len() {
+        let bucket = &mut buckets[at];
+        if !bucket.is_full() {
+            bucket.due = bucket.due.min(due);
+            return (at, bucket.insert(tag, item));
+        }
+        bucket.count_overflow();
+        at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+    }
+    unreachable!("a segment grows before it is full");
+}
+
+/// Takes an item out of a bucket; the buckets it had been probed past count one less.
+fn take(buckets: &mut [Bucket], home: usize, bucket: usize, slot: usize) -> Item {
+    let item = buckets[bucket].item(slot);
+    buckets[bucket].remove(slot);
+    let mut at = home;
+    while at != bucket {
+        buckets[at].discount_overflow();
+        at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+    }
+    item
+}
+
+#[inline]
+fn tag(hash: u64) -> u8 {
+    (hash >> TAG_SHIFT) as u8
+}
+
+#[inline]
+pub(super) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching has no effect but on the cache, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests;

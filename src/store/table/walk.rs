@@ -1,0 +1,318 @@
+//! Walking a table: scans, samples, due items, emptying in slices, and the check of its invariants.
+//!
+//! Design: a position is a hash. A step of a scan emits every item whose home is one bucket, wherever it overflowed to,
+//! and only those not before the position; the next position is the first hash of the next home bucket. Homes are
+//! monotonic in the hash, so what is in the table throughout is emitted once, whatever grows or shrinks between steps.
+//!
+//! Not here: what a scan's caller does with items (`shard`).
+#![expect(unsafe_code, reason = "frees segments of a table that is being emptied")]
+
+use super::bucket::{BUCKET_SLOTS, Bucket, slots};
+use super::segment::{HOME_BITS, SEGMENT_BUCKETS_MAX, grow_above};
+use super::{Item, Items, Meta, NEVER, Table, Tick, prefetch, take};
+
+/// Draws tried before the walk from a random place on.
+const DRAWS_MAX: u32 = 256;
+
+/// What to do with an item that may be due.
+pub enum Verdict {
+    /// It stays, and is due then.
+    Keep(Tick),
+    /// It is removed; this is its hash.
+    Remove(u64),
+}
+
+/// How far a visit of due items came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueProgress {
+    /// Where the next visit begins.
+    pub position: u64,
+    /// The items and segments looked at.
+    pub visited: usize,
+    /// Whether everything that was due has been seen.
+    pub done: bool,
+}
+
+impl Table {
+    /// Emits the items of at least one home bucket, those with hashes from `position` on, in bucket order. Returns the
+    /// next position, or none at the end. The low 12 bits of positions are zero.
+    pub fn scan_step(&self, position: u64, items: &impl Items, mut emit: impl FnMut(Item)) -> Option<u64> {
+        let (index, segment) = self.locate(position)?;
+        let buckets = self.buckets(index);
+        let home = segment.home(position);
+        let mut at = home;
+        for _ in 0..buckets.len() {
+            for slot in slots(buckets[at].occupied()) {
+                prefetch(buckets[at].item(slot).as_ptr());
+            }
+            for slot in slots(buckets[at].occupied()) {
+                let item = buckets[at].item(slot);
+                let hash = items.hash(item);
+                if hash >= position && segment.home(hash) == home {
+                    emit(item);
+                }
+            }
+            if !buckets[at].has_overflow() {
+                break;
+            }
+            at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+        }
+        let depth = segment.depth();
+        let prefix = position >> 1 >> (63 - depth);
+        let next = if home + 1 < buckets.len() {
+            Some((prefix << 1 << (63 - depth)) | segment.home_start(home + 1) << (64 - HOME_BITS) >> depth)
+        } else {
+            let after = prefix + 1;
+            (after < 1 << depth).then(|| after << (64 - depth))
+        };
+        debug_assert!(next.is_none_or(|next| next > position));
+        next
+    }
+
+    /// Calls back for every item.
+    pub fn for_each(&self, mut f: impl FnMut(Item)) {
+        let mut index = 0;
+        while index < self.directory.len() {
+            for bucket in self.buckets(index) {
+                slots(bucket.occupied()).for_each(|slot| f(bucket.item(slot)));
+            }
+            index = self.range_end(index);
+        }
+    }
+
+    /// An item drawn at random, nearly evenly.
+    pub fn random(&self, seed: u64) -> Option<Item> {
+        if self.len == 0 {
+            return None;
+        }
+        let mut state = seed;
+        // Draws a slot of the largest possible segment, so that items of small segments are not preferred.
+        let buckets_max =
+            if self.depth == 0 { self.directory[0].bucket_count() } else { SEGMENT_BUCKETS_MAX };
+        for _ in 0..DRAWS_MAX {
+            let draw = mix(&mut state);
+            let (index, segment) = self.locate(draw)?;
+            let low = draw & u64::from(u32::MAX);
+            let slot = ((low * (buckets_max * BUCKET_SLOTS) as u64) >> 32) as usize;
+            let (at, slot) = (slot / BUCKET_SLOTS, slot % BUCKET_SLOTS);
+            if at < segment.bucket_count() {
+                let bucket = &self.buckets(index)[at];
+                if bucket.occupied() >> slot & 1 == 1 {
+                    return Some(bucket.item(slot));
+                }
+            }
+        }
+        let mut found = None;
+        self.sample(mix(&mut state), 1, |item| found = Some(item));
+        found
+    }
+
+    /// Calls back for the items of neighbouring buckets, from a random one on, until there were `count` of them or all.
+    pub fn sample(&self, seed: u64, count: usize, mut f: impl FnMut(Item)) {
+        let mut state = seed;
+        let draw = mix(&mut state);
+        let Some((index, segment)) = self.locate(draw) else { return };
+        let mut index = self.range_start(index, segment.depth());
+        let mut at = segment.home(draw);
+        let mut left = count.min(usize::try_from(self.len).unwrap_or(usize::MAX));
+        while left > 0 {
+            for slot in slots(self.buckets(index)[at].occupied()) {
+                if left > 0 {
+                    f(self.buckets(index)[at].item(slot));
+                    left -= 1;
+                }
+            }
+            at += 1;
+            if at == self.buckets(index).len() {
+                at = 0;
+                index = self.range_end(index) % self.directory.len();
+            }
+        }
+    }
+
+    /// Visits items that may be due, from `position` on, and removes those that are. Looks at no more than about
+    /// `budget` items; a segment that is not due costs a sixteenth. After a whole pass, which begins at position 0,
+    /// the table knows its earliest tick again.
+    pub fn visit_due(
+        &mut self,
+        position: u64,
+        now: Tick,
+        budget: usize,
+        items: &impl Items,
+        mut judge: impl FnMut(Item) -> Verdict,
+    ) -> DueProgress {
+        if self.due > now || self.len == 0 {
+            return DueProgress { position: 0, visited: 0, done: true };
+        }
+        let mut position = position;
+        let mut visited_fine = 0;
+        while visited_fine < budget * 16 {
+            let Some((index, segment)) = self.locate(position) else { break };
+            let first = self.range_start(index, segment.depth());
+            visited_fine += 1;
+            if self.metas[first].due <= now {
+                let (visited, whole) = self.visit_segment(first, now, budget - visited_fine / 16, &mut judge);
+                visited_fine += visited * 16;
+                self.shrink(position, items);
+                if !whole {
+                    return DueProgress { position, visited: visited_fine / 16, done: false };
+                }
+            }
+            let prefix = position >> 1 >> (63 - segment.depth());
+            if prefix + 1 >= 1 << segment.depth() {
+                self.due = self.metas_due();
+                return DueProgress { position: 0, visited: visited_fine / 16, done: true };
+            }
+            position = (prefix + 1) << (64 - segment.depth());
+        }
+        DueProgress { position, visited: visited_fine / 16, done: self.len == 0 }
+    }
+
+    /// Visits one segment's due buckets; says how many items were judged and whether all were.
+    fn visit_segment(
+        &mut self,
+        first: usize,
+        now: Tick,
+        budget: usize,
+        judge: &mut impl FnMut(Item) -> Verdict,
+    ) -> (usize, bool) {
+        let segment = self.directory[first];
+        let buckets = self.buckets_mut(first);
+        let (mut visited, mut removed) = (0, 0);
+        let mut whole = true;
+        let mut due = NEVER;
+        for at in 0..buckets.len() {
+            if buckets[at].due <= now {
+                if visited >= budget {
+                    whole = false;
+                    break;
+                }
+                let mut bucket_due = NEVER;
+                for slot in slots(buckets[at].occupied()) {
+                    prefetch(buckets[at].item(slot).as_ptr());
+                }
+                for slot in slots(buckets[at].occupied()) {
+                    visited += 1;
+                    match judge(buckets[at].item(slot)) {
+                        Verdict::Keep(tick) => bucket_due = bucket_due.min(tick),
+                        Verdict::Remove(hash) => {
+                            take(buckets, segment.home(hash), at, slot);
+                            removed += 1;
+                        }
+                    }
+                }
+                buckets[at].due = bucket_due;
+            }
+            due = due.min(buckets[at].due);
+        }
+        let meta = &mut self.metas[first];
+        meta.count -= removed;
+        if whole {
+            meta.due = due;
+        }
+        self.len -= u64::from(removed);
+        (visited.max(1), whole)
+    }
+
+    /// The earliest tick of all segments. Entries that are no segment's first are `NEVER` or stale, never too late.
+    fn metas_due(&self) -> Tick {
+        let mut due = NEVER;
+        let mut index = 0;
+        while index < self.directory.len() {
+            due = due.min(self.metas[index].due);
+            index = self.range_end(index);
+        }
+        due
+    }
+
+    /// Takes all items out, about `budget` of them, calling back for each; true when the table is empty.
+    pub fn drain(&mut self, budget: usize, mut f: impl FnMut(Item)) -> bool {
+        let mut drained = 0;
+        while let Some(segment) = self.directory.last().copied() {
+            if drained >= budget {
+                return false;
+            }
+            let first = self.range_start(self.directory.len() - 1, segment.depth());
+            for bucket in self.buckets(first) {
+                for slot in slots(bucket.occupied()) {
+                    f(bucket.item(slot));
+                    drained += 1;
+                }
+            }
+            self.len -= u64::from(self.metas[first].count);
+            self.directory.truncate(first);
+            self.metas.truncate(first);
+            self.segment_bytes -= segment.bytes() as u64;
+            // SAFETY: the directory entries that led to it were all behind `first` and are gone.
+            unsafe { segment.free() };
+        }
+        assert_eq!(self.len, 0);
+        *self = Table::new();
+        true
+    }
+
+    /// Checks everything that the module's header promises.
+    pub fn check_invariants(&self, items: &impl Items) {
+        assert_eq!(self.directory.len(), self.metas.len());
+        if self.directory.is_empty() {
+            assert_eq!((self.len, self.segment_bytes, self.depth), (0, 0, 0));
+            return;
+        }
+        assert_eq!(self.directory.len(), 1 << self.depth);
+        let (mut len, mut bytes, mut deepest) = (0, 0, 0);
+        let mut index = 0;
+        while index < self.directory.len() {
+            let segment = self.directory[index];
+            let end = self.range_end(index);
+            assert_eq!(self.range_start(index, segment.depth()), index);
+            assert!(self.directory[index..end].iter().all(|other| *other == segment));
+            self.check_segment(index, items);
+            len += u64::from(self.metas[index].count);
+            bytes += segment.bytes() as u64;
+            deepest += u32::from(segment.depth() == self.depth);
+            index = end;
+        }
+        assert_eq!((len, bytes, deepest), (self.len, self.segment_bytes, self.deepest_count));
+        assert!(self.due <= self.metas_due());
+    }
+
+    fn check_segment(&self, first: usize, items: &impl Items) {
+        let segment = self.directory[first];
+        let Meta { count, due } = self.metas[first];
+        let buckets = self.buckets(first);
+        let mut overflows = vec![0usize; buckets.len()];
+        let mut seen = 0;
+        for (at, bucket) in buckets.iter().enumerate() {
+            assert!(due <= bucket.due);
+            for slot in slots(bucket.occupied()) {
+                let item = bucket.item(slot);
+                let hash = items.hash(item);
+                assert_eq!(self.locate(hash).map(|(_, found)| found), Some(segment));
+                assert!(bucket.due <= items.due(item));
+                assert!(bucket.matches(super::tag(hash)) >> slot & 1 == 1);
+                let mut probe = segment.home(hash);
+                while probe != at {
+                    overflows[probe] += 1;
+                    probe = (probe + 1) % buckets.len();
+                }
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, count);
+        assert!(seen as usize <= grow_above(buckets.len()).max(BUCKET_SLOTS));
+        for (bucket, overflow) in buckets.iter().zip(overflows) {
+            assert!(bucket.overflow_exact().is_none_or(|exact| usize::from(exact) == overflow));
+        }
+    }
+}
+
+/// A step of splitmix64.
+fn mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64);

@@ -1,0 +1,142 @@
+//! The crew: one pinned thread per worker, started together, joined at the end.
+//!
+//! Design: an io_uring instance belongs to the thread that made it, so each thread opens its own backend, says how it can
+//! be woken, and then waits for its seat (what it shares with the others), which needs all wakers.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use super::{Clock, Post, Seat, Worker, post_office};
+use crate::command::Shared;
+use crate::config::{self, Config};
+use crate::io::{self, Backend, Io, Listener, Waker};
+
+/// The running workers.
+pub struct Crew {
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    wakers: Vec<Waker>,
+}
+
+/// A thread that has its I/O and waits for its seat.
+struct Hand {
+    waker: Waker,
+    backend: &'static str,
+    seat: SyncSender<(Seat, Vec<Listener>)>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+/// Threads whose I/O is open, before they know what to serve.
+pub struct Recruits {
+    hands: Vec<Hand>,
+}
+
+impl Recruits {
+    /// Starts and pins the threads and opens their I/O.
+    pub fn enlist(config: &Config) -> Result<Self, String> {
+        let cpus = config::worker_cpus(config);
+        assert!(!cpus.is_empty());
+        let hands = cpus.iter().enumerate().map(|(number, cpu)| Hand::start(number, *cpu, config));
+        Ok(Self { hands: hands.collect::<Result<_, _>>()? })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.hands.len()
+    }
+
+    /// The name of the backend in use.
+    pub fn backend(&self) -> &'static str {
+        self.hands[0].backend
+    }
+
+    /// Seats them: from here on they serve. `clones` makes each worker its own handles of the listeners.
+    pub fn seat(
+        self,
+        shared: &Arc<Shared>,
+        seed: u64,
+        listeners: impl Fn() -> std::io::Result<Vec<Listener>>,
+    ) -> Result<Crew, String> {
+        let wakers: Vec<Waker> = self.hands.iter().map(|hand| hand.waker.clone()).collect();
+        let mut threads = Vec::new();
+        for (number, (hand, post)) in self.hands.into_iter().zip(post_office(&wakers)).enumerate() {
+            let listeners = listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
+            let seat = seat(number, shared, post, seed);
+            hand.seat.send((seat, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
+            threads.push(hand.thread);
+        }
+        Ok(Crew { threads, wakers })
+    }
+}
+
+fn seat(number: usize, shared: &Arc<Shared>, post: Post, seed: u64) -> Seat {
+    let seed = seed.wrapping_add(number as u64);
+    Seat { number, shared: Arc::clone(shared), post, clock: Clock::system(), seed }
+}
+
+impl Hand {
+    fn start(number: usize, cpu: usize, config: &Config) -> Result<Self, String> {
+        let (seat, awaited) = sync_channel(1);
+        let (ready, opened) = sync_channel(1);
+        let (kind, options) = io_options(config);
+        let body = move || {
+            if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
+                log::warn!("worker {number}: cannot be pinned to CPU {cpu}");
+            }
+            match io::open(kind, &options) {
+                Ok(Backend::Uring(io)) => serve(io, &ready, &awaited),
+                Ok(Backend::Epoll(io)) => serve(io, &ready, &awaited),
+                Err(error) => {
+                    // The receiver waits for exactly one answer.
+                    ready.send(Err(error.to_string())).unwrap_or_default();
+                    Ok(())
+                }
+            }
+        };
+        let thread = Builder::new().name(format!("torc-worker-{number}")).spawn(body);
+        let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let (waker, backend) = opened.recv().map_err(|_| "a worker ended before it began".to_owned())??;
+        Ok(Self { waker, backend, seat, thread })
+    }
+}
+
+fn serve<I: Io>(
+    io: I,
+    ready: &SyncSender<Result<(Waker, &'static str), String>>,
+    awaited: &Receiver<(Seat, Vec<Listener>)>,
+) -> std::io::Result<()> {
+    ready.send(Ok((io.waker(), io.name()))).unwrap_or_default();
+    // Without a seat the start was given up elsewhere.
+    let Ok((seat, listeners)) = awaited.recv() else { return Ok(()) };
+    let mut worker = Worker::new(io, seat);
+    for (number, listener) in listeners.into_iter().enumerate() {
+        worker.io_mut().accept(number as u16, listener)?;
+    }
+    worker.run()
+}
+
+fn io_options(config: &Config) -> (io::Kind, io::Options) {
+    let kind = match config.io_backend {
+        config::IoBackend::Auto => io::Kind::Auto,
+        config::IoBackend::IoUring => io::Kind::IoUring,
+        config::IoBackend::Epoll => io::Kind::Epoll,
+    };
+    let sqpoll = config.sqpoll.then_some(io::SqPoll { idle_ms: 1000, cpu: None });
+    let napi_busy_poll_us = (config.busy_poll_us > 0).then_some(config.busy_poll_us);
+    (kind, io::Options { sqpoll, napi_busy_poll_us, ..io::Options::default() })
+}
+
+impl Crew {
+    /// Something that wakes all workers, so that they look at what is shared.
+    pub fn wakers(&self) -> Vec<Waker> {
+        self.wakers.clone()
+    }
+
+    /// Waits for all workers to end.
+    pub fn join(self) -> std::io::Result<()> {
+        for thread in self.threads {
+            thread.join().map_err(|_| std::io::Error::other("a worker panicked"))??;
+        }
+        Ok(())
+    }
+}
