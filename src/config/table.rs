@@ -614,7 +614,8 @@ directives! {
         "Milliseconds after which a silent node is failing."
     cluster_migration_barrier: u32 = 1; "cluster-migration-barrier"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Replicas a primary keeps."
-    cluster_replica_validity_factor: u32 = 10; "cluster-replica-validity-factor" | "cluster-slave-validity-factor";
+    cluster_replica_validity_factor: u32 = 10;
+        "cluster-replica-validity-factor" | "cluster-slave-validity-factor";
         Kind::Integer(0, INT); MUTABLE | INERT;
         "How stale a replica may be to be promoted."
     cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover";
