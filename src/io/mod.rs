@@ -23,6 +23,8 @@
 //! Not here: what the bytes mean (`resp`), what a connection is (`net`), when to turn (`worker`).
 
 mod buffers;
+pub mod epoll;
+mod sending;
 mod socket;
 pub mod uring;
 mod waker;
@@ -72,6 +74,13 @@ impl Input {
     /// Length in bytes; never zero.
     pub fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// Takes the input out of an event that is dropped.
+    fn take(&mut self) -> Input {
+        let Input { buffer, start, len } = *self;
+        self.len = 0;
+        Input { buffer, start, len }
     }
 
     /// Always false: the end of a stream is an [`Event::InputEnded`], not an empty input.
@@ -316,4 +325,44 @@ impl std::error::Error for OpenError {
     }
 }
 
+/// An opened backend; the caller starts its worker with the one inside.
+pub enum Backend {
+    /// io_uring.
+    Uring(uring::Uring),
+    /// epoll.
+    Epoll(epoll::Epoll),
+}
+
+/// Opens the backend `kind` asks for, on the thread that will use it, and logs the choice in one line.
+pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
+    let open_epoll = || {
+        let epoll = epoll::Epoll::open(options).map_err(|error| OpenError { missing: "epoll", error })?;
+        Ok(Backend::Epoll(epoll))
+    };
+    match kind {
+        Kind::Epoll => {
+            log::info!("io backend: epoll, as configured");
+            open_epoll()
+        }
+        Kind::IoUring => {
+            let uring = uring::Uring::open(options)?;
+            log::info!("io backend: io_uring, as configured");
+            Ok(Backend::Uring(uring))
+        }
+        Kind::Auto => match uring::Uring::open(options) {
+            Ok(uring) => {
+                log::info!("io backend: io_uring");
+                Ok(Backend::Uring(uring))
+            }
+            Err(reason) => {
+                log::warn!("io backend: epoll, because {reason}");
+                open_epoll()
+            }
+        },
+    }
+}
+
 const _: () = assert!(size_of::<Event>() <= 64, "events are moved by the thousand");
+
+#[cfg(test)]
+mod tests;

@@ -41,10 +41,11 @@ use io_uring::cqueue;
 use io_uring::types::Timespec;
 
 use super::buffers::BufferRing;
+use super::sending::Sending;
 use super::{
     EndCause, Event, Input, Io, Listener, OpenError, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
 };
-use connection::{Bulk, Connection, Flow, Part, Sending};
+use connection::{Bulk, Connection, Flow, Part, next_part};
 use ring::{Kind, Ring, Tag};
 
 /// Pause before accepting again after a failure such as EMFILE.
@@ -231,7 +232,7 @@ impl Uring {
             self.connections[token.slot as usize].as_mut().expect("callers hold a token that is attached");
         let sending = connection.sending.as_ref().expect("callers have set it");
         let tag = Tag::of(Kind::Send, token);
-        match sending.next_part(&mut connection.message) {
+        match next_part(sending, &mut connection.message) {
             Part::Flat(bytes) => {
                 let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
                 // SAFETY: `sending` owns the bytes and stays in the connection until the completion; its
@@ -362,7 +363,7 @@ impl Uring {
         let result = match result {
             1.. => {
                 sending.advance(result as usize);
-                if sending.sent == sending.total {
+                if sending.is_finished() {
                     Some(Ok(sending.total))
                 } else {
                     closing.then_some(Err(EndCause::Reset))
@@ -599,9 +600,7 @@ impl Io for Uring {
         let connection = self.connection(token);
         assert!(!connection.closing, "the token was closed");
         assert!(connection.sending.is_none(), "one send at a time");
-        let sending = Sending::new(outgoing);
-        assert!(sending.total > 0, "there is something to send");
-        connection.sending = Some(sending);
+        connection.sending = Some(Sending::new(outgoing));
         self.submit_send(token);
     }
 
@@ -628,6 +627,8 @@ impl Io for Uring {
             let target = Tag::of(Kind::Send, token);
             self.ring.cancel(target, Tag::of(Kind::CancelSend, token));
         }
+        // A bulk that ended without a completion may wait to be reported.
+        self.ready.retain(|event| !matches!(event, Event::BulkReceived { token: of, .. } if *of == token));
         self.advance_outside(token);
     }
 

@@ -12,6 +12,7 @@ use std::ptr;
 
 use bytes::BytesMut;
 
+use super::super::sending::Sending;
 use super::super::{EndCause, Outgoing, Socket, Token};
 
 /// The kernel's limit on pieces of one message (`IOV_MAX`).
@@ -125,56 +126,25 @@ impl Bulk {
     }
 }
 
-/// A send in flight.
-pub(super) struct Sending {
-    pub(super) outgoing: Outgoing,
-    pub(super) total: usize,
-    pub(super) sent: usize,
-    /// Of a gathered send: the first piece not wholly sent, and how much of it was.
-    piece_index: usize,
-    piece_sent: usize,
-}
-
 /// What one send operation transmits.
 pub(super) enum Part<'a> {
     Flat(&'a [u8]),
     Gathered(*const libc::msghdr),
 }
 
-impl Sending {
-    pub(super) fn new(outgoing: Outgoing) -> Sending {
-        Sending { total: outgoing.byte_count(), outgoing, sent: 0, piece_index: 0, piece_sent: 0 }
-    }
-
-    /// What is to be sent next. A gathered part is described in `message`, which must stay until the
-    /// completion.
-    pub(super) fn next_part<'a>(&'a self, message: &mut Option<Box<Message>>) -> Part<'a> {
-        assert!(self.sent < self.total);
-        match &self.outgoing {
-            Outgoing::Flat(bytes) => {
-                let end = bytes.len().min(self.sent + OPERATION_BYTES_MAX);
-                Part::Flat(&bytes[self.sent..end])
-            }
-            Outgoing::Gather(pieces) => {
-                let message = message.get_or_insert_with(Message::new);
-                let rest = &pieces[self.piece_index..];
-                Part::Gathered(message.describe(rest, self.piece_sent))
-            }
+/// What is to be sent next. A gathered part is described in `message`, which must stay until the
+/// completion, as `sending` must.
+pub(super) fn next_part<'a>(sending: &'a Sending, message: &mut Option<Box<Message>>) -> Part<'a> {
+    assert!(!sending.is_finished());
+    match &sending.outgoing {
+        Outgoing::Flat(bytes) => {
+            let end = bytes.len().min(sending.sent + OPERATION_BYTES_MAX);
+            Part::Flat(&bytes[sending.sent..end])
         }
-    }
-
-    /// `count` more bytes were sent.
-    pub(super) fn advance(&mut self, count: usize) {
-        self.sent += count;
-        assert!(self.sent <= self.total);
-        if let Outgoing::Gather(pieces) = &self.outgoing {
-            self.piece_sent += count;
-            while let Some(piece) = pieces.get(self.piece_index)
-                && self.piece_sent >= piece.len()
-            {
-                self.piece_sent -= piece.len();
-                self.piece_index += 1;
-            }
+        Outgoing::Gather(pieces) => {
+            let message = message.get_or_insert_with(Message::new);
+            let rest = &pieces[sending.piece_index..];
+            Part::Gathered(message.describe(rest, sending.piece_sent))
         }
     }
 }
@@ -227,19 +197,6 @@ impl Message {
 mod tests {
     use super::*;
     use bytes::Bytes;
-
-    #[test]
-    fn gathered_cursor_skips_empty_and_finished_pieces() {
-        let pieces = ["ab", "", "cde", "", "f"].map(|piece| Bytes::from_static(piece.as_bytes()));
-        for first in 1..=6 {
-            let mut sending = Sending::new(Outgoing::Gather(pieces.to_vec()));
-            assert_eq!(sending.total, 6);
-            sending.advance(first);
-            let place = (sending.piece_index, sending.piece_sent);
-            let expected = [(0, 1), (2, 0), (2, 1), (2, 2), (4, 0), (5, 0)];
-            assert_eq!(place, expected[first - 1], "after {first} bytes");
-        }
-    }
 
     #[test]
     fn message_is_limited_to_what_the_kernel_takes() {
