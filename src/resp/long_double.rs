@@ -319,11 +319,14 @@ mod tests {
         let zeros = "0".repeat(TEXT_BYTES_MAX - 1);
         assert_eq!(text(LongDouble::parse(format!("{zeros}1").as_bytes()).expect("fits")), "1");
         assert_eq!(LongDouble::parse(format!("{zeros}01").as_bytes()), None);
-        for refused in ["", " 1", "1 ", "nan", "1e", "1e5000", "1e-5000", "1\0", "0x", "+-1", "1e99999999999999999999"] {
+        for refused in
+            ["", " 1", "1 ", "nan", "1e", "1e5000", "1e-5000", "1\0", "0x", "+-1", "1e99999999999999999999"]
+        {
             assert_eq!(LongDouble::parse(refused.as_bytes()), None, "{refused:?}");
         }
         assert!(LongDouble::parse(b"-inf").expect("an infinity").is_infinite());
-        let nan = LongDouble::parse(b"inf").expect("an infinity") + LongDouble::parse(b"-inf").expect("another");
+        let nan =
+            LongDouble::parse(b"inf").expect("an infinity") + LongDouble::parse(b"-inf").expect("another");
         assert!(nan.is_nan());
     }
 

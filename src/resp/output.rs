@@ -306,3 +306,72 @@ fn pieces<'a>(
     let last = large.last().map_or(flat_from, |(offset, _)| *offset);
     between.chain(std::iter::once(&flat[last..])).filter(|piece| !piece.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the kernel takes at a time, the bytes are sent in order and once.
+        #[test]
+        fn partial_sends_add_up(
+            written in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..12),
+            steps in proptest::collection::vec(1usize..20, 1..60),
+            slots in 1usize..5,
+        ) {
+            let mut output = Output::new();
+            for (is_large, bytes) in &written {
+                if *is_large {
+                    output.push_large(Bytes::from(bytes.clone()));
+                } else {
+                    output.push_bytes(bytes);
+                }
+            }
+            output.check_invariants();
+            let expected: Vec<u8> = written.into_iter().flat_map(|(_, bytes)| bytes).collect();
+            prop_assert_eq!(output.to_vec(), &expected[..]);
+            let mut outgoing = output.take(Vec::new());
+            prop_assert_eq!(output.len(), 0);
+            let mut sent = Vec::new();
+            for step in steps.into_iter().chain(std::iter::repeat(7)) {
+                prop_assert_eq!(outgoing.len(), expected.len() - sent.len());
+                if outgoing.is_empty() {
+                    break;
+                }
+                let mut slices = vec![IoSlice::new(&[]); slots];
+                let used = outgoing.fill_io_slices(&mut slices);
+                let offered: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+                prop_assert!(offered.starts_with(outgoing.front()));
+                prop_assert!(!outgoing.front().is_empty());
+                let taken = step.min(offered.len());
+                sent.extend_from_slice(&offered[..taken]);
+                outgoing.advance(taken);
+            }
+            prop_assert_eq!(sent, expected);
+            prop_assert!(outgoing.into_spare().is_empty());
+        }
+    }
+
+    #[test]
+    fn outputs_are_joined() {
+        let (mut first, mut second) = (Output::new(), Output::new());
+        first.push_bytes(b"a");
+        first.push_large(Bytes::from_static(b"B"));
+        second.push_bytes(b"c");
+        second.push_large(Bytes::from_static(b"D"));
+        second.count_error(b"ERR x");
+        first.append(&mut second);
+        first.check_invariants();
+        second.check_invariants();
+        assert_eq!((first.to_vec(), first.error_count()), (b"aBcD".to_vec(), 1));
+        assert!(second.is_empty());
+    }
+
+    #[test]
+    fn long_error_words_are_cut() {
+        assert_eq!(ErrorWord::new(&[b'E'; 100]).as_bytes(), [b'E'; ERROR_WORD_BYTES_MAX]);
+        assert_eq!(ErrorWord::new(b"").as_bytes(), b"");
+    }
+}

@@ -640,3 +640,7 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

@@ -383,3 +383,133 @@ const fn header_table() -> [u64; HEADER_TABLE_LEN] {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(protocol: Protocol, write: impl Fn(&mut Reply)) -> String {
+        let mut output = Output::new();
+        write(&mut Reply::new(&mut output, protocol));
+        output.check_invariants();
+        let bytes = output.to_vec();
+        assert_eq!(bytes.len(), output.len());
+        bytes.escape_ascii().to_string().replace("\\r\\n", "|")
+    }
+
+    fn check(write: impl Fn(&mut Reply), resp2: &str, resp3: &str) {
+        assert_eq!(written(Protocol::Resp2, &write), resp2);
+        assert_eq!(written(Protocol::Resp3, &write), resp3);
+    }
+
+    #[test]
+    fn every_type_in_both_protocols() {
+        check(|reply| reply.ok(), "+OK|", "+OK|");
+        check(|reply| reply.queued(), "+QUEUED|", "+QUEUED|");
+        check(|reply| reply.simple("PONG"), "+PONG|", "+PONG|");
+        check(|reply| reply.error("ERR a\r\nb"), "-ERR a  b|", "-ERR a  b|");
+        check(|reply| reply.error_fmt(format_args!("ERR {}", 1)), "-ERR 1|", "-ERR 1|");
+        check(|reply| reply.integer(-7), ":-7|", ":-7|");
+        check(|reply| reply.bulk(b""), "$0||", "$0||");
+        check(|reply| reply.bulk_integer(i64::MIN), "$20|-9223372036854775808|", "$20|-9223372036854775808|");
+        check(|reply| reply.bulk_fmt(format_args!("{}-{}", 1, 2)), "$3|1-2|", "$3|1-2|");
+        check(|reply| reply.null(), "$-1|", "_|");
+        check(|reply| reply.null_array(), "*-1|", "_|");
+        check(|reply| reply.array(12), "*12|", "*12|");
+        check(|reply| reply.map(2), "*4|", "%2|");
+        check(|reply| reply.set(2), "*2|", "~2|");
+        check(|reply| reply.push(3), "*3|", ">3|");
+        check(|reply| assert_eq!(reply.attribute(1), reply.protocol() == Protocol::Resp3), "", "|1|");
+        check(|reply| reply.double(1e20), "$5|1e+20|", ",1e+20|");
+        check(|reply| reply.double(f64::INFINITY), "$3|inf|", ",inf|");
+        check(|reply| reply.boolean(true), ":1|", "#t|");
+        check(|reply| reply.boolean(false), ":0|", "#f|");
+        check(|reply| reply.verbatim(*b"txt", b"hi"), "$2|hi|", "=6|txt:hi|");
+        check(|reply| reply.big_number("123"), "$3|123|", "(123|");
+        let error = ProtocolError::ExpectedDollar(b'\n');
+        let text = "-ERR Protocol error: expected \\'$\\', got \\' \\'|";
+        check(|reply| reply.protocol_error(error), text, text);
+    }
+
+    #[test]
+    fn headers_of_all_sizes() {
+        for value in (0..2100).chain([9999, 10_000, i64::MAX]).chain(-3..0) {
+            assert_eq!(written(Protocol::Resp2, |reply| reply.integer(value)), format!(":{value}|"));
+        }
+        for len in [1, 9, 10, 99, 100, 1023, 1024, 70_000] {
+            let text = "x".repeat(len);
+            assert_eq!(
+                written(Protocol::Resp2, |reply| reply.bulk(text.as_bytes())),
+                format!("${len}|{text}|")
+            );
+        }
+    }
+
+    #[test]
+    fn deferred_aggregates_nest() {
+        let write = |reply: &mut Reply| {
+            reply.ok();
+            let outer = reply.defer_map();
+            reply.blob(&Bytes::from(vec![b'x'; BLOB_LARGE_BYTES_MIN]));
+            let inner = reply.defer_array();
+            (0..10).for_each(|value| reply.integer(value));
+            reply.finish_array(inner, 10);
+            let inner = reply.defer_set();
+            reply.finish_set(inner, 0);
+            reply.blob(&Bytes::from(vec![b'y'; BLOB_LARGE_BYTES_MIN]));
+            reply.finish_map(outer, 2);
+        };
+        let (x, y) = ("x".repeat(BLOB_LARGE_BYTES_MIN), "y".repeat(BLOB_LARGE_BYTES_MIN));
+        let middle = "*10|:0|:1|:2|:3|:4|:5|:6|:7|:8|:9|";
+        let blob = |text: &str| format!("${}|{text}|", text.len());
+        check(
+            write,
+            &format!("+OK|*4|{}{middle}*0|{}", blob(&x), blob(&y)),
+            &format!("+OK|%2|{}{middle}~0|{}", blob(&x), blob(&y)),
+        );
+        check(
+            |reply| {
+                let outer = reply.defer_array();
+                reply.blob(&Bytes::from(vec![b'x'; BLOB_LARGE_BYTES_MIN]));
+                reply.finish_array(outer, 123);
+            },
+            &format!("*123|{}", blob(&x)),
+            &format!("*123|{}", blob(&x)),
+        );
+    }
+
+    #[test]
+    fn errors_are_counted_and_taken_back() {
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, Protocol::Resp2);
+        reply.error("WRONGTYPE Operation");
+        let mark = reply.mark();
+        reply.error("ERR");
+        reply.blob(&Bytes::from(vec![0; BLOB_LARGE_BYTES_MIN]));
+        assert_eq!((output.error_count(), output.error_word().as_bytes()), (2, &b"ERR"[..]));
+        assert_eq!(output.bytes_since(mark), 6 + 8 + BLOB_LARGE_BYTES_MIN + 2);
+        output.truncate(mark);
+        output.check_invariants();
+        assert_eq!((output.error_count(), output.to_vec()), (1, b"-WRONGTYPE Operation\r\n".to_vec()));
+    }
+
+    /// `cargo test --release --lib resp::reply -- --ignored --nocapture`: nanoseconds per reply.
+    #[test]
+    #[ignore = "a measurement"]
+    fn speed() {
+        const ROUNDS: u32 = 200_000;
+        let mut output = Output::new();
+        let value = [b'v'; 64];
+        let mut measure = |name: &str, write: &dyn Fn(&mut Reply)| {
+            let began = std::time::Instant::now();
+            for _ in 0..ROUNDS {
+                output.clear();
+                write(&mut Reply::new(std::hint::black_box(&mut output), Protocol::Resp2));
+            }
+            println!("{name} {:.1} ns", began.elapsed().as_nanos() as f64 / f64::from(ROUNDS * 64));
+        };
+        measure("bulk of 64", &|reply| (0..64).for_each(|_| reply.bulk(std::hint::black_box(&value))));
+        measure("ok", &|reply| (0..64).for_each(|_| reply.ok()));
+        measure("integer", &|reply| (0..64).for_each(|value| reply.integer(std::hint::black_box(value))));
+    }
+}
