@@ -319,15 +319,17 @@ fn speed() {
         let (mut parser, mut spans) = (Parser::new(), Vec::new());
         let limits = Limits::default();
         const ROUNDS: u32 = 100_000;
-        let began = std::time::Instant::now();
+        let mut best = u128::MAX;
         for _ in 0..ROUNDS {
+            let began = std::time::Instant::now();
             let (mut start, stream) = (0, std::hint::black_box(&stream[..]));
             spans.clear();
             while let Step::Command { end } = parser.next(stream, start, &mut spans, &limits) {
                 start = end;
             }
             assert_eq!(std::hint::black_box(&spans).len(), 64 * args.len());
+            best = best.min(began.elapsed().as_nanos());
         }
-        println!("{name} {:.1} ns", began.elapsed().as_nanos() as f64 / f64::from(ROUNDS * 64));
+        println!("{name} {:.1} ns at best", best as f64 / 64.0);
     }
 }
