@@ -155,7 +155,7 @@ impl<'a> Reply<'a> {
         let Some(&header) = HEADER_TABLE.get(bytes.len()) else { return self.bulk_long(bytes) };
         let (header, header_bytes) = table_header(b'$', header);
         let total = header_bytes + bytes.len() + 2;
-        let room = &mut self.output.room(size_of::<u64>() + bytes.len() + 2);
+        let room = self.output.room(size_of::<u64>() + bytes.len() + 2);
         room[..size_of::<u64>()].copy_from_slice(&header);
         room[header_bytes..total - 2].copy_from_slice(bytes);
         room[total - 2..total].copy_from_slice(b"\r\n");
@@ -453,8 +453,8 @@ mod tests {
         for value in (0..2100).chain([9999, 10_000, i64::MAX]).chain(-3..0) {
             assert_eq!(written(Protocol::Resp2, |reply| reply.integer(value)), format!(":{value}|"));
         }
-        for len in [1, 9, 10, 99, 100, 1023, 1024, 70_000] {
-            let text = "x".repeat(len);
+        for len in (0..140).chain([1023, 1024, 70_000]) {
+            let text: String = (0..len).map(|index| char::from(b'A' + (index % 26) as u8)).collect();
             assert_eq!(
                 written(Protocol::Resp2, |reply| reply.bulk(text.as_bytes())),
                 format!("${len}|{text}|")
