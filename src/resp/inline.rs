@@ -128,3 +128,65 @@ fn hex_value(digit: u8) -> u8 {
         _ => (digit | 0x20) - b'a' + 10,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(line: &[u8]) -> Option<Vec<String>> {
+        let readable = |word: Vec<u8>| word.escape_ascii().to_string();
+        split_args(line).map(|words| words.into_iter().map(readable).collect())
+    }
+
+    /// What ECHO of Redis 7.0 returned for these lines.
+    #[test]
+    fn lines_are_split_as_redis_does() {
+        let cases: &[(&[u8], &[&str])] = &[
+            (b"", &[]),
+            (b"  \t\r\n", &[]),
+            (b"PING\r\n", &["PING"]),
+            (b"ECHO \"\\x41\\n\\q\"\n", &["ECHO", "A\\nq"]),
+            (b"ECHO 'a\\'b\\n'\n", &["ECHO", "a\\'b\\\\n"]),
+            (b"ECHO a\"b c\"\n", &["ECHO", "ab c"]),
+            (b"ECHO \x0ba\x0b\n", &["ECHO", "a\\x0b"]),
+            (b"ECHO \"a\"\x0b\n", &["ECHO", "a"]),
+            (b"ECHO \"\"\n", &["ECHO", ""]),
+            (b"ECHO \"\\x4g\"\n", &["ECHO", "x4g"]),
+            (b"ECHO a\rb\n", &["ECHO", "a", "b"]),
+            (b"ECHO \xffz\n", &["ECHO", "\\xffz"]),
+            (b"a\0b", &["a"]),
+            (b"\"\\r\\t\\b\\a\\\\\\\"\"", &["\\r\\t\\x08\\x07\\\\\\\""]),
+        ];
+        for &(line, expected) in cases {
+            assert_eq!(words(line).expect("quotes are closed"), expected, "{}", line.escape_ascii());
+        }
+        for line in [&b"PING \"a\r\n"[..], b"PING 'a'b\r\n", b"\"a\"b", b"ECHO \"a\\", b"ECHO 'a\\\\'", b"'"]
+        {
+            assert_eq!(split(line), Err(ProtocolError::UnbalancedQuotes), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn encoding_is_canonical() {
+        assert_eq!(encode(&["GET", ""]), b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn quoted_words_come_back(sent in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..5)) {
+            let quote = |word: &Vec<u8>| {
+                let escaped: String = word.iter().map(|byte| format!("\\x{byte:02X}")).collect();
+                format!("\"{escaped}\" ")
+            };
+            let line: String = sent.iter().map(quote).collect();
+            prop_assert_eq!(split_args(line.as_bytes()), Some(sent));
+        }
+
+        #[test]
+        fn any_line_is_read_without_panic(line in "[\"'\\\\x0-3a \n]{0,30}") {
+            let _ = split_args(line.as_bytes());
+        }
+    }
+}

@@ -277,3 +277,81 @@ fn write_magnitude(out: &mut Vec<u8>, mantissa: u64, exponent: i64) {
         out.truncate(out.len() - zeros);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Value, increment and reply of INCRBYFLOAT of Redis 7.0 on x86-64; `!` for "would produce NaN or Infinity", `?` for
+    /// "not a valid float".
+    const PAIRS: &str = include_str!("long_double_pairs.txt");
+
+    fn incremented(value: &str, increment: &str) -> String {
+        let parse = |text: &str| LongDouble::parse(text.as_bytes());
+        let (Some(value), Some(increment)) = (parse(value), parse(increment)) else { return "?".into() };
+        let sum = value + increment;
+        if !sum.is_finite() { "!".into() } else { text(sum) }
+    }
+
+    fn text(value: LongDouble) -> String {
+        let mut out = Vec::new();
+        value.write_to(&mut out);
+        String::from_utf8(out).expect("numbers are ASCII")
+    }
+
+    #[test]
+    fn increments_are_those_of_redis() {
+        let mut count = 0;
+        for line in PAIRS.lines() {
+            let [value, increment, reply] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("three words a line: {line}");
+            };
+            assert_eq!(incremented(value, increment), reply, "{value} + {increment}");
+            count += 1;
+        }
+        assert!(count > 100, "the table is there");
+    }
+
+    #[test]
+    fn lengths_and_forms_are_limited() {
+        let zeros = "0".repeat(TEXT_BYTES_MAX - 1);
+        assert_eq!(text(LongDouble::parse(format!("{zeros}1").as_bytes()).expect("fits")), "1");
+        assert_eq!(LongDouble::parse(format!("{zeros}01").as_bytes()), None);
+        for refused in
+            ["", " 1", "1 ", "nan", "1e", "1e5000", "1e-5000", "1\0", "0x", "+-1", "1e99999999999999999999"]
+        {
+            assert_eq!(LongDouble::parse(refused.as_bytes()), None, "{refused:?}");
+        }
+        assert!(LongDouble::parse(b"-inf").expect("an infinity").is_infinite());
+        let nan =
+            LongDouble::parse(b"inf").expect("an infinity") + LongDouble::parse(b"-inf").expect("another");
+        assert!(nan.is_nan());
+    }
+
+    proptest! {
+        /// Sums of integers are exact while they have 64 bits.
+        #[test]
+        fn integers_add_up(a in -(1i64 << 62)..1 << 62, b in -(1i64 << 62)..1 << 62) {
+            prop_assert_eq!(text(LongDouble::from_i64(a) + LongDouble::from_i64(b)), (a + b).to_string());
+        }
+
+        /// The short path of reading agrees with the big integers.
+        #[test]
+        fn both_ways_of_reading_agree(digits in 1u64.., power in -19i64..=19) {
+            let digits = digits % 10_000_000_000_000_000_000;
+            prop_assume!(digits > 0);
+            let short = format!("{digits}e{power}");
+            let long = format!("{digits}{}e{}", "0".repeat(25), power - 25);
+            prop_assert_eq!(LongDouble::parse(short.as_bytes()), LongDouble::parse(long.as_bytes()));
+        }
+
+        #[test]
+        fn addition_commutes(a: u64, b: u64, gap in -140i64..140) {
+            let a = LongDouble { is_negative: a & 1 == 1, kind: round(u128::from(a), 0, false) };
+            let b = LongDouble { is_negative: b & 2 == 2, kind: round(u128::from(b), gap, false) };
+            prop_assert_eq!(a + b, b + a);
+        }
+    }
+}

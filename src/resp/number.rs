@@ -326,3 +326,132 @@ fn read_exponent(text: &[u8], letter: u8) -> Option<i64> {
 fn mantissa_digits(text: &[u8]) -> impl Iterator<Item = u8> {
     text.iter().copied().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).filter(u8::is_ascii_digit)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn integers_are_canonical() {
+        for (text, value) in [
+            ("0", 0),
+            ("7", 7),
+            ("-1", -1),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            assert_eq!(parse_i64(text.as_bytes()), Some(value));
+        }
+        let refused = "|-|-0|00|01|-01|+1| 1|1 |1a|0x1|9223372036854775808|-9223372036854775809|99999999999999999999|\
+            18446744073709551616|1.0|--1";
+        for text in refused.split('|') {
+            assert_eq!(parse_i64(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64(b"18446744073709551616"), None);
+        assert_eq!(parse_u64(b"-1"), None);
+    }
+
+    /// What ZADD of Redis 7.0 accepts as a score.
+    #[test]
+    fn floats_are_read_as_strtod_does() {
+        for (text, value) in [
+            ("1.", 1.0),
+            (".5", 0.5),
+            ("+1", 1.0),
+            ("-1e5", -1e5),
+            ("1E+5", 1e5),
+            ("0x10", 16.0),
+            ("0X.8", 0.5),
+            ("0x1p3", 8.0),
+            ("0x1.8p-1074", 1e-323),
+            ("0x1.fffffffffffff7p1023", f64::MAX),
+            ("4e-320", 4e-320),
+            ("0e99999999999999999999", 0.0),
+            ("-0e-400", 0.0),
+            ("0x0p9999", 0.0),
+            ("inf", f64::INFINITY),
+            ("-INFINITY", f64::NEG_INFINITY),
+            ("+Inf", f64::INFINITY),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text:?}");
+        }
+        let refused = "|.| 1|1 |\t1|1e|1e+|0x|0x.p1|0x1p|infin|nan|-NaN|nan(1)|1e400|-1e400|1e-400|1\0|0x1p1024|\
+            0x1.fffffffffffffffp1023|0x1p-1080|0x1p-1075|1_0|1,5|+-1|1f|1e99999999999999999999|e5|1e5.";
+        for text in refused.split('|') {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+        assert!(parse_f64(b"-0").expect("zero").is_sign_negative());
+    }
+
+    #[test]
+    fn floats_are_laid_out_as_redis_does() {
+        for (value, text) in [
+            (3.0, "3"),
+            (3.1, "3.1"),
+            (-0.0, "-0"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (1e20, "1e+20"),
+            (1e15, "1000000000000000"),
+            (4_503_599_627_370_495.0, "4503599627370495"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (1e-5, "0.00001"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-7"),
+            (1.5e-7, "1.5e-7"),
+            (0.001_234_567_890_123, "0.001234567890123"),
+            (0.000_123_456_789_01, "1.2345678901e-4"),
+            (1.234_567_890_123e-4, "1.234567890123e-4"),
+            (-12_345.678_9, "-12345.6789"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (5e-324, "5e-324"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+        ] {
+            assert_eq!(format_f64(value), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn integers_come_back(value: i64) {
+            let mut text = Vec::new();
+            write_i64(&mut text, value);
+            prop_assert_eq!(parse_i64(&text), Some(value));
+        }
+
+        #[test]
+        fn integer_texts_are_those_that_come_back(text in "[-+ 0-9]{0,21}") {
+            let naive = text.parse::<i64>().ok().filter(|value| value.to_string() == text);
+            prop_assert_eq!(parse_i64(text.as_bytes()), naive);
+            let naive = text.parse::<u64>().ok().filter(|value| value.to_string() == text);
+            prop_assert_eq!(parse_u64(text.as_bytes()), naive);
+        }
+
+        #[test]
+        fn floats_come_back(bits: u64) {
+            let value = f64::from_bits(bits);
+            prop_assume!(!value.is_nan());
+            prop_assert_eq!(parse_f64(format_f64(value).as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn hexadecimal_floats_come_back(bits in 0..f64::INFINITY.to_bits()) {
+            let value = f64::from_bits(bits);
+            let (fraction, exponent) = (bits & ((1 << 52) - 1), (bits >> 52) as i64);
+            let text = match exponent {
+                0 => format!("0x0.{fraction:013x}p-1022"),
+                _ => format!("0x1.{fraction:013x}P{}", exponent - 1023),
+            };
+            prop_assert_eq!(parse_f64(text.as_bytes()), Some(value));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (parse_f64(&text), parse_i64(&text));
+        }
+    }
+}

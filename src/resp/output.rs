@@ -8,7 +8,7 @@
 //!   large                            ^ (offset in flat, Bytes)
 //! ```
 //!
-//! Invariants: the offsets in `large` ascend and lie inside `flat`; `large_bytes` is the sum of the large pieces.
+//! Invariants: the offsets in `large` ascend and lie inside the used part of `flat`; `large_bytes` is the sum of the large pieces.
 //! Costs: one amortised buffer; a second vector only while large values are pending.
 //! Not here: the protocol (`reply`), limits on what a client may leave unread (`net`).
 
@@ -20,10 +20,15 @@ use bytes::Bytes;
 /// Longest first word of an error that is kept, in bytes.
 const ERROR_WORD_BYTES_MAX: usize = 31;
 
+/// The first buffer of an output, bytes.
+const FLAT_BYTES_MIN: usize = 256;
+
 /// Replies waiting to be sent, in order.
 #[derive(Default, Debug)]
 pub struct Output {
-    pub(super) flat: Vec<u8>,
+    /// Initialised room; bytes from `used` on mean nothing.
+    flat: Vec<u8>,
+    used: usize,
     large: Vec<(usize, Bytes)>,
     large_bytes: usize,
     error_count: u64,
@@ -49,6 +54,8 @@ pub struct Mark {
 #[derive(Default, Debug)]
 pub struct Outgoing {
     flat: Vec<u8>,
+    /// Bytes of `flat` that are to be sent.
+    used: usize,
     large: Vec<(usize, Bytes)>,
     /// Bytes of `flat` that were sent.
     flat_sent: usize,
@@ -89,13 +96,13 @@ impl Output {
     /// Bytes waiting, large values included.
     #[inline]
     pub fn len(&self) -> usize {
-        self.flat.len() + self.large_bytes
+        self.used + self.large_bytes
     }
 
     /// Whether nothing waits.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.flat.is_empty() && self.large.is_empty()
+        self.used == 0 && self.large.is_empty()
     }
 
     /// Bytes allocated by this output itself; large values, which are shared, are not counted.
@@ -117,21 +124,21 @@ impl Output {
     /// The place reached, for `truncate` and `bytes_since`.
     #[inline]
     pub fn mark(&self) -> Mark {
-        Mark { flat_bytes: self.flat.len(), large_count: self.large.len(), error_count: self.error_count }
+        Mark { flat_bytes: self.used, large_count: self.large.len(), error_count: self.error_count }
     }
 
     /// Bytes written since `mark`.
     pub fn bytes_since(&self, mark: Mark) -> usize {
         let large: usize = self.large[mark.large_count..].iter().map(|(_, piece)| piece.len()).sum();
-        self.flat.len() - mark.flat_bytes + large
+        self.used - mark.flat_bytes + large
     }
 
     /// Removes everything written since `mark` (CLIENT REPLY OFF, a reply that is rolled back). The mark must be of this
     /// output, with no `take` in between.
     pub fn truncate(&mut self, mark: Mark) {
-        assert!(mark.flat_bytes <= self.flat.len(), "the mark is behind what was written");
+        assert!(mark.flat_bytes <= self.used, "the mark is behind what was written");
         assert!(mark.large_count <= self.large.len(), "the mark is behind what was written");
-        self.flat.truncate(mark.flat_bytes);
+        self.used = mark.flat_bytes;
         for (_, piece) in self.large.drain(mark.large_count..) {
             self.large_bytes -= piece.len();
         }
@@ -141,19 +148,21 @@ impl Output {
     /// Appends bytes that are already in wire format.
     #[inline]
     pub fn push_bytes(&mut self, bytes: &[u8]) {
-        self.flat.extend_from_slice(bytes);
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.used += bytes.len();
     }
 
     /// Appends a piece that is sent from where it lies.
     pub fn push_large(&mut self, piece: Bytes) {
         self.large_bytes += piece.len();
-        self.large.push((self.flat.len(), piece));
+        self.large.push((self.used, piece));
     }
 
     /// Appends everything of `other`, which is left empty; its errors are counted here.
     pub fn append(&mut self, other: &mut Output) {
-        let base = self.flat.len();
-        self.flat.append(&mut other.flat);
+        let base = self.used;
+        self.push_bytes(&other.flat[..other.used]);
+        other.used = 0;
         self.large.extend(other.large.drain(..).map(|(offset, piece)| (base + offset, piece)));
         self.large_bytes += std::mem::take(&mut other.large_bytes);
         if other.error_count > 0 {
@@ -164,7 +173,7 @@ impl Output {
 
     /// The pieces in the order in which they are to be sent.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        pieces(&self.flat, &self.large, 0, 0)
+        pieces(&self.flat[..self.used], &self.large, 0, 0)
     }
 
     /// All pieces joined, for tests and for replies that are kept.
@@ -175,29 +184,64 @@ impl Output {
     /// If no large value is pending: the bytes, for a caller that sends them by copy at once and then calls `clear`.
     #[inline]
     pub fn as_flat(&self) -> Option<&[u8]> {
-        self.large.is_empty().then_some(&self.flat[..])
+        self.large.is_empty().then_some(&self.flat[..self.used])
     }
 
     /// Removes what waits and keeps the buffer.
     #[inline]
     pub fn clear(&mut self) {
-        self.flat.clear();
+        self.used = 0;
         self.large.clear();
         self.large_bytes = 0;
     }
 
-    /// Hands over all that waits and goes on with `spare` as the buffer (an empty vector, or one that came back from
-    /// `Outgoing::into_spare`).
+    /// Hands over all that waits and goes on with `spare` as the buffer: an empty vector, or one that came back from
+    /// `Outgoing::into_spare`. What it holds means nothing and is written over.
     pub fn take(&mut self, spare: Vec<u8>) -> Outgoing {
-        debug_assert!(spare.is_empty(), "a spare buffer holds nothing");
         let remaining = self.len();
         self.large_bytes = 0;
         Outgoing {
             flat: std::mem::replace(&mut self.flat, spare),
+            used: std::mem::take(&mut self.used),
             large: std::mem::take(&mut self.large),
             remaining,
             ..Outgoing::default()
         }
+    }
+
+    /// Room for at least `bytes` more, to be followed by `advance` over what was written. One check instead of one per
+    /// part of a reply is what makes short replies cheap; that the room is initialised makes it safe.
+    #[inline]
+    pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.flat.len() - self.used < bytes {
+            self.grow(bytes);
+        }
+        &mut self.flat[self.used..]
+    }
+
+    /// `bytes` of the room were written.
+    #[inline]
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.used += bytes;
+        debug_assert!(self.used <= self.flat.len(), "no more is written than there is room");
+    }
+
+    /// The bytes from `start` on, for corrections in place.
+    pub(super) fn written_since(&mut self, start: usize) -> &mut [u8] {
+        &mut self.flat[start..self.used]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) {
+        let wanted = (self.used + bytes).max(FLAT_BYTES_MIN);
+        self.flat.reserve(wanted - self.flat.len());
+        self.flat.resize(self.flat.capacity(), 0);
+    }
+
+    /// Offset in the flat bytes where the next ones go.
+    pub(super) fn position(&self) -> usize {
+        self.used
     }
 
     pub(super) fn count_error(&mut self, text: &[u8]) {
@@ -207,21 +251,23 @@ impl Output {
 
     /// Puts `header` where `gap` bytes at `at` were reserved for it; what lies behind moves.
     pub(super) fn fill_gap(&mut self, at: usize, gap: usize, header: &[u8]) {
-        if header.len() == gap {
-            self.flat[at..at + gap].copy_from_slice(header);
-            return;
+        debug_assert!(header.len() >= gap, "a gap is for the shortest header");
+        let more = header.len() - gap;
+        if more > 0 {
+            self.room(more);
+            self.flat.copy_within(at + gap..self.used, at + header.len());
+            self.used += more;
         }
-        debug_assert!(header.len() > gap, "a gap is for the shortest header");
-        self.flat.splice(at..at + gap, header.iter().copied());
+        self.flat[at..at + header.len()].copy_from_slice(header);
         for (offset, _) in self.large.iter_mut().rev().take_while(|(offset, _)| *offset > at) {
-            *offset += header.len() - gap;
+            *offset += more;
         }
     }
 
     /// Panics if an invariant of the module header is broken.
     pub fn check_invariants(&self) {
         assert!(self.large.is_sorted_by_key(|(offset, _)| *offset), "large pieces are in order");
-        assert!(self.large.iter().all(|(offset, _)| *offset <= self.flat.len()), "large pieces lie inside");
+        assert!(self.large.iter().all(|(offset, _)| *offset <= self.used), "large pieces lie inside");
         assert_eq!(self.large_bytes, self.large.iter().map(|(_, piece)| piece.len()).sum::<usize>());
     }
 }
@@ -246,7 +292,7 @@ impl Outgoing {
 
     /// What is left, in order.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        pieces(&self.flat, &self.large[self.large_sent..], self.flat_sent, self.piece_sent)
+        pieces(&self.flat[..self.used], &self.large[self.large_sent..], self.flat_sent, self.piece_sent)
     }
 
     /// Fills `slices` with what is left, for a vectored send; returns how many were used.
@@ -265,7 +311,7 @@ impl Outgoing {
         self.remaining -= bytes;
         while bytes > 0 {
             let next = self.large.get(self.large_sent);
-            let flat_end = next.map_or(self.flat.len(), |(offset, _)| *offset);
+            let flat_end = next.map_or(self.used, |(offset, _)| *offset);
             let step = bytes.min(flat_end - self.flat_sent);
             self.flat_sent += step;
             bytes -= step;
@@ -282,14 +328,8 @@ impl Outgoing {
         assert_eq!(bytes, 0, "the pieces add up to what remains");
     }
 
-    /// The flat bytes and, by where in them they belong, the large values; for a sender of its own.
-    pub fn into_parts(self) -> (Vec<u8>, Vec<(usize, Bytes)>) {
-        (self.flat, self.large)
-    }
-
-    /// The buffer, emptied, for `Output::take`.
-    pub fn into_spare(mut self) -> Vec<u8> {
-        self.flat.clear();
+    /// The buffer, for `Output::take`; what it holds means nothing.
+    pub fn into_spare(self) -> Vec<u8> {
         self.flat
     }
 }
@@ -310,4 +350,72 @@ fn pieces<'a>(
     });
     let last = large.last().map_or(flat_from, |(offset, _)| *offset);
     between.chain(std::iter::once(&flat[last..])).filter(|piece| !piece.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the kernel takes at a time, the bytes are sent in order and once.
+        #[test]
+        fn partial_sends_add_up(
+            written in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..12),
+            steps in proptest::collection::vec(1usize..20, 1..60),
+            slots in 1usize..5,
+        ) {
+            let mut output = Output::new();
+            for (is_large, bytes) in &written {
+                if *is_large {
+                    output.push_large(Bytes::from(bytes.clone()));
+                } else {
+                    output.push_bytes(bytes);
+                }
+            }
+            output.check_invariants();
+            let expected: Vec<u8> = written.into_iter().flat_map(|(_, bytes)| bytes).collect();
+            prop_assert_eq!(output.to_vec(), &expected[..]);
+            let mut outgoing = output.take(Vec::new());
+            prop_assert_eq!(output.len(), 0);
+            let mut sent = Vec::new();
+            for step in steps.into_iter().chain(std::iter::repeat(7)) {
+                prop_assert_eq!(outgoing.len(), expected.len() - sent.len());
+                if outgoing.is_empty() {
+                    break;
+                }
+                let mut slices = vec![IoSlice::new(&[]); slots];
+                let used = outgoing.fill_io_slices(&mut slices);
+                let offered: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+                prop_assert!(offered.starts_with(outgoing.front()));
+                prop_assert!(!outgoing.front().is_empty());
+                let taken = step.min(offered.len());
+                sent.extend_from_slice(&offered[..taken]);
+                outgoing.advance(taken);
+            }
+            prop_assert_eq!(sent, expected);
+        }
+    }
+
+    #[test]
+    fn outputs_are_joined() {
+        let (mut first, mut second) = (Output::new(), Output::new());
+        first.push_bytes(b"a");
+        first.push_large(Bytes::from_static(b"B"));
+        second.push_bytes(b"c");
+        second.push_large(Bytes::from_static(b"D"));
+        second.count_error(b"ERR x");
+        first.append(&mut second);
+        first.check_invariants();
+        second.check_invariants();
+        assert_eq!((first.to_vec(), first.error_count()), (b"aBcD".to_vec(), 1));
+        assert!(second.is_empty());
+    }
+
+    #[test]
+    fn long_error_words_are_cut() {
+        assert_eq!(ErrorWord::new(&[b'E'; 100]).as_bytes(), [b'E'; ERROR_WORD_BYTES_MAX]);
+        assert_eq!(ErrorWord::new(b"").as_bytes(), b"");
+    }
 }

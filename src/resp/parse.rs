@@ -399,28 +399,30 @@ fn read_arguments(
     spans: &mut Vec<Span>,
     limits: &Limits,
 ) -> Stop {
-    let mut position = cursor.position;
-    while cursor.remaining > 0 {
-        // 1. The common case: a short header, and the whole bulk behind it.
-        if matches!(cursor.place, Place::Header)
-            && let Some((len, bulk)) = short_header(input, position)
-            && len as u64 <= limits.bulk_bytes_max
-            && input.len() - bulk >= len + 2
-        {
-            spans.push(Span::new(bulk - base, len));
-            position = bulk + len + 2;
-            cursor.remaining -= 1;
-            continue;
+    loop {
+        // 1. The common case: short headers, and the whole bulks behind them.
+        if matches!(cursor.place, Place::Header) {
+            let (mut position, mut remaining) = (cursor.position, cursor.remaining);
+            while remaining > 0
+                && let Some((len, bulk)) = short_header(input, position)
+                && len as u64 <= limits.bulk_bytes_max
+                && input.len() - bulk >= len + 2
+            {
+                spans.push(Span::new(bulk - base, len));
+                position = bulk + len + 2;
+                remaining -= 1;
+            }
+            cursor.position = position;
+            cursor.remaining = remaining;
+        }
+        if cursor.remaining == 0 {
+            return Stop::Complete;
         }
         // 2. Everything else.
-        cursor.position = position;
-        match read_argument_slow(cursor, input, base, spans, limits) {
-            None => position = cursor.position,
-            Some(stop) => return stop,
+        if let Some(stop) = read_argument_slow(cursor, input, base, spans, limits) {
+            return stop;
         }
     }
-    cursor.position = position;
-    Stop::Complete
 }
 
 /// Advances by one header and bulk, of any length and form.
@@ -640,3 +642,7 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;
