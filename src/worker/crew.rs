@@ -60,7 +60,8 @@ impl Recruits {
         let wakers: Vec<Waker> = self.hands.iter().map(|hand| hand.waker.clone()).collect();
         let mut threads = Vec::new();
         for (number, (hand, post)) in self.hands.into_iter().zip(post_office(&wakers)).enumerate() {
-            let listeners = listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
+            let listeners =
+                listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
             let seat = seat(number, shared, post, seed);
             hand.seat.send((seat, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
             threads.push(hand.thread);
