@@ -124,7 +124,9 @@ fn io_options(config: &Config) -> (io::Kind, io::Options) {
     };
     let sqpoll = config.sqpoll.then_some(io::SqPoll { idle_ms: 1000, cpu: None });
     let napi_busy_poll_us = (config.busy_poll_us > 0).then_some(config.busy_poll_us);
-    (kind, io::Options { sqpoll, napi_busy_poll_us, ..io::Options::default() })
+    let buffer_count = config.receive_buffers.next_power_of_two();
+    let buffer_bytes = config.receive_buffer_bytes;
+    (kind, io::Options { sqpoll, napi_busy_poll_us, buffer_count, buffer_bytes, ..io::Options::default() })
 }
 
 impl Crew {
