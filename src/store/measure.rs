@@ -23,6 +23,15 @@ fn resident_bytes() -> usize {
     pages * 4096
 }
 
+#[expect(unsafe_code, reason = "reads a clock that the standard library does not")]
+fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists and writes the struct.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 fn key(number: usize) -> [u8; 16] {
     let mut key = *b"key:000000000000";
     let mut rest = number;
@@ -75,6 +84,19 @@ fn batches(
     ns_each(start.elapsed(), rounds * BATCH)
 }
 
+/// What the other figures contain that is not the keyspace's.
+fn nothing(keyspace: &Keyspace, rounds: usize, bound: usize) -> f64 {
+    let mut random = Random(42);
+    let mut sum = 0;
+    let start = Instant::now();
+    for _ in 0..rounds {
+        let keys: [[u8; 16]; BATCH] = std::array::from_fn(|_| key(random.below(bound)));
+        keys.map(|key| keyspace.hash(&key)).iter().for_each(|hash| sum ^= hash);
+    }
+    std::hint::black_box(sum);
+    ns_each(start.elapsed(), rounds * BATCH)
+}
+
 fn get(leases: &mut Leases, hash: u64, key: &[u8], sum: &mut usize) {
     let shard = leases.keyspace().shard_of(hash);
     if let Some(entry) = leases.shard(shard).read(DB, hash, key, 1, None)
@@ -107,7 +129,14 @@ fn run(keys: usize, shards: usize, deadline: Deadline) {
     println!("{keys} keys, {shards} shards, {deadline:?}; empty: {} bytes", resident_bytes() - before);
     let (mut worst, mut above_100_us, mut last) = (Duration::ZERO, 0, Instant::now());
     let start = last;
+    let mut cpu_last = thread_cpu();
+    let (mut cpu_worst, cpu_start) = (Duration::ZERO, cpu_last);
     for number in 0..keys {
+        if number.is_multiple_of(BATCH) {
+            let now = thread_cpu();
+            cpu_worst = cpu_worst.max(now - cpu_last);
+            cpu_last = now;
+        }
         let key = key(number);
         set(&mut leases, keyspace.hash(&key), &key, &[b'v'; 64], deadline);
         let now = Instant::now();
@@ -119,6 +148,8 @@ fn run(keys: usize, shards: usize, deadline: Deadline) {
         "insert, one by one, timed: {:.1} ns; worst {worst:?}; {above_100_us} above 100 us",
         ns_each(start.elapsed(), keys)
     );
+    let cpu = ns_each(thread_cpu() - cpu_start, keys);
+    println!("  CPU {cpu:.1} ns each; the worst {BATCH} in a row {cpu_worst:?}");
     let resident = resident_bytes() - before;
     println!("resident: {:.2} bytes per key", resident as f64 / keys as f64);
     let (mut entries, mut table, mut slack, mut segments, mut slots) = (0, 0, 0, 0, 0);
@@ -142,6 +173,7 @@ fn run(keys: usize, shards: usize, deadline: Deadline) {
     println!("  pool: {:?}", super::pool::POOL.usage());
     let rounds = 200_000;
     let mut sum = 0;
+    println!("making {BATCH} random keys and hashing them: {:.1} ns each", nothing(&keyspace, rounds, keys));
     let hit = batches(&mut leases, rounds, keys, |leases, hash, key| get(leases, hash, key, &mut sum));
     let none = keys * 10;
     let miss = batches(&mut leases, rounds, none, |leases, hash, key| get(leases, hash, key, &mut sum));
