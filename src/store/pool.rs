@@ -4,9 +4,9 @@
 //! kernel may back with huge pages, and take a few KiB at a time, rarely:
 //!
 //! ```text
-//! chunk  2 MiB, aligned = 2048 granules in 32 atomic words: a set bit is a free granule
-//! run    1..=16 granules of 1 KiB, contiguous, taken by a compare-and-swap in one word, or two
-//! page   8 granules, naturally aligned: one byte of a word
+//! chunk  2 MiB, aligned = 4096 granules in 64 atomic words: a set bit is a free granule
+//! run    1..=16 granules of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
+//! page   16 granules, naturally aligned: a quarter of a word
 //! ```
 //!
 //! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
 /// The unit of allocation.
-pub const GRANULE_BYTES: usize = 1 << 10;
+pub const GRANULE_BYTES: usize = 512;
 /// The longest run, in granules.
 pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
@@ -47,7 +47,7 @@ const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
-const EMPTY_CHUNKS_KEPT: usize = 4;
+const EMPTY_CHUNKS_KEPT: usize = 1;
 /// Chunks looked into in vain before a new one is mapped.
 const ATTEMPTS_MAX: usize = 16;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
@@ -55,6 +55,7 @@ const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
 
 const _: () = assert!(WORD_GRANULES == u64::BITS as usize);
+const _: () = assert!(PAGE_GRANULES * 4 == WORD_GRANULES);
 const _: () = assert!(RUN_GRANULES_MAX <= WORD_GRANULES);
 const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
 
@@ -95,7 +96,7 @@ impl Pool {
         self.alloc(&self.pages, PAGE_GRANULES)
     }
 
-    /// Takes `granules` KiB in one piece, aligned to a granule, with arbitrary contents.
+    /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
     pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
         assert!((1..=RUN_GRANULES_MAX).contains(&granules));
         self.alloc(&self.runs, granules)
@@ -312,7 +313,7 @@ impl Chunk {
         Some(self.base + start * GRANULE_BYTES)
     }
 
-    /// Takes a page: one byte of a word.
+    /// Takes a page: a quarter of a word.
     fn take_page(&self) -> Option<usize> {
         let hint = self.word_hint.load(Relaxed);
         for step in 0..CHUNK_WORDS {
@@ -360,7 +361,7 @@ impl Chunk {
         let parts = split(start, granules);
         for (done, (index, bits)) in parts.into_iter().enumerate() {
             let mut word = self.free[index].load(Relaxed);
-            loop {
+            while bits != 0 {
                 if word & bits != bits {
                     for (index, bits) in parts.into_iter().take(done) {
                         self.free[index].fetch_or(bits, SeqCst);
@@ -385,6 +386,9 @@ impl Chunk {
         // Counted first, so that the count never falls below what the bits allow to be taken.
         let before = self.free_count.fetch_add(granules as u32, SeqCst);
         for (index, bits) in split(start, granules) {
+            if bits == 0 {
+                continue;
+            }
             let word = self.free[index].fetch_or(bits, SeqCst);
             assert!(word & bits == 0, "a run is freed once");
         }
@@ -504,11 +508,12 @@ fn split(start: usize, granules: usize) -> [(usize, u64); 2] {
     [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(granules - low))]
 }
 
-/// The bytes of a word that are entirely free, each by its lowest bit.
+/// The quarters of a word that are entirely free, each by its lowest bit.
 fn page_starts(bits: u64) -> u64 {
     let pairs = bits & bits >> 1;
     let fours = pairs & pairs >> 2;
-    fours & fours >> 4 & 0x0101_0101_0101_0101
+    let eights = fours & fours >> 4;
+    eights & eights >> 8 & 0x0001_0001_0001_0001
 }
 
 fn mask(granules: usize) -> u64 {
@@ -588,9 +593,9 @@ mod tests {
                 assert_eq!(best_gap(&words, granules), best.map(|(_, start)| start));
             }
             for (index, word) in words.iter().enumerate() {
-                let expected = (0..8)
-                    .filter(|byte| word >> (byte * 8) & 0xff == 0xff)
-                    .fold(0, |bits, byte| bits | 1u64 << (byte * 8));
+                let expected = (0..4)
+                    .filter(|part| word >> (part * 16) & 0xffff == 0xffff)
+                    .fold(0, |bits, part| bits | 1u64 << (part * 16));
                 assert_eq!(page_starts(*word), expected, "{index}");
             }
         }
