@@ -38,6 +38,8 @@ pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
+/// Chunks with less room are not looked into for runs; shorter ones are rare.
+const RUN_GRANULES_COMMON: usize = 8;
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
 const WORD_GRANULES: usize = 64;
 const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
@@ -47,7 +49,7 @@ const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
-const EMPTY_CHUNKS_KEPT: usize = 1;
+const EMPTY_CHUNKS_KEPT: usize = 2;
 /// Chunks looked into in vain before a new one is mapped.
 const ATTEMPTS_MAX: usize = 16;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
@@ -84,7 +86,7 @@ impl Pool {
     const fn new() -> Pool {
         Pool {
             pages: Region::new(PAGE_GRANULES as u32),
-            runs: Region::new(1),
+            runs: Region::new(RUN_GRANULES_COMMON as u32),
             map: ChunkMap::new(),
             bytes_reserved: AtomicU64::new(0),
             bytes_used: AtomicU64::new(0),
@@ -118,6 +120,20 @@ impl Pool {
     /// - nobody uses its memory any more.
     pub unsafe fn free_run(&self, run: NonNull<u8>, granules: usize) {
         self.free(&self.runs, run, granules);
+    }
+
+    /// Makes a run longer where it lies, at its end or at its beginning, if what is beside it is free: so the gaps that
+    /// others leave are used up. Returns its start, with arbitrary contents.
+    ///
+    /// # Safety
+    /// - as for `free_run`, if there is a result; otherwise the run stays as it is.
+    pub unsafe fn extend_run(&self, run: NonNull<u8>, granules: usize, to: usize) -> Option<NonNull<u8>> {
+        assert!(granules < to && to <= RUN_GRANULES_MAX);
+        let address = run.as_ptr().expose_provenance();
+        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
+        let address = chunk.extend((address - chunk.base) / GRANULE_BYTES, granules, to)?;
+        self.bytes_used.fetch_add(((to - granules) * GRANULE_BYTES) as u64, Relaxed);
+        NonNull::new(ptr::with_exposed_provenance_mut(address))
     }
 
     /// What is reserved and used now.
@@ -354,6 +370,22 @@ impl Chunk {
                 return Some(start);
             }
         }
+    }
+
+    /// Takes the granules behind a run, or those before it; returns its address.
+    fn extend(&self, start: usize, granules: usize, to: usize) -> Option<usize> {
+        let more = to - granules;
+        let end = start + granules;
+        let first = if end + more <= CHUNK_GRANULES as usize && self.claim(end, more) {
+            start
+        } else if start >= more && self.claim(start - more, more) {
+            start - more
+        } else {
+            return None;
+        };
+        // The chunk holds the run, so it was not empty.
+        self.free_count.fetch_sub(more as u32, SeqCst);
+        Some(self.base + first * GRANULE_BYTES)
     }
 
     /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
@@ -628,6 +660,13 @@ mod tests {
                             let granules = 1 + random / 8 % RUN_GRANULES_MAX;
                             let run = POOL.alloc_run(granules);
                             let mark = thread << 32 | round;
+                            let longer = RUN_GRANULES_MAX.min(granules + 3);
+                            // SAFETY: taken just above.
+                            let extended = unsafe {
+                                (granules < longer).then(|| POOL.extend_run(run, granules, longer))
+                            };
+                            let (run, granules) =
+                                extended.flatten().map_or((run, granules), |run| (run, longer));
                             write_marks(run, granules, mark);
                             held.push((run, granules, mark));
                         } else if !held.is_empty() {

@@ -363,10 +363,11 @@ impl Table {
     /// Moves a segment's items into one of another size.
     fn rebuild(&mut self, first: usize, segment: SegmentRef, buckets: usize, items: &impl Items) {
         let moved = self.gather(first, items);
-        let fresh = SegmentRef::alloc(buckets, segment.depth());
         let end = self.range_end(first);
+        self.segment_bytes -= segment.bytes() as u64;
+        // SAFETY: `settle` overwrites the directory entries that lead to it.
+        let fresh = unsafe { segment.resize(buckets) };
         self.settle(first, end, fresh, &moved);
-        self.free_segment(segment);
     }
 
     /// Splits a segment in two, by the next bit of the hash.
