@@ -25,6 +25,7 @@
 mod buffers;
 pub mod epoll;
 mod sending;
+pub mod sim;
 mod socket;
 pub mod uring;
 mod waker;
