@@ -61,7 +61,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     }
     std::env::set_current_dir(config.dir.as_path())
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.as_path().display()))?;
-    torc::observe::log::init(&config)?;
+    // LOGGER
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     limit_clients(&mut config);
     let renames = config.file_only.renamed_commands.iter();
@@ -142,7 +142,10 @@ fn limit_clients(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if limit < wanted {
         let clients = limit.saturating_sub(FILES_RESERVED).max(1) as u32;
-        log::warn!("maxclients is {clients} instead of {}, because of the limit of open files", config.maxclients);
+        log::warn!(
+            "maxclients is {clients} instead of {}, because of the limit of open files",
+            config.maxclients
+        );
         config.maxclients = clients;
     }
 }
@@ -150,7 +153,8 @@ fn limit_clients(config: &mut Config) {
 fn write_pidfile(config: &Config) {
     let path = config.pidfile.as_path();
     if !path.as_os_str().is_empty() {
-        let written = std::fs::File::create(path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
+        let written =
+            std::fs::File::create(path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
         written.unwrap_or_else(|error| log::warn!("Can't write the pid file {}: {error}", path.display()));
     }
 }

@@ -109,13 +109,7 @@ impl Chunk {
     }
 
     #[inline]
-    fn take(
-        &mut self,
-        command: &Gathered,
-        batch: &Batch,
-        leases: &mut Leases,
-        keyspace: &Keyspace,
-    ) -> Taken {
+    fn take(&mut self, command: &Gathered, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace) -> Taken {
         match command.scope {
             Scope::None => Taken::Yes,
             Scope::Keys if command.hashes_count <= 1 => {
@@ -159,4 +153,3 @@ enum Taken {
     NotYet,
     Refused(ShardId),
 }
-

@@ -19,6 +19,6 @@ pub mod parse;
 pub mod reply;
 
 pub use long_double::LongDouble;
-pub use output::{ErrorWord, Mark, Outgoing, Output};
+pub use output::{ErrorWord, Mark, Output, Taken};
 pub use parse::{Limits, Parser, ProtocolError, Span, Step, fuzz_parse};
 pub use reply::{Deferred, Protocol, Reply};

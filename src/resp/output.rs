@@ -1,6 +1,6 @@
 //! What a connection will send: replies in order, small bytes in one flat buffer, large values where they lie.
 //!
-//! Design: `Output` is filled by `Reply` and emptied by `take`, which hands the bytes over as an `Outgoing` that the I/O
+//! Design: `Output` is filled by `Reply` and emptied by `take`, which hands the bytes over to the I/O, which
 //! owns until the last byte is sent, while the next replies go into a fresh (or recycled) buffer:
 //!
 //! ```text
@@ -13,7 +13,6 @@
 //! Not here: the protocol (`reply`), limits on what a client may leave unread (`net`).
 
 use std::fmt;
-use std::io::IoSlice;
 
 use bytes::Bytes;
 
@@ -50,20 +49,13 @@ pub struct Mark {
     error_count: u64,
 }
 
-/// Bytes taken from an `Output`, on their way to the client. `advance` says how far the sending is.
-#[derive(Default, Debug)]
-pub struct Outgoing {
-    flat: Vec<u8>,
-    /// Bytes of `flat` that are to be sent.
-    used: usize,
-    large: Vec<(usize, Bytes)>,
-    /// Bytes of `flat` that were sent.
-    flat_sent: usize,
-    /// Pieces of `large` that were sent whole.
-    large_sent: usize,
-    /// Bytes of the next piece of `large` that were sent.
-    piece_sent: usize,
-    remaining: usize,
+/// What an `Output` hands over to be sent, in order.
+#[derive(Debug)]
+pub enum Taken {
+    /// Bytes in one buffer.
+    Flat(Vec<u8>),
+    /// Pieces, among them large values where they lie.
+    Pieces(Vec<Bytes>),
 }
 
 impl ErrorWord {
@@ -195,18 +187,24 @@ impl Output {
         self.large_bytes = 0;
     }
 
-    /// Hands over all that waits and goes on with `spare` as the buffer: an empty vector, or one that came back from
-    /// `Outgoing::into_spare`. What it holds means nothing and is written over.
-    pub fn take(&mut self, spare: Vec<u8>) -> Outgoing {
-        let remaining = self.len();
-        self.large_bytes = 0;
-        Outgoing {
-            flat: std::mem::replace(&mut self.flat, spare),
-            used: std::mem::take(&mut self.used),
-            large: std::mem::take(&mut self.large),
-            remaining,
-            ..Outgoing::default()
+    /// Hands over all that waits and goes on with `spare` as the buffer: one that was sent, or an empty one. What it holds
+    /// means nothing and is written over; its length is initialised room.
+    pub fn take(&mut self, spare: Vec<u8>) -> Taken {
+        let mut flat = std::mem::replace(&mut self.flat, spare);
+        flat.truncate(std::mem::take(&mut self.used));
+        if self.large.is_empty() {
+            return Taken::Flat(flat);
         }
+        self.large_bytes = 0;
+        let (flat, mut pieces, mut from) = (Bytes::from(flat), Vec::new(), 0);
+        for (at, piece) in std::mem::take(&mut self.large) {
+            pieces.push(flat.slice(from..at));
+            pieces.push(piece);
+            from = at;
+        }
+        pieces.push(flat.slice(from..));
+        pieces.retain(|piece| !piece.is_empty());
+        Taken::Pieces(pieces)
     }
 
     /// Room for at least `bytes` more, to be followed by `advance` over what was written. One check instead of one per
@@ -272,68 +270,6 @@ impl Output {
     }
 }
 
-impl Outgoing {
-    /// Bytes not yet sent.
-    #[inline]
-    pub fn len(&self) -> usize {
-        self.remaining
-    }
-
-    /// Whether all was sent.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.remaining == 0
-    }
-
-    /// The next contiguous bytes to send; empty when all was sent.
-    pub fn front(&self) -> &[u8] {
-        self.pieces().next().unwrap_or_default()
-    }
-
-    /// What is left, in order.
-    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        pieces(&self.flat[..self.used], &self.large[self.large_sent..], self.flat_sent, self.piece_sent)
-    }
-
-    /// Fills `slices` with what is left, for a vectored send; returns how many were used.
-    pub fn fill_io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut used = 0;
-        for (slot, piece) in slices.iter_mut().zip(self.pieces()) {
-            *slot = IoSlice::new(piece);
-            used += 1;
-        }
-        used
-    }
-
-    /// The kernel took `bytes` more; large values are let go of as they are done.
-    pub fn advance(&mut self, mut bytes: usize) {
-        assert!(bytes <= self.remaining, "no more is sent than there was");
-        self.remaining -= bytes;
-        while bytes > 0 {
-            let next = self.large.get(self.large_sent);
-            let flat_end = next.map_or(self.used, |(offset, _)| *offset);
-            let step = bytes.min(flat_end - self.flat_sent);
-            self.flat_sent += step;
-            bytes -= step;
-            let Some((_, piece)) = self.large.get_mut(self.large_sent) else { break };
-            let step = bytes.min(piece.len() - self.piece_sent);
-            self.piece_sent += step;
-            bytes -= step;
-            if self.flat_sent == flat_end && self.piece_sent == piece.len() {
-                *piece = Bytes::new();
-                self.large_sent += 1;
-                self.piece_sent = 0;
-            }
-        }
-        assert_eq!(bytes, 0, "the pieces add up to what remains");
-    }
-
-    /// The buffer, for `Output::take`; what it holds means nothing.
-    pub fn into_spare(self) -> Vec<u8> {
-        self.flat
-    }
-}
-
 /// Iterates over the flat bytes from `flat_from` and the large pieces between them, the first one from `piece_from`.
 fn pieces<'a>(
     flat: &'a [u8],
@@ -359,12 +295,10 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the kernel takes at a time, the bytes are sent in order and once.
+        /// What is handed over is what was written, in order.
         #[test]
-        fn partial_sends_add_up(
+        fn pieces_are_in_order(
             written in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..12),
-            steps in proptest::collection::vec(1usize..20, 1..60),
-            slots in 1usize..5,
         ) {
             let mut output = Output::new();
             for (is_large, bytes) in &written {
@@ -377,24 +311,12 @@ mod tests {
             output.check_invariants();
             let expected: Vec<u8> = written.into_iter().flat_map(|(_, bytes)| bytes).collect();
             prop_assert_eq!(output.to_vec(), &expected[..]);
-            let mut outgoing = output.take(Vec::new());
-            prop_assert_eq!(output.len(), 0);
-            let mut sent = Vec::new();
-            for step in steps.into_iter().chain(std::iter::repeat(7)) {
-                prop_assert_eq!(outgoing.len(), expected.len() - sent.len());
-                if outgoing.is_empty() {
-                    break;
-                }
-                let mut slices = vec![IoSlice::new(&[]); slots];
-                let used = outgoing.fill_io_slices(&mut slices);
-                let offered: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
-                prop_assert!(offered.starts_with(outgoing.front()));
-                prop_assert!(!outgoing.front().is_empty());
-                let taken = step.min(offered.len());
-                sent.extend_from_slice(&offered[..taken]);
-                outgoing.advance(taken);
-            }
-            prop_assert_eq!(sent, expected);
+            let taken = match output.take(Vec::new()) {
+                Taken::Flat(flat) => flat,
+                Taken::Pieces(pieces) => pieces.concat(),
+            };
+            prop_assert_eq!(taken, expected);
+            prop_assert!(output.is_empty());
         }
     }
 

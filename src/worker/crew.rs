@@ -60,7 +60,8 @@ impl Recruits {
         let wakers: Vec<Waker> = self.hands.iter().map(|hand| hand.waker.clone()).collect();
         let mut threads = Vec::new();
         for (number, (hand, post)) in self.hands.into_iter().zip(post_office(&wakers)).enumerate() {
-            let listeners = listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
+            let listeners =
+                listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
             let seat = seat(number, shared, post, seed);
             hand.seat.send((seat, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
             threads.push(hand.thread);
@@ -123,7 +124,9 @@ fn io_options(config: &Config) -> (io::Kind, io::Options) {
     };
     let sqpoll = config.sqpoll.then_some(io::SqPoll { idle_ms: 1000, cpu: None });
     let napi_busy_poll_us = (config.busy_poll_us > 0).then_some(config.busy_poll_us);
-    (kind, io::Options { sqpoll, napi_busy_poll_us, ..io::Options::default() })
+    let buffer_count = config.receive_buffers.next_power_of_two();
+    let buffer_bytes = config.receive_buffer_bytes;
+    (kind, io::Options { sqpoll, napi_busy_poll_us, buffer_count, buffer_bytes, ..io::Options::default() })
 }
 
 impl Crew {

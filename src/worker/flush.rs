@@ -1,12 +1,10 @@
 //! Replies out: one send per connection with output, and the end of those that have all they get.
 
-use bytes::Bytes;
-
 use super::Worker;
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
 use crate::net::connection::Hold;
-use crate::resp;
+use crate::resp::Taken;
 
 impl<I: Io> Worker<I> {
     /// Sends what the turn's commands have written.
@@ -32,7 +30,10 @@ impl<I: Io> Worker<I> {
             }
             if connection.sending_bytes == 0 && !connection.output.is_empty() {
                 let spare = self.spares.pop().unwrap_or_default();
-                let outgoing = outgoing(connection.output.take(spare));
+                let outgoing = match connection.output.take(spare) {
+                    Taken::Flat(flat) => Outgoing::Flat(flat),
+                    Taken::Pieces(pieces) => Outgoing::Gather(pieces),
+                };
                 connection.sending_bytes = outgoing.byte_count();
                 self.io.send(token, outgoing);
                 self.stats().counters.writes_processed.add(1);
@@ -80,25 +81,6 @@ impl<I: Io> Worker<I> {
             self.close(token);
         }
     }
-}
-
-/// What an output hands over, as the backend sends it: as it is, or cut at its large values.
-fn outgoing(taken: resp::Outgoing) -> Outgoing {
-    let (flat, large) = taken.into_parts();
-    if large.is_empty() {
-        return Outgoing::Flat(flat);
-    }
-    let flat = Bytes::from(flat);
-    let mut pieces = Vec::with_capacity(large.len() * 2 + 1);
-    let mut from = 0;
-    for (at, value) in large {
-        pieces.push(flat.slice(from..at));
-        pieces.push(value);
-        from = at;
-    }
-    pieces.push(flat.slice(from..));
-    pieces.retain(|piece| !piece.is_empty());
-    Outgoing::Gather(pieces)
 }
 
 /// Whether a client has more unsent replies than `client-output-buffer-limit` allows it.

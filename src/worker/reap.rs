@@ -84,11 +84,10 @@ impl<I: Io> Worker<I> {
 
     fn sent(&mut self, token: Token, outgoing: Outgoing, result: Result<usize, EndCause>) {
         self.stats().counters.net_output_bytes.add(*result.as_ref().unwrap_or(&0) as u64);
-        if let Outgoing::Flat(mut buffer) = outgoing
+        if let Outgoing::Flat(buffer) = outgoing
             && self.spares.len() < SPARES_MAX
             && buffer.capacity() <= BUFFER_BYTES_KEPT
         {
-            buffer.clear();
             self.spares.push(buffer);
         }
         let Some(connection) = self.connections.find(token) else {
