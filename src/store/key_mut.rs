@@ -308,11 +308,7 @@ impl Drop for KeyMut<'_> {
 
 /// How Redis would encode a string that is set as a whole.
 fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
-    if let Some(value) = parse_int(bytes) {
-        (Encoding::Int, Value::Int(value))
-    } else {
-        encode_text(bytes)
-    }
+    if let Some(value) = parse_int(bytes) { (Encoding::Int, Value::Int(value)) } else { encode_text(bytes) }
 }
 
 fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {

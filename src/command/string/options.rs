@@ -174,8 +174,22 @@ mod tests {
     #[test]
     fn contradictions_are_syntax_errors() {
         for text in [
-            "NX XX", "XX NX", "EX 1 PX 1", "PX 1 EX 1", "EX 1 EXAT 1", "PX 1 PXAT 1", "KEEPTTL EX 1", "EX 1 KEEPTTL",
-            "EX", "PX", "EXAT", "PXAT", "PERSIST", "FOO", "NXX", "EX 1 1",
+            "NX XX",
+            "XX NX",
+            "EX 1 PX 1",
+            "PX 1 EX 1",
+            "EX 1 EXAT 1",
+            "PX 1 PXAT 1",
+            "KEEPTTL EX 1",
+            "EX 1 KEEPTTL",
+            "EX",
+            "PX",
+            "EXAT",
+            "PXAT",
+            "PERSIST",
+            "FOO",
+            "NXX",
+            "EX 1 1",
         ] {
             let result = parsed(&format!("SET k v {text}"), Grammar::Set);
             assert_eq!(result, Err(CommandError::Syntax), "{text}");
