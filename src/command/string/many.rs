@@ -22,7 +22,7 @@ pub(super) fn mget(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 
 /// MSET. Of values for the same key the last one stays.
 pub(super) fn mset(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(MSET_ARITY);
     }
     set_pairs(ctx, args);
@@ -32,7 +32,7 @@ pub(super) fn mset(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 
 /// MSETNX.
 pub(super) fn msetnx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(MSETNX_ARITY);
     }
     let absent = (1..args.len()).step_by(2).all(|index| ctx.write(args, index).entry().is_none());
