@@ -60,6 +60,11 @@ impl Context<'_> {
     /// The hash of key argument `index`: as gathered, or computed where it was not.
     #[inline]
     fn hash_of(&self, args: &Args<'_>, index: usize) -> u64 {
+        if index == self.first_key
+            && let Some(hash) = self.hashes.first()
+        {
+            return *hash;
+        }
         let place = index.wrapping_sub(self.first_key);
         let gathered = if self.key_step == 1 { place } else { place / self.key_step.max(1) };
         match self.hashes.get(gathered) {

@@ -96,15 +96,15 @@ impl Chunk {
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
-                leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(command.db_hint, *hash);
-            }
+            for_keys(command, batch, |hash| {
+                leases.shard(keyspace.shard_of(hash)).prefetch_bucket(command.db_hint, hash);
+            });
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
-                leases.shard(keyspace.shard_of(*hash)).prefetch_entry(command.db_hint, *hash);
-            }
+            for_keys(command, batch, |hash| {
+                leases.shard(keyspace.shard_of(hash)).prefetch_entry(command.db_hint, hash);
+            });
         }
     }
 
@@ -143,6 +143,16 @@ impl Chunk {
             }
         }
         Taken::Yes
+    }
+}
+
+/// The keys' hashes that are worth fetching ahead.
+#[inline]
+fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
+    match command.hashes_count {
+        0 => {}
+        1 => each(command.hash),
+        _ => batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX).for_each(|hash| each(*hash)),
     }
 }
 

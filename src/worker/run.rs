@@ -199,10 +199,6 @@ impl<I: Io> Worker<I> {
             }
         }
         session.last_row = command.row;
-        let first_key = match row.shape {
-            crate::command::KeyShape::Range { first, step, .. } => (first as usize, step as usize),
-            _ => (1, 1),
-        };
         let mut ctx = Context {
             session,
             shared: &self.shared,
@@ -215,8 +211,8 @@ impl<I: Io> Worker<I> {
             effects: &mut self.effects,
             leases: &mut self.leases,
             hashes: self.batch.hashes_of(command),
-            first_key: first_key.0,
-            key_step: first_key.1,
+            first_key: row.key_places.0,
+            key_step: row.key_places.1,
         };
         let outcome = (row.command.handler)(&mut ctx, &args, &mut reply);
         let counts = &stats.commands[command.row as usize];
