@@ -8,13 +8,11 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
-use crate::command::Scope;
+use crate::command::{KEYS_FETCHED_MAX, Scope};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
-/// Keys of one command that are prefetched; the processor cannot track more misses anyway.
-const PREFETCH_KEYS_MAX: usize = 32;
 
 /// The commands that run next.
 #[derive(Default)]
@@ -96,13 +94,13 @@ impl Chunk {
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
+            for hash in batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX) {
                 leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(command.db_hint, *hash);
             }
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
+            for hash in batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX) {
                 leases.shard(keyspace.shard_of(*hash)).prefetch_entry(command.db_hint, *hash);
             }
         }
