@@ -6,18 +6,23 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+mod category;
 mod context;
 mod error;
+pub mod help;
 pub mod keys;
 pub mod row;
 mod session;
 mod shared;
 mod table;
 
+mod client;
 mod connection;
+mod introspect;
 mod string;
 
 pub use args::Args;
+pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
@@ -26,4 +31,4 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS];
+pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS, client::ROWS, introspect::ROWS];
