@@ -23,7 +23,7 @@ mod string;
 
 pub use args::Args;
 pub use category::Categories;
-pub use context::{Context, Effect, Rng};
+pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
 pub use session::{Replies, Session};

@@ -8,13 +8,11 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
-use crate::command::Scope;
+use crate::command::{KEYS_FETCHED_MAX, Scope};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
-/// Keys of one command that are prefetched; the processor cannot track more misses anyway.
-const PREFETCH_KEYS_MAX: usize = 32;
 
 /// The commands that run next.
 #[derive(Default)]
@@ -152,7 +150,7 @@ fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
     match command.hashes_count {
         0 => {}
         1 => each(command.hash),
-        _ => batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX).for_each(|hash| each(*hash)),
+        _ => batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).for_each(|hash| each(*hash)),
     }
 }
 
