@@ -54,7 +54,7 @@ mod tests {
     fn text(words: &[&[u8]]) -> String {
         let (mut buffer, mut spans) = (Vec::new(), Vec::new());
         for word in words {
-            spans.push(Span::new(buffer.len() as u32, word.len() as u32));
+            spans.push(Span { start: buffer.len() as u32, len: word.len() as u32 });
             buffer.extend_from_slice(word);
         }
         String::from_utf8_lossy(&unknown_command(&Args::new(&buffer, &spans, &[]))).into_owned()
