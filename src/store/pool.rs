@@ -4,9 +4,9 @@
 //! kernel may back with huge pages, and take a few KiB at a time, rarely:
 //!
 //! ```text
-//! chunk  2 MiB, aligned = 2048 granules in 32 atomic words: a set bit is a free granule
-//! run    1..=16 granules of 1 KiB, contiguous, taken by a compare-and-swap in one word, or two
-//! page   8 granules, naturally aligned: one byte of a word
+//! chunk  2 MiB, aligned = 4096 granules in 64 atomic words: a set bit is a free granule
+//! run    1..=16 granules of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
+//! page   16 granules, naturally aligned: a quarter of a word
 //! ```
 //!
 //! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
@@ -32,12 +32,14 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
 /// The unit of allocation.
-pub const GRANULE_BYTES: usize = 1 << 10;
+pub const GRANULE_BYTES: usize = 512;
 /// The longest run, in granules.
 pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
+/// Chunks with less room are not looked into for runs; shorter ones are rare.
+const RUN_GRANULES_COMMON: usize = 8;
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
 const WORD_GRANULES: usize = 64;
 const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
@@ -47,7 +49,7 @@ const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
-const EMPTY_CHUNKS_KEPT: usize = 4;
+const EMPTY_CHUNKS_KEPT: usize = 2;
 /// Chunks looked into in vain before a new one is mapped.
 const ATTEMPTS_MAX: usize = 16;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
@@ -55,6 +57,7 @@ const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
 
 const _: () = assert!(WORD_GRANULES == u64::BITS as usize);
+const _: () = assert!(PAGE_GRANULES * 4 == WORD_GRANULES);
 const _: () = assert!(RUN_GRANULES_MAX <= WORD_GRANULES);
 const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
 
@@ -83,7 +86,7 @@ impl Pool {
     const fn new() -> Pool {
         Pool {
             pages: Region::new(PAGE_GRANULES as u32),
-            runs: Region::new(1),
+            runs: Region::new(RUN_GRANULES_COMMON as u32),
             map: ChunkMap::new(),
             bytes_reserved: AtomicU64::new(0),
             bytes_used: AtomicU64::new(0),
@@ -95,7 +98,7 @@ impl Pool {
         self.alloc(&self.pages, PAGE_GRANULES)
     }
 
-    /// Takes `granules` KiB in one piece, aligned to a granule, with arbitrary contents.
+    /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
     pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
         assert!((1..=RUN_GRANULES_MAX).contains(&granules));
         self.alloc(&self.runs, granules)
@@ -117,6 +120,20 @@ impl Pool {
     /// - nobody uses its memory any more.
     pub unsafe fn free_run(&self, run: NonNull<u8>, granules: usize) {
         self.free(&self.runs, run, granules);
+    }
+
+    /// Makes a run longer where it lies, at its end or at its beginning, if what is beside it is free: so the gaps that
+    /// others leave are used up. Returns its start, with arbitrary contents.
+    ///
+    /// # Safety
+    /// - as for `free_run`, if there is a result; otherwise the run stays as it is.
+    pub unsafe fn extend_run(&self, run: NonNull<u8>, granules: usize, to: usize) -> Option<NonNull<u8>> {
+        assert!(granules < to && to <= RUN_GRANULES_MAX);
+        let address = run.as_ptr().expose_provenance();
+        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
+        let address = chunk.extend((address - chunk.base) / GRANULE_BYTES, granules, to)?;
+        self.bytes_used.fetch_add(((to - granules) * GRANULE_BYTES) as u64, Relaxed);
+        NonNull::new(ptr::with_exposed_provenance_mut(address))
     }
 
     /// What is reserved and used now.
@@ -312,7 +329,7 @@ impl Chunk {
         Some(self.base + start * GRANULE_BYTES)
     }
 
-    /// Takes a page: one byte of a word.
+    /// Takes a page: a quarter of a word.
     fn take_page(&self) -> Option<usize> {
         let hint = self.word_hint.load(Relaxed);
         for step in 0..CHUNK_WORDS {
@@ -355,12 +372,28 @@ impl Chunk {
         }
     }
 
+    /// Takes the granules behind a run, or those before it; returns its address.
+    fn extend(&self, start: usize, granules: usize, to: usize) -> Option<usize> {
+        let more = to - granules;
+        let end = start + granules;
+        let first = if end + more <= CHUNK_GRANULES as usize && self.claim(end, more) {
+            start
+        } else if start >= more && self.claim(start - more, more) {
+            start - more
+        } else {
+            return None;
+        };
+        // The chunk holds the run, so it was not empty.
+        self.free_count.fetch_sub(more as u32, SeqCst);
+        Some(self.base + first * GRANULE_BYTES)
+    }
+
     /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
     fn claim(&self, start: usize, granules: usize) -> bool {
         let parts = split(start, granules);
         for (done, (index, bits)) in parts.into_iter().enumerate() {
             let mut word = self.free[index].load(Relaxed);
-            loop {
+            while bits != 0 {
                 if word & bits != bits {
                     for (index, bits) in parts.into_iter().take(done) {
                         self.free[index].fetch_or(bits, SeqCst);
@@ -385,6 +418,9 @@ impl Chunk {
         // Counted first, so that the count never falls below what the bits allow to be taken.
         let before = self.free_count.fetch_add(granules as u32, SeqCst);
         for (index, bits) in split(start, granules) {
+            if bits == 0 {
+                continue;
+            }
             let word = self.free[index].fetch_or(bits, SeqCst);
             assert!(word & bits == 0, "a run is freed once");
         }
@@ -504,11 +540,12 @@ fn split(start: usize, granules: usize) -> [(usize, u64); 2] {
     [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(granules - low))]
 }
 
-/// The bytes of a word that are entirely free, each by its lowest bit.
+/// The quarters of a word that are entirely free, each by its lowest bit.
 fn page_starts(bits: u64) -> u64 {
     let pairs = bits & bits >> 1;
     let fours = pairs & pairs >> 2;
-    fours & fours >> 4 & 0x0101_0101_0101_0101
+    let eights = fours & fours >> 4;
+    eights & eights >> 8 & 0x0001_0001_0001_0001
 }
 
 fn mask(granules: usize) -> u64 {
@@ -588,9 +625,9 @@ mod tests {
                 assert_eq!(best_gap(&words, granules), best.map(|(_, start)| start));
             }
             for (index, word) in words.iter().enumerate() {
-                let expected = (0..8)
-                    .filter(|byte| word >> (byte * 8) & 0xff == 0xff)
-                    .fold(0, |bits, byte| bits | 1u64 << (byte * 8));
+                let expected = (0..4)
+                    .filter(|part| word >> (part * 16) & 0xffff == 0xffff)
+                    .fold(0, |bits, part| bits | 1u64 << (part * 16));
                 assert_eq!(page_starts(*word), expected, "{index}");
             }
         }
@@ -623,6 +660,13 @@ mod tests {
                             let granules = 1 + random / 8 % RUN_GRANULES_MAX;
                             let run = POOL.alloc_run(granules);
                             let mark = thread << 32 | round;
+                            let longer = RUN_GRANULES_MAX.min(granules + 3);
+                            // SAFETY: taken just above.
+                            let extended = unsafe {
+                                (granules < longer).then(|| POOL.extend_run(run, granules, longer))
+                            };
+                            let (run, granules) =
+                                extended.flatten().map_or((run, granules), |run| (run, longer));
                             write_marks(run, granules, mark);
                             held.push((run, granules, mark));
                         } else if !held.is_empty() {
