@@ -34,7 +34,7 @@ fn write_all(reply: &mut Reply<'_>) {
     table.commands().for_each(|row| write(table, row, reply));
 }
 
-fn write(table: &Table, row: &Row, reply: &mut Reply<'_>) {
+pub(super) fn write(table: &Table, row: &Row, reply: &mut Reply<'_>) {
     let command = &row.command;
     reply.array(10);
     reply.bulk(row.full_name.as_bytes());

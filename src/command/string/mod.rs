@@ -126,6 +126,7 @@ pub const ROWS: &[Command] = &[
         keys: KEY_READ_UPDATE,
         summary: "Returns the previous string value of a key after setting it to a new value.",
         syntax: "key value",
+        deprecated: Some(("6.2.0", "`SET` with the `!GET` argument")),
         handler: value::getset,
         ..STRING
     },
@@ -180,6 +181,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N) where N is the number of keys to retrieve.",
         summary: "Atomically returns the string values of one or more keys.",
         syntax: "key [key ...]",
+        tips: &["request_policy:multi_shard"],
         handler: many::mget,
         ..STRING
     },
@@ -192,6 +194,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N) where N is the number of keys to set.",
         summary: "Atomically creates or modifies the string values of one or more keys.",
         syntax: "key value [key value ...]",
+        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
         handler: many::mset,
         ..STRING
     },
@@ -204,6 +207,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N) where N is the number of keys to set.",
         summary: "Atomically modifies the string values of one or more keys only when all keys don't exist.",
         syntax: "key value [key value ...]",
+        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
         handler: many::msetnx,
         ..STRING
     },
@@ -215,6 +219,7 @@ pub const ROWS: &[Command] = &[
         since: "2.6.0",
         summary: "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
         syntax: "key milliseconds value",
+        deprecated: Some(("2.6.12", "`SET` with the `PX` argument")),
         handler: value::psetex,
         ..STRING
     },
@@ -237,6 +242,7 @@ pub const ROWS: &[Command] = &[
         since: "2.0.0",
         summary: "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.",
         syntax: "key seconds value",
+        deprecated: Some(("2.6.12", "`SET` with the `EX` argument")),
         handler: value::setex,
         ..STRING
     },
@@ -247,6 +253,7 @@ pub const ROWS: &[Command] = &[
         keys: &[key_at(1, KeyAccess::Insert)],
         summary: "Set the string value of a key only when the key doesn't exist.",
         syntax: "key value",
+        deprecated: Some(("2.6.12", "`SET` with the `NX` argument")),
         handler: value::setnx,
         ..STRING
     },
@@ -282,6 +289,7 @@ pub const ROWS: &[Command] = &[
         complexity: SUBSTRING_COMPLEXITY,
         summary: "Returns a substring from a string value.",
         syntax: "key start end",
+        deprecated: Some(("2.0.0", "`GETRANGE`")),
         handler: range::getrange,
         ..STRING
     },
