@@ -15,6 +15,8 @@ mod shared;
 mod table;
 
 mod connection;
+mod generic;
+mod keyspace;
 mod string;
 
 pub use args::Args;
@@ -26,4 +28,14 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS];
+pub const FAMILIES: &[&[Command]] = &[
+    string::ROWS,
+    connection::ROWS,
+    generic::ROWS,
+    generic::dump::ROWS,
+    generic::expire::ROWS,
+    generic::object::ROWS,
+    generic::relocate::ROWS,
+    generic::scan::ROWS,
+    keyspace::ROWS,
+];
