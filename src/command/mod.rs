@@ -6,20 +6,25 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+mod category;
 mod context;
 mod error;
+pub mod help;
 pub mod keys;
 pub mod row;
 mod session;
 mod shared;
 mod table;
 
+mod client;
 mod connection;
 mod generic;
+mod introspect;
 mod keyspace;
 mod string;
 
 pub use args::Args;
+pub use category::Categories;
 pub use context::{Context, Effect, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
@@ -30,7 +35,6 @@ pub use table::{KeyShape, LookupError, Row, Table, install, table};
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
-    connection::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,
@@ -38,4 +42,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::relocate::ROWS,
     generic::scan::ROWS,
     keyspace::ROWS,
+    connection::ROWS,
+    client::ROWS,
+    introspect::ROWS,
 ];

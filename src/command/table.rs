@@ -29,6 +29,15 @@ pub struct Row {
     pub parent: Option<u16>,
 }
 
+impl Row {
+    /// Whether so many arguments, names included, fit the arity.
+    #[inline]
+    pub fn accepts(&self, argc: usize) -> bool {
+        let arity = self.command.arity;
+        if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize }
+    }
+}
+
 /// The key specifications of a row, reduced to the cases worth telling apart before every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyShape {
@@ -165,6 +174,11 @@ impl Table {
         &self.rows
     }
 
+    /// The top-level commands that can be called; those that `rename-command` removed are left out.
+    pub fn commands(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.parent.is_none() && !self.names[row.id as usize].is_empty())
+    }
+
     /// The row with this number.
     #[inline]
     pub fn row(&self, id: u16) -> &Row {
@@ -201,9 +215,7 @@ impl Table {
         {
             row = self.subcommand(row, sub).ok_or(LookupError::UnknownSubcommand(row.id))?;
         }
-        let arity = row.command.arity;
-        let fits = if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize };
-        if fits { Ok(row) } else { Err(LookupError::Arity(row.id)) }
+        if row.accepts(argc) { Ok(row) } else { Err(LookupError::Arity(row.id)) }
     }
 
     /// The subcommand `name` of a container.

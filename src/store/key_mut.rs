@@ -28,6 +28,8 @@ use super::table::Place;
 pub enum NewString<'a> {
     /// Copied; a canonical integer is stored as one.
     Bytes(&'a [u8]),
+    /// Copied; stored as text even if it reads like an integer.
+    Text(&'a [u8]),
     /// Stored as an integer.
     Int(i64),
     /// Kept as it is if it is large, else copied.
@@ -85,6 +87,7 @@ impl<'a> KeyMut<'a> {
         let (encoding, value) = match new {
             NewString::Int(value) => (Encoding::Int, Value::Int(value)),
             NewString::Bytes(bytes) => encode(bytes),
+            NewString::Text(bytes) => encode_text(bytes),
             NewString::Blob(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
                 let allocated = bytes.len() as u64;
                 (Encoding::Raw, Value::External(Blob { bytes, allocated }))
@@ -313,9 +316,11 @@ impl Drop for KeyMut<'_> {
 
 /// How Redis would encode a string that is set as a whole.
 fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
-    if let Some(value) = parse_int(bytes) {
-        (Encoding::Int, Value::Int(value))
-    } else if bytes.len() <= EMBSTR_BYTES_MAX {
+    if let Some(value) = parse_int(bytes) { (Encoding::Int, Value::Int(value)) } else { encode_text(bytes) }
+}
+
+fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {
+    if bytes.len() <= EMBSTR_BYTES_MAX {
         (Encoding::Embstr, Value::Inline(bytes))
     } else if bytes.len() < BLOB_BYTES_MIN {
         (Encoding::Raw, Value::Inline(bytes))

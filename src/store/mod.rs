@@ -12,6 +12,8 @@ mod heap;
 mod key_mut;
 mod keyspace;
 mod lease;
+#[cfg(all(test, not(loom)))]
+mod measure;
 mod owned;
 pub mod pool;
 mod shard;

@@ -4,13 +4,13 @@
 //! kernel may back with huge pages, and take a few KiB at a time, rarely:
 //!
 //! ```text
-//! chunk  2 MiB, aligned   = 32 extents
-//! extent 64 KiB           = 64 granules, one atomic word: a set bit is a free granule
-//! run    1..=16 granules of 1 KiB, contiguous, inside one extent, taken and freed by one compare-and-swap
+//! chunk  2 MiB, aligned = 4096 granules in 64 atomic words: a set bit is a free granule
+//! run    1..=16 granules of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
+//! page   16 granules, naturally aligned: a quarter of a word
 //! ```
 //!
-//! Slab pages (8 granules, naturally aligned) and table runs (any length) come from different chunks: mixed, each
-//! 6 KiB run would spoil an 8 KiB page. A bit per chunk says that it may have room; the search starts at the chunk
+//! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
+//! taken from the smallest gap that holds them: first fit wasted a sixth of the tables' memory. A bit per chunk says that it may have room; the search starts at the chunk
 //! that had room last. A chunk's description lives beside it, found from an address through a two-level map, so
 //! that all 2 MiB are usable. Chunks are never unmapped; when more than a few are entirely free, their memory goes
 //! back to the kernel and only the address range stays.
@@ -32,31 +32,33 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
 /// The unit of allocation.
-pub const GRANULE_BYTES: usize = 1 << 10;
+pub const GRANULE_BYTES: usize = 512;
 /// The longest run, in granules.
 pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
+/// Chunks with less room are not looked into for runs; shorter ones are rare.
+const RUN_GRANULES_COMMON: usize = 8;
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
-const EXTENT_GRANULES: usize = 64;
-const EXTENT_BYTES: usize = EXTENT_GRANULES * GRANULE_BYTES;
-const CHUNK_EXTENTS: usize = CHUNK_BYTES / EXTENT_BYTES;
-const CHUNK_GRANULES: u32 = (CHUNK_EXTENTS * EXTENT_GRANULES) as u32;
+const WORD_GRANULES: usize = 64;
+const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
+const CHUNK_GRANULES: u32 = (CHUNK_WORDS * WORD_GRANULES) as u32;
 /// Chunks per leaf of a region's list.
 const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
-const EMPTY_CHUNKS_KEPT: usize = 4;
+const EMPTY_CHUNKS_KEPT: usize = 2;
 /// Chunks looked into in vain before a new one is mapped.
-const ATTEMPTS_MAX: usize = 64;
+const ATTEMPTS_MAX: usize = 16;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
 const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
 
-const _: () = assert!(EXTENT_GRANULES == u64::BITS as usize);
-const _: () = assert!(RUN_GRANULES_MAX <= EXTENT_GRANULES);
+const _: () = assert!(WORD_GRANULES == u64::BITS as usize);
+const _: () = assert!(PAGE_GRANULES * 4 == WORD_GRANULES);
+const _: () = assert!(RUN_GRANULES_MAX <= WORD_GRANULES);
 const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
 
 /// The process-wide pool.
@@ -84,7 +86,7 @@ impl Pool {
     const fn new() -> Pool {
         Pool {
             pages: Region::new(PAGE_GRANULES as u32),
-            runs: Region::new(1),
+            runs: Region::new(RUN_GRANULES_COMMON as u32),
             map: ChunkMap::new(),
             bytes_reserved: AtomicU64::new(0),
             bytes_used: AtomicU64::new(0),
@@ -96,7 +98,7 @@ impl Pool {
         self.alloc(&self.pages, PAGE_GRANULES)
     }
 
-    /// Takes `granules` KiB in one piece, aligned to a granule, with arbitrary contents.
+    /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
     pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
         assert!((1..=RUN_GRANULES_MAX).contains(&granules));
         self.alloc(&self.runs, granules)
@@ -118,6 +120,20 @@ impl Pool {
     /// - nobody uses its memory any more.
     pub unsafe fn free_run(&self, run: NonNull<u8>, granules: usize) {
         self.free(&self.runs, run, granules);
+    }
+
+    /// Makes a run longer where it lies, at its end or at its beginning, if what is beside it is free: so the gaps that
+    /// others leave are used up. Returns its start, with arbitrary contents.
+    ///
+    /// # Safety
+    /// - as for `free_run`, if there is a result; otherwise the run stays as it is.
+    pub unsafe fn extend_run(&self, run: NonNull<u8>, granules: usize, to: usize) -> Option<NonNull<u8>> {
+        assert!(granules < to && to <= RUN_GRANULES_MAX);
+        let address = run.as_ptr().expose_provenance();
+        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
+        let address = chunk.extend((address - chunk.base) / GRANULE_BYTES, granules, to)?;
+        self.bytes_used.fetch_add(((to - granules) * GRANULE_BYTES) as u64, Relaxed);
+        NonNull::new(ptr::with_exposed_provenance_mut(address))
     }
 
     /// What is reserved and used now.
@@ -161,9 +177,9 @@ impl Pool {
             base,
             region,
             index: AtomicUsize::new(usize::MAX),
-            free: [const { AtomicU64::new(u64::MAX) }; CHUNK_EXTENTS],
+            free: [const { AtomicU64::new(u64::MAX) }; CHUNK_WORDS],
             free_count: AtomicU32::new(CHUNK_GRANULES),
-            extent_hint: AtomicUsize::new(0),
+            word_hint: AtomicUsize::new(0),
             resident: AtomicBool::new(false),
         }));
         region.empty.fetch_add(1, Relaxed);
@@ -195,6 +211,10 @@ impl Region {
             hint: AtomicUsize::new(0),
             empty: AtomicUsize::new(0),
         }
+    }
+
+    fn is_pages(&self) -> bool {
+        self.granules_min == PAGE_GRANULES as u32
     }
 
     /// Takes a run from a chunk that has room, beginning with the one that had room last.
@@ -282,11 +302,11 @@ struct Chunk {
     base: usize,
     region: &'static Region,
     index: AtomicUsize,
-    /// One word an extent; a set bit is a free granule.
-    free: [AtomicU64; CHUNK_EXTENTS],
+    /// A set bit is a free granule.
+    free: [AtomicU64; CHUNK_WORDS],
     /// Free granules; lags behind `free` by operations under way.
     free_count: AtomicU32,
-    extent_hint: AtomicUsize,
+    word_hint: AtomicUsize,
     /// Whether the kernel may have memory behind the addresses.
     resident: AtomicBool,
 }
@@ -301,33 +321,109 @@ impl Chunk {
         if (self.free_count.load(Relaxed) as usize) < granules {
             return None;
         }
-        let hint = self.extent_hint.load(Relaxed);
-        for step in 0..CHUNK_EXTENTS {
-            let extent = (hint + step) % CHUNK_EXTENTS;
-            let Some(start) = take_run(&self.free[extent], granules) else { continue };
-            if step != 0 {
-                self.extent_hint.store(extent, Relaxed);
+        let start = if self.region.is_pages() { self.take_page() } else { self.take_run(granules) }?;
+        let before = self.free_count.fetch_sub(granules as u32, SeqCst);
+        if before == CHUNK_GRANULES {
+            self.region.empty.fetch_sub(1, Relaxed);
+        }
+        Some(self.base + start * GRANULE_BYTES)
+    }
+
+    /// Takes a page: a quarter of a word.
+    fn take_page(&self) -> Option<usize> {
+        let hint = self.word_hint.load(Relaxed);
+        for step in 0..CHUNK_WORDS {
+            let index = (hint + step) % CHUNK_WORDS;
+            let word = &self.free[index];
+            let mut bits = word.load(Relaxed);
+            loop {
+                let starts = page_starts(bits);
+                if starts == 0 {
+                    break;
+                }
+                let start = starts.trailing_zeros() as usize;
+                match word.compare_exchange_weak(
+                    bits,
+                    bits & !(mask(PAGE_GRANULES) << start),
+                    SeqCst,
+                    Relaxed,
+                ) {
+                    Ok(_) => {
+                        if step != 0 {
+                            self.word_hint.store(index, Relaxed);
+                        }
+                        return Some(index * WORD_GRANULES + start);
+                    }
+                    Err(now) => bits = now,
+                }
             }
-            let before = self.free_count.fetch_sub(granules as u32, SeqCst);
-            if before == CHUNK_GRANULES {
-                self.region.empty.fetch_sub(1, Relaxed);
-            }
-            return Some(self.base + extent * EXTENT_BYTES + start * GRANULE_BYTES);
         }
         None
+    }
+
+    /// Takes a run out of the smallest gap that holds it, so that large gaps stay.
+    fn take_run(&self, granules: usize) -> Option<usize> {
+        loop {
+            let words = std::array::from_fn(|index| self.free[index].load(Relaxed));
+            let start = best_gap(&words, granules)?;
+            if self.claim(start, granules) {
+                return Some(start);
+            }
+        }
+    }
+
+    /// Takes the granules behind a run, or those before it; returns its address.
+    fn extend(&self, start: usize, granules: usize, to: usize) -> Option<usize> {
+        let more = to - granules;
+        let end = start + granules;
+        let first = if end + more <= CHUNK_GRANULES as usize && self.claim(end, more) {
+            start
+        } else if start >= more && self.claim(start - more, more) {
+            start - more
+        } else {
+            return None;
+        };
+        // The chunk holds the run, so it was not empty.
+        self.free_count.fetch_sub(more as u32, SeqCst);
+        Some(self.base + first * GRANULE_BYTES)
+    }
+
+    /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
+    fn claim(&self, start: usize, granules: usize) -> bool {
+        let parts = split(start, granules);
+        for (done, (index, bits)) in parts.into_iter().enumerate() {
+            let mut word = self.free[index].load(Relaxed);
+            while bits != 0 {
+                if word & bits != bits {
+                    for (index, bits) in parts.into_iter().take(done) {
+                        self.free[index].fetch_or(bits, SeqCst);
+                    }
+                    return false;
+                }
+                match self.free[index].compare_exchange_weak(word, word & !bits, SeqCst, Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => word = now,
+                }
+            }
+        }
+        true
     }
 
     /// Frees a run; true when the chunk is entirely free now.
     fn put(&self, address: usize, granules: usize) -> bool {
         let offset = address - self.base;
         assert!(offset.is_multiple_of(GRANULE_BYTES), "a run begins at a granule");
-        let start = offset % EXTENT_BYTES / GRANULE_BYTES;
-        assert!(start + granules <= EXTENT_GRANULES, "a run lies in one extent");
-        let mask = run_mask(granules) << start;
+        let start = offset / GRANULE_BYTES;
+        assert!(start + granules <= CHUNK_GRANULES as usize, "a run lies in one chunk");
         // Counted first, so that the count never falls below what the bits allow to be taken.
         let before = self.free_count.fetch_add(granules as u32, SeqCst);
-        let bits = self.free[offset / EXTENT_BYTES].fetch_or(mask, SeqCst);
-        assert!(bits & mask == 0, "a run is freed once");
+        for (index, bits) in split(start, granules) {
+            if bits == 0 {
+                continue;
+            }
+            let word = self.free[index].fetch_or(bits, SeqCst);
+            assert!(word & bits == 0, "a run is freed once");
+        }
         if before + granules as u32 == CHUNK_GRANULES {
             self.region.empty.fetch_add(1, Relaxed);
             return true;
@@ -338,13 +434,13 @@ impl Chunk {
     /// Gives the memory of an entirely free chunk back to the kernel; false when somebody was quicker to use it.
     fn give_back(&self) -> bool {
         let mut held = 0;
-        while held < CHUNK_EXTENTS {
+        while held < CHUNK_WORDS {
             if self.free[held].compare_exchange(u64::MAX, 0, SeqCst, Relaxed).is_err() {
                 break;
             }
             held += 1;
         }
-        let whole = held == CHUNK_EXTENTS;
+        let whole = held == CHUNK_WORDS;
         if whole {
             let start = ptr::with_exposed_provenance_mut::<libc::c_void>(self.base);
             // SAFETY: the range is a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are
@@ -407,33 +503,52 @@ fn install<T>(cell: &AtomicPtr<T>, make: impl FnOnce() -> T) -> &'static T {
     load(cell).expect("set just above, by us or by another")
 }
 
-/// Takes `granules` adjacent free granules of an extent. Runs of 8 are aligned: a page is always one byte of the word.
-fn take_run(word: &AtomicU64, granules: usize) -> Option<usize> {
-    let mut bits = word.load(Relaxed);
-    loop {
-        let starts = run_starts(bits, granules);
-        if starts == 0 {
-            return None;
-        }
-        let start = starts.trailing_zeros() as usize;
-        let taken = bits & !(run_mask(granules) << start);
-        match word.compare_exchange_weak(bits, taken, SeqCst, Relaxed) {
-            Ok(_) => return Some(start),
-            Err(now) => bits = now,
+/// The start of the smallest gap of at least `granules` set bits.
+fn best_gap(words: &[u64; CHUNK_WORDS], granules: usize) -> Option<usize> {
+    let mut best: Option<(usize, usize)> = None;
+    // The gap that reaches up to the current bit.
+    let mut gap = 0;
+    for (index, word) in words.iter().enumerate() {
+        let mut at = 0;
+        while at < WORD_GRANULES {
+            let rest = word >> at;
+            let ones = ((!rest).trailing_zeros() as usize).min(WORD_GRANULES - at);
+            gap += ones;
+            at += ones;
+            if at == WORD_GRANULES && index + 1 < CHUNK_WORDS {
+                break;
+            }
+            if gap >= granules && best.is_none_or(|(size, _)| gap < size) {
+                best = Some((gap, index * WORD_GRANULES + at - gap));
+                if gap == granules {
+                    return best.map(|(_, start)| start);
+                }
+            }
+            gap = 0;
+            if at < WORD_GRANULES {
+                at += (word >> at).trailing_zeros().min((WORD_GRANULES - at) as u32) as usize;
+            }
         }
     }
+    best.map(|(_, start)| start)
 }
 
-/// The positions at which `granules` set bits begin.
-fn run_starts(bits: u64, granules: usize) -> u64 {
-    let mut starts = bits;
-    for shift in 1..granules {
-        starts &= bits >> shift;
-    }
-    if granules == PAGE_GRANULES { starts & 0x0101_0101_0101_0101 } else { starts }
+/// The words that a run touches, with its bits in each; the second part may be empty.
+fn split(start: usize, granules: usize) -> [(usize, u64); 2] {
+    let (index, at) = (start / WORD_GRANULES, start % WORD_GRANULES);
+    let low = granules.min(WORD_GRANULES - at);
+    [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(granules - low))]
 }
 
-fn run_mask(granules: usize) -> u64 {
+/// The quarters of a word that are entirely free, each by its lowest bit.
+fn page_starts(bits: u64) -> u64 {
+    let pairs = bits & bits >> 1;
+    let fours = pairs & pairs >> 2;
+    let eights = fours & fours >> 4;
+    eights & eights >> 8 & 0x0001_0001_0001_0001
+}
+
+fn mask(granules: usize) -> u64 {
     (1 << granules) - 1
 }
 
@@ -483,20 +598,37 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn run_starts_agrees_with_counting() {
+    fn gaps_are_found_as_by_counting() {
         let mut state = 1u64;
-        for _ in 0..2000 {
+        let mut next = || {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            let bits = state | state.rotate_left(7) | state.rotate_left(13);
+            state ^ state >> 31
+        };
+        for round in 0..300 {
+            let words: [u64; CHUNK_WORDS] = std::array::from_fn(|_| match round % 4 {
+                0 => next() & next() & next(),
+                1 => next() | next().rotate_left(7) | next().rotate_left(13),
+                2 => [0, u64::MAX, next() << 32, next() >> 32][next() as usize % 4],
+                _ => next(),
+            });
+            let free: Vec<bool> =
+                (0..CHUNK_GRANULES as usize).map(|at| words[at / 64] >> (at % 64) & 1 == 1).collect();
             for granules in 1..=RUN_GRANULES_MAX {
-                let mut expected = 0u64;
-                for start in 0..=64 - granules {
-                    let fits = (0..granules).all(|i| bits >> (start + i) & 1 == 1);
-                    if fits && (granules != PAGE_GRANULES || start % PAGE_GRANULES == 0) {
-                        expected |= 1 << start;
+                let mut best: Option<(usize, usize)> = None;
+                let mut at = 0;
+                for gap in free.chunk_by(|a, b| a == b) {
+                    if gap[0] && gap.len() >= granules && best.is_none_or(|(size, _)| gap.len() < size) {
+                        best = Some((gap.len(), at));
                     }
+                    at += gap.len();
                 }
-                assert_eq!(run_starts(bits, granules), expected);
+                assert_eq!(best_gap(&words, granules), best.map(|(_, start)| start));
+            }
+            for (index, word) in words.iter().enumerate() {
+                let expected = (0..4)
+                    .filter(|part| word >> (part * 16) & 0xffff == 0xffff)
+                    .fold(0, |bits, part| bits | 1u64 << (part * 16));
+                assert_eq!(page_starts(*word), expected, "{index}");
             }
         }
     }
@@ -528,6 +660,13 @@ mod tests {
                             let granules = 1 + random / 8 % RUN_GRANULES_MAX;
                             let run = POOL.alloc_run(granules);
                             let mark = thread << 32 | round;
+                            let longer = RUN_GRANULES_MAX.min(granules + 3);
+                            // SAFETY: taken just above.
+                            let extended = unsafe {
+                                (granules < longer).then(|| POOL.extend_run(run, granules, longer))
+                            };
+                            let (run, granules) =
+                                extended.flatten().map_or((run, granules), |run| (run, longer));
                             write_marks(run, granules, mark);
                             held.push((run, granules, mark));
                         } else if !held.is_empty() {

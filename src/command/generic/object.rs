@@ -2,7 +2,7 @@
 
 use super::GENERIC;
 use crate::command::row::{KeyAccess, KeySpec, key_at};
-use crate::command::{Args, Command, CommandError, Context, Flags, Outcome, Scope};
+use crate::command::{Args, Command, CommandError, Context, Flags, Outcome, Scope, help};
 use crate::config::MaxmemoryPolicy;
 use crate::resp::Reply;
 use crate::store::{CLOCK_MAX, Encoding, Str};
@@ -46,7 +46,7 @@ pub const ROWS: &[Command] = &[Command {
             scope: Scope::None,
             since: "6.2.0",
             summary: "Returns helpful text about the different subcommands.",
-            handler: help,
+            handler: show_help,
             ..GENERIC
         },
         Command {
@@ -66,7 +66,6 @@ pub const ROWS: &[Command] = &[Command {
 }];
 
 const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCODING <key>",
     "    Return the kind of internal representation used in order to store the value",
     "    associated with a <key>.",
@@ -79,13 +78,10 @@ const HELP: &[&str] = &[
     "REFCOUNT <key>",
     "    Return the number of references of the value associated with the specified",
     "    <key>.",
-    "HELP",
-    "    Prints this help.",
 ];
 
-fn help(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    HELP.iter().for_each(|line| reply.simple(line));
+fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    help::show(args, reply, HELP);
     Ok(())
 }
 
