@@ -18,7 +18,9 @@ mod table;
 
 mod client;
 mod connection;
+mod generic;
 mod introspect;
+mod keyspace;
 mod string;
 
 pub use args::Args;
@@ -31,4 +33,16 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS, client::ROWS, introspect::ROWS];
+pub const FAMILIES: &[&[Command]] = &[
+    string::ROWS,
+    generic::ROWS,
+    generic::dump::ROWS,
+    generic::expire::ROWS,
+    generic::object::ROWS,
+    generic::relocate::ROWS,
+    generic::scan::ROWS,
+    keyspace::ROWS,
+    connection::ROWS,
+    client::ROWS,
+    introspect::ROWS,
+];

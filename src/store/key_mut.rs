@@ -17,7 +17,8 @@ use super::DbIndex;
 use super::changes::ChangeKind;
 use super::db::{Hashes, due_tick};
 use super::entry::{
-    BLOB_BYTES_MIN, Blob, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value, parse_int,
+    BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value,
+    parse_int,
 };
 use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::Shard;
@@ -53,6 +54,7 @@ pub struct KeyMut<'a> {
     hash: u64,
     key: &'a [u8],
     place: Option<Place>,
+    now_ms: u64,
     change: Option<ChangeKind>,
 }
 
@@ -63,8 +65,14 @@ impl<'a> KeyMut<'a> {
         hash: u64,
         key: &'a [u8],
         place: Option<Place>,
+        now_ms: u64,
     ) -> Self {
-        KeyMut { shard, db, hash, key, place, change: None }
+        KeyMut { shard, db, hash, key, place, now_ms, change: None }
+    }
+
+    /// The access clock of a value that is new: seconds, 24 bits.
+    fn clock(&self) -> u32 {
+        (self.now_ms / 1000) as u32 & CLOCK_MAX
     }
 
     /// The entry, if the key exists.
@@ -74,7 +82,7 @@ impl<'a> KeyMut<'a> {
         self.shard.db(self.db).map(|db| db.entry(place))
     }
 
-    /// Creates the key as a string, or replaces whatever it was. The access clock stays.
+    /// Creates the key as a string, or replaces whatever it was. The access clock is that of now.
     pub fn set_string(&mut self, new: NewString<'_>, deadline: Deadline) {
         let (encoding, value) = match new {
             NewString::Int(value) => (Encoding::Int, Value::Int(value)),
@@ -86,7 +94,7 @@ impl<'a> KeyMut<'a> {
             }
             NewString::Blob(ref bytes) => encode(bytes),
         };
-        let (clock, before) = self.entry().map_or((0, None), |entry| (entry.clock(), entry.deadline()));
+        let (clock, before) = (self.clock(), self.entry().and_then(Entry::deadline));
         let deadline = match deadline {
             Deadline::None => None,
             Deadline::Keep => before,
@@ -231,7 +239,7 @@ impl<'a> KeyMut<'a> {
             let parts = Parts {
                 ty: Type::String,
                 encoding: Encoding::Raw,
-                clock: 0,
+                clock: self.clock(),
                 deadline: None,
                 key: self.key,
                 value,

@@ -151,7 +151,7 @@ impl Shard {
     #[inline]
     pub fn write<'a>(&'a mut self, db: DbIndex, hash: u64, key: &'a [u8], now_ms: u64) -> KeyMut<'a> {
         let place = self.find_alive(db, hash, key, now_ms);
-        KeyMut::new(self, db, hash, key, place)
+        KeyMut::new(self, db, hash, key, place, now_ms)
     }
 
     /// The number of keys, those included whose deadline has come unnoticed.
