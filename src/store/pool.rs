@@ -429,18 +429,11 @@ impl Chunk {
     fn claim(&self, start: usize, granules: usize) -> bool {
         let parts = split(start, granules);
         for (done, (index, bits)) in parts.into_iter().enumerate() {
-            let mut word = self.free[index].load(Relaxed);
-            while bits != 0 {
-                if word & bits != bits {
-                    for (index, bits) in parts.into_iter().take(done) {
-                        self.free[index].fetch_or(bits, SeqCst);
-                    }
-                    return false;
+            if !claim_bits(&self.free[index], bits) {
+                for (index, bits) in parts.into_iter().take(done) {
+                    self.free[index].fetch_or(bits, SeqCst);
                 }
-                match self.free[index].compare_exchange_weak(word, word & !bits, SeqCst, Relaxed) {
-                    Ok(_) => break,
-                    Err(now) => word = now,
-                }
+                return false;
             }
         }
         true
@@ -539,6 +532,18 @@ fn install<T>(cell: &AtomicPtr<T>, make: impl FnOnce() -> T) -> &'static T {
         drop(unsafe { Box::from_raw(made) });
     }
     load(cell).expect("set just above, by us or by another")
+}
+
+/// Clears these bits of a word if all are set.
+fn claim_bits(word: &AtomicU64, bits: u64) -> bool {
+    let mut now = word.load(Relaxed);
+    while now & bits == bits {
+        match word.compare_exchange_weak(now, now & !bits, SeqCst, Relaxed) {
+            Ok(_) => return true,
+            Err(other) => now = other,
+        }
+    }
+    false
 }
 
 /// The start of the smallest gap of at least `granules` set bits.
