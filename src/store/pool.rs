@@ -10,7 +10,10 @@
 //! ```
 //!
 //! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
-//! taken from the smallest gap that holds them: first fit wasted a sixth of the tables' memory. A bit per chunk says that it may have room; the search starts at the chunk
+//! taken from the smallest gap that holds them. As runs of ever other lengths come and go, gaps still take up a sixth of
+//! the memory, wherever runs are taken and whether or not they grow in place (simulated and measured). So when gaps
+//! make up more than a twentieth, the sparsest chunk is proclaimed, and shards move their segments out of it during upkeep
+//! (a copy and a directory entry each). A bit per chunk says that it may have room; the search starts at the chunk
 //! that had room last. A chunk's description lives beside it, found from an address through a two-level map, so
 //! that all 2 MiB are usable. Chunks are never unmapped; when more than a few are entirely free, their memory goes
 //! back to the kernel and only the address range stays.
@@ -25,6 +28,7 @@
 //! Not here: what is inside a page (`slab`) or a run (`table`).
 #![expect(unsafe_code, reason = "maps memory and hands out pieces of it")]
 
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
@@ -38,8 +42,6 @@ pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
-/// Chunks with less room are not looked into for runs; shorter ones are rare.
-const RUN_GRANULES_COMMON: usize = 8;
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
 const WORD_GRANULES: usize = 64;
 const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
@@ -50,8 +52,14 @@ const LEAF_CHUNKS: usize = 1024;
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
 const EMPTY_CHUNKS_KEPT: usize = 2;
-/// Chunks looked into in vain before a new one is mapped.
-const ATTEMPTS_MAX: usize = 16;
+/// Words of 64 chunks looked through in vain before a new chunk is mapped.
+const PROBE_WORDS_MAX: usize = 4;
+/// Chunks among which one is chosen to be emptied.
+const EVACUATION_CHUNKS_MAX: usize = 4096;
+/// Chunks are emptied while their gaps are more than this part of them all.
+const GAPS_DIVISOR: u64 = 20;
+/// Chunks with less room are not looked into for runs; shorter ones are rare.
+const RUN_GRANULES_COMMON: usize = 8;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
 const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
@@ -122,18 +130,12 @@ impl Pool {
         self.free(&self.runs, run, granules);
     }
 
-    /// Makes a run longer where it lies, at its end or at its beginning, if what is beside it is free: so the gaps that
-    /// others leave are used up. Returns its start, with arbitrary contents.
-    ///
-    /// # Safety
-    /// - as for `free_run`, if there is a result; otherwise the run stays as it is.
-    pub unsafe fn extend_run(&self, run: NonNull<u8>, granules: usize, to: usize) -> Option<NonNull<u8>> {
-        assert!(granules < to && to <= RUN_GRANULES_MAX);
-        let address = run.as_ptr().expose_provenance();
-        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
-        let address = chunk.extend((address - chunk.base) / GRANULE_BYTES, granules, to)?;
-        self.bytes_used.fetch_add(((to - granules) * GRANULE_BYTES) as u64, Relaxed);
-        NonNull::new(ptr::with_exposed_provenance_mut(address))
+    /// The addresses of a chunk that should become empty: owners of runs in it may move them. None is given out there.
+    /// The number is another one for each choice.
+    #[inline]
+    pub fn evacuation(&self) -> Option<(u64, Range<usize>)> {
+        let base = self.runs.evacuating.load(Relaxed);
+        (base != 0).then(|| (self.runs.evacuation_number.load(Relaxed), base..base + CHUNK_BYTES))
     }
 
     /// What is reserved and used now.
@@ -149,6 +151,9 @@ impl Pool {
             let chunk = self.add_chunk(region);
             let address = chunk.reserve_first(granules);
             region.publish(chunk);
+            if !region.is_pages() {
+                region.choose_evacuation();
+            }
             (chunk, address)
         });
         if !chunk.resident.load(Relaxed) && !chunk.resident.swap(true, Relaxed) {
@@ -166,6 +171,9 @@ impl Pool {
         self.bytes_used.fetch_sub((granules * GRANULE_BYTES) as u64, Relaxed);
         let now_empty = chunk.put(address, granules);
         region.note_room(chunk.index.load(Relaxed));
+        if now_empty && chunk.base == region.evacuating.load(Relaxed) {
+            region.choose_evacuation();
+        }
         if now_empty && region.empty.load(Relaxed) > EMPTY_CHUNKS_KEPT && chunk.give_back() {
             self.bytes_reserved.fetch_sub(CHUNK_BYTES as u64, Relaxed);
         }
@@ -180,6 +188,7 @@ impl Pool {
             free: [const { AtomicU64::new(u64::MAX) }; CHUNK_WORDS],
             free_count: AtomicU32::new(CHUNK_GRANULES),
             word_hint: AtomicUsize::new(0),
+            gap_max: AtomicUsize::new(usize::MAX),
             resident: AtomicBool::new(false),
         }));
         region.empty.fetch_add(1, Relaxed);
@@ -193,8 +202,15 @@ struct Region {
     granules_min: u32,
     leaves: [AtomicPtr<Leaf>; LEAVES_MAX],
     chunk_count: AtomicUsize,
+    /// The chunk that had room last.
     hint: AtomicUsize,
+    /// Where the search goes on if that one has none.
+    probe: AtomicUsize,
+    /// Chunks that are entirely free.
     empty: AtomicUsize,
+    /// The base of the chunk that is being emptied, or 0.
+    evacuating: AtomicUsize,
+    evacuation_number: AtomicU64,
 }
 
 struct Leaf {
@@ -209,7 +225,10 @@ impl Region {
             leaves: [const { AtomicPtr::new(ptr::null_mut()) }; LEAVES_MAX],
             chunk_count: AtomicUsize::new(0),
             hint: AtomicUsize::new(0),
+            probe: AtomicUsize::new(0),
             empty: AtomicUsize::new(0),
+            evacuating: AtomicUsize::new(0),
+            evacuation_number: AtomicU64::new(0),
         }
     }
 
@@ -219,36 +238,62 @@ impl Region {
 
     /// Takes a run from a chunk that has room, beginning with the one that had room last.
     fn take(&self, granules: usize) -> Option<(&'static Chunk, usize)> {
-        let count = self.chunk_count.load(Acquire);
-        let words = count.div_ceil(64);
         let hint = self.hint.load(Relaxed);
-        let mut attempts = 0;
-        for step in 0..=words {
-            let word_index = (hint / 64 + step) % words.max(1);
+        if let Some(found) = self.take_from(hint, granules) {
+            return Some(found);
+        }
+        let words = self.chunk_count.load(Acquire).div_ceil(64);
+        let probe = self.probe.load(Relaxed);
+        for step in 0..words.min(PROBE_WORDS_MAX) {
+            let word_index = (probe + step) % words;
             let Some(word) = self.room_word(word_index) else { continue };
             let mut bits = word.load(Acquire);
-            if step == 0 {
-                bits &= u64::MAX << (hint % 64);
-            }
             while bits != 0 {
                 let index = word_index * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let Some(chunk) = self.chunk(index) else { continue };
-                if let Some(address) = chunk.take(granules) {
-                    if index != hint {
-                        self.hint.store(index, Relaxed);
-                    }
-                    return Some((chunk, address));
-                }
-                self.note_full(chunk, index);
-                attempts += 1;
-                if attempts == ATTEMPTS_MAX {
-                    self.hint.store(index + 1, Relaxed);
-                    return None;
+                if let Some(found) = self.take_from(index, granules) {
+                    self.hint.store(index, Relaxed);
+                    self.probe.store(word_index, Relaxed);
+                    return Some(found);
                 }
             }
         }
+        self.probe.store(probe.wrapping_add(PROBE_WORDS_MAX) % words.max(1), Relaxed);
         None
+    }
+
+    fn take_from(&self, index: usize, granules: usize) -> Option<(&'static Chunk, usize)> {
+        let chunk = self.chunk(index)?;
+        if chunk.base == self.evacuating.load(Relaxed) {
+            return None;
+        }
+        let address = chunk.take(granules);
+        if address.is_none() {
+            self.note_full(chunk, index);
+        }
+        address.map(|address| (chunk, address))
+    }
+
+    /// Chooses the chunk with the most room to be emptied, if all that room is worth it. The same one may be chosen again.
+    #[cold]
+    fn choose_evacuation(&self) {
+        let count = self.chunk_count.load(Acquire);
+        let (mut gaps, mut most, mut sparsest) = (0, 0, 0);
+        for index in 0..count.min(EVACUATION_CHUNKS_MAX) {
+            let Some(chunk) = self.chunk(index) else { continue };
+            let free = chunk.free_count.load(Relaxed);
+            if free == CHUNK_GRANULES || index == self.hint.load(Relaxed) {
+                continue;
+            }
+            gaps += u64::from(free);
+            if free > most {
+                (most, sparsest) = (free, chunk.base);
+            }
+        }
+        let worth =
+            gaps * GAPS_DIVISOR > count as u64 * u64::from(CHUNK_GRANULES) && most * 8 > CHUNK_GRANULES;
+        self.evacuating.store(if worth { sparsest } else { 0 }, Relaxed);
+        self.evacuation_number.fetch_add(1, Relaxed);
     }
 
     /// Adds a chunk to the list, where other threads find it.
@@ -279,7 +324,7 @@ impl Region {
         if chunk.free_count.load(SeqCst) >= self.granules_min {
             return;
         }
-        let word = self.room_word(index / 64).expect("its bit was just seen");
+        let word = self.room_word(index / 64).expect("the chunk is in the list");
         word.fetch_and(!(1 << (index % 64)), SeqCst);
         if chunk.free_count.load(SeqCst) >= self.granules_min {
             self.note_room(index);
@@ -293,7 +338,7 @@ impl Region {
     }
 
     fn chunk(&self, index: usize) -> Option<&'static Chunk> {
-        load(&load(&self.leaves[index / LEAF_CHUNKS])?.chunks[index % LEAF_CHUNKS])
+        load(&load(self.leaves.get(index / LEAF_CHUNKS)?)?.chunks[index % LEAF_CHUNKS])
     }
 }
 
@@ -307,6 +352,8 @@ struct Chunk {
     /// Free granules; lags behind `free` by operations under way.
     free_count: AtomicU32,
     word_hint: AtomicUsize,
+    /// No gap is longer, as far as is known: spares looking in vain. May be too small for a while after a race.
+    gap_max: AtomicUsize,
     /// Whether the kernel may have memory behind the addresses.
     resident: AtomicBool,
 }
@@ -363,47 +410,30 @@ impl Chunk {
 
     /// Takes a run out of the smallest gap that holds it, so that large gaps stay.
     fn take_run(&self, granules: usize) -> Option<usize> {
+        if granules > self.gap_max.load(Relaxed) {
+            return None;
+        }
         loop {
             let words = std::array::from_fn(|index| self.free[index].load(Relaxed));
-            let start = best_gap(&words, granules)?;
+            let Some(start) = best_gap(&words, granules) else {
+                self.gap_max.store(granules - 1, Relaxed);
+                return None;
+            };
             if self.claim(start, granules) {
                 return Some(start);
             }
         }
     }
 
-    /// Takes the granules behind a run, or those before it; returns its address.
-    fn extend(&self, start: usize, granules: usize, to: usize) -> Option<usize> {
-        let more = to - granules;
-        let end = start + granules;
-        let first = if end + more <= CHUNK_GRANULES as usize && self.claim(end, more) {
-            start
-        } else if start >= more && self.claim(start - more, more) {
-            start - more
-        } else {
-            return None;
-        };
-        // The chunk holds the run, so it was not empty.
-        self.free_count.fetch_sub(more as u32, SeqCst);
-        Some(self.base + first * GRANULE_BYTES)
-    }
-
     /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
     fn claim(&self, start: usize, granules: usize) -> bool {
         let parts = split(start, granules);
         for (done, (index, bits)) in parts.into_iter().enumerate() {
-            let mut word = self.free[index].load(Relaxed);
-            while bits != 0 {
-                if word & bits != bits {
-                    for (index, bits) in parts.into_iter().take(done) {
-                        self.free[index].fetch_or(bits, SeqCst);
-                    }
-                    return false;
+            if !claim_bits(&self.free[index], bits) {
+                for (index, bits) in parts.into_iter().take(done) {
+                    self.free[index].fetch_or(bits, SeqCst);
                 }
-                match self.free[index].compare_exchange_weak(word, word & !bits, SeqCst, Relaxed) {
-                    Ok(_) => break,
-                    Err(now) => word = now,
-                }
+                return false;
             }
         }
         true
@@ -424,6 +454,7 @@ impl Chunk {
             let word = self.free[index].fetch_or(bits, SeqCst);
             assert!(word & bits == 0, "a run is freed once");
         }
+        self.gap_max.store(usize::MAX, Relaxed);
         if before + granules as u32 == CHUNK_GRANULES {
             self.region.empty.fetch_add(1, Relaxed);
             return true;
@@ -501,6 +532,18 @@ fn install<T>(cell: &AtomicPtr<T>, make: impl FnOnce() -> T) -> &'static T {
         drop(unsafe { Box::from_raw(made) });
     }
     load(cell).expect("set just above, by us or by another")
+}
+
+/// Clears these bits of a word if all are set.
+fn claim_bits(word: &AtomicU64, bits: u64) -> bool {
+    let mut now = word.load(Relaxed);
+    while now & bits == bits {
+        match word.compare_exchange_weak(now, now & !bits, SeqCst, Relaxed) {
+            Ok(_) => return true,
+            Err(other) => now = other,
+        }
+    }
+    false
 }
 
 /// The start of the smallest gap of at least `granules` set bits.
@@ -660,13 +703,6 @@ mod tests {
                             let granules = 1 + random / 8 % RUN_GRANULES_MAX;
                             let run = POOL.alloc_run(granules);
                             let mark = thread << 32 | round;
-                            let longer = RUN_GRANULES_MAX.min(granules + 3);
-                            // SAFETY: taken just above.
-                            let extended = unsafe {
-                                (granules < longer).then(|| POOL.extend_run(run, granules, longer))
-                            };
-                            let (run, granules) =
-                                extended.flatten().map_or((run, granules), |run| (run, longer));
                             write_marks(run, granules, mark);
                             held.push((run, granules, mark));
                         } else if !held.is_empty() {

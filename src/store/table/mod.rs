@@ -31,6 +31,8 @@ mod bucket;
 mod segment;
 mod walk;
 
+use std::ops::Range;
+
 use bucket::Bucket;
 pub use bucket::{Item, NEVER, Tick};
 use segment::{
@@ -45,6 +47,9 @@ const DEPTH_MAX: u32 = 28;
 const TAG_SHIFT: u32 = 12;
 /// Buckets by which the rehash prefetches items ahead.
 const PREFETCH_BUCKETS: usize = 3;
+
+/// A segment moved counts as so many looked at.
+const EVACUATE_COST: usize = 64;
 
 /// What a table must be able to ask about its items.
 pub trait Items {
@@ -139,11 +144,13 @@ impl Table {
         (segments, slots)
     }
 
-    /// Fetches the bucket of a hash into the cache.
+    /// Fetches the bucket of a hash into the cache, and the one behind it, which many misses look at.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         if let Some((_, segment)) = self.locate(hash) {
-            prefetch(segment.bucket_address(segment.home(hash)));
+            let home = segment.bucket_address(segment.home(hash));
+            prefetch(home);
+            prefetch(home.wrapping_add(size_of::<Bucket>()));
         }
     }
 
@@ -289,6 +296,33 @@ impl Table {
         }
     }
 
+    /// Moves segments that lie in these addresses elsewhere, looking at about `budget` of them from a position on.
+    /// Returns where to go on, or none at the end.
+    pub fn evacuate(&mut self, position: u64, from: &Range<usize>, budget: usize) -> Option<u64> {
+        let mut position = position;
+        let mut looked = 0;
+        while looked < budget {
+            let (index, segment) = self.locate(position)?;
+            let first = self.range_start(index, segment.depth());
+            let end = self.range_end(first);
+            looked += 1;
+            if segment.bucket_count() >= SPLIT_BUCKETS && from.contains(&segment.bucket_address(0).addr()) {
+                let fresh = SegmentRef::alloc(segment.bucket_count(), segment.depth());
+                self.directory[first..end].fill(fresh);
+                // SAFETY: the directory leads to the fresh segment only, and only from here.
+                self.buckets_mut(first).clone_from_slice(unsafe { segment.buckets() });
+                // SAFETY: out of the directory.
+                unsafe { segment.free() };
+                looked += EVACUATE_COST;
+            }
+            if end == self.directory.len() {
+                return None;
+            }
+            position = (end as u64) << (64 - self.depth);
+        }
+        Some(position)
+    }
+
     /// The directory index and the segment of a hash.
     #[inline]
     fn locate(&self, hash: u64) -> Option<(usize, SegmentRef)> {
@@ -363,11 +397,10 @@ impl Table {
     /// Moves a segment's items into one of another size.
     fn rebuild(&mut self, first: usize, segment: SegmentRef, buckets: usize, items: &impl Items) {
         let moved = self.gather(first, items);
+        let fresh = SegmentRef::alloc(buckets, segment.depth());
         let end = self.range_end(first);
-        self.segment_bytes -= segment.bytes() as u64;
-        // SAFETY: `settle` overwrites the directory entries that lead to it.
-        let fresh = unsafe { segment.resize(buckets) };
         self.settle(first, end, fresh, &moved);
+        self.free_segment(segment);
     }
 
     /// Splits a segment in two, by the next bit of the hash.

@@ -46,30 +46,6 @@ impl SegmentRef {
         } else {
             POOL.alloc_run(buckets / GRANULE_BUCKETS)
         };
-        SegmentRef::clear(start, buckets, depth)
-    }
-
-    /// Changes the number of buckets; all are empty after. Stays where it is if it can.
-    ///
-    /// # Safety
-    /// - nobody uses this reference any more, and nobody has a reference to its buckets.
-    pub unsafe fn resize(self, buckets: usize) -> SegmentRef {
-        let before = self.bucket_count();
-        if buckets > before && before >= SPLIT_BUCKETS {
-            let (granules, to) = (before / GRANULE_BUCKETS, buckets / GRANULE_BUCKETS);
-            // SAFETY: a run of this length, unused by the caller's word.
-            if let Some(start) = unsafe { POOL.extend_run(self.start().cast(), granules, to) } {
-                return SegmentRef::clear(start, buckets, self.depth());
-            }
-        }
-        let fresh = SegmentRef::alloc(buckets, self.depth());
-        // SAFETY: as the caller says.
-        unsafe { self.free() };
-        fresh
-    }
-
-    /// Makes empty buckets of memory for them.
-    fn clear(start: NonNull<u8>, buckets: usize, depth: u32) -> SegmentRef {
         let first = start.cast::<Bucket>();
         for index in 0..buckets {
             // SAFETY: the allocation has room for `buckets`.
