@@ -138,7 +138,8 @@ fn normal(value: &Value) -> String {
             let is_note = |item: &Value| *item == Value::BulkString(b"notes".to_vec());
             let from = if items.first().is_some_and(is_note) { 2 } else { 0 };
             let mut items: Vec<_> = items[from..].iter().map(normal).collect();
-            if matches!(value, Value::Array(items) if items.iter().all(|item| matches!(item, Value::SimpleString(_)))) {
+            if matches!(value, Value::Array(items) if items.iter().all(|item| matches!(item, Value::SimpleString(_))))
+            {
                 items.sort();
             }
             format!("[{}]", items.join(" "))
@@ -149,8 +150,13 @@ fn normal(value: &Value) -> String {
 }
 
 /// What Redis 7.4 has changed since the version that hosts usually have; the table of facts has the new words.
-const CHANGED: &[(&str, usize)] =
-    &[("command|getkeys", 1), ("command|getkeysandflags", 1), ("scan", 7), ("randomkey", 7), ("client|setname", 7)];
+const CHANGED: &[(&str, usize)] = &[
+    ("command|getkeys", 1),
+    ("command|getkeysandflags", 1),
+    ("scan", 7),
+    ("randomkey", 7),
+    ("client|setname", 7),
+];
 
 #[test]
 fn info_is_that_of_a_real_server() {
