@@ -43,6 +43,7 @@
 mod command;
 mod connection;
 mod expect;
+mod generic;
 mod run;
 
 /// One case.
@@ -86,5 +87,9 @@ const BASICS: &[Case] = &[
 ];
 
 /// Every family.
-pub const FAMILIES: &[(&str, &[Case])] =
-    &[("basics", BASICS), ("command", command::CASES), ("connection", connection::CASES)];
+pub const FAMILIES: &[(&str, &[Case])] = &[
+    ("basics", BASICS),
+    ("command", command::CASES),
+    ("connection", connection::CASES),
+    ("generic", generic::CASES),
+];
