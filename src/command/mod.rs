@@ -6,19 +6,26 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+mod category;
 mod context;
 mod error;
+pub mod help;
 pub mod keys;
 pub mod row;
 mod session;
 mod shared;
 mod table;
 
+mod client;
 mod connection;
+mod generic;
+mod introspect;
+mod keyspace;
 mod string;
 
 pub use args::Args;
-pub use context::{Context, Effect, Rng};
+pub use category::Categories;
+pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
 pub use session::{Replies, Session};
@@ -26,4 +33,16 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS];
+pub const FAMILIES: &[&[Command]] = &[
+    string::ROWS,
+    generic::ROWS,
+    generic::dump::ROWS,
+    generic::expire::ROWS,
+    generic::object::ROWS,
+    generic::relocate::ROWS,
+    generic::scan::ROWS,
+    keyspace::ROWS,
+    connection::ROWS,
+    client::ROWS,
+    introspect::ROWS,
+];

@@ -40,6 +40,8 @@
 //!
 //! `TORC_CASES=text` runs only the cases whose names contain the text.
 
+mod command;
+mod connection;
 mod expect;
 mod run;
 
@@ -84,4 +86,5 @@ const BASICS: &[Case] = &[
 ];
 
 /// Every family.
-pub const FAMILIES: &[(&str, &[Case])] = &[("basics", BASICS)];
+pub const FAMILIES: &[(&str, &[Case])] =
+    &[("basics", BASICS), ("command", command::CASES), ("connection", connection::CASES)];
