@@ -152,7 +152,7 @@ fn bare(word: &str) -> Pattern {
         _ if word.starts_with('(') => Pattern::BigNumber(word.as_bytes()[1..].to_vec()),
         _ => {
             assert!(
-                word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+                word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@:".contains(&b)),
                 "what is {word:?}?"
             );
             Pattern::Simple(word.as_bytes().to_vec())

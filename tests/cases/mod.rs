@@ -44,6 +44,9 @@ mod command;
 mod connection;
 mod expect;
 mod run;
+mod string;
+
+pub use run::named_commands;
 
 /// One case.
 pub struct Case {
@@ -86,5 +89,9 @@ const BASICS: &[Case] = &[
 ];
 
 /// Every family.
-pub const FAMILIES: &[(&str, &[Case])] =
-    &[("basics", BASICS), ("command", command::CASES), ("connection", connection::CASES)];
+pub const FAMILIES: &[(&str, &[Case])] = &[
+    ("basics", BASICS),
+    ("string", string::CASES),
+    ("connection", connection::CASES),
+    ("command", command::CASES),
+];

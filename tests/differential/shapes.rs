@@ -9,6 +9,7 @@
 //! | `I`, `F` | an integer near the limits of its type; a float |
 //! | `R` | an index: small, negative, far out |
 //! | `S`, `M`, `A`, `B` | a time to live in seconds, ms; a point in time in seconds, ms: never one that comes during the run |
+//! | `P`, `Q` | a point in the future: a key set with a past one is counted until it is looked at |
 //! | `D` | a database's number |
 //! | `G` | a glob-style pattern |
 //! | `K+`, `KV+` | one to four of them |
@@ -60,7 +61,7 @@ pub const SHAPES: &[Shape] = &[
     exact("GET K"),
     exact("SET K V"),
     exact("SET K I"),
-    exact("SET K V (EX,S|PX,M|EXAT,A|PXAT,B|KEEPTTL|) (NX|XX|) (GET|)"),
+    exact("SET K V (EX,S|PX,M|EXAT,P|PXAT,Q|KEEPTTL|) (NX|XX|) (GET|)"),
     exact("SET K V (GET|NX|XX|KEEPTTL|EX,S) (GET|NX|XX|KEEPTTL|PX,M) (get|nx|xx|)"),
     exact("SETNX K V"),
     exact("SETEX K S V"),
@@ -128,33 +129,139 @@ const REPEATED_MAX: usize = 4;
 const TTL_SECONDS_MIN: u64 = 1000;
 
 const KEYS: &[&[u8]] = &[
-    b"a", b"b", b"c", b"d", b"key:1", b"key:2", b"{tag}1", b"{tag}2", b"", b"\0", b"\r\n", b"\xff\xfe*?[", b"0",
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"key:1",
+    b"key:2",
+    b"{tag}1",
+    b"{tag}2",
+    b"",
+    b"\0",
+    b"\r\n",
+    b"\xff\xfe*?[",
+    b"0",
     b"a somewhat longer key that does not fit into a small inline field of any kind",
 ];
 const VALUES: &[&[u8]] = &[
-    b"", b"a", b"abc", b"hello world", b"\0\x01\xff\r\n", b"0", b"-0", b"1", b"-1", b"12345678901234567890", b" 1",
-    b"1 ", b"+1", b"007", b"3.0", b"1.5e3", b"3.0e-20", b"inf", b"nan", b"0x10", b"9223372036854775807",
-    b"-9223372036854775808", b"9223372036854775808", b"ohmytext", b"mynewtext", b"10", b"99999", b"1e400",
-    b"exactly forty-four bytes long, embstr's limit.", b"0.1", b"123456789.123456789",
+    b"",
+    b"a",
+    b"abc",
+    b"hello world",
+    b"\0\x01\xff\r\n",
+    b"0",
+    b"-0",
+    b"1",
+    b"-1",
+    b"12345678901234567890",
+    b" 1",
+    b"1 ",
+    b"+1",
+    b"007",
+    b"3.0",
+    b"1.5e3",
+    b"3.0e-20",
+    b"inf",
+    b"nan",
+    b"0x10",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775808",
+    b"ohmytext",
+    b"mynewtext",
+    b"10",
+    b"99999",
+    b"1e400",
+    b"exactly forty-four bytes long, embstr's limit.",
+    b"0.1",
+    b"123456789.123456789",
 ];
 const INTEGERS: &[&[u8]] = &[
-    b"0", b"1", b"-1", b"2", b"10", b"-10", b"100", b"9999", b"10000", b"9223372036854775807",
-    b"-9223372036854775808", b"9223372036854775806", b"-9223372036854775807", b"9223372036854775808", b"1.5", b"abc",
-    b"", b" 1", b"4611686018427387904", b"-4611686018427387905",
+    b"0",
+    b"1",
+    b"-1",
+    b"2",
+    b"10",
+    b"-10",
+    b"100",
+    b"9999",
+    b"10000",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775806",
+    b"-9223372036854775807",
+    b"9223372036854775808",
+    b"1.5",
+    b"abc",
+    b"",
+    b" 1",
+    b"4611686018427387904",
+    b"-4611686018427387905",
 ];
 const FLOATS: &[&[u8]] = &[
-    b"0", b"1", b"-1", b"0.1", b"-0.3", b"1.5", b"3.14159265358979323846", b"1e10", b"5.0e3", b"1e-10", b"1e17",
-    b"123456789012345678", b"inf", b"-inf", b"nan", b"abc", b"", b" 1", b"1 ", b"0x1p3", b"1e308", b"1e5000",
-    b"0.00000000000000001", b"200000.0",
+    b"0",
+    b"1",
+    b"-1",
+    b"0.1",
+    b"-0.3",
+    b"1.5",
+    b"3.14159265358979323846",
+    b"1e10",
+    b"5.0e3",
+    b"1e-10",
+    b"1e17",
+    b"123456789012345678",
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"abc",
+    b"",
+    b" 1",
+    b"1 ",
+    b"0x1p3",
+    b"1e308",
+    b"1e5000",
+    b"0.00000000000000001",
+    b"200000.0",
 ];
 const INDEXES: &[&[u8]] = &[
-    b"0", b"1", b"2", b"3", b"5", b"-1", b"-2", b"-5", b"10", b"40", b"100", b"-100", b"2147483648",
-    b"9223372036854775807", b"-9223372036854775808", b"abc", b"600000000",
+    b"0",
+    b"1",
+    b"2",
+    b"3",
+    b"5",
+    b"-1",
+    b"-2",
+    b"-5",
+    b"10",
+    b"40",
+    b"100",
+    b"-100",
+    b"2147483648",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"abc",
+    b"600000000",
 ];
 const DATABASE_NUMBERS: &[&[u8]] = &[b"0", b"1", b"2", b"3", b"0", b"1", b"2", b"3", b"16", b"-1", b"abc"];
-const GLOBS: &[&[u8]] = &[b"*", b"a*", b"key:?", b"[a-c]", b"[^a]", b"\\*", b"", b"?", b"*e*", b"{tag}*", b"nosuch"];
-const GARBAGE: &[&[u8]] =
-    &[b"", b"abc", b"-1", b"99999999999999999999", b"NX", b"XX", b"GET", b"EX", b"PX", b"\0", b"1e400", b"*", b"LEN"];
+const GLOBS: &[&[u8]] =
+    &[b"*", b"a*", b"key:?", b"[a-c]", b"[^a]", b"\\*", b"", b"?", b"*e*", b"{tag}*", b"nosuch"];
+const GARBAGE: &[&[u8]] = &[
+    b"",
+    b"abc",
+    b"-1",
+    b"99999999999999999999",
+    b"NX",
+    b"XX",
+    b"GET",
+    b"EX",
+    b"PX",
+    b"\0",
+    b"1e400",
+    b"*",
+    b"LEN",
+];
 
 /// A random command of one of `shapes`, and how its replies are compared.
 pub fn draw(shapes: &[&'static Shape], rng: &mut Rng) -> (Vec<Vec<u8>>, Compare) {
@@ -171,7 +278,10 @@ pub fn draw(shapes: &[&'static Shape], rng: &mut Rng) -> (Vec<Vec<u8>>, Compare)
             Some(choices) => {
                 let choices: Vec<&str> = choices.split('|').collect();
                 let choice = rng.pick(&choices);
-                choice.split(',').filter(|word| !word.is_empty()).for_each(|word| push(&mut words, word, rng));
+                choice
+                    .split(',')
+                    .filter(|word| !word.is_empty())
+                    .for_each(|word| push(&mut words, word, rng));
             }
         }
     }
@@ -212,6 +322,8 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
         // Far in the future and in the past.
         "A" => one(&[b"33177117420", b"33177117421", b"1000"], rng),
         "B" => one(&[b"33177117420000", b"33177117420001", b"1000"], rng),
+        "P" => number(33_177_117_420 + rng.below(2) as u64),
+        "Q" => number(33_177_117_420_000 + rng.below(2) as u64),
         "K+" => {
             (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "K", rng));
             return;
