@@ -7,4 +7,6 @@
 //! Not here: unit and property tests, which stand beside the code they test.
 
 mod cases;
+mod differential;
+
 mod harness;

@@ -45,6 +45,9 @@ mod connection;
 mod expect;
 mod generic;
 mod run;
+mod string;
+
+pub use run::named_commands;
 
 /// One case.
 pub struct Case {
@@ -92,4 +95,5 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("string", string::CASES),
 ];
