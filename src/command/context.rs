@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Args, CommandError, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
-use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type};
+use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type, WantedMask};
 
 /// Something for the worker to do once the command's leases are given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Effect {
     Monitor(ClientPlace, bool),
     /// The process is to end: every worker looks at once.
     Shutdown,
+    /// Workers wait for leases that the command took and gave back.
+    Wake(WantedMask),
 }
 
 /// A handler's view of the world.
@@ -40,6 +42,8 @@ pub struct Context<'a> {
     pub worker: usize,
     /// Unix time in ms, read once a turn.
     pub now_ms: u64,
+    /// The same in us.
+    pub now_us: u64,
     /// The 24-bit clock that reads leave on their entries, for eviction.
     pub access_clock: u32,
     /// This worker's random numbers.

@@ -8,6 +8,7 @@
 mod args;
 mod context;
 mod error;
+mod help;
 pub mod keys;
 pub mod row;
 mod session;
@@ -15,6 +16,7 @@ mod shared;
 mod table;
 
 mod connection;
+mod server;
 mod string;
 
 pub use args::Args;
@@ -26,4 +28,4 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS];
+pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS, server::ROWS];
