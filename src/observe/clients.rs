@@ -214,6 +214,16 @@ impl Registry {
         &segment[slot % SEGMENT]
     }
 
+    /// Shows every connection's card, in no order, without keeping any.
+    pub fn each(&self, mut visit: impl FnMut(&ClientCard)) {
+        let segments = self.workers.iter().flat_map(|worker| worker.iter().filter_map(OnceLock::get));
+        for slot in segments.flatten() {
+            if let Some(card) = slot.load().as_deref() {
+                visit(card);
+            }
+        }
+    }
+
     /// The cards of all connections, ascending by id.
     pub fn cards(&self) -> Vec<Arc<ClientCard>> {
         let segments = self.workers.iter().flat_map(|worker| worker.iter().filter_map(OnceLock::get));

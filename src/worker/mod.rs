@@ -234,6 +234,7 @@ impl<I: Io> Worker<I> {
         let stats = self.stats();
         stats.turns.record(ns, 1);
         stats.counters.turns.add(1);
+        stats.counters.turns_ns.add(ns);
         stats.counters.mail_sent.set(self.post.counts.0);
         stats.counters.wakes_sent.set(self.post.counts.1);
         let warn_us = self.config.config().turn_warn_us;

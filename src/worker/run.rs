@@ -7,7 +7,7 @@ use crate::exec::{Formed, Gathered, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX, OUTPUT_BYTES_HIGH};
-use crate::observe::ClientPlace;
+use crate::observe::{ClientPlace, Event};
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -71,6 +71,9 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.run_chunk();
+                    if !self.leases.is_solo() {
+                        self.stats().counters.leases_taken.add(self.leases.mark() as u64);
+                    }
                     let wanted = self.leases.release_all();
                     self.post.wake_wanting(wanted);
                     self.act();
@@ -206,6 +209,7 @@ impl<I: Io> Worker<I> {
             stats,
             worker: self.number,
             now_ms,
+            now_us: self.clock.unix_us(),
             access_clock: access_clock(now_ms),
             rng: &mut self.rng,
             effects: &mut self.effects,
@@ -236,8 +240,17 @@ impl<I: Io> Worker<I> {
             self.slowest = Slowest { row: command.row, ns };
         }
         let slow_us = config.slowlog_log_slower_than;
-        if slow_us >= 0 && ns >= slow_us as u64 * 1000 && !row.command.flags.has(Flags::SKIP_SLOWLOG) {
+        if slow_us >= 0
+            && ns >= (slow_us as u64).saturating_mul(1000)
+            && !row.command.flags.has(Flags::SKIP_SLOWLOG)
+        {
             log_slow(&self.shared, &args, session, ns, now_ms, config.slowlog_max_len as usize);
+        }
+        let event_ms = config.latency_monitor_threshold;
+        if event_ms > 0 && ns >= event_ms.saturating_mul(1_000_000) {
+            let fast = row.command.flags.has(Flags::FAST);
+            let event = if fast { Event::FastCommand } else { Event::Command };
+            self.shared.stats.latency.add(event, now_ms, ns / 1_000_000);
         }
         if session.close_after_reply {
             connection.ended = true;
@@ -267,6 +280,7 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
+                Effect::Wake(wanted) => self.post.wake_wanting(wanted),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
                     self.resume_paused();
                     self.post.send_all(|| Mail::Look);

@@ -53,6 +53,9 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         let pending = self.upkeep_shards(start);
         self.upkeep_connections(now_ms);
+        if self.number == 0 {
+            self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
+        }
         let hz = u64::from(self.config.config().hz.max(1));
         // What could not be finished in the budget goes on soon; otherwise the next tick is a period away.
         self.upkeep.next_ms = now_ms + if pending { 1 } else { (1000 / hz).max(1) };
@@ -80,6 +83,8 @@ impl<I: Io> Worker<I> {
                 more |= !home.expire_due(now_ms, EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
             }
             let expired = home.stats.expired - before;
+            let count = self.shared.keyspace.shard_count();
+            self.shared.stats.gauges.note(shard, count, home);
             let wanted = self.leases.release_all();
             self.post.wake_wanting(wanted);
             self.stats().counters.expired_keys.add(expired);
