@@ -133,10 +133,8 @@ impl<I: Io> Worker<I> {
     fn accepted(&mut self, socket: Socket, listener: u16) {
         let counters = &self.stats().counters;
         counters.connections_received.add(1);
-        let workers = self.shared.stats.all().iter().map(|stats| stats.connections.read());
-        let (target, _) = workers.enumerate().min_by_key(|(_, count)| *count).expect("there are workers");
-        let fewest = self.shared.stats.of(target).connections.read();
-        if target == self.number || fewest == self.stats().connections.read() {
+        let target = self.shared.clients.assign(self.number);
+        if target == self.number {
             self.adopt(socket, listener);
         } else {
             self.post.send(target, Mail::Connection(socket, listener));
@@ -148,7 +146,7 @@ impl<I: Io> Worker<I> {
         let config = self.config.config();
         let keepalive = config.tcp_keepalive;
         let refusal = if self.stopping {
-            return;
+            return self.shared.clients.unassign(self.number);
         } else if !self.shared.clients.admit(u64::from(config.maxclients)) {
             Some(&b"-ERR max number of clients reached\r\n"[..])
         } else if config.protected_mode
@@ -192,6 +190,7 @@ impl<I: Io> Worker<I> {
 
     fn detached(&mut self, token: Token) {
         self.connections.free(token);
+        self.shared.clients.unassign(self.number);
         self.stats().connections.set(self.connections.len() as u64);
     }
 }
