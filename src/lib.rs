@@ -7,6 +7,7 @@ pub mod glob;
 pub mod io;
 pub mod net;
 pub mod observe;
+pub mod persist;
 pub mod resp;
 pub mod store;
 pub mod worker;

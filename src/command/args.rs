@@ -54,6 +54,11 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.
+    pub fn tail(&self, first: usize) -> Args<'a> {
+        Self { spans: &self.spans[first..], ..*self }
+    }
+
     /// All arguments from `first` on.
     pub fn from(&self, first: usize) -> impl Iterator<Item = &'a [u8]> + '_ {
         (first..self.len()).map(|index| self.at(index))

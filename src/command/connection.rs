@@ -1,26 +1,256 @@
-//! The family `connection`.
+//! The family `connection`, but for CLIENT: who a client is, what it speaks and which database it uses.
+//!
+//! There is one user, `default`; its password is `requirepass`, and without one any password will do.
+//!
+//! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::run`).
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::client::{NAME_INVALID, is_printable_word};
 use super::row::BASE;
-use super::{Args, Command, Context, Flags, Group, Outcome};
-use crate::resp::Reply;
+use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome};
+use crate::resp::number::parse_i64;
+use crate::resp::{Protocol, Reply};
 
-const CONNECTION: Command = Command { group: Group::Connection, ..BASE };
+/// The version of Redis that clients are told to expect.
+const REDIS_VERSION: &str = "7.4.0";
+
+const CONNECTION: Command =
+    Command { group: Group::Connection, flags: Flags::LOADING.with(Flags::STALE).with(Flags::FAST), ..BASE };
+const BEFORE_AUTH: Flags =
+    CONNECTION.flags.with(Flags::NOSCRIPT).with(Flags::NO_AUTH).with(Flags::ALLOW_BUSY);
 
 /// The rows of the family.
-pub const ROWS: &[Command] = &[Command {
-    name: "ping",
-    arity: -1,
-    flags: Flags::FAST.with(Flags::SENTINEL),
-    summary: "Returns the server's liveliness response.",
-    syntax: "[message]",
-    handler: ping,
-    ..CONNECTION
-}];
+pub const ROWS: &[Command] = &[
+    Command {
+        name: "auth",
+        arity: -2,
+        flags: BEFORE_AUTH.with(Flags::SENTINEL),
+        complexity: "O(N) where N is the number of passwords defined for the user",
+        summary: "Authenticates the connection.",
+        syntax: "[username] password",
+        handler: auth,
+        ..CONNECTION
+    },
+    Command {
+        name: "echo",
+        arity: 2,
+        summary: "Returns the given string.",
+        syntax: "message",
+        handler: echo,
+        ..CONNECTION
+    },
+    Command {
+        name: "hello",
+        arity: -1,
+        flags: BEFORE_AUTH.with(Flags::SENTINEL),
+        since: "6.0.0",
+        summary: "Handshakes with the Redis server.",
+        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        handler: hello,
+        ..CONNECTION
+    },
+    Command {
+        name: "ping",
+        arity: -1,
+        flags: Flags::FAST.with(Flags::SENTINEL),
+        summary: "Returns the server's liveliness response.",
+        syntax: "[message]",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        handler: ping,
+        ..CONNECTION
+    },
+    Command {
+        name: "quit",
+        arity: -1,
+        flags: BEFORE_AUTH,
+        summary: "Closes the connection.",
+        deprecated: Some(("7.2.0", "just closing the connection")),
+        handler: quit,
+        ..CONNECTION
+    },
+    Command {
+        name: "reset",
+        arity: 1,
+        flags: BEFORE_AUTH,
+        since: "6.2.0",
+        summary: "Resets the connection.",
+        handler: reset,
+        ..CONNECTION
+    },
+    Command {
+        name: "select",
+        arity: 2,
+        summary: "Changes the selected database.",
+        syntax: "index",
+        handler: select,
+        ..CONNECTION
+    },
+];
+
+const NO_PASSWORD: CommandError = CommandError::Text(
+    "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+     configuration is correct?",
+);
+const WRONG_PASSWORD: CommandError =
+    CommandError::Text("WRONGPASS invalid username-password pair or user is disabled.");
+const HELLO_UNAUTHENTICATED: CommandError = CommandError::Text(
+    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+     <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+);
+
+fn auth(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    match args.len() {
+        2 if ctx.config.requirepass.is_empty() => return Err(NO_PASSWORD),
+        2 => authenticate(ctx, b"default", args.at(1))?,
+        3 => authenticate(ctx, args.at(1), args.at(2))?,
+        _ => return Err(CommandError::Syntax),
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// A failed attempt leaves a client that is authenticated already as it is.
+fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Outcome {
+    let expected = &ctx.config.requirepass[..];
+    if user == b"default" && (expected.is_empty() || equal_in_constant_time(expected, password)) {
+        ctx.session.authenticate(true);
+        return Ok(());
+    }
+    ctx.stats.counters.auth_denied.add(1);
+    Err(WRONG_PASSWORD)
+}
+
+/// Compares without telling by its duration where the texts differ; the length of `given` is no secret.
+fn equal_in_constant_time(secret: &[u8], given: &[u8]) -> bool {
+    let mut difference = u8::from(secret.len() != given.len());
+    for (index, byte) in given.iter().enumerate() {
+        let expected = secret.get(index % secret.len().max(1)).copied().unwrap_or(0);
+        difference |= std::hint::black_box(byte ^ expected);
+    }
+    difference == 0
+}
+
+fn echo(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.bulk(args.at(1));
+    Ok(())
+}
+
+/// Nothing is changed unless all of it can be.
+fn hello(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let protocol = match args.find(1).map(parse_i64) {
+        None => ctx.session.protocol,
+        Some(Some(2)) => Protocol::Resp2,
+        Some(Some(3)) => Protocol::Resp3,
+        Some(Some(_)) => return Err(CommandError::Text("NOPROTO unsupported protocol version")),
+        Some(None) => {
+            return Err(CommandError::Text("ERR Protocol version is not an integer or out of range"));
+        }
+    };
+    let (mut credentials, mut name) = (None, None);
+    let mut index = 2;
+    while index < args.len() {
+        let more = args.len() - 1 - index;
+        if args.is(index, "AUTH") && more >= 2 {
+            credentials = Some((args.at(index + 1), args.at(index + 2)));
+            index += 3;
+        } else if args.is(index, "SETNAME") && more >= 1 {
+            name = Some(args.at(index + 1)).filter(|name| is_printable_word(name));
+            name.ok_or(NAME_INVALID)?;
+            index += 2;
+        } else {
+            reply.error_bytes(&[b"ERR Syntax error in HELLO option '", args.at(index), b"'"].concat());
+            return Err(CommandError::Replied);
+        }
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(ctx, user, password)?;
+    }
+    if !ctx.session.authenticated {
+        return Err(HELLO_UNAUTHENTICATED);
+    }
+    if let Some(name) = name {
+        set_name(ctx, name);
+    }
+    ctx.session.speak(protocol);
+    reply.set_protocol(protocol);
+    introduce(ctx, reply);
+    Ok(())
+}
+
+fn introduce(ctx: &Context<'_>, reply: &mut Reply<'_>) {
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(i64::from(ctx.session.card.protocol.load(Relaxed)));
+    reply.bulk(b"id");
+    reply.integer(ctx.session.card.id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+}
+
+/// Names the connection, or takes its name away.
+pub(super) fn set_name(ctx: &Context<'_>, name: &[u8]) {
+    ctx.session.card.name.store((!name.is_empty()).then(|| Arc::new(name.to_vec())));
+}
 
 fn ping(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    match args.find(1) {
-        None => reply.simple("PONG"),
-        Some(message) => reply.bulk(message),
+    match args.len() {
+        1 => reply.simple("PONG"),
+        2 => reply.bulk(args.at(1)),
+        _ => return Err(CommandError::Text("ERR wrong number of arguments for 'ping' command")),
     }
     Ok(())
+}
+
+fn quit(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.ok();
+    ctx.session.close_after_reply();
+    Ok(())
+}
+
+fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.session.monitor {
+        ctx.effects.push(Effect::Monitor(ctx.session.card.place, false));
+    }
+    ctx.session.reset(ctx.config.requirepass.is_empty());
+    reply.set_protocol(ctx.session.protocol);
+    reply.simple("RESET");
+    Ok(())
+}
+
+fn select(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let number = parse_i64(args.at(1)).ok_or(CommandError::NotInteger)?;
+    if i32::try_from(number).is_err() {
+        return Err(CommandError::Text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        ));
+    }
+    let db = ctx.db_index(args.at(1))?;
+    ctx.session.select(db);
+    reply.ok();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_compared_in_full() {
+        assert!(equal_in_constant_time(b"secret", b"secret"));
+        for wrong in [&b""[..], b"secre", b"secrets", b"Secret", b"secretsecret"] {
+            assert!(!equal_in_constant_time(b"secret", wrong));
+        }
+        assert!(equal_in_constant_time(b"", b""));
+        assert!(!equal_in_constant_time(b"", b"x"));
+    }
 }

@@ -11,6 +11,13 @@ use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
 use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type, WantedMask};
 
+/// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
+pub const KEYS_FETCHED_MAX: usize = 32;
+/// Keys whose cache misses overlap: about as many as the processor can track.
+const FETCH_GROUP_KEYS: usize = 16;
+
+const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
+
 /// Something for the worker to do once the command's leases are given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -64,6 +71,11 @@ impl Context<'_> {
     /// The hash of key argument `index`: as gathered, or computed where it was not.
     #[inline]
     fn hash_of(&self, args: &Args<'_>, index: usize) -> u64 {
+        if index == self.first_key
+            && let Some(hash) = self.hashes.first()
+        {
+            return *hash;
+        }
         let place = index.wrapping_sub(self.first_key);
         let gathered = if self.key_step == 1 { place } else { place / self.key_step.max(1) };
         match self.hashes.get(gathered) {
@@ -76,6 +88,36 @@ impl Context<'_> {
     #[inline]
     fn touch(&self) -> Option<u32> {
         (!self.session.no_touch).then_some(self.access_clock)
+    }
+
+    /// To be called by commands of many keys before each one, the first being `place` 0: brings the keys that come next
+    /// close to the processor.
+    #[inline]
+    pub fn fetch_ahead(&mut self, place: usize) {
+        if self.hashes.len() > KEYS_FETCHED_MAX && place.is_multiple_of(FETCH_GROUP_KEYS) {
+            self.fetch_groups(place);
+        }
+    }
+
+    /// The buckets of the group after the one at `place`, then the entries of the group itself, whose buckets are there.
+    fn fetch_groups(&mut self, place: usize) {
+        let (db, keyspace) = (self.session.db, &self.shared.keyspace);
+        let next = place + FETCH_GROUP_KEYS;
+        let group = |start: usize| {
+            let start = start.max(KEYS_FETCHED_MAX).min(self.hashes.len());
+            let end = (start + FETCH_GROUP_KEYS).min(self.hashes.len());
+            &self.hashes[start..end]
+        };
+        if next >= KEYS_FETCHED_MAX {
+            for hash in group(next) {
+                self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(db, *hash);
+            }
+        }
+        if place >= KEYS_FETCHED_MAX {
+            for hash in group(place) {
+                self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(db, *hash);
+            }
+        }
     }
 
     /// The entry of key argument `index`, counted as a hit or a miss and touched. Expired keys are gone.

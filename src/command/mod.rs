@@ -6,21 +6,27 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+mod category;
 mod context;
 mod error;
-mod help;
+pub mod help;
 pub mod keys;
 pub mod row;
 mod session;
 mod shared;
 mod table;
 
+mod client;
 mod connection;
+mod generic;
+mod introspect;
+mod keyspace;
 mod server;
 mod string;
 
 pub use args::Args;
-pub use context::{Context, Effect, Rng};
+pub use category::Categories;
+pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
 pub use session::{Replies, Session};
@@ -28,4 +34,17 @@ pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};
 
 /// The rows of all families; a command's number is its place in their concatenation.
-pub const FAMILIES: &[&[Command]] = &[string::ROWS, connection::ROWS, server::ROWS];
+pub const FAMILIES: &[&[Command]] = &[
+    string::ROWS,
+    generic::ROWS,
+    generic::dump::ROWS,
+    generic::expire::ROWS,
+    generic::object::ROWS,
+    generic::relocate::ROWS,
+    generic::scan::ROWS,
+    keyspace::ROWS,
+    connection::ROWS,
+    client::ROWS,
+    introspect::ROWS,
+    server::ROWS,
+];

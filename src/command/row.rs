@@ -4,7 +4,7 @@
 //! README's table are derived from rows and from nothing else. A family file holds a `const ROWS: &[Command]` made with the
 //! functional-update syntax over a family default: `Command { name: "get", arity: 2, ..STRING }`.
 
-use super::{Args, Context, Outcome};
+use super::{Args, Categories, Context, Outcome};
 use crate::resp::Reply;
 
 /// Runs a command: plain sequential code over the keys whose leases are held.
@@ -35,6 +35,12 @@ pub struct Command {
     pub syntax: &'static str,
     /// Containers (CLIENT, CONFIG, ...) list their subcommands here.
     pub subcommands: &'static [Command],
+    /// ACL categories beyond those that the flags and the group imply; one that names a family stands in for the group's.
+    pub categories: Categories,
+    /// Hints for clients and proxies, as `COMMAND INFO` lists them: `nondeterministic_output`, `request_policy:all_shards`.
+    pub tips: &'static [&'static str],
+    /// Since when it is deprecated, and what replaces it.
+    pub deprecated: Option<(&'static str, &'static str)>,
     /// The code. A container's own handler is never run.
     pub handler: Handler,
 }
@@ -52,6 +58,9 @@ pub const BASE: Command = Command {
     summary: "",
     syntax: "",
     subcommands: &[],
+    categories: Categories::NONE,
+    tips: &[],
+    deprecated: None,
     handler: container,
 };
 

@@ -1,6 +1,7 @@
 //! The table of all commands: rows numbered once at start, found by name in a few nanoseconds.
 //!
-//! Design: open addressing over a power of two of slots, keyed by a multiplicative hash of the name folded to lower case.
+//! Design: open addressing over a power of two of slots. A name's first and last eight bytes, folded to lower case eight at a
+//! time, are its hash's input and, for names of up to sixteen bytes, the whole comparison: a slot holds them.
 //! Subcommands have rows (and numbers, for statistics) of their own, found by a walk over their container's few.
 //!
 //! Invariants: names are unique; a row's `id` is its place in `rows`; `rename-command` changes the index, never a row.
@@ -11,7 +12,6 @@ use super::row::{Begin, Command, Find, KeySpec, Scope};
 
 /// Slots of the index: at least four times the top-level commands, so that probes stay short.
 const SLOTS: usize = 2048;
-const EMPTY: u16 = u16::MAX;
 
 /// A command with what is derived from its row.
 pub struct Row {
@@ -23,10 +23,21 @@ pub struct Row {
     pub full_name: String,
     /// Where the keys are, reduced to what the gathering needs.
     pub shape: KeyShape,
+    /// Argument of the first key, and the distance between keys, where they follow from the row.
+    pub key_places: (usize, usize),
     /// The rows of the subcommands.
     pub subrows: Vec<u16>,
     /// The container's row.
     pub parent: Option<u16>,
+}
+
+impl Row {
+    /// Whether so many arguments, names included, fit the arity.
+    #[inline]
+    pub fn accepts(&self, argc: usize) -> bool {
+        let arity = self.command.arity;
+        if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize }
+    }
 }
 
 /// The key specifications of a row, reduced to the cases worth telling apart before every command.
@@ -73,7 +84,7 @@ impl KeyShape {
 /// All rows and the index over their names.
 pub struct Table {
     rows: Vec<Row>,
-    index: Box<[u16]>,
+    index: Box<[Slot]>,
     names: Vec<String>,
 }
 
@@ -105,7 +116,7 @@ pub fn install(renames: &[(String, String)]) -> Result<(), String> {
 impl Table {
     /// Numbers the rows of all families and indexes their names.
     pub fn new(families: &[&[Command]], renames: &[(String, String)]) -> Result<Self, String> {
-        let mut table = Self { rows: Vec::new(), index: vec![EMPTY; SLOTS].into(), names: Vec::new() };
+        let mut table = Self { rows: Vec::new(), index: vec![Slot::EMPTY; SLOTS].into(), names: Vec::new() };
         for command in families.iter().copied().flatten() {
             let id = table.push(command, None);
             for subcommand in command.subcommands {
@@ -133,7 +144,19 @@ impl Table {
             Some(parent) => format!("{}|{}", self.rows[parent as usize].full_name, command.name),
         };
         let shape = KeyShape::of(command);
-        self.rows.push(Row { command: *command, id, full_name, shape, subrows: Vec::new(), parent });
+        let key_places = match shape {
+            KeyShape::Range { first, step, .. } => (first as usize, step as usize),
+            _ => (1, 1),
+        };
+        self.rows.push(Row {
+            command: *command,
+            id,
+            full_name,
+            shape,
+            key_places,
+            subrows: Vec::new(),
+            parent,
+        });
         id
     }
 
@@ -149,20 +172,26 @@ impl Table {
 
     fn insert(&mut self, id: u16) -> Result<(), String> {
         let name = &self.names[id as usize];
-        let mut slot = fold_hash(name.as_bytes());
-        while self.index[slot] != EMPTY {
-            if self.names[self.index[slot] as usize] == *name {
-                return Err(format!("two commands are called '{name}'"));
-            }
-            slot = (slot + 1) % SLOTS;
+        if self.find(name.as_bytes()).is_some() {
+            return Err(format!("two commands are called '{name}'"));
         }
-        self.index[slot] = id;
+        let key = NameKey::of(name.as_bytes());
+        let mut place = key.place();
+        while self.index[place].id != Slot::EMPTY.id {
+            place = (place + 1) % SLOTS;
+        }
+        self.index[place] = Slot { key, id };
         Ok(())
     }
 
     /// Every row, subcommands after their container.
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// The top-level commands that can be called; those that `rename-command` removed are left out.
+    pub fn commands(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.parent.is_none() && !self.names[row.id as usize].is_empty())
     }
 
     /// The row with this number.
@@ -174,17 +203,23 @@ impl Table {
     /// The top-level command of this name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Row> {
-        let mut slot = fold_hash(name);
+        let key = NameKey::of(name);
+        let mut place = key.place();
         loop {
-            let id = self.index[slot];
-            if id == EMPTY {
+            let slot = self.index[place];
+            if slot.key == key && (name.len() <= 16 || self.is_called(slot.id, name)) {
+                return self.rows.get(slot.id as usize);
+            }
+            if slot.id == Slot::EMPTY.id {
                 return None;
             }
-            if self.names[id as usize].as_bytes().eq_ignore_ascii_case(name) {
-                return Some(&self.rows[id as usize]);
-            }
-            slot = (slot + 1) % SLOTS;
+            place = (place + 1) % SLOTS;
         }
+    }
+
+    #[cold]
+    fn is_called(&self, id: u16, name: &[u8]) -> bool {
+        self.names.get(id as usize).is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The row that `argc` arguments beginning with `name` (and `sub`, where there is a second) mean, arity checked.
@@ -201,9 +236,7 @@ impl Table {
         {
             row = self.subcommand(row, sub).ok_or(LookupError::UnknownSubcommand(row.id))?;
         }
-        let arity = row.command.arity;
-        let fits = if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize };
-        if fits { Ok(row) } else { Err(LookupError::Arity(row.id)) }
+        if row.accepts(argc) { Ok(row) } else { Err(LookupError::Arity(row.id)) }
     }
 
     /// The subcommand `name` of a container.
@@ -223,14 +256,71 @@ impl Table {
     }
 }
 
-/// Folds letters to one case; other bytes may collide, which the comparison sorts out.
-#[inline]
-fn fold_hash(name: &[u8]) -> usize {
-    let mut hash = name.len() as u64;
-    for byte in name.iter().take(24) {
-        hash = (hash ^ u64::from(byte | 0x20)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+/// A place of the index.
+#[derive(Clone, Copy)]
+struct Slot {
+    key: NameKey,
+    id: u16,
+}
+
+impl Slot {
+    const EMPTY: Self = Self { key: NameKey { first: 0, last: 0, len: 0 }, id: u16::MAX };
+}
+
+/// A name's length and its first and last eight bytes in lower case (overlapping, or padded with zeros).
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct NameKey {
+    first: u64,
+    last: u64,
+    len: u32,
+}
+
+impl NameKey {
+    #[inline]
+    fn of(name: &[u8]) -> Self {
+        let len = name.len() as u32;
+        match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+                Self { first: lower_case(first), last: lower_case(last), len }
+            }
+            _ => Self { first: lower_case(short_word(name)), last: 0, len },
+        }
     }
-    (hash >> 40) as usize % SLOTS
+
+    #[inline]
+    fn place(self) -> usize {
+        let mixed = (self.first ^ self.last.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        ((mixed ^ u64::from(self.len) << 40) >> 40) as usize % SLOTS
+    }
+}
+
+/// Fewer than eight bytes as a number, without a loop: two overlapping halves, or up to three single bytes.
+#[inline]
+fn short_word(name: &[u8]) -> u64 {
+    match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(low), Some(high)) => {
+            let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
+            u64::from(low) | u64::from(high) << (8 * (name.len() - 4))
+        }
+        _ => match name {
+            [a, b, c] => u64::from(*a) | u64::from(*b) << 8 | u64::from(*c) << 16,
+            [a, b] => u64::from(*a) | u64::from(*b) << 8,
+            [a] => u64::from(*a),
+            _ => 0,
+        },
+    }
+}
+
+/// Eight bytes with `A..=Z` in lower case, all others as they are (Mycroft's arithmetic on bytes).
+#[inline]
+fn lower_case(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let low_bits = word & (ONES * 0x7F);
+    let from_a = low_bits + ONES * (0x80 - b'A' as u64);
+    let above_z = low_bits + ONES * (0x7F - b'Z' as u64);
+    let upper = (from_a ^ above_z) & !word & (ONES * 0x80);
+    word | upper >> 2
 }
 
 #[cfg(test)]
@@ -247,6 +337,25 @@ mod tests {
         }
         assert!(table.find(b"nosuchcommand").is_none());
         assert!(table.find(b"").is_none());
+    }
+
+    #[test]
+    fn lower_case_is_ascii_lower_case() {
+        for byte in 0..=u8::MAX {
+            for shift in 0..8 {
+                let mut bytes = [0x41; 8];
+                bytes[shift] = byte;
+                assert_eq!(
+                    lower_case(u64::from_le_bytes(bytes)).to_le_bytes(),
+                    bytes.map(|b| b.to_ascii_lowercase())
+                );
+            }
+        }
+        for len in 0..8 {
+            let mut padded = [0; 8];
+            padded[..len].copy_from_slice(&b"abcdefgh"[..len]);
+            assert_eq!(short_word(&b"abcdefgh"[..len]).to_le_bytes(), padded);
+        }
     }
 
     #[test]
@@ -279,6 +388,6 @@ mod tests {
         assert_eq!(table.find(b"FETCH").expect("renamed").full_name, "get");
         assert!(table.find(b"set").is_none());
         assert!(Table::new(super::super::FAMILIES, &[("nope".to_owned(), "x".to_owned())]).is_err());
-        assert!(Table::new(super::super::FAMILIES, &[("get".to_owned(), "del".to_owned())]).is_err());
+        assert!(Table::new(super::super::FAMILIES, &[("get".to_owned(), "ping".to_owned())]).is_err());
     }
 }

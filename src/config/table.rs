@@ -496,7 +496,7 @@ directives! {
         "Name of the snapshot."
     stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Kind::Bool; MUTABLE | INERT;
         "Refuse writes after a snapshot failed."
-    rdbcompression: bool = true; "rdbcompression"; Kind::Bool; MUTABLE | INERT;
+    rdbcompression: bool = true; "rdbcompression"; Kind::Bool; MUTABLE;
         "Compress snapshots."
     rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED | INERT;
         "Sum snapshots."

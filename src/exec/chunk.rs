@@ -8,13 +8,11 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
-use crate::command::Scope;
+use crate::command::{KEYS_FETCHED_MAX, Scope};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
-/// Keys of one command that are prefetched; the processor cannot track more misses anyway.
-const PREFETCH_KEYS_MAX: usize = 32;
 
 /// The commands that run next.
 #[derive(Default)]
@@ -96,15 +94,15 @@ impl Chunk {
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
-                leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(command.db_hint, *hash);
-            }
+            for_keys(command, batch, |hash| {
+                leases.shard(keyspace.shard_of(hash)).prefetch_bucket(command.db_hint, hash);
+            });
         }
         for member in &self.members {
             let command = &batch.commands[*member as usize];
-            for hash in batch.hashes_of(command).iter().take(PREFETCH_KEYS_MAX) {
-                leases.shard(keyspace.shard_of(*hash)).prefetch_entry(command.db_hint, *hash);
-            }
+            for_keys(command, batch, |hash| {
+                leases.shard(keyspace.shard_of(hash)).prefetch_entry(command.db_hint, hash);
+            });
         }
     }
 
@@ -143,6 +141,16 @@ impl Chunk {
             }
         }
         Taken::Yes
+    }
+}
+
+/// The keys' hashes that are worth fetching ahead.
+#[inline]
+fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
+    match command.hashes_count {
+        0 => {}
+        1 => each(command.hash),
+        _ => batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).for_each(|hash| each(*hash)),
     }
 }
 

@@ -176,6 +176,7 @@ impl BufferRing {
     }
 
     /// Takes a buffer back; says to whom it was lent. The kernel gets it at the next `publish`.
+    #[expect(clippy::needless_pass_by_value, reason = "an input is used up by giving it back")]
     pub(super) fn give_back(&mut self, input: Input) -> Token {
         let buffer = input.buffer;
         let holder = &mut self.holders[usize::from(buffer)];
@@ -301,6 +302,7 @@ impl BufferPool {
     }
 
     /// Takes a buffer back; says to whom it was lent.
+    #[expect(clippy::needless_pass_by_value, reason = "an input is used up by giving it back")]
     pub(super) fn give_back(&mut self, input: Input) -> Token {
         let buffer = input.buffer;
         let holder = self.holders[usize::from(buffer)].take();

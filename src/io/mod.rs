@@ -25,6 +25,7 @@
 mod buffers;
 pub mod epoll;
 mod sending;
+pub mod sim;
 mod socket;
 pub mod uring;
 mod waker;
@@ -326,6 +327,7 @@ impl std::error::Error for OpenError {
 }
 
 /// An opened backend; the caller starts its worker with the one inside.
+#[expect(clippy::large_enum_variant, reason = "there is one per worker, and it is unpacked at once")]
 pub enum Backend {
     /// io_uring.
     Uring(uring::Uring),
@@ -364,5 +366,7 @@ pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
 
 const _: () = assert!(size_of::<Event>() <= 64, "events are moved by the thousand");
 
+#[cfg(test)]
+mod floor;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ const ERROR_WORD_BYTES_MAX: usize = 31;
 
 /// The first buffer of an output, bytes.
 const FLAT_BYTES_MIN: usize = 256;
+/// Room that is initialised beyond what is asked for, bytes.
+const FLAT_BYTES_STEP: usize = 1024;
 
 /// Replies waiting to be sent, in order.
 #[derive(Default, Debug)]
@@ -234,7 +236,8 @@ impl Output {
     fn grow(&mut self, bytes: usize) {
         let wanted = (self.used + bytes).max(FLAT_BYTES_MIN);
         self.flat.reserve(wanted - self.flat.len());
-        self.flat.resize(self.flat.capacity(), 0);
+        // Little by little: a recycled buffer has room enough but for the end, and what is never used is not touched.
+        self.flat.resize(self.flat.capacity().min(wanted + FLAT_BYTES_STEP), 0);
     }
 
     /// Offset in the flat bytes where the next ones go.

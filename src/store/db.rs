@@ -47,7 +47,7 @@ impl Items for Hashes<'_> {
 
 /// The entry that a table's item is. The result must not outlive the table's borrow, nor the entry.
 #[inline]
-pub(super) fn entry_of<'a>(item: &'a Item) -> &'a Entry {
+pub(super) fn entry_of(item: &Item) -> &Entry {
     // SAFETY: the tables of this module's parent hold only entries, which live until they are taken out.
     unsafe { pointer_of(*item).entry() }
 }

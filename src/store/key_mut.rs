@@ -17,7 +17,8 @@ use super::DbIndex;
 use super::changes::ChangeKind;
 use super::db::{Hashes, due_tick};
 use super::entry::{
-    BLOB_BYTES_MIN, Blob, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value, parse_int,
+    BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value,
+    parse_int,
 };
 use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::Shard;
@@ -27,6 +28,8 @@ use super::table::Place;
 pub enum NewString<'a> {
     /// Copied; a canonical integer is stored as one.
     Bytes(&'a [u8]),
+    /// Copied; stored as text even if it reads like an integer.
+    Text(&'a [u8]),
     /// Stored as an integer.
     Int(i64),
     /// Kept as it is if it is large, else copied.
@@ -51,6 +54,7 @@ pub struct KeyMut<'a> {
     hash: u64,
     key: &'a [u8],
     place: Option<Place>,
+    now_ms: u64,
     change: Option<ChangeKind>,
 }
 
@@ -61,8 +65,14 @@ impl<'a> KeyMut<'a> {
         hash: u64,
         key: &'a [u8],
         place: Option<Place>,
+        now_ms: u64,
     ) -> Self {
-        KeyMut { shard, db, hash, key, place, change: None }
+        KeyMut { shard, db, hash, key, place, now_ms, change: None }
+    }
+
+    /// The access clock of a value that is new: seconds, 24 bits.
+    fn clock(&self) -> u32 {
+        (self.now_ms / 1000) as u32 & CLOCK_MAX
     }
 
     /// The entry, if the key exists.
@@ -72,18 +82,19 @@ impl<'a> KeyMut<'a> {
         self.shard.db(self.db).map(|db| db.entry(place))
     }
 
-    /// Creates the key as a string, or replaces whatever it was. The access clock stays.
+    /// Creates the key as a string, or replaces whatever it was. The access clock is that of now.
     pub fn set_string(&mut self, new: NewString<'_>, deadline: Deadline) {
         let (encoding, value) = match new {
             NewString::Int(value) => (Encoding::Int, Value::Int(value)),
             NewString::Bytes(bytes) => encode(bytes),
+            NewString::Text(bytes) => encode_text(bytes),
             NewString::Blob(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
                 let allocated = bytes.len() as u64;
                 (Encoding::Raw, Value::External(Blob { bytes, allocated }))
             }
             NewString::Blob(ref bytes) => encode(bytes),
         };
-        let (clock, before) = self.entry().map_or((0, None), |entry| (entry.clock(), entry.deadline()));
+        let (clock, before) = (self.clock(), self.entry().and_then(Entry::deadline));
         let deadline = match deadline {
             Deadline::None => None,
             Deadline::Keep => before,
@@ -228,7 +239,7 @@ impl<'a> KeyMut<'a> {
             let parts = Parts {
                 ty: Type::String,
                 encoding: Encoding::Raw,
-                clock: 0,
+                clock: self.clock(),
                 deadline: None,
                 key: self.key,
                 value,
@@ -305,9 +316,11 @@ impl Drop for KeyMut<'_> {
 
 /// How Redis would encode a string that is set as a whole.
 fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
-    if let Some(value) = parse_int(bytes) {
-        (Encoding::Int, Value::Int(value))
-    } else if bytes.len() <= EMBSTR_BYTES_MAX {
+    if let Some(value) = parse_int(bytes) { (Encoding::Int, Value::Int(value)) } else { encode_text(bytes) }
+}
+
+fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {
+    if bytes.len() <= EMBSTR_BYTES_MAX {
         (Encoding::Embstr, Value::Inline(bytes))
     } else if bytes.len() < BLOB_BYTES_MIN {
         (Encoding::Raw, Value::Inline(bytes))

@@ -11,7 +11,7 @@
 //! Not here: when to take which (`exec`), how a lease works (`lease`).
 #![expect(unsafe_code, reason = "turns a lease into a reference")]
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -134,8 +134,8 @@ pub struct Leases {
     reserved: Vec<ShardId>,
     /// The same as bits.
     holds: Box<[u64]>,
-    /// A worker's leases stay on its thread.
-    not_sync: PhantomData<*const ()>,
+    /// One thread at a time.
+    not_sync: PhantomData<Cell<()>>,
 }
 
 impl Leases {

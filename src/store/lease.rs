@@ -222,18 +222,18 @@ mod tests {
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;
     use loom::thread;
-    use std::sync::atomic::Ordering::SeqCst;
 
     /// A lease with what it protects, and a wake-up flag for each worker.
     struct Model {
         lease: Lease,
         data: UnsafeCell<u32>,
-        wakes: [loom::sync::atomic::AtomicBool; 2],
+        wakes: [loom::sync::Notify; 2],
     }
 
     impl Model {
         fn new() -> Arc<Model> {
-            Arc::new(Model { lease: Lease::new(), data: UnsafeCell::new(0), wakes: Default::default() })
+            let wakes = std::array::from_fn(|_| loom::sync::Notify::new());
+            Arc::new(Model { lease: Lease::new(), data: UnsafeCell::new(0), wakes })
         }
 
         /// loom reports a second holder as a concurrent access to the cell.
@@ -248,17 +248,15 @@ mod tests {
         }
 
         fn wake(&self, wanted: WantedMask) {
-            wanted.workers(2).for_each(|worker| self.wakes[worker].store(true, SeqCst));
+            wanted.workers(2).for_each(|worker| self.wakes[worker].notify());
         }
 
         /// Gets the lease, sleeping as a worker would: only after `want`, until woken.
         fn take_patiently(&self, worker: usize) {
             while !self.lease.try_take(worker) {
                 if self.lease.want(worker) {
-                    // A wake-up that never comes is a model that does not end.
-                    while !self.wakes[worker].swap(false, SeqCst) {
-                        thread::yield_now();
-                    }
+                    // A wake-up that never comes is a deadlock, which loom reports.
+                    self.wakes[worker].wait();
                 }
             }
         }

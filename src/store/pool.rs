@@ -4,13 +4,16 @@
 //! kernel may back with huge pages, and take a few KiB at a time, rarely:
 //!
 //! ```text
-//! chunk  2 MiB, aligned   = 32 extents
-//! extent 64 KiB           = 64 granules, one atomic word: a set bit is a free granule
-//! run    1..=16 granules of 1 KiB, contiguous, inside one extent, taken and freed by one compare-and-swap
+//! chunk  2 MiB, aligned = 4096 granules in 64 atomic words: a set bit is a free granule
+//! run    1..=16 granules of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
+//! page   16 granules, naturally aligned: a quarter of a word
 //! ```
 //!
-//! Slab pages (8 granules, naturally aligned) and table runs (any length) come from different chunks: mixed, each
-//! 6 KiB run would spoil an 8 KiB page. A bit per chunk says that it may have room; the search starts at the chunk
+//! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
+//! taken from the smallest gap that holds them. As runs of ever other lengths come and go, gaps still take up a sixth of
+//! the memory, wherever runs are taken and whether or not they grow in place (simulated and measured). So when gaps
+//! make up more than a twentieth, the sparsest chunk is proclaimed, and shards move their segments out of it during upkeep
+//! (a copy and a directory entry each). A bit per chunk says that it may have room; the search starts at the chunk
 //! that had room last. A chunk's description lives beside it, found from an address through a two-level map, so
 //! that all 2 MiB are usable. Chunks are never unmapped; when more than a few are entirely free, their memory goes
 //! back to the kernel and only the address range stays.
@@ -22,41 +25,48 @@
 //!
 //! Costs: taking or freeing a run is one to three atomic operations; a system call once per 2 MiB.
 //!
-//! Not here: what is inside a page (`slab`) or a run (`table`).
+//! Not here: what is inside a page (`slab`) or a run (`table`), where chunks come from (`chunk_memory`).
 #![expect(unsafe_code, reason = "maps memory and hands out pieces of it")]
 
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
-/// Size of a chunk: one huge page.
-pub const CHUNK_BYTES: usize = 2 << 20;
+use super::chunk_memory::{self, CHUNK_BYTES};
+
 /// The unit of allocation.
-pub const GRANULE_BYTES: usize = 1 << 10;
+pub const GRANULE_BYTES: usize = 512;
 /// The longest run, in granules.
 pub const RUN_GRANULES_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
-const EXTENT_GRANULES: usize = 64;
-const EXTENT_BYTES: usize = EXTENT_GRANULES * GRANULE_BYTES;
-const CHUNK_EXTENTS: usize = CHUNK_BYTES / EXTENT_BYTES;
-const CHUNK_GRANULES: u32 = (CHUNK_EXTENTS * EXTENT_GRANULES) as u32;
+const WORD_GRANULES: usize = 64;
+const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
+const CHUNK_GRANULES: u32 = (CHUNK_WORDS * WORD_GRANULES) as u32;
 /// Chunks per leaf of a region's list.
 const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
-const EMPTY_CHUNKS_KEPT: usize = 4;
-/// Chunks looked into in vain before a new one is mapped.
-const ATTEMPTS_MAX: usize = 64;
+const EMPTY_CHUNKS_KEPT: usize = 2;
+/// Words of 64 chunks looked through in vain before a new chunk is mapped.
+const PROBE_WORDS_MAX: usize = 4;
+/// Chunks among which one is chosen to be emptied.
+const EVACUATION_CHUNKS_MAX: usize = 4096;
+/// Chunks are emptied while their gaps are more than this part of them all.
+const GAPS_DIVISOR: u64 = 20;
+/// Chunks with less room are not looked into for runs; shorter ones are rare.
+const RUN_GRANULES_COMMON: usize = 8;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
 const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
 
-const _: () = assert!(EXTENT_GRANULES == u64::BITS as usize);
-const _: () = assert!(RUN_GRANULES_MAX <= EXTENT_GRANULES);
+const _: () = assert!(WORD_GRANULES == u64::BITS as usize);
+const _: () = assert!(PAGE_GRANULES * 4 == WORD_GRANULES);
+const _: () = assert!(RUN_GRANULES_MAX <= WORD_GRANULES);
 const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
 
 /// The process-wide pool.
@@ -84,7 +94,7 @@ impl Pool {
     const fn new() -> Pool {
         Pool {
             pages: Region::new(PAGE_GRANULES as u32),
-            runs: Region::new(1),
+            runs: Region::new(RUN_GRANULES_COMMON as u32),
             map: ChunkMap::new(),
             bytes_reserved: AtomicU64::new(0),
             bytes_used: AtomicU64::new(0),
@@ -96,7 +106,7 @@ impl Pool {
         self.alloc(&self.pages, PAGE_GRANULES)
     }
 
-    /// Takes `granules` KiB in one piece, aligned to a granule, with arbitrary contents.
+    /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
     pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
         assert!((1..=RUN_GRANULES_MAX).contains(&granules));
         self.alloc(&self.runs, granules)
@@ -120,6 +130,14 @@ impl Pool {
         self.free(&self.runs, run, granules);
     }
 
+    /// The addresses of a chunk that should become empty: owners of runs in it may move them. None is given out there.
+    /// The number is another one for each choice.
+    #[inline]
+    pub fn evacuation(&self) -> Option<(u64, Range<usize>)> {
+        let base = self.runs.evacuating.load(Relaxed);
+        (base != 0).then(|| (self.runs.evacuation_number.load(Relaxed), base..base + CHUNK_BYTES))
+    }
+
     /// What is reserved and used now.
     pub fn usage(&self) -> PoolUsage {
         PoolUsage {
@@ -133,6 +151,9 @@ impl Pool {
             let chunk = self.add_chunk(region);
             let address = chunk.reserve_first(granules);
             region.publish(chunk);
+            if !region.is_pages() {
+                region.choose_evacuation();
+            }
             (chunk, address)
         });
         if !chunk.resident.load(Relaxed) && !chunk.resident.swap(true, Relaxed) {
@@ -150,20 +171,24 @@ impl Pool {
         self.bytes_used.fetch_sub((granules * GRANULE_BYTES) as u64, Relaxed);
         let now_empty = chunk.put(address, granules);
         region.note_room(chunk.index.load(Relaxed));
+        if now_empty && chunk.base == region.evacuating.load(Relaxed) {
+            region.choose_evacuation();
+        }
         if now_empty && region.empty.load(Relaxed) > EMPTY_CHUNKS_KEPT && chunk.give_back() {
             self.bytes_reserved.fetch_sub(CHUNK_BYTES as u64, Relaxed);
         }
     }
 
     fn add_chunk(&self, region: &'static Region) -> &'static Chunk {
-        let base = map_chunk();
+        let base = chunk_memory::take();
         let chunk = Box::leak(Box::new(Chunk {
             base,
             region,
             index: AtomicUsize::new(usize::MAX),
-            free: [const { AtomicU64::new(u64::MAX) }; CHUNK_EXTENTS],
+            free: [const { AtomicU64::new(u64::MAX) }; CHUNK_WORDS],
             free_count: AtomicU32::new(CHUNK_GRANULES),
-            extent_hint: AtomicUsize::new(0),
+            word_hint: AtomicUsize::new(0),
+            gap_max: AtomicUsize::new(usize::MAX),
             resident: AtomicBool::new(false),
         }));
         region.empty.fetch_add(1, Relaxed);
@@ -177,8 +202,15 @@ struct Region {
     granules_min: u32,
     leaves: [AtomicPtr<Leaf>; LEAVES_MAX],
     chunk_count: AtomicUsize,
+    /// The chunk that had room last.
     hint: AtomicUsize,
+    /// Where the search goes on if that one has none.
+    probe: AtomicUsize,
+    /// Chunks that are entirely free.
     empty: AtomicUsize,
+    /// The base of the chunk that is being emptied, or 0.
+    evacuating: AtomicUsize,
+    evacuation_number: AtomicU64,
 }
 
 struct Leaf {
@@ -193,42 +225,75 @@ impl Region {
             leaves: [const { AtomicPtr::new(ptr::null_mut()) }; LEAVES_MAX],
             chunk_count: AtomicUsize::new(0),
             hint: AtomicUsize::new(0),
+            probe: AtomicUsize::new(0),
             empty: AtomicUsize::new(0),
+            evacuating: AtomicUsize::new(0),
+            evacuation_number: AtomicU64::new(0),
         }
+    }
+
+    fn is_pages(&self) -> bool {
+        self.granules_min == PAGE_GRANULES as u32
     }
 
     /// Takes a run from a chunk that has room, beginning with the one that had room last.
     fn take(&self, granules: usize) -> Option<(&'static Chunk, usize)> {
-        let count = self.chunk_count.load(Acquire);
-        let words = count.div_ceil(64);
         let hint = self.hint.load(Relaxed);
-        let mut attempts = 0;
-        for step in 0..=words {
-            let word_index = (hint / 64 + step) % words.max(1);
+        if let Some(found) = self.take_from(hint, granules) {
+            return Some(found);
+        }
+        let words = self.chunk_count.load(Acquire).div_ceil(64);
+        let probe = self.probe.load(Relaxed);
+        for step in 0..words.min(PROBE_WORDS_MAX) {
+            let word_index = (probe + step) % words;
             let Some(word) = self.room_word(word_index) else { continue };
             let mut bits = word.load(Acquire);
-            if step == 0 {
-                bits &= u64::MAX << (hint % 64);
-            }
             while bits != 0 {
                 let index = word_index * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                let Some(chunk) = self.chunk(index) else { continue };
-                if let Some(address) = chunk.take(granules) {
-                    if index != hint {
-                        self.hint.store(index, Relaxed);
-                    }
-                    return Some((chunk, address));
-                }
-                self.note_full(chunk, index);
-                attempts += 1;
-                if attempts == ATTEMPTS_MAX {
-                    self.hint.store(index + 1, Relaxed);
-                    return None;
+                if let Some(found) = self.take_from(index, granules) {
+                    self.hint.store(index, Relaxed);
+                    self.probe.store(word_index, Relaxed);
+                    return Some(found);
                 }
             }
         }
+        self.probe.store(probe.wrapping_add(PROBE_WORDS_MAX) % words.max(1), Relaxed);
         None
+    }
+
+    fn take_from(&self, index: usize, granules: usize) -> Option<(&'static Chunk, usize)> {
+        let chunk = self.chunk(index)?;
+        if chunk.base == self.evacuating.load(Relaxed) {
+            return None;
+        }
+        let address = chunk.take(granules);
+        if address.is_none() {
+            self.note_full(chunk, index);
+        }
+        address.map(|address| (chunk, address))
+    }
+
+    /// Chooses the chunk with the most room to be emptied, if all that room is worth it. The same one may be chosen again.
+    #[cold]
+    fn choose_evacuation(&self) {
+        let count = self.chunk_count.load(Acquire);
+        let (mut gaps, mut most, mut sparsest) = (0, 0, 0);
+        for index in 0..count.min(EVACUATION_CHUNKS_MAX) {
+            let Some(chunk) = self.chunk(index) else { continue };
+            let free = chunk.free_count.load(Relaxed);
+            if free == CHUNK_GRANULES || index == self.hint.load(Relaxed) {
+                continue;
+            }
+            gaps += u64::from(free);
+            if free > most {
+                (most, sparsest) = (free, chunk.base);
+            }
+        }
+        let worth =
+            gaps * GAPS_DIVISOR > count as u64 * u64::from(CHUNK_GRANULES) && most * 8 > CHUNK_GRANULES;
+        self.evacuating.store(if worth { sparsest } else { 0 }, Relaxed);
+        self.evacuation_number.fetch_add(1, Relaxed);
     }
 
     /// Adds a chunk to the list, where other threads find it.
@@ -259,7 +324,7 @@ impl Region {
         if chunk.free_count.load(SeqCst) >= self.granules_min {
             return;
         }
-        let word = self.room_word(index / 64).expect("its bit was just seen");
+        let word = self.room_word(index / 64).expect("the chunk is in the list");
         word.fetch_and(!(1 << (index % 64)), SeqCst);
         if chunk.free_count.load(SeqCst) >= self.granules_min {
             self.note_room(index);
@@ -273,7 +338,7 @@ impl Region {
     }
 
     fn chunk(&self, index: usize) -> Option<&'static Chunk> {
-        load(&load(&self.leaves[index / LEAF_CHUNKS])?.chunks[index % LEAF_CHUNKS])
+        load(&load(self.leaves.get(index / LEAF_CHUNKS)?)?.chunks[index % LEAF_CHUNKS])
     }
 }
 
@@ -282,11 +347,13 @@ struct Chunk {
     base: usize,
     region: &'static Region,
     index: AtomicUsize,
-    /// One word an extent; a set bit is a free granule.
-    free: [AtomicU64; CHUNK_EXTENTS],
+    /// A set bit is a free granule.
+    free: [AtomicU64; CHUNK_WORDS],
     /// Free granules; lags behind `free` by operations under way.
     free_count: AtomicU32,
-    extent_hint: AtomicUsize,
+    word_hint: AtomicUsize,
+    /// No gap is longer, as far as is known: spares looking in vain. May be too small for a while after a race.
+    gap_max: AtomicUsize,
     /// Whether the kernel may have memory behind the addresses.
     resident: AtomicBool,
 }
@@ -301,33 +368,93 @@ impl Chunk {
         if (self.free_count.load(Relaxed) as usize) < granules {
             return None;
         }
-        let hint = self.extent_hint.load(Relaxed);
-        for step in 0..CHUNK_EXTENTS {
-            let extent = (hint + step) % CHUNK_EXTENTS;
-            let Some(start) = take_run(&self.free[extent], granules) else { continue };
-            if step != 0 {
-                self.extent_hint.store(extent, Relaxed);
+        let start = if self.region.is_pages() { self.take_page() } else { self.take_run(granules) }?;
+        let before = self.free_count.fetch_sub(granules as u32, SeqCst);
+        if before == CHUNK_GRANULES {
+            self.region.empty.fetch_sub(1, Relaxed);
+        }
+        Some(self.base + start * GRANULE_BYTES)
+    }
+
+    /// Takes a page: a quarter of a word.
+    fn take_page(&self) -> Option<usize> {
+        let hint = self.word_hint.load(Relaxed);
+        for step in 0..CHUNK_WORDS {
+            let index = (hint + step) % CHUNK_WORDS;
+            let word = &self.free[index];
+            let mut bits = word.load(Relaxed);
+            loop {
+                let starts = page_starts(bits);
+                if starts == 0 {
+                    break;
+                }
+                let start = starts.trailing_zeros() as usize;
+                match word.compare_exchange_weak(
+                    bits,
+                    bits & !(mask(PAGE_GRANULES) << start),
+                    SeqCst,
+                    Relaxed,
+                ) {
+                    Ok(_) => {
+                        if step != 0 {
+                            self.word_hint.store(index, Relaxed);
+                        }
+                        return Some(index * WORD_GRANULES + start);
+                    }
+                    Err(now) => bits = now,
+                }
             }
-            let before = self.free_count.fetch_sub(granules as u32, SeqCst);
-            if before == CHUNK_GRANULES {
-                self.region.empty.fetch_sub(1, Relaxed);
-            }
-            return Some(self.base + extent * EXTENT_BYTES + start * GRANULE_BYTES);
         }
         None
+    }
+
+    /// Takes a run out of the smallest gap that holds it, so that large gaps stay.
+    fn take_run(&self, granules: usize) -> Option<usize> {
+        if granules > self.gap_max.load(Relaxed) {
+            return None;
+        }
+        loop {
+            let words = std::array::from_fn(|index| self.free[index].load(Relaxed));
+            let Some(start) = best_gap(&words, granules) else {
+                self.gap_max.store(granules - 1, Relaxed);
+                return None;
+            };
+            if self.claim(start, granules) {
+                return Some(start);
+            }
+        }
+    }
+
+    /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
+    fn claim(&self, start: usize, granules: usize) -> bool {
+        let parts = split(start, granules);
+        for (done, (index, bits)) in parts.into_iter().enumerate() {
+            if !claim_bits(&self.free[index], bits) {
+                for (index, bits) in parts.into_iter().take(done) {
+                    self.free[index].fetch_or(bits, SeqCst);
+                }
+                return false;
+            }
+        }
+        true
     }
 
     /// Frees a run; true when the chunk is entirely free now.
     fn put(&self, address: usize, granules: usize) -> bool {
         let offset = address - self.base;
         assert!(offset.is_multiple_of(GRANULE_BYTES), "a run begins at a granule");
-        let start = offset % EXTENT_BYTES / GRANULE_BYTES;
-        assert!(start + granules <= EXTENT_GRANULES, "a run lies in one extent");
-        let mask = run_mask(granules) << start;
+        let start = offset / GRANULE_BYTES;
+        assert!(start + granules <= CHUNK_GRANULES as usize, "a run lies in one chunk");
         // Counted first, so that the count never falls below what the bits allow to be taken.
         let before = self.free_count.fetch_add(granules as u32, SeqCst);
-        let bits = self.free[offset / EXTENT_BYTES].fetch_or(mask, SeqCst);
-        assert!(bits & mask == 0, "a run is freed once");
+        for (index, bits) in split(start, granules) {
+            if bits == 0 {
+                continue;
+            }
+            let word = self.free[index].fetch_or(bits, SeqCst);
+            assert!(word & bits == 0, "a run is freed once");
+        }
+        self.gap_max.store(usize::MAX, Relaxed);
         if before + granules as u32 == CHUNK_GRANULES {
             self.region.empty.fetch_add(1, Relaxed);
             return true;
@@ -338,13 +465,13 @@ impl Chunk {
     /// Gives the memory of an entirely free chunk back to the kernel; false when somebody was quicker to use it.
     fn give_back(&self) -> bool {
         let mut held = 0;
-        while held < CHUNK_EXTENTS {
+        while held < CHUNK_WORDS {
             if self.free[held].compare_exchange(u64::MAX, 0, SeqCst, Relaxed).is_err() {
                 break;
             }
             held += 1;
         }
-        let whole = held == CHUNK_EXTENTS;
+        let whole = held == CHUNK_WORDS;
         if whole {
             let start = ptr::with_exposed_provenance_mut::<libc::c_void>(self.base);
             // SAFETY: the range is a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are
@@ -407,74 +534,65 @@ fn install<T>(cell: &AtomicPtr<T>, make: impl FnOnce() -> T) -> &'static T {
     load(cell).expect("set just above, by us or by another")
 }
 
-/// Takes `granules` adjacent free granules of an extent. Runs of 8 are aligned: a page is always one byte of the word.
-fn take_run(word: &AtomicU64, granules: usize) -> Option<usize> {
-    let mut bits = word.load(Relaxed);
-    loop {
-        let starts = run_starts(bits, granules);
-        if starts == 0 {
-            return None;
-        }
-        let start = starts.trailing_zeros() as usize;
-        let taken = bits & !(run_mask(granules) << start);
-        match word.compare_exchange_weak(bits, taken, SeqCst, Relaxed) {
-            Ok(_) => return Some(start),
-            Err(now) => bits = now,
+/// Clears these bits of a word if all are set.
+fn claim_bits(word: &AtomicU64, bits: u64) -> bool {
+    let mut now = word.load(Relaxed);
+    while now & bits == bits {
+        match word.compare_exchange_weak(now, now & !bits, SeqCst, Relaxed) {
+            Ok(_) => return true,
+            Err(other) => now = other,
         }
     }
+    false
 }
 
-/// The positions at which `granules` set bits begin.
-fn run_starts(bits: u64, granules: usize) -> u64 {
-    let mut starts = bits;
-    for shift in 1..granules {
-        starts &= bits >> shift;
+/// The start of the smallest gap of at least `granules` set bits.
+fn best_gap(words: &[u64; CHUNK_WORDS], granules: usize) -> Option<usize> {
+    let mut best: Option<(usize, usize)> = None;
+    // The gap that reaches up to the current bit.
+    let mut gap = 0;
+    for (index, word) in words.iter().enumerate() {
+        let mut at = 0;
+        while at < WORD_GRANULES {
+            let rest = word >> at;
+            let ones = ((!rest).trailing_zeros() as usize).min(WORD_GRANULES - at);
+            gap += ones;
+            at += ones;
+            if at == WORD_GRANULES && index + 1 < CHUNK_WORDS {
+                break;
+            }
+            if gap >= granules && best.is_none_or(|(size, _)| gap < size) {
+                best = Some((gap, index * WORD_GRANULES + at - gap));
+                if gap == granules {
+                    return best.map(|(_, start)| start);
+                }
+            }
+            gap = 0;
+            if at < WORD_GRANULES {
+                at += (word >> at).trailing_zeros().min((WORD_GRANULES - at) as u32) as usize;
+            }
+        }
     }
-    if granules == PAGE_GRANULES { starts & 0x0101_0101_0101_0101 } else { starts }
+    best.map(|(_, start)| start)
 }
 
-fn run_mask(granules: usize) -> u64 {
+/// The words that a run touches, with its bits in each; the second part may be empty.
+fn split(start: usize, granules: usize) -> [(usize, u64); 2] {
+    let (index, at) = (start / WORD_GRANULES, start % WORD_GRANULES);
+    let low = granules.min(WORD_GRANULES - at);
+    [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(granules - low))]
+}
+
+/// The quarters of a word that are entirely free, each by its lowest bit.
+fn page_starts(bits: u64) -> u64 {
+    let pairs = bits & bits >> 1;
+    let fours = pairs & pairs >> 2;
+    let eights = fours & fours >> 4;
+    eights & eights >> 8 & 0x0001_0001_0001_0001
+}
+
+fn mask(granules: usize) -> u64 {
     (1 << granules) - 1
-}
-
-/// Maps one chunk; the address is exposed, as pieces are handed out by address.
-fn map_chunk() -> usize {
-    let first = map_bytes(CHUNK_BYTES);
-    let base = if first.is_multiple_of(CHUNK_BYTES) {
-        first
-    } else {
-        unmap(first, CHUNK_BYTES);
-        let wide = map_bytes(2 * CHUNK_BYTES);
-        let base = wide.next_multiple_of(CHUNK_BYTES);
-        unmap(wide, base - wide);
-        unmap(base + CHUNK_BYTES, wide + CHUNK_BYTES - base);
-        base
-    };
-    // SAFETY: the range was mapped just above. A kernel without huge pages refuses, which changes nothing.
-    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(base), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
-    base
-}
-
-fn map_bytes(bytes: usize) -> usize {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-    if address == libc::MAP_FAILED {
-        let layout =
-            std::alloc::Layout::from_size_align(bytes, CHUNK_BYTES).expect("sizes of this file are valid");
-        std::alloc::handle_alloc_error(layout);
-    }
-    address.expose_provenance()
-}
-
-fn unmap(address: usize, bytes: usize) {
-    if bytes == 0 {
-        return;
-    }
-    // SAFETY: the range is a part of a mapping made above that has not been handed out.
-    let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(address), bytes) };
-    assert!(result == 0, "unmapping an own range cannot fail");
 }
 
 #[cfg(test)]
@@ -483,20 +601,37 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn run_starts_agrees_with_counting() {
+    fn gaps_are_found_as_by_counting() {
         let mut state = 1u64;
-        for _ in 0..2000 {
+        let mut next = || {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            let bits = state | state.rotate_left(7) | state.rotate_left(13);
+            state ^ state >> 31
+        };
+        for round in 0..300 {
+            let words: [u64; CHUNK_WORDS] = std::array::from_fn(|_| match round % 4 {
+                0 => next() & next() & next(),
+                1 => next() | next().rotate_left(7) | next().rotate_left(13),
+                2 => [0, u64::MAX, next() << 32, next() >> 32][next() as usize % 4],
+                _ => next(),
+            });
+            let free: Vec<bool> =
+                (0..CHUNK_GRANULES as usize).map(|at| words[at / 64] >> (at % 64) & 1 == 1).collect();
             for granules in 1..=RUN_GRANULES_MAX {
-                let mut expected = 0u64;
-                for start in 0..=64 - granules {
-                    let fits = (0..granules).all(|i| bits >> (start + i) & 1 == 1);
-                    if fits && (granules != PAGE_GRANULES || start % PAGE_GRANULES == 0) {
-                        expected |= 1 << start;
+                let mut best: Option<(usize, usize)> = None;
+                let mut at = 0;
+                for gap in free.chunk_by(|a, b| a == b) {
+                    if gap[0] && gap.len() >= granules && best.is_none_or(|(size, _)| gap.len() < size) {
+                        best = Some((gap.len(), at));
                     }
+                    at += gap.len();
                 }
-                assert_eq!(run_starts(bits, granules), expected);
+                assert_eq!(best_gap(&words, granules), best.map(|(_, start)| start));
+            }
+            for (index, word) in words.iter().enumerate() {
+                let expected = (0..4)
+                    .filter(|part| word >> (part * 16) & 0xffff == 0xffff)
+                    .fold(0, |bits, part| bits | 1u64 << (part * 16));
+                assert_eq!(page_starts(*word), expected, "{index}");
             }
         }
     }

@@ -15,6 +15,7 @@ use super::entry::Entry;
 use super::hash::KeyHasher;
 use super::heap::Heap;
 use super::key_mut::KeyMut;
+use super::pool::POOL;
 use super::table::{Place, Verdict};
 use super::{DbIndex, table};
 
@@ -76,6 +77,15 @@ pub struct Shard {
     discarded: Vec<Db>,
     expire_db: u16,
     expire_position: u64,
+    evacuation: Evacuation,
+}
+
+/// How far this shard's segments have been moved out of a chunk of the pool.
+#[derive(Clone, Copy, Default)]
+struct Evacuation {
+    number: u64,
+    db: u16,
+    position: u64,
 }
 
 // SAFETY: a shard owns its tables, entries and slabs; no pointer of it is known outside but through borrows of it.
@@ -98,6 +108,7 @@ impl Shard {
             discarded: Vec::new(),
             expire_db: 0,
             expire_position: 0,
+            evacuation: Evacuation::default(),
         }
     }
 
@@ -151,7 +162,7 @@ impl Shard {
     #[inline]
     pub fn write<'a>(&'a mut self, db: DbIndex, hash: u64, key: &'a [u8], now_ms: u64) -> KeyMut<'a> {
         let place = self.find_alive(db, hash, key, now_ms);
-        KeyMut::new(self, db, hash, key, place)
+        KeyMut::new(self, db, hash, key, place, now_ms)
     }
 
     /// The number of keys, those included whose deadline has come unnoticed.
@@ -287,14 +298,39 @@ impl Shard {
         progress
     }
 
-    /// A slice of the shard's own upkeep; true when there is nothing left to do.
+    /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,
+    /// helps to empty sparse chunks of the pool. True when there is nothing left to do.
     pub fn upkeep(&mut self, budget_entries: usize) -> bool {
-        self.free_discarded(budget_entries)
+        if !self.free_discarded(budget_entries) {
+            return false;
+        }
+        let Some((number, from)) = POOL.evacuation() else { return true };
+        if number != self.evacuation.number {
+            self.evacuation = Evacuation { number, db: 0, position: 0 };
+        }
+        let Evacuation { db, position, .. } = self.evacuation;
+        if usize::from(db) >= self.databases() {
+            return true;
+        }
+        let found = match usize::from(db) {
+            0 => Some(&mut self.first),
+            index => self.others[index - 1].as_deref_mut(),
+        };
+        match found.and_then(|found| found.table.evacuate(position, &from, budget_entries)) {
+            Some(position) => self.evacuation.position = position,
+            None => self.evacuation = Evacuation { db: db + 1, position: 0, ..self.evacuation },
+        }
+        false
     }
 
     /// Whether `upkeep` has something to do.
+    #[inline]
     pub fn upkeep_due(&self) -> bool {
+        let Evacuation { number, db, .. } = self.evacuation;
         !self.discarded.is_empty()
+            || POOL
+                .evacuation()
+                .is_some_and(|(current, _)| current != number || usize::from(db) < self.databases())
     }
 
     /// The number of databases.

@@ -1,1 +1,361 @@
-//! Tests of `shard`.
+//! Tests of `shard` and `key_mut` against a naive twin.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::store::{BLOB_BYTES_MIN, Change, Deadline, Encoding, NewString, OwnedEntry, Str};
+
+const DB: DbIndex = DbIndex(0);
+/// A time later than the beginning of coarse time.
+const START_MS: u64 = 1_800_000_000_000;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn shard() -> (Shard, KeyHasher) {
+    let hasher = KeyHasher::new(5);
+    (Shard::new(16, hasher.clone()), hasher)
+}
+
+fn text(entry: &Entry) -> Vec<u8> {
+    match entry.string() {
+        Str::Int(value) => value.to_string().into_bytes(),
+        Str::Bytes(bytes) => bytes.to_vec(),
+    }
+}
+
+fn set(shard: &mut Shard, hasher: &KeyHasher, db: DbIndex, key: &[u8], value: &[u8], deadline: Deadline) {
+    shard.write(db, hasher.hash(key), key, 0).set_string(NewString::Bytes(value), deadline);
+}
+
+/// Values of all kinds, mostly small.
+fn value(random: &mut Random) -> Vec<u8> {
+    let len = match random.below(40) {
+        0 => 900 + random.below(300),
+        1 => BLOB_BYTES_MIN as u64 - 50 + random.below(100),
+        2 => 40_000,
+        3..6 => return (random.next() as i64 >> random.below(63)).to_string().into_bytes(),
+        _ => random.below(120),
+    };
+    let byte = random.next() as u8;
+    (0..len).map(|i| byte.wrapping_add(i as u8)).collect()
+}
+
+fn key(number: u64) -> Vec<u8> {
+    let mut key = format!("key:{number}").into_bytes();
+    if number.is_multiple_of(50) {
+        key.resize(300, b'.');
+    }
+    key
+}
+
+type Twin = HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+
+/// One random operation on shard and twin; their answers are compared.
+fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Random, now_ms: u64, grow: u64) {
+    let key = key(random.below(3000));
+    let hash = hasher.hash(&key);
+    if twin.get(&key).is_some_and(|(_, deadline)| deadline.is_some_and(|at| at <= now_ms)) {
+        twin.remove(&key);
+    }
+    let known = twin.get(&key).cloned();
+    let at = now_ms + random.below(5000);
+    let pick = if random.below(100) < grow { random.below(6) } else { 6 + random.below(8) };
+    let name = key.clone();
+    let mut guard = shard.write(DB, hash, &name, now_ms);
+    assert_eq!(guard.entry().map(|entry| (text(entry), entry.deadline())), known);
+    match pick {
+        0..4 => {
+            let new = value(random);
+            let (deadline, expected) = match random.below(4) {
+                0 => (Deadline::At(at), Some(at)),
+                1 => (Deadline::Keep, known.and_then(|(_, deadline)| deadline)),
+                _ => (Deadline::None, None),
+            };
+            if random.below(5) == 0 {
+                guard.set_string(NewString::Blob(Bytes::from(new.clone())), deadline);
+            } else {
+                guard.set_string(NewString::Bytes(&new), deadline);
+            }
+            twin.insert(key, (new, expected));
+        }
+        4 => {
+            let more = value(random);
+            let (held, _) = twin.entry(key).or_default();
+            held.extend_from_slice(&more);
+            assert_eq!(guard.append(&more), held.len());
+        }
+        5 => {
+            let (offset, part) = (random.below(300) as usize, value(random));
+            let len = guard.set_range(offset, &part);
+            if !part.is_empty() {
+                let (held, _) = twin.entry(key).or_default();
+                held.resize(held.len().max(offset + part.len()), 0);
+                held[offset..offset + part.len()].copy_from_slice(&part);
+                assert_eq!(len, held.len());
+            }
+        }
+        6 | 7 => {
+            let deadline = (random.below(2) == 0).then_some(at);
+            guard.set_deadline(deadline);
+            if let Some((_, held)) = twin.get_mut(&key) {
+                *held = deadline;
+            }
+        }
+        8 => {
+            if let Some(owned) = guard.take() {
+                guard.put(owned);
+            }
+        }
+        9 => {
+            if let Some(owned) = guard.copy() {
+                drop(guard);
+                let other = [b"copy:".as_slice(), &key].concat();
+                shard.write(DB, hasher.hash(&other), &other, now_ms).put(owned);
+                twin.insert(other, known.expect("just seen"));
+            }
+        }
+        _ => {
+            assert_eq!(guard.remove(), known.is_some());
+            twin.remove(&key);
+        }
+    }
+}
+
+#[test]
+fn agrees_with_a_map() {
+    let (mut shard, hasher) = shard();
+    let mut random = Random(1);
+    let mut twin = Twin::new();
+    let mut now_ms = START_MS;
+    for round in 0..40_000u64 {
+        now_ms += random.below(3);
+        let grow = [80, 5, 50, 20][(round / 10_000) as usize];
+        step(&mut shard, &hasher, &mut twin, &mut random, now_ms, grow);
+        if round % 50 == 0 {
+            shard.expire_due(now_ms, 100, &mut |_, key| {
+                // The twin may have noticed before.
+                if let Some((_, deadline)) = twin.remove(key) {
+                    assert!(deadline.expect("it had a deadline") <= now_ms);
+                }
+            });
+        }
+        if round % 2000 == 0 {
+            shard.check_invariants();
+            assert_same(&shard, &hasher, &mut twin, now_ms);
+        }
+    }
+    // All that is left: databases swapped, flushed, freed.
+    shard.swap_dbs(DB, DbIndex(3));
+    assert_eq!(shard.len(DB), 0);
+    shard.swap_dbs(DbIndex(3), DB);
+    let keys = shard.len(DB);
+    assert!(keys > 100);
+    assert_eq!(shard.flush(DB), Discarded { keys });
+    assert!(!shard.free_discarded(10));
+    shard.check_invariants();
+    assert!(shard.free_discarded(usize::MAX));
+    assert_eq!(shard.used_bytes(), 0);
+}
+
+/// The twin may still hold keys that expired unnoticed, and so may the shard.
+fn assert_same(shard: &Shard, hasher: &KeyHasher, twin: &mut Twin, now_ms: u64) {
+    let mut held = Twin::new();
+    shard.for_each(DB, |entry| {
+        held.insert(entry.key().to_vec(), (text(entry), entry.deadline()));
+        assert!(shard.peek(DB, hasher.hash(entry.key()), entry.key()).is_some());
+    });
+    assert_eq!(held.len() as u64, shard.len(DB));
+    let alive = |(_, deadline): &(Vec<u8>, Option<u64>)| deadline.is_none_or(|at| at > now_ms);
+    held.retain(|_, value| alive(value));
+    twin.retain(|_, value| alive(value));
+    assert_eq!(held, *twin);
+}
+
+#[test]
+fn strings_are_encoded_as_redis_does() {
+    let (mut shard, hasher) = shard();
+    let hash = hasher.hash(b"k");
+    for (value, encoding) in [
+        (b"12".to_vec(), Encoding::Int),
+        (b"-9223372036854775808".to_vec(), Encoding::Int),
+        (b"012".to_vec(), Encoding::Embstr),
+        (vec![b'x'; 44], Encoding::Embstr),
+        (vec![b'x'; 45], Encoding::Raw),
+        (Vec::new(), Encoding::Embstr),
+        (vec![b'x'; BLOB_BYTES_MIN], Encoding::Raw),
+    ] {
+        let mut guard = shard.write(DB, hash, b"k", 0);
+        guard.set_string(NewString::Bytes(&value), Deadline::None);
+        assert_eq!(guard.entry().map(Entry::encoding), Some(encoding));
+        assert_eq!(guard.entry().map(text), Some(value.clone()));
+        assert_eq!(guard.append(b"1"), value.len() + 1);
+        assert_eq!(guard.entry().map(Entry::encoding), Some(Encoding::Raw));
+    }
+    let mut guard = shard.write(DB, hash, b"k", 0);
+    guard.remove();
+    assert_eq!(guard.append(b"17"), 2);
+    assert_eq!(guard.entry().map(Entry::encoding), Some(Encoding::Int));
+    guard.set_range(0, b"2");
+    assert_eq!(
+        guard.entry().map(|entry| (entry.encoding(), text(entry))),
+        Some((Encoding::Raw, b"27".to_vec()))
+    );
+    guard.remove();
+    assert_eq!(guard.set_range(3, b""), 0);
+    assert!(guard.entry().is_none());
+    assert_eq!(guard.set_range(3, b"ab"), 5);
+    assert_eq!(guard.entry().map(text), Some(b"\0\0\0ab".to_vec()));
+}
+
+#[test]
+fn the_usual_key_takes_88_bytes_and_is_overwritten_in_place() {
+    let (mut shard, hasher) = shard();
+    let table_bytes = |shard: &Shard| shard.memory().table_bytes;
+    set(&mut shard, &hasher, DB, &[b'k'; 16], &[b'v'; 64], Deadline::None);
+    assert_eq!(shard.used_bytes(), 88 + table_bytes(&shard));
+    let before = shard.peek(DB, hasher.hash(&[b'k'; 16]), &[b'k'; 16]).map(std::ptr::from_ref);
+    set(&mut shard, &hasher, DB, &[b'k'; 16], &[b'w'; 64], Deadline::None);
+    let after = shard.peek(DB, hasher.hash(&[b'k'; 16]), &[b'k'; 16]).map(std::ptr::from_ref);
+    assert_eq!(before, after);
+    set(&mut shard, &hasher, DB, &[b'k'; 16], &[b'w'; 64], Deadline::At(9));
+    assert_eq!(shard.used_bytes(), 96 + table_bytes(&shard));
+    shard.check_invariants();
+}
+
+#[test]
+fn deadlines_expire_on_access_and_in_rounds() {
+    let (mut shard, hasher) = shard();
+    for number in 0..5000 {
+        let deadline = if number % 2 == 0 { Deadline::At(START_MS + number) } else { Deadline::None };
+        set(&mut shard, &hasher, DbIndex((number % 3) as u16), &key(number), b"v", deadline);
+    }
+    let total = |shard: &Shard| (0..3).map(|db| shard.len(DbIndex(db))).sum::<u64>();
+    assert_eq!(total(&shard), 5000);
+    assert_eq!(shard.expires(DB), 834);
+    assert!((2400..2600).contains(&shard.ttl_ms_average(DB, START_MS)));
+    assert!(shard.peek(DB, hasher.hash(&key(0)), &key(0)).is_some());
+    assert!(shard.read(DB, hasher.hash(&key(0)), &key(0), START_MS, None).is_none());
+    assert_eq!(shard.stats, ShardStats { expired: 1, hits: 0, misses: 1 });
+    let mut gone = HashSet::new();
+    for elapsed_ms in [0, 1000, 1001, 3000, 6000] {
+        let mut rounds = 0;
+        while !shard
+            .expire_due(START_MS + elapsed_ms, 50, &mut |_, key| assert!(gone.insert(key.to_vec())))
+            .done
+        {
+            rounds += 1;
+            assert!(rounds < 500);
+        }
+        shard.check_invariants();
+        // Active expiry may be late by a step of coarse time, but never early.
+        let least = (elapsed_ms.saturating_sub(256) / 2) as usize;
+        assert!((least.min(2499)..=elapsed_ms as usize / 2 + 1).contains(&gone.len()));
+    }
+    assert_eq!(gone.len(), 2499);
+    assert_eq!(total(&shard), 2500);
+    assert_eq!(shard.stats.expired, 2500);
+}
+
+#[test]
+fn the_guard_accounts_for_each_key_once() {
+    let (mut shard, hasher) = shard();
+    shard.changes().set_recording(true);
+    let hash = hasher.hash(b"k");
+    let mut guard = shard.write(DB, hash, b"k", 0);
+    guard.set_string(NewString::Int(1), Deadline::None);
+    guard.set_deadline(Some(10));
+    guard.set_clock(77);
+    drop(guard);
+    drop(shard.write(DB, hash, b"k", 0));
+    shard.write(DB, hash, b"k", 0).set_deadline(Some(20));
+    shard.write(DB, hash, b"k", 0).set_deadline(Some(20));
+    assert_eq!(shard.read(DB, hash, b"k", 0, Some(78)).map(Entry::clock), Some(78));
+    assert!(shard.read(DB, hash, b"k", 20, None).is_none());
+    shard.write(DB, hash, b"k", 0).append(b"x");
+    assert!(shard.write(DB, hash, b"k", 0).remove());
+    assert!(!shard.write(DB, hash, b"k", 0).remove());
+    assert_eq!(shard.dirty(), 4);
+    let mut kinds = Vec::new();
+    shard.changes().drain(|Change { kind, key, .. }| {
+        assert_eq!(key, b"k");
+        kinds.push(kind);
+    });
+    let set_anew = [ChangeKind::Set, ChangeKind::Removed];
+    assert_eq!(kinds[..3], [ChangeKind::Set, ChangeKind::Deadline, ChangeKind::Expired]);
+    assert_eq!(kinds[3..], set_anew);
+    assert!(shard.changes().is_empty());
+}
+
+#[test]
+fn entries_move_between_shards_and_blobs_are_shared() {
+    let hasher = KeyHasher::new(5);
+    let (mut source, mut target) = (Shard::new(16, hasher.clone()), Shard::new(16, hasher.clone()));
+    let big = Bytes::from(vec![7; 100_000]);
+    let hash = hasher.hash(b"k");
+    source.write(DB, hash, b"k", 0).set_string(NewString::Blob(big.clone()), Deadline::At(50));
+    let taken: Option<OwnedEntry> = source.write(DB, hash, b"k", 0).take();
+    assert_eq!(source.used_bytes(), 0);
+    target.write(DbIndex(2), hash, b"k", 0).put(taken.expect("present"));
+    let entry = target.peek(DbIndex(2), hash, b"k").expect("put there");
+    assert_eq!(entry.deadline(), Some(50));
+    assert_eq!(entry.blob().map(|blob| blob.as_ptr()), Some(big.as_ptr()));
+    // What a reply still refers to does not change under it.
+    target.write(DbIndex(2), hash, b"k", 0).set_range(0, b"changed");
+    assert!(big.iter().all(|byte| *byte == 7));
+    assert_eq!(target.peek(DbIndex(2), hash, b"k").map(|entry| entry.string().len()), Some(100_000));
+    assert!(big.is_unique());
+    target.check_invariants();
+}
+
+#[test]
+fn appending_costs_little_on_average() {
+    let (mut shard, hasher) = shard();
+    let hash = hasher.hash(b"k");
+    let (mut blocks, mut last) = (0, std::ptr::null());
+    for round in 1..=100_000usize {
+        let mut guard = shard.write(DB, hash, b"k", 0);
+        assert_eq!(guard.append(b"y"), round);
+        let entry = guard.entry().expect("appended to");
+        let at = entry.blob().map_or(std::ptr::from_ref(entry).cast(), |blob| blob.as_ptr());
+        blocks += usize::from(at != last);
+        last = at;
+    }
+    assert!(blocks < 60, "{blocks}");
+    shard.check_invariants();
+}
+
+#[test]
+fn scans_see_what_stays_exactly_once() {
+    let (mut shard, hasher) = shard();
+    (0..3000).for_each(|number| set(&mut shard, &hasher, DB, &key(number), b"v", Deadline::None));
+    let mut seen = BTreeMap::new();
+    let (mut position, mut other) = (Some(0), 3000);
+    while let Some(at) = position {
+        position = shard.scan(DB, at, 10, &mut |entry| *seen.entry(entry.key().to_vec()).or_insert(0) += 1);
+        for _ in 0..30 {
+            set(&mut shard, &hasher, DB, &key(other), b"v", Deadline::None);
+            other += 1;
+        }
+    }
+    assert!((0..3000).all(|number| seen.get(&key(number)) == Some(&1)));
+    assert!(seen.values().all(|times| *times == 1));
+    assert_eq!(shard.scan(DbIndex(5), 0, 10, &mut |_| unreachable!("empty")), None);
+    assert!(shard.random(DbIndex(5), 1).is_none());
+    assert!(shard.random(DB, 1).is_some());
+}

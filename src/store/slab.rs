@@ -147,8 +147,10 @@ impl Slab {
     /// - `large` says whether more than `SLAB_BYTES_MAX` were asked for.
     pub unsafe fn capacity(&self, block: NonNull<u8>, large: bool) -> usize {
         if large {
-            // SAFETY: a large block has its size in the word before it.
-            unsafe { block.cast::<u64>().sub(1).read() as usize }
+            // SAFETY: before a large block lies the word with its size.
+            let word = unsafe { block.cast::<u64>().sub(1) };
+            // SAFETY: as above.
+            unsafe { word.read() as usize }
         } else {
             Page::of(block).header().class() * UNIT_BYTES
         }

@@ -5,6 +5,7 @@
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
 //! | `run` | parsing, chunks, one command |
+//! | `refuse` | errors for what is no command |
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `mail`, `mailbox` | messages between workers |
@@ -21,6 +22,7 @@ mod mail;
 mod mailbox;
 mod monitor;
 mod reap;
+mod refuse;
 mod run;
 mod upkeep;
 

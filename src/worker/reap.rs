@@ -94,6 +94,8 @@ impl<I: Io> Worker<I> {
             return self.io.close(token); // it was refused, and now knows why
         };
         connection.sending_bytes = 0;
+        let left = connection.output.len() as u64;
+        connection.session.card.output_bytes.store(left, std::sync::atomic::Ordering::Relaxed);
         if connection.closing {
             return;
         }

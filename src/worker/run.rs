@@ -1,9 +1,8 @@
 //! From input to replies: parsing, chunks, and one command.
 
+use super::refuse::refuse;
 use super::{Mail, Slowest, Worker};
-use crate::command::{
-    Args, CommandError, Context, Effect, Flags, LookupError, PauseMode, Replies, Row, Session, Shared,
-};
+use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
 use crate::exec::{Formed, Gathered, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
@@ -174,13 +173,16 @@ impl<I: Io> Worker<I> {
         let (args, session, mut reply) = connection.split(command.source, input, spans);
         let stats = self.shared.stats.of(self.number);
         if command.row == REFUSED {
+            let mark = reply.mark();
             refuse(&args, &mut reply, self.table, stats);
+            silence(session, &mut reply, mark, None);
             self.make_dirty(command.slot);
             return start;
         }
         let row = self.table.row(command.row);
         let config = self.config.config_arc();
         let now_ms = self.clock.now_ms();
+        let mark = reply.mark();
         match admit(row, session, &self.shared, now_ms) {
             Admission::Yes => {}
             Admission::Error(error) => {
@@ -188,6 +190,7 @@ impl<I: Io> Worker<I> {
                 stats.counters.commands_rejected.add(1);
                 stats.count_error(error.text());
                 reply.error(error.text());
+                silence(session, &mut reply, mark, Some(row));
                 self.make_dirty(command.slot);
                 return start;
             }
@@ -198,11 +201,7 @@ impl<I: Io> Worker<I> {
                 return start;
             }
         }
-        let mark = reply.mark();
-        let first_key = match row.shape {
-            crate::command::KeyShape::Range { first, step, .. } => (first as usize, step as usize),
-            _ => (1, 1),
-        };
+        session.last_row = command.row;
         let mut ctx = Context {
             session,
             shared: &self.shared,
@@ -216,8 +215,8 @@ impl<I: Io> Worker<I> {
             effects: &mut self.effects,
             leases: &mut self.leases,
             hashes: self.batch.hashes_of(command),
-            first_key: first_key.0,
-            key_step: first_key.1,
+            first_key: row.key_places.0,
+            key_step: row.key_places.1,
         };
         let outcome = (row.command.handler)(&mut ctx, &args, &mut reply);
         let counts = &stats.commands[command.row as usize];
@@ -230,10 +229,7 @@ impl<I: Io> Worker<I> {
                 reply.error(error.text());
             }
         }
-        if session.replies != Replies::On {
-            reply.truncate(mark);
-            session.replies = next_replies(session.replies, row);
-        }
+        silence(session, &mut reply, mark, Some(row));
         let end = self.clock.ticks();
         let ns = self.clock.ns_between(start, end);
         counts.calls.add(1);
@@ -256,7 +252,6 @@ impl<I: Io> Worker<I> {
             let event = if fast { Event::FastCommand } else { Event::Command };
             self.shared.stats.latency.add(event, now_ms, ns / 1_000_000);
         }
-        session.last_row = command.row;
         if session.close_after_reply {
             connection.ended = true;
         }
@@ -301,7 +296,9 @@ impl<I: Io> Worker<I> {
             if let Some(error) = connection.take_error()
                 && !connection.ended
             {
-                Reply::new(&mut connection.output, connection.session.protocol).protocol_error(error);
+                if connection.session.replies == Replies::On {
+                    Reply::new(&mut connection.output, connection.session.protocol).protocol_error(error);
+                }
                 self.shared.stats.of(self.number).count_error("ERR");
                 connection.ended = true;
             }
@@ -351,57 +348,27 @@ fn admit(row: &Row, session: &Session, shared: &Shared, now_ms: u64) -> Admissio
     }
     match shared.pause.active(now_ms) {
         None => Admission::Yes,
-        Some(PauseMode::All) if row.full_name != "client|unpause" => Admission::Paused,
+        // All means all: a client that is to end the pause must have been faster than whoever began it.
+        Some(PauseMode::All) => Admission::Paused,
         Some(PauseMode::Write) if flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) => Admission::Paused,
         Some(_) => Admission::Yes,
     }
 }
 
-/// Replies to what is no command, as Redis words it.
-#[cold]
-fn refuse(
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-    table: &crate::command::Table,
-    stats: &crate::observe::WorkerStats,
-) {
-    let name = String::from_utf8_lossy(args.at(0));
-    match table.resolve(args.at(0), || args.find(1), args.len()) {
-        Ok(_) => unreachable!("the command was refused when it was gathered"),
-        Err(LookupError::UnknownCommand) => {
-            let mut shown = String::new();
-            for arg in args.from(1) {
-                if shown.len() >= 128 {
-                    break;
-                }
-                let room = (128 - shown.len()).min(arg.len());
-                shown.push('\'');
-                shown.push_str(&String::from_utf8_lossy(&arg[..room]));
-                shown.push_str("' ");
-            }
-            let name: String = name.chars().take(128).collect();
-            reply.error_fmt(format_args!("ERR unknown command '{name}', with args beginning with: {shown}"));
-        }
-        Err(LookupError::UnknownSubcommand(id)) => {
-            let container = table.row(id).full_name.to_ascii_uppercase();
-            let sub: String = String::from_utf8_lossy(args.at(1)).chars().take(128).collect();
-            reply.error_fmt(format_args!("ERR unknown subcommand '{sub}'. Try {container} HELP."));
-        }
-        Err(LookupError::Arity(id)) => {
-            let row = table.row(id);
-            stats.commands[id as usize].rejected.add(1);
-            let name = &row.full_name;
-            reply.error_fmt(format_args!("ERR wrong number of arguments for '{name}' command"));
-        }
+/// Takes back what was replied since `mark` if the client wants none of it. `row` is that of the command that ran or was not
+/// admitted.
+#[inline]
+fn silence(session: &mut Session, reply: &mut Reply<'_>, mark: crate::resp::Mark, row: Option<&Row>) {
+    if session.replies != Replies::On {
+        reply.truncate(mark);
+        session.replies = next_replies(session.replies, row);
     }
-    stats.counters.commands_rejected.add(1);
-    stats.count_error("ERR");
 }
 
 /// CLIENT REPLY SKIP concerns the command after itself.
-fn next_replies(now: Replies, row: &Row) -> Replies {
+fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     match now {
-        Replies::SkipNext if row.full_name == "client|reply" => Replies::SkipThis,
+        Replies::SkipNext if row.is_some_and(|row| row.full_name == "client|reply") => Replies::SkipThis,
         Replies::SkipThis | Replies::SkipNext => Replies::On,
         other => other,
     }

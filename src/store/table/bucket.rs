@@ -1,13 +1,14 @@
 //! The bucket: one cache line with eight tags and eight pointers.
 //!
 //! ```text
-//! 0      8                40              56         57         58      60          64
-//! | tags | low 32 bits x8 | high 16 bits x8 | occupied | overflow | epoch | due tick |
+//! 0      8                40              56         57         58          59      60         64
+//! | tags | low 32 bits x8 | high 16 bits x8 | occupied | overflow | displaced | epoch | due tick |
 //! ```
 //!
 //! Design: as in F14, a bucket counts the items that would live here but were probed past it because it was full, so
-//! that a lookup stops at the first bucket that nobody went past. Pointers have 48 bits, stored in two arrays, so that
-//! everything is aligned and no access needs unsafe code.
+//! that a lookup stops at the first bucket that nobody went past. Addresses are multiples of 8 below 2^47, so 44 bits hold
+//! one, and four more the item's fraction (see `segment`). They are stored in two arrays, so that everything is aligned and
+//! no access needs unsafe code. A mask tells which items are not in their home bucket.
 //!
 //! Not here: probing, growth (`mod`).
 #![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls SIMD instructions"))]
@@ -24,6 +25,11 @@ pub const NEVER: Tick = Tick::MAX;
 /// What a table stores: the address of something that the table knows nothing about.
 pub type Item = NonNull<u8>;
 
+/// Bits of an item's fraction.
+pub const FRACTION_BITS: u32 = 4;
+const ADDRESS_BITS: u32 = 44;
+const ALIGN_BITS: u32 = 3;
+
 /// An overflow count that is no longer exact; it stays until the segment is rebuilt.
 const OVERFLOW_STICKY: u8 = u8::MAX;
 
@@ -36,8 +42,9 @@ pub struct Bucket {
     highs: [u16; BUCKET_SLOTS],
     occupied: u8,
     overflow: u8,
-    /// The snapshot that last wrote this bucket out.
-    pub epoch: u16,
+    displaced: u8,
+    /// The snapshot that last wrote this bucket out, as far as needed to tell it from the one before.
+    pub epoch: u8,
     /// No item in this bucket is due before.
     pub due: Tick,
 }
@@ -52,6 +59,7 @@ impl Bucket {
         highs: [0; BUCKET_SLOTS],
         occupied: 0,
         overflow: 0,
+        displaced: 0,
         epoch: 0,
         due: NEVER,
     };
@@ -84,31 +92,52 @@ impl Bucket {
     #[inline]
     pub fn item(&self, slot: usize) -> Item {
         debug_assert!(self.occupied >> slot & 1 == 1);
-        let slot = slot % BUCKET_SLOTS;
-        let address = u64::from(self.lows[slot]) | u64::from(self.highs[slot]) << 32;
+        let address = (self.word(slot) & ((1 << ADDRESS_BITS) - 1)) << ALIGN_BITS;
         let pointer = ptr::with_exposed_provenance_mut(address as usize);
         NonNull::new(pointer).expect("a slot in use holds an address")
     }
 
-    /// Puts an item into a bucket that is not full; returns the slot.
+    /// The fraction of an item, if it is in its home bucket.
     #[inline]
-    pub fn insert(&mut self, tag: u8, item: Item) -> usize {
+    pub fn fraction(&self, slot: usize) -> Option<u8> {
+        (self.displaced >> slot & 1 == 0).then(|| (self.word(slot) >> ADDRESS_BITS) as u8)
+    }
+
+    /// The tag of an item.
+    #[inline]
+    pub fn tag(&self, slot: usize) -> u8 {
+        self.tags[slot % BUCKET_SLOTS]
+    }
+
+    /// Puts an item into a bucket that is not full; returns the slot. Only items in their home have a fraction.
+    #[inline]
+    pub fn insert(&mut self, tag: u8, item: Item, fraction: Option<u8>) -> usize {
         assert!(!self.is_full());
         let slot = self.occupied.trailing_ones() as usize;
         self.occupied |= 1 << slot;
+        self.displaced = self.displaced & !(1 << slot) | u8::from(fraction.is_none()) << slot;
         self.tags[slot % BUCKET_SLOTS] = tag;
-        self.replace(slot, item);
+        self.set_word(slot, pack(item) | u64::from(fraction.unwrap_or(0)) << ADDRESS_BITS);
         slot
     }
 
-    /// Puts another item with the same tag into a slot in use.
+    /// Puts another item with the same hash into a slot in use.
     #[inline]
     pub fn replace(&mut self, slot: usize, item: Item) {
-        let address = item.as_ptr().expose_provenance() as u64;
-        assert!(address >> 48 == 0, "user addresses have 48 bits");
+        self.set_word(slot, pack(item) | self.word(slot) >> ADDRESS_BITS << ADDRESS_BITS);
+    }
+
+    #[inline]
+    fn word(&self, slot: usize) -> u64 {
         let slot = slot % BUCKET_SLOTS;
-        self.lows[slot] = address as u32;
-        self.highs[slot] = (address >> 32) as u16;
+        u64::from(self.lows[slot]) | u64::from(self.highs[slot]) << 32
+    }
+
+    #[inline]
+    fn set_word(&mut self, slot: usize, word: u64) {
+        let slot = slot % BUCKET_SLOTS;
+        self.lows[slot] = word as u32;
+        self.highs[slot] = (word >> 32) as u16;
     }
 
     /// Empties a slot in use.
@@ -137,6 +166,15 @@ impl Bucket {
     pub fn overflow_exact(&self) -> Option<u8> {
         (self.overflow != OVERFLOW_STICKY).then_some(self.overflow)
     }
+}
+
+/// An item's address in 44 bits.
+#[inline]
+fn pack(item: Item) -> u64 {
+    let address = item.as_ptr().expose_provenance() as u64;
+    assert!(address >> (ADDRESS_BITS + ALIGN_BITS) == 0, "user addresses have 47 bits");
+    assert!(address.trailing_zeros() >= ALIGN_BITS, "items are aligned to 8");
+    address >> ALIGN_BITS
 }
 
 /// The numbers of the set bits.
@@ -205,13 +243,19 @@ mod tests {
         let mut bucket = Bucket::EMPTY;
         let boxes: Vec<_> = (0..8u64).map(Box::new).collect();
         for (i, held) in boxes.iter().enumerate() {
-            assert_eq!(bucket.insert(i as u8, NonNull::from(&**held).cast()), i);
+            assert_eq!(
+                bucket.insert(i as u8, NonNull::from(&**held).cast(), (i != 2).then_some(15 - i as u8)),
+                i
+            );
         }
         assert!(bucket.is_full());
         for (i, held) in boxes.iter().enumerate() {
             assert_eq!(bucket.matches(i as u8), 1 << i);
             assert_eq!(bucket.item(i), NonNull::from(&**held).cast());
+            assert_eq!(bucket.fraction(i), (i != 2).then_some(15 - i as u8));
         }
+        bucket.replace(5, NonNull::from(&*boxes[6]).cast());
+        assert_eq!((bucket.item(5), bucket.fraction(5)), (bucket.item(6), Some(10)));
         bucket.remove(3);
         assert_eq!(bucket.matches(3), 0);
         assert_eq!(slots(bucket.occupied()).collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 7]);

@@ -2,14 +2,15 @@
 //!
 //! Design: a directory, indexed by the top bits of the hash, leads to segments; a segment grows in steps from 1 to 112
 //! buckets and then splits in two. So nothing ever rehashes more than one segment (some 800 items, tens of
-//! microseconds), whatever the table's size.
+//! microseconds), whatever the table's size. Only a split looks at the items; other changes of size get by with what
+//! buckets hold.
 //!
 //! ```text
 //! hash   63 ............................ 20 | 19 ... 12 | 11 ...... 0
 //!        directory index, then home bucket  |    tag    | shard (not used here)
 //! ```
 //!
-//! Home buckets are the following hash bits scaled to the number of buckets. Both levels are monotonic, so items are
+//! Home buckets are the following ten hash bits scaled to the number of buckets. Both levels are monotonic, so items are
 //! ordered by their hash across (segment, home bucket), and a scan's cursor is simply a hash: it stays valid whatever
 //! grows or shrinks. A full bucket overflows to the next ones in its segment, which it counts (see `bucket`).
 //!
@@ -30,9 +31,14 @@ mod bucket;
 mod segment;
 mod walk;
 
+use std::ops::Range;
+
 use bucket::Bucket;
 pub use bucket::{Item, NEVER, Tick};
-use segment::{SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above, size_for};
+use segment::{
+    EXACT_BUCKETS_MIN, LEVEL_BITS, SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above,
+    size_for,
+};
 pub use walk::Verdict;
 
 /// The deepest directory: beyond it segments no longer split. The low 12 bits of scan positions stay zero up to here.
@@ -41,6 +47,9 @@ const DEPTH_MAX: u32 = 28;
 const TAG_SHIFT: u32 = 12;
 /// Buckets by which the rehash prefetches items ahead.
 const PREFETCH_BUCKETS: usize = 3;
+
+/// A segment moved counts as so many looked at.
+const EVACUATE_COST: usize = 64;
 
 /// What a table must be able to ask about its items.
 pub trait Items {
@@ -80,9 +89,10 @@ struct Meta {
 
 /// An item on its way from one segment to another.
 struct Moved {
-    hash: u64,
-    item: Item,
+    level: u16,
+    tag: u8,
     due: Tick,
+    item: Item,
 }
 
 impl Meta {
@@ -134,11 +144,13 @@ impl Table {
         (segments, slots)
     }
 
-    /// Fetches the bucket of a hash into the cache.
+    /// Fetches the bucket of a hash into the cache, and the one behind it, which many misses look at.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         if let Some((_, segment)) = self.locate(hash) {
-            prefetch(segment.bucket_address(segment.home(hash)));
+            let home = segment.bucket_address(segment.home(hash));
+            prefetch(home);
+            prefetch(home.wrapping_add(size_of::<Bucket>()));
         }
     }
 
@@ -198,7 +210,11 @@ impl Table {
         self.make_room(hash, items);
         let (index, segment) = self.locate(hash).expect("there is a segment now");
         let first = self.range_start(index, segment.depth());
-        let (at, slot) = put(self.buckets_mut(index), segment.home(hash), tag(hash), item, due);
+        let (at, slot) = put(
+            self.buckets_mut(index),
+            segment,
+            &Moved { level: segment.level(hash) as u16, tag: tag(hash), due, item },
+        );
         let meta = &mut self.metas[first];
         meta.count += 1;
         meta.due = meta.due.min(due);
@@ -278,6 +294,33 @@ impl Table {
         {
             self.rebuild(first, segment, buckets, items);
         }
+    }
+
+    /// Moves segments that lie in these addresses elsewhere, looking at about `budget` of them from a position on.
+    /// Returns where to go on, or none at the end.
+    pub fn evacuate(&mut self, position: u64, from: &Range<usize>, budget: usize) -> Option<u64> {
+        let mut position = position;
+        let mut looked = 0;
+        while looked < budget {
+            let (index, segment) = self.locate(position)?;
+            let first = self.range_start(index, segment.depth());
+            let end = self.range_end(first);
+            looked += 1;
+            if segment.bucket_count() >= SPLIT_BUCKETS && from.contains(&segment.bucket_address(0).addr()) {
+                let fresh = SegmentRef::alloc(segment.bucket_count(), segment.depth());
+                self.directory[first..end].fill(fresh);
+                // SAFETY: the directory leads to the fresh segment only, and only from here.
+                self.buckets_mut(first).clone_from_slice(unsafe { segment.buckets() });
+                // SAFETY: out of the directory.
+                unsafe { segment.free() };
+                looked += EVACUATE_COST;
+            }
+            if end == self.directory.len() {
+                return None;
+            }
+            position = (end as u64) << (64 - self.depth);
+        }
+        Some(position)
     }
 
     /// The directory index and the segment of a hash.
@@ -362,20 +405,28 @@ impl Table {
 
     /// Splits a segment in two, by the next bit of the hash.
     fn split(&mut self, first: usize, segment: SegmentRef, items: &impl Items) {
-        let mut moved = self.gather(first, items);
+        let depth = segment.depth() + 1;
+        let bit = 1 << (64 - depth);
+        let count = self.metas[first].count as usize;
+        let mut parts = [Vec::with_capacity(count), Vec::with_capacity(count)];
+        self.visit_fetched(
+            first,
+            |_, _| true,
+            |_, bucket, slot| {
+                let item = bucket.item(slot);
+                let hash = items.hash(item);
+                let level = (hash << depth >> (64 - LEVEL_BITS)) as u16;
+                let moved = Moved { level, tag: bucket.tag(slot), due: items.due(item), item };
+                parts[usize::from(hash & bit != 0)].push(moved);
+            },
+        );
         let mut first = first;
         if segment.depth() == self.depth {
             self.double_directory();
             first *= 2;
         }
-        let depth = segment.depth() + 1;
-        let bit = 1 << (64 - depth);
-        // Stable, so that items still arrive in the order of their buckets.
-        moved.sort_by_key(|moved| moved.hash & bit);
-        let left_count = moved.partition_point(|moved| moved.hash & bit == 0);
-        let (left, right) = moved.split_at(left_count);
         let half = 1 << (self.depth - depth);
-        for (start, part) in [(first, left), (first + half, right)] {
+        for (start, part) in [first, first + half].into_iter().zip(&parts) {
             let fresh = SegmentRef::alloc(size_for(part.len()).max(SPLIT_BUCKETS), depth);
             self.settle(start, start + half, fresh, part);
         }
@@ -390,7 +441,10 @@ impl Table {
         let (left, right) = (self.directory[first], self.directory[first + half]);
         assert!(left.depth() == right.depth() && left != right);
         let mut moved = self.gather(first, items);
-        moved.append(&mut self.gather(first + half, items));
+        moved.iter_mut().for_each(|moved| moved.level /= 2);
+        let mut others = self.gather(first + half, items);
+        others.iter_mut().for_each(|moved| moved.level = (1 << (LEVEL_BITS - 1)) + moved.level / 2);
+        moved.append(&mut others);
         assert_eq!(moved.len(), together);
         let fresh = SegmentRef::alloc(size_for(together), left.depth() - 1);
         self.settle(first, first + 2 * half, fresh, &moved);
@@ -404,27 +458,53 @@ impl Table {
         }
     }
 
-    /// The items of a segment, in the order of their buckets.
+    /// The items of a segment, in the order of their buckets. Looks only at those whose level the buckets do not tell;
+    /// the others' due ticks are their buckets', which are not too late.
     fn gather(&self, first: usize, items: &impl Items) -> Vec<Moved> {
-        let buckets = self.buckets(first);
+        let segment = self.directory[first];
         let mut moved = Vec::with_capacity(self.metas[first].count as usize);
-        let fetch = |bucket: &Bucket| {
-            for slot in bucket::slots(bucket.occupied()) {
-                prefetch(bucket.item(slot).as_ptr());
-            }
-        };
-        buckets.iter().take(PREFETCH_BUCKETS).for_each(fetch);
-        for (at, bucket) in buckets.iter().enumerate() {
-            if let Some(ahead) = buckets.get(at + PREFETCH_BUCKETS) {
-                fetch(ahead);
-            }
-            for slot in bucket::slots(bucket.occupied()) {
+        let exact = segment.bucket_count() >= EXACT_BUCKETS_MIN;
+        let known = |bucket: &Bucket, slot| bucket.fraction(slot).filter(|_| exact);
+        self.visit_fetched(
+            first,
+            |bucket, slot| known(bucket, slot).is_none(),
+            |at, bucket, slot| {
                 let item = bucket.item(slot);
-                moved.push(Moved { hash: items.hash(item), item, due: items.due(item) });
-            }
-        }
+                let level = match known(bucket, slot) {
+                    Some(fraction) => segment.home_start(at) + usize::from(fraction),
+                    None => segment.level(items.hash(item)),
+                };
+                moved.push(Moved { level: level as u16, tag: bucket.tag(slot), due: bucket.due, item });
+            },
+        );
         assert_eq!(moved.len(), self.metas[first].count as usize);
         moved
+    }
+
+    /// Visits the items of a segment; those for which `fetch` holds are fetched into the cache some buckets before.
+    fn visit_fetched(
+        &self,
+        first: usize,
+        fetch: impl Fn(&Bucket, usize) -> bool,
+        mut visit: impl FnMut(usize, &Bucket, usize),
+    ) {
+        let buckets = self.buckets(first);
+        let fetch_all = |bucket: &Bucket| {
+            for slot in bucket::slots(bucket.occupied()) {
+                if fetch(bucket, slot) {
+                    prefetch(bucket.item(slot).as_ptr());
+                }
+            }
+        };
+        buckets.iter().take(PREFETCH_BUCKETS).for_each(fetch_all);
+        for (at, bucket) in buckets.iter().enumerate() {
+            if let Some(ahead) = buckets.get(at + PREFETCH_BUCKETS) {
+                fetch_all(ahead);
+            }
+            for slot in bucket::slots(bucket.occupied()) {
+                visit(at, bucket, slot);
+            }
+        }
     }
 
     /// Fills a fresh segment and enters it into the directory.
@@ -434,7 +514,7 @@ impl Table {
         let buckets = self.buckets_mut(first);
         for moved in moved {
             due = due.min(moved.due);
-            put(buckets, segment.home(moved.hash), tag(moved.hash), moved.item, moved.due);
+            put(buckets, segment, moved);
         }
         self.metas[first] = Meta { count: moved.len() as u32, due };
         self.segment_bytes += segment.bytes() as u64;
@@ -494,15 +574,20 @@ impl Drop for Table {
 }
 
 /// Puts an item into the first bucket with room, from its home on. There is room.
-fn put(buckets: &mut [Bucket], home: usize, tag: u8, item: Item, due: Tick) -> (usize, usize) {
+#[inline]
+fn put(buckets: &mut [Bucket], segment: SegmentRef, moved: &Moved) -> (usize, usize) {
+    let level = usize::from(moved.level);
+    let home = segment.level_home(level);
+    let mut fraction = Some(segment.fraction(level, home));
     let mut at = home;
     for _ in 0..buckets.len() {
         let bucket = &mut buckets[at];
         if !bucket.is_full() {
-            bucket.due = bucket.due.min(due);
-            return (at, bucket.insert(tag, item));
+            bucket.due = bucket.due.min(moved.due);
+            return (at, bucket.insert(moved.tag, moved.item, fraction));
         }
         bucket.count_overflow();
+        fraction = None;
         at = if at + 1 == buckets.len() { 0 } else { at + 1 };
     }
     unreachable!("a segment grows before it is full");

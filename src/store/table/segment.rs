@@ -1,7 +1,8 @@
 //! The segment: a run of buckets, and the packed word that refers to it from the directory.
 //!
 //! Design: the word holds address, number of buckets and depth, so that a lookup goes from the directory straight to
-//! the bucket. Small segments come from the global allocator; from 64 buckets on they are runs of the pool.
+//! the bucket. Ten bits of the hash, the level, choose the home bucket; an item's place and its stored fraction tell its
+//! level again, so that a segment can change its size without looking at the items. Small segments come from the global allocator; from 64 buckets on they are runs of the pool.
 //!
 //! Not here: the directory (`mod`).
 #![expect(unsafe_code, reason = "allocates and hands out buckets")]
@@ -9,17 +10,19 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
-use super::bucket::{BUCKET_SLOTS, Bucket};
+use super::bucket::{BUCKET_SLOTS, Bucket, FRACTION_BITS};
 use crate::store::pool::{GRANULE_BYTES, POOL};
 
 /// Sizes of segments in buckets. Beyond the last one a segment splits.
-pub const SEGMENT_SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 80, 96, 112];
+pub const SEGMENT_SIZES: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 72, 80, 88, 96, 104, 112];
 /// The size of the halves of a split, and the smallest that comes from the pool.
 pub const SPLIT_BUCKETS: usize = 64;
 /// The largest segment.
 pub const SEGMENT_BUCKETS_MAX: usize = SEGMENT_SIZES[SEGMENT_SIZES.len() - 1];
-/// Bits of the hash, behind the depth's, that choose the bucket.
-pub const HOME_BITS: u32 = 24;
+/// Bits of the hash, behind the depth's, that choose the bucket: the level.
+pub const LEVEL_BITS: u32 = 10;
+/// From this size on, a bucket has no more levels than an item's stored fraction can tell apart.
+pub const EXACT_BUCKETS_MIN: usize = 1 << (LEVEL_BITS - FRACTION_BITS);
 
 const GRANULE_BUCKETS: usize = GRANULE_BYTES / size_of::<Bucket>();
 
@@ -95,13 +98,31 @@ impl SegmentRef {
     /// The bucket where a hash belongs. Monotonic: a greater hash of this segment never has a smaller home.
     #[inline]
     pub fn home(self, hash: u64) -> usize {
-        let bits = (hash << self.depth()) >> (64 - HOME_BITS);
-        ((bits * self.bucket_count() as u64) >> HOME_BITS) as usize
+        self.level_home(self.level(hash))
     }
 
-    /// The smallest `HOME_BITS` bits whose home is `home` (in `0..bucket_count`).
-    pub fn home_start(self, home: usize) -> u64 {
-        ((home as u64) << HOME_BITS).div_ceil(self.bucket_count() as u64)
+    /// The bits of a hash that choose its bucket here.
+    #[inline]
+    pub fn level(self, hash: u64) -> usize {
+        ((hash << self.depth()) >> (64 - LEVEL_BITS)) as usize
+    }
+
+    /// The bucket of a level.
+    #[inline]
+    pub fn level_home(self, level: usize) -> usize {
+        (level * self.bucket_count()) >> LEVEL_BITS
+    }
+
+    /// The lowest level whose home is `home` (in `0..bucket_count`).
+    #[inline]
+    pub fn home_start(self, home: usize) -> usize {
+        (home << LEVEL_BITS).div_ceil(self.bucket_count())
+    }
+
+    /// How far a level is behind the lowest one of its home; meaningless below `EXACT_BUCKETS_MIN`.
+    #[inline]
+    pub fn fraction(self, level: usize, home: usize) -> u8 {
+        (level - self.home_start(home)) as u8 & ((1 << FRACTION_BITS) - 1)
     }
 
     /// The buckets.
@@ -149,10 +170,10 @@ pub fn size_above(buckets: usize) -> Option<usize> {
     SEGMENT_SIZES.iter().copied().find(|size| *size > buckets)
 }
 
-/// The number of items above which a segment grows: 7/8 of its slots; a single bucket fills up.
+/// The number of items above which a segment grows: 9/10 of its slots; a single bucket fills up.
 #[inline]
 pub fn grow_above(buckets: usize) -> usize {
-    if buckets == 1 { BUCKET_SLOTS } else { buckets * BUCKET_SLOTS * 7 / 8 }
+    if buckets == 1 { BUCKET_SLOTS } else { buckets * BUCKET_SLOTS * 9 / 10 }
 }
 
 fn small_layout(buckets: usize) -> Layout {
@@ -169,14 +190,23 @@ mod tests {
             for depth in [0, 1, 5, 20] {
                 let segment = SegmentRef::alloc(size, depth);
                 assert_eq!((segment.bucket_count(), segment.depth()), (size, depth));
-                for home in 0..size {
-                    let bits = segment.home_start(home);
-                    let hash = bits << (64 - HOME_BITS) >> depth;
-                    assert_eq!(segment.home(hash), home);
-                    if bits > 0 {
-                        assert_eq!(segment.home((bits - 1) << (64 - HOME_BITS) >> depth), home - 1);
+                let mut seen = 0;
+                for level in 0..1 << LEVEL_BITS {
+                    let hash = (level as u64) << (64 - LEVEL_BITS) >> depth;
+                    let home = segment.home(hash);
+                    assert_eq!(segment.level(hash), level);
+                    assert!(home == seen || home == seen + 1);
+                    seen = home;
+                    assert!(segment.home_start(home) <= level);
+                    if size >= EXACT_BUCKETS_MIN {
+                        assert_eq!(
+                            segment.home_start(home) + usize::from(segment.fraction(level, home)),
+                            level
+                        );
                     }
+                    assert_eq!(segment.level_home(segment.home_start(home)), home);
                 }
+                assert_eq!(seen, size - 1);
                 // SAFETY: nothing refers to it.
                 unsafe { segment.free() };
             }

@@ -231,3 +231,21 @@ fn draining_in_slices_visits_each_item_once() {
     assert!(slices > 10);
     assert_eq!(table.bytes(), 0);
 }
+
+#[test]
+fn segments_move_out_of_a_range_of_addresses() {
+    let mut table = Table::new();
+    (0..20_000).for_each(|name| insert(&mut table, name, NEVER, false));
+    let place = find(&table, 7, false).expect("present");
+    let start = table.directory[place.segment as usize].bucket_address(0).addr();
+    let (mut position, mut slices) = (Some(0), 0);
+    while let Some(at) = position {
+        position = table.evacuate(at, &(start..start + 1), 10);
+        slices += 1;
+    }
+    assert!(slices > 2);
+    assert_ne!(table.directory[place.segment as usize].bucket_address(0).addr(), start);
+    table.check_invariants(&Toys);
+    assert!((0..20_000).all(|name| find(&table, name, false).is_some()));
+    assert!(table.drain(usize::MAX, free));
+}

@@ -8,7 +8,7 @@
 #![expect(unsafe_code, reason = "frees segments of a table that is being emptied")]
 
 use super::bucket::{BUCKET_SLOTS, Bucket, slots};
-use super::segment::{HOME_BITS, SEGMENT_BUCKETS_MAX, grow_above};
+use super::segment::{LEVEL_BITS, SEGMENT_BUCKETS_MAX, grow_above};
 use super::{Item, Items, Meta, NEVER, Table, Tick, prefetch, take};
 
 /// Draws tried before the walk from a random place on.
@@ -60,7 +60,10 @@ impl Table {
         let depth = segment.depth();
         let prefix = position >> 1 >> (63 - depth);
         let next = if home + 1 < buckets.len() {
-            Some((prefix << 1 << (63 - depth)) | segment.home_start(home + 1) << (64 - HOME_BITS) >> depth)
+            Some(
+                (prefix << 1 << (63 - depth))
+                    | (segment.home_start(home + 1) as u64) << (64 - LEVEL_BITS) >> depth,
+            )
         } else {
             let after = prefix + 1;
             (after < 1 << depth).then(|| after << (64 - depth))
@@ -290,6 +293,8 @@ impl Table {
                 assert_eq!(self.locate(hash).map(|(_, found)| found), Some(segment));
                 assert!(bucket.due <= items.due(item));
                 assert!(bucket.matches(super::tag(hash)) >> slot & 1 == 1);
+                let fraction = segment.fraction(segment.level(hash), segment.home(hash));
+                assert_eq!(bucket.fraction(slot), (segment.home(hash) == at).then_some(fraction));
                 let mut probe = segment.home(hash);
                 while probe != at {
                     overflows[probe] += 1;

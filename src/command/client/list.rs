@@ -1,0 +1,170 @@
+//! CLIENT LIST and CLIENT INFO: a line per client, in the order and with the names of Redis's fields.
+//!
+//! What Redis's fields say of its own buffers is told of the nearest thing here: `qbuf` is the input that waits, `omem` the
+//! replies that wait. The fields of what does not exist here (`rbs`, `argv-mem`, ...) are 0. The last field, `worker`, is Torc's
+//! own.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::{Args, CommandError, Context, Outcome, table};
+use crate::observe::{ClientCard, flag};
+use crate::resp::Reply;
+use crate::resp::number::parse_i64;
+
+/// What CLIENT LIST and CLIENT KILL tell apart by `TYPE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientType {
+    Normal,
+    Replica,
+    PubSub,
+    Master,
+}
+
+impl ClientType {
+    /// The type that argument `index` names; replies with an error when it names none.
+    pub(super) fn read(args: &Args<'_>, index: usize, reply: &mut Reply<'_>) -> Result<Self, CommandError> {
+        const NAMES: [(&str, ClientType); 5] = [
+            ("NORMAL", ClientType::Normal),
+            ("SLAVE", ClientType::Replica),
+            ("REPLICA", ClientType::Replica),
+            ("PUBSUB", ClientType::PubSub),
+            ("MASTER", ClientType::Master),
+        ];
+        if let Some((_, found)) = NAMES.iter().find(|(name, _)| args.is(index, name)) {
+            return Ok(*found);
+        }
+        reply.error_bytes(&[b"ERR Unknown client type '", args.at(index), b"'"].concat());
+        Err(CommandError::Replied)
+    }
+
+    /// The type of a client: there are neither replicas nor subscribers yet.
+    pub(super) fn of(_: &ClientCard) -> Self {
+        Self::Normal
+    }
+}
+
+pub(super) fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let mut text = Vec::new();
+    if args.len() == 4 && args.is(2, "TYPE") {
+        let wanted = ClientType::read(args, 3, reply)?;
+        let cards = living(ctx);
+        cards
+            .iter()
+            .filter(|card| ClientType::of(card) == wanted)
+            .for_each(|card| line(ctx, card, &mut text));
+    } else if args.len() > 3 && args.is(2, "ID") {
+        let ids: Option<Vec<i64>> = args.from(3).map(parse_i64).collect();
+        let ids = ids.ok_or(CommandError::Text("ERR Invalid client ID"))?;
+        let cards = living(ctx);
+        for id in ids {
+            if let Ok(index) = cards.binary_search_by_key(&id, |card| card.id as i64) {
+                line(ctx, &cards[index], &mut text);
+            }
+        }
+    } else if args.len() == 2 {
+        living(ctx).iter().for_each(|card| line(ctx, card, &mut text));
+    } else {
+        return Err(CommandError::Syntax);
+    }
+    reply.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+pub(super) fn info(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let mut text = Vec::new();
+    line(ctx, &ctx.session.card, &mut text);
+    reply.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+/// The cards of all clients that nobody has ended yet, ascending by id.
+pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientCard>> {
+    let mut cards = ctx.shared.clients.cards();
+    cards.retain(|card| !card.killed.load(Relaxed));
+    cards
+}
+
+/// Adds the line of one client. What its own worker has yet to show of the client that asks is filled in.
+fn line(ctx: &Context<'_>, card: &ClientCard, text: &mut Vec<u8>) {
+    let asks = card.id == ctx.session.card.id;
+    let idle_s = if asks { 0 } else { ctx.now_ms.saturating_sub(card.active_ms.load(Relaxed)) / 1000 };
+    let row = if asks { ctx.session.last_row } else { card.last_command.load(Relaxed) };
+    write_line(card, ctx.now_ms, idle_s, row, text);
+}
+
+fn write_line(card: &ClientCard, now_ms: u64, idle_s: u64, row: u16, text: &mut Vec<u8>) {
+    let rows = table().rows();
+    let command = rows.get(row as usize).map_or("NULL", |row| row.full_name.as_str());
+    let multi = card.multi_count.load(Relaxed) as i32;
+    let mut start = String::with_capacity(384);
+    write!(start, "id={} addr={} laddr={} fd={} name=", card.id, card.address, card.local_address, card.fd)
+        .expect(WRITES);
+    text.extend_from_slice(start.as_bytes());
+    push(text, &card.name);
+    let mut rest = start;
+    rest.clear();
+    write!(rest, " age={} idle={idle_s} flags=", now_ms.saturating_sub(card.created_ms) / 1000)
+        .expect(WRITES);
+    let letters = rest.len();
+    rest.extend(flag::LETTERS.iter().filter(|(bit, _)| card.has(*bit)).map(|(_, letter)| *letter));
+    if rest.len() == letters {
+        rest.push('N');
+    }
+    write!(
+        rest,
+        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+         obl=0 oll={} omem={} tot-mem={} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
+        card.db.load(Relaxed),
+        card.watch_count.load(Relaxed),
+        card.query_bytes.load(Relaxed),
+        card.query_bytes_free.load(Relaxed),
+        card.output_pieces.load(Relaxed),
+        card.output_bytes.load(Relaxed),
+        card.total_bytes.load(Relaxed),
+        card.protocol.load(Relaxed),
+    )
+    .expect(WRITES);
+    text.extend_from_slice(rest.as_bytes());
+    push(text, &card.lib_name);
+    text.extend_from_slice(b" lib-ver=");
+    push(text, &card.lib_version);
+    rest.clear();
+    writeln!(rest, " worker={}", card.place.worker).expect(WRITES);
+    text.extend_from_slice(rest.as_bytes());
+}
+
+const WRITES: &str = "writing to a string does not fail";
+
+fn push(text: &mut Vec<u8>, value: &arc_swap::ArcSwapOption<Vec<u8>>) {
+    if let Some(value) = value.load().as_deref() {
+        text.extend_from_slice(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::ClientPlace;
+
+    #[test]
+    fn a_line_has_the_fields_of_redis_in_order() {
+        let place = ClientPlace { worker: 2, slot: 0, generation: 0 };
+        let card = ClientCard::new(7, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
+        card.name.store(Some(Arc::new(b"bob".to_vec())));
+        card.set(flag::NO_TOUCH | flag::NO_EVICT, true);
+        let get = table().find(b"get").expect("a command").id;
+        let mut text = Vec::new();
+        write_line(&card, 5999, 3, get, &mut text);
+        let expected = "id=7 addr=1.2.3.4:5 laddr=6.7.8.9:10 fd=11 name=bob age=4 idle=3 flags=eT db=0 sub=0 psub=0 \
+                        ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
+                        omem=0 tot-mem=0 events=r cmd=get user=default redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+        card.set(flag::NO_TOUCH | flag::NO_EVICT, false);
+        text.clear();
+        write_line(&card, 500, 0, u16::MAX, &mut text);
+        let line = String::from_utf8_lossy(&text).into_owned();
+        assert!(line.contains(" age=0 idle=0 flags=N ") && line.contains(" cmd=NULL "), "{line}");
+    }
+}

@@ -1,0 +1,392 @@
+//! CLIENT: what a client tells and asks of itself, and what it may do to others.
+//!
+//! Design: other clients are known by their cards alone (`observe::clients`), whichever worker they live on. To end one, its
+//! card is marked and its worker is told (`Effect::Kill`). Nothing here walks another worker's connections.
+//!
+//! Not here: which commands a pause holds back (`worker::run`), when a reply is left out (`worker::run`).
+
+mod kill;
+mod list;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+use super::row::BASE;
+use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, PauseMode, Replies, help};
+use crate::observe::flag;
+use crate::resp::Reply;
+use crate::resp::number::parse_i64;
+
+/// Why a name is refused.
+pub(super) const NAME_INVALID: CommandError =
+    CommandError::Text("ERR Client names cannot contain spaces, newlines or special characters.");
+
+const SELF: Command = Command {
+    group: Group::Connection,
+    flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SENTINEL),
+    ..BASE
+};
+const OTHERS: Command = Command { flags: SELF.flags.with(Flags::ADMIN), ..SELF };
+
+/// The row of CLIENT.
+pub const ROWS: &[Command] = &[Command {
+    name: "client",
+    arity: -2,
+    flags: Flags::SENTINEL,
+    since: "2.4.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for client connection commands.",
+    subcommands: SUBCOMMANDS,
+    group: Group::Connection,
+    ..BASE
+}];
+
+const SUBCOMMANDS: &[Command] = &[
+    Command {
+        name: "getname",
+        arity: 2,
+        since: "2.6.9",
+        summary: "Returns the name of the connection.",
+        handler: name,
+        ..SELF
+    },
+    Command {
+        name: "getredir",
+        arity: 2,
+        since: "6.0.0",
+        summary: "Returns the client ID to which the connection's tracking notifications are redirected.",
+        handler: redirection,
+        ..SELF
+    },
+    Command {
+        name: "help",
+        arity: 2,
+        flags: Flags::LOADING.with(Flags::STALE).with(Flags::SENTINEL),
+        since: "5.0.0",
+        summary: "Returns helpful text about the different subcommands.",
+        handler: show_help,
+        ..SELF
+    },
+    Command {
+        name: "id",
+        arity: 2,
+        since: "5.0.0",
+        summary: "Returns the unique client ID of the connection.",
+        handler: id,
+        ..SELF
+    },
+    Command {
+        name: "info",
+        arity: 2,
+        since: "6.2.0",
+        summary: "Returns information about the connection.",
+        tips: &["nondeterministic_output"],
+        handler: list::info,
+        ..SELF
+    },
+    Command {
+        name: "kill",
+        arity: -3,
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Terminates open connections.",
+        syntax: "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | \
+                 [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage]> [...]>",
+        handler: kill::kill,
+        ..OTHERS
+    },
+    Command {
+        name: "list",
+        arity: -2,
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        summary: "Lists open connections.",
+        syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        tips: &["nondeterministic_output"],
+        handler: list::list,
+        ..OTHERS
+    },
+    Command {
+        name: "no-evict",
+        arity: 3,
+        since: "7.0.0",
+        summary: "Sets the client eviction mode of the connection.",
+        syntax: "<ON | OFF>",
+        handler: no_evict,
+        ..OTHERS
+    },
+    Command {
+        name: "no-touch",
+        arity: 3,
+        flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE),
+        since: "7.2.0",
+        summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+        syntax: "<ON | OFF>",
+        handler: no_touch,
+        ..SELF
+    },
+    Command {
+        name: "pause",
+        arity: -3,
+        since: "3.0.0",
+        summary: "Suspends commands processing.",
+        syntax: "timeout [WRITE | ALL]",
+        handler: pause,
+        ..OTHERS
+    },
+    Command {
+        name: "reply",
+        arity: 3,
+        since: "3.2.0",
+        summary: "Instructs the server whether to reply to commands.",
+        syntax: "<ON | OFF | SKIP>",
+        handler: replies,
+        ..SELF
+    },
+    Command {
+        name: "setinfo",
+        arity: 4,
+        since: "7.2.0",
+        summary: "Sets information specific to the client or connection.",
+        syntax: "<LIB-NAME libname | LIB-VER libver>",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        handler: set_info,
+        ..SELF
+    },
+    Command {
+        name: "setname",
+        arity: 3,
+        since: "2.6.9",
+        summary: "Sets the connection name.",
+        syntax: "connection-name",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        handler: set_name,
+        ..SELF
+    },
+    Command {
+        name: "trackinginfo",
+        arity: 2,
+        since: "6.2.0",
+        summary: "Returns information about server-assisted client-side caching for the connection.",
+        handler: tracking_info,
+        ..SELF
+    },
+    Command {
+        name: "unblock",
+        arity: -3,
+        since: "5.0.0",
+        complexity: "O(log N) where N is the number of client connections",
+        summary: "Unblocks a client blocked by a blocking command from a different connection.",
+        syntax: "client-id [TIMEOUT | ERROR]",
+        handler: unblock,
+        ..OTHERS
+    },
+    Command {
+        name: "unpause",
+        arity: 2,
+        since: "6.2.0",
+        complexity: "O(N) Where N is the number of paused clients",
+        summary: "Resumes processing commands from paused clients.",
+        handler: unpause,
+        ..OTHERS
+    },
+];
+
+/// Whether a text may stand in a line of CLIENT LIST: printable ASCII without spaces, or nothing at all.
+pub(super) fn is_printable_word(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b'!'..=b'~'))
+}
+
+fn name(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    match ctx.session.card.name.load().as_deref() {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+fn redirection(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.integer(-1);
+    Ok(())
+}
+
+fn id(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.integer(ctx.session.card.id as i64);
+    Ok(())
+}
+
+/// `ON` or `OFF`.
+fn switch(args: &Args<'_>, index: usize) -> Result<bool, CommandError> {
+    match args.is(index, "ON") {
+        false if !args.is(index, "OFF") => Err(CommandError::Syntax),
+        on => Ok(on),
+    }
+}
+
+fn no_evict(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.session.card.set(flag::NO_EVICT, switch(args, 2)?);
+    reply.ok();
+    Ok(())
+}
+
+fn no_touch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.session.no_touch = switch(args, 2)?;
+    ctx.session.card.set(flag::NO_TOUCH, ctx.session.no_touch);
+    reply.ok();
+    Ok(())
+}
+
+fn pause(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let mode = match args.len() {
+        3 => PauseMode::All,
+        4 if args.is(3, "WRITE") => PauseMode::Write,
+        4 if args.is(3, "ALL") => PauseMode::All,
+        4 => return Err(CommandError::Text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return help::subcommand_syntax(args, reply),
+    };
+    let timeout_ms =
+        parse_i64(args.at(2)).ok_or(CommandError::Text("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| CommandError::Text("ERR timeout is negative"))?;
+    let until_ms = ctx.now_ms.checked_add(timeout_ms).filter(|until_ms| i64::try_from(*until_ms).is_ok());
+    let until_ms = until_ms.ok_or(CommandError::Text("ERR timeout is out of range"))?;
+    ctx.shared.pause.start(until_ms, mode, ctx.now_ms);
+    reply.ok();
+    Ok(())
+}
+
+fn unpause(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.shared.pause.end();
+    ctx.effects.push(Effect::Resume);
+    reply.ok();
+    Ok(())
+}
+
+/// Only ON is answered; the worker leaves out the replies of the others, this one included.
+fn replies(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let now = ctx.session.replies;
+    ctx.session.replies = match () {
+        () if args.is(2, "ON") => Replies::On,
+        () if args.is(2, "OFF") => Replies::Off,
+        () if args.is(2, "SKIP") && now == Replies::Off => Replies::Off,
+        () if args.is(2, "SKIP") => Replies::SkipNext,
+        () => return Err(CommandError::Syntax),
+    };
+    if ctx.session.replies == Replies::On {
+        reply.ok();
+    }
+    Ok(())
+}
+
+fn set_name(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if !is_printable_word(args.at(2)) {
+        return Err(NAME_INVALID);
+    }
+    super::connection::set_name(ctx, args.at(2));
+    reply.ok();
+    Ok(())
+}
+
+fn set_info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let card = &ctx.session.card;
+    let field: &ArcSwapOption<Vec<u8>> = match () {
+        () if args.is(2, "LIB-NAME") => &card.lib_name,
+        () if args.is(2, "LIB-VER") => &card.lib_version,
+        () => {
+            reply.error_bytes(&[b"ERR Unrecognized option '", args.at(2), b"'"].concat());
+            return Err(CommandError::Replied);
+        }
+    };
+    let value = args.at(3);
+    if !is_printable_word(value) {
+        let rest = b" cannot contain spaces, newlines or special characters.";
+        reply.error_bytes(&[b"ERR ", args.at(2), rest].concat());
+        return Err(CommandError::Replied);
+    }
+    field.store((!value.is_empty()).then(|| Arc::new(value.to_vec())));
+    reply.ok();
+    Ok(())
+}
+
+fn tracking_info(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(1);
+    reply.bulk(b"off");
+    reply.bulk(b"redirect");
+    reply.integer(-1);
+    reply.bulk(b"prefixes");
+    reply.array(0);
+    Ok(())
+}
+
+/// No command blocks yet, so there is never anyone to unblock.
+fn unblock(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    match args.len() {
+        3 => {}
+        4 if args.is(3, "TIMEOUT") || args.is(3, "ERROR") => {}
+        4 => return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return help::subcommand_syntax(args, reply),
+    }
+    parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    reply.integer(0);
+    Ok(())
+}
+
+fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    help::show(args, reply, HELP);
+    Ok(())
+}
+
+const HELP: &[&str] = &[
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
+    "GETNAME",
+    "    Return the name of the current connection.",
+    "ID",
+    "    Return the ID of the current connection.",
+    "INFO",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "    * ID <client-id>",
+    "      Kill connections by client id.",
+    "    * MAXAGE <maxage>",
+    "      Kill connections older than the specified age.",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
+    "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are:",
+    "    * LIB-NAME: the client lib name.",
+    "    * LIB-VER: the client lib version.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+];

@@ -1,0 +1,299 @@
+//! Deadlines: EXPIRE and its relatives, TTL and its relatives, PERSIST.
+//!
+//! Design: a row tells its handler by a function pointer alone, so each command has a line of its own that says its unit
+//! and whether its number counts from now. A deadline that has come already removes the key, as in Redis.
+
+use super::GENERIC;
+use crate::command::row::{KeyAccess, KeySpec, key_at};
+use crate::command::{Args, Command, CommandError, Context, Flags, Outcome};
+use crate::resp::Reply;
+use crate::resp::number::parse_i64;
+
+const SET_KEYS: &[KeySpec] = &[key_at(1, KeyAccess::Update)];
+const GET_KEYS: &[KeySpec] = &[key_at(1, KeyAccess::Read)];
+
+const SET: Command = Command { arity: -3, flags: Flags::WRITE.with(Flags::FAST), keys: SET_KEYS, ..GENERIC };
+const GET: Command =
+    Command { arity: 2, flags: Flags::READONLY.with(Flags::FAST), keys: GET_KEYS, syntax: "key", ..GENERIC };
+
+/// The rows of this file.
+pub const ROWS: &[Command] = &[
+    Command {
+        name: "expire",
+        summary: "Sets the expiration time of a key in seconds.",
+        syntax: "key seconds [NX | XX | GT | LT]",
+        handler: expire,
+        ..SET
+    },
+    Command {
+        name: "expireat",
+        since: "1.2.0",
+        summary: "Sets the expiration time of a key to a Unix timestamp.",
+        syntax: "key unix-time-seconds [NX | XX | GT | LT]",
+        handler: expireat,
+        ..SET
+    },
+    Command {
+        name: "expiretime",
+        since: "7.0.0",
+        summary: "Returns the expiration time of a key as a Unix timestamp.",
+        handler: expiretime,
+        ..GET
+    },
+    Command {
+        name: "persist",
+        arity: 2,
+        since: "2.2.0",
+        summary: "Removes the expiration time of a key.",
+        syntax: "key",
+        handler: persist,
+        ..SET
+    },
+    Command {
+        name: "pexpire",
+        since: "2.6.0",
+        summary: "Sets the expiration time of a key in milliseconds.",
+        syntax: "key milliseconds [NX | XX | GT | LT]",
+        handler: pexpire,
+        ..SET
+    },
+    Command {
+        name: "pexpireat",
+        since: "2.6.0",
+        summary: "Sets the expiration time of a key to a Unix milliseconds timestamp.",
+        syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
+        handler: pexpireat,
+        ..SET
+    },
+    Command {
+        name: "pexpiretime",
+        since: "7.0.0",
+        summary: "Returns the expiration time of a key as a Unix milliseconds timestamp.",
+        handler: pexpiretime,
+        ..GET
+    },
+    Command {
+        name: "pttl",
+        since: "2.6.0",
+        tips: &["nondeterministic_output"],
+        summary: "Returns the expiration time in milliseconds of a key.",
+        handler: pttl,
+        ..GET
+    },
+    Command {
+        name: "ttl",
+        tips: &["nondeterministic_output"],
+        summary: "Returns the expiration time in seconds of a key.",
+        handler: ttl,
+        ..GET
+    },
+];
+
+/// What a number in an argument counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Ms,
+}
+
+/// What it counts from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Now,
+    Epoch,
+}
+
+fn expire(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    set_deadline(ctx, args, reply, Unit::Seconds, Origin::Now)
+}
+
+fn expireat(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    set_deadline(ctx, args, reply, Unit::Seconds, Origin::Epoch)
+}
+
+fn pexpire(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    set_deadline(ctx, args, reply, Unit::Ms, Origin::Now)
+}
+
+fn pexpireat(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    set_deadline(ctx, args, reply, Unit::Ms, Origin::Epoch)
+}
+
+fn set_deadline(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    unit: Unit,
+    origin: Origin,
+) -> Outcome {
+    let conditions = Conditions::parse(args, reply)?;
+    let number = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    let base_ms = if origin == Origin::Now { ctx.now_ms } else { 0 };
+    let invalid = CommandError::Text(match (unit, origin) {
+        (Unit::Seconds, Origin::Now) => "ERR invalid expire time in 'expire' command",
+        (Unit::Seconds, Origin::Epoch) => "ERR invalid expire time in 'expireat' command",
+        (Unit::Ms, Origin::Now) => "ERR invalid expire time in 'pexpire' command",
+        (Unit::Ms, Origin::Epoch) => "ERR invalid expire time in 'pexpireat' command",
+    });
+    let when_ms = deadline_ms(number, unit, base_ms).ok_or(invalid)?;
+    let (now_ms, clock) = (ctx.now_ms, super::clock(ctx));
+    let mut place = ctx.write(args, 1);
+    let Some(entry) = place.entry() else {
+        reply.integer(0);
+        return Ok(());
+    };
+    let before = entry.deadline();
+    if let Some(clock) = clock {
+        place.set_clock(clock);
+    }
+    let holds = conditions.hold(before, when_ms);
+    if holds {
+        match u64::try_from(when_ms) {
+            Ok(deadline_ms) if deadline_ms > now_ms => place.set_deadline(Some(deadline_ms)),
+            // The deadline has come already.
+            _ => {
+                place.remove();
+            }
+        }
+    }
+    reply.integer(holds.into());
+    Ok(())
+}
+
+/// The moment that an argument means, in ms since 1970; it may lie in the past, even before 1970. `None` beyond `i64`.
+fn deadline_ms(number: i64, unit: Unit, base_ms: u64) -> Option<i64> {
+    let ms = if unit == Unit::Seconds { number.checked_mul(1000)? } else { number };
+    ms.checked_add(i64::try_from(base_ms).expect("the clock is far from its end"))
+}
+
+/// Under which conditions a deadline is set: NX, XX, GT, LT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Conditions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+}
+
+impl Conditions {
+    fn parse(args: &Args<'_>, reply: &mut Reply<'_>) -> Result<Self, CommandError> {
+        let mut found = Self::default();
+        for index in 3..args.len() {
+            let condition = match () {
+                () if args.is(index, "NX") => &mut found.nx,
+                () if args.is(index, "XX") => &mut found.xx,
+                () if args.is(index, "GT") => &mut found.gt,
+                () if args.is(index, "LT") => &mut found.lt,
+                () => {
+                    reply.error_bytes(&[b"ERR Unsupported option ", args.at(index)].concat());
+                    return Err(CommandError::Replied);
+                }
+            };
+            *condition = true;
+        }
+        match found {
+            Self { nx: true, xx, gt, lt } if xx || gt || lt => {
+                Err(CommandError::Text("ERR NX and XX, GT or LT options at the same time are not compatible"))
+            }
+            Self { gt: true, lt: true, .. } => {
+                Err(CommandError::Text("ERR GT and LT options at the same time are not compatible"))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// For GT and LT, a key without a deadline lives for ever.
+    fn hold(self, before: Option<u64>, when_ms: i64) -> bool {
+        let before = before.map(|deadline_ms| i64::try_from(deadline_ms).unwrap_or(i64::MAX));
+        let Self { nx, xx, gt, lt } = self;
+        !(nx && before.is_some()
+            || xx && before.is_none()
+            || gt && before.is_none_or(|before| when_ms <= before)
+            || lt && before.is_some_and(|before| when_ms >= before))
+    }
+}
+
+fn ttl(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply_deadline(ctx, args, reply, Unit::Seconds, Origin::Now)
+}
+
+fn pttl(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply_deadline(ctx, args, reply, Unit::Ms, Origin::Now)
+}
+
+fn expiretime(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply_deadline(ctx, args, reply, Unit::Seconds, Origin::Epoch)
+}
+
+fn pexpiretime(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply_deadline(ctx, args, reply, Unit::Ms, Origin::Epoch)
+}
+
+/// -2 without the key, -1 without a deadline; seconds are rounded to the nearest.
+fn reply_deadline(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    unit: Unit,
+    origin: Origin,
+) -> Outcome {
+    let base_ms = if origin == Origin::Now { ctx.now_ms } else { 0 };
+    reply.integer(match ctx.look(args, 1).map(|entry| entry.deadline()) {
+        None => -2,
+        Some(None) => -1,
+        Some(Some(deadline_ms)) => {
+            let ms = deadline_ms.saturating_sub(base_ms);
+            let number = if unit == Unit::Seconds { (ms + 500) / 1000 } else { ms };
+            i64::try_from(number).unwrap_or(i64::MAX)
+        }
+    });
+    Ok(())
+}
+
+fn persist(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let clock = super::clock(ctx);
+    let mut place = ctx.write(args, 1);
+    let had_deadline = place.entry().is_some_and(|entry| entry.deadline().is_some());
+    if let Some(clock) = clock {
+        place.set_clock(clock);
+    }
+    if had_deadline {
+        place.set_deadline(None);
+    }
+    reply.integer(had_deadline.into());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_the_clock_are_refused() {
+        assert_eq!(deadline_ms(5, Unit::Seconds, 1000), Some(6000));
+        assert_eq!(deadline_ms(-5, Unit::Ms, 3), Some(-2));
+        assert_eq!(deadline_ms(i64::MIN, Unit::Ms, 0), Some(i64::MIN));
+        assert_eq!(deadline_ms(i64::MAX, Unit::Ms, 0), Some(i64::MAX));
+        assert_eq!(deadline_ms(i64::MAX, Unit::Ms, 1), None);
+        assert_eq!(deadline_ms(i64::MAX / 1000 + 1, Unit::Seconds, 0), None);
+        assert_eq!(deadline_ms(i64::MIN / 1000 - 1, Unit::Seconds, 0), None);
+    }
+
+    #[test]
+    fn conditions_compare_with_the_deadline_before() {
+        let all = |nx, xx, gt, lt| Conditions { nx, xx, gt, lt };
+        for (conditions, no_deadline, earlier, same, later) in [
+            (all(false, false, false, false), true, true, true, true),
+            (all(true, false, false, false), true, false, false, false),
+            (all(false, true, false, false), false, true, true, true),
+            (all(false, false, true, false), false, false, false, true),
+            (all(false, false, false, true), true, true, false, false),
+            (all(false, true, false, true), false, true, false, false),
+        ] {
+            assert_eq!(conditions.hold(None, 5), no_deadline, "{conditions:?}");
+            assert_eq!(conditions.hold(Some(5), 4), earlier, "{conditions:?}");
+            assert_eq!(conditions.hold(Some(5), 5), same, "{conditions:?}");
+            assert_eq!(conditions.hold(Some(5), 6), later, "{conditions:?}");
+        }
+    }
+}

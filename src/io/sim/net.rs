@@ -1,0 +1,349 @@
+//! The simulated network: connections with two pipes each, virtual time, and the clients' ends.
+//!
+//! Design: a pipe carries segments that arrive at a virtual time, in order; what has arrived waits to be
+//! read. A pipe towards a client holds a bounded number of bytes, so a client that does not read makes
+//! the server's sends wait. Clients themselves may send any amount at once.
+//!
+//! Invariants:
+//! - Bytes of one direction arrive in the order sent; an end arrives after them, a reset at once.
+//! - Everything random comes from one generator, and every collection has a fixed order.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::super::{EndCause, Listener};
+use super::rng::Rng;
+use super::worker::WorkerState;
+
+/// What goes wrong in a simulated network, and how often.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// Longest piece that one receive or one step of a send moves; 1 cuts everything into bytes.
+    pub piece_bytes_max: usize,
+    /// Longest time that bytes travel.
+    pub delay_max: Duration,
+    /// How often a connection's completions are left to a later turn; below 100.
+    pub late_percent: u32,
+    /// Bytes that a client's end holds before the server's sends must wait.
+    pub socket_bytes: usize,
+    /// How often, in a million receives and sends, the connection is reset.
+    pub reset_per_million: u32,
+}
+
+impl Default for Faults {
+    /// A network without faults.
+    fn default() -> Faults {
+        Faults {
+            piece_bytes_max: usize::MAX >> 1,
+            delay_max: Duration::ZERO,
+            late_percent: 0,
+            socket_bytes: 1 << 20,
+            reset_per_million: 0,
+        }
+    }
+}
+
+impl Faults {
+    /// Everything goes wrong, in measures that `rng` draws.
+    pub fn random(rng: &mut Rng) -> Faults {
+        Faults {
+            piece_bytes_max: rng.size(64 * 1024),
+            delay_max: Duration::from_micros(rng.below(20_000)),
+            late_percent: rng.below(60) as u32,
+            socket_bytes: rng.size(256 * 1024),
+            reset_per_million: 0,
+        }
+    }
+}
+
+/// The network of one simulation; handles are shared by clients, backends and the scheduler.
+#[derive(Clone)]
+pub struct SimNet {
+    pub(super) shared: Rc<RefCell<Net>>,
+}
+
+pub(super) struct Net {
+    pub(super) now: Duration,
+    pub(super) rng: Rng,
+    pub(super) faults: Faults,
+    pub(super) links: Vec<Link>,
+    pub(super) backlogs: BTreeMap<u64, VecDeque<u64>>,
+    pub(super) workers: Vec<WorkerState>,
+    pub(super) trace: u64,
+}
+
+/// One connection.
+pub(super) struct Link {
+    pub(super) to_server: Pipe,
+    pub(super) to_client: Pipe,
+    /// The client closed its end: what the server sends is answered by a reset.
+    pub(super) client_gone: bool,
+    pub(super) server_gone: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Pipe {
+    travelling: VecDeque<(Duration, Segment)>,
+    travelling_bytes: usize,
+    last_arrival: Duration,
+    pub(super) arrived: VecDeque<u8>,
+    pub(super) end: Option<EndCause>,
+}
+
+enum Segment {
+    Bytes(Vec<u8>),
+    End(EndCause),
+}
+
+impl Pipe {
+    pub(super) fn push(&mut self, now: Duration, delay: Duration, bytes: &[u8]) {
+        self.travelling_bytes += bytes.len();
+        self.push_segment(now + delay, Segment::Bytes(bytes.to_vec()));
+        self.settle(now);
+    }
+
+    pub(super) fn push_end(&mut self, now: Duration, delay: Duration) {
+        self.push_segment(now + delay, Segment::End(EndCause::Eof));
+        self.settle(now);
+    }
+
+    /// What travels is lost, what has arrived may still be read.
+    pub(super) fn reset(&mut self) {
+        self.travelling.clear();
+        self.travelling_bytes = 0;
+        if self.end.is_none() {
+            self.end = Some(EndCause::Reset);
+        }
+    }
+
+    fn push_segment(&mut self, arrival: Duration, segment: Segment) {
+        self.last_arrival = self.last_arrival.max(arrival);
+        self.travelling.push_back((self.last_arrival, segment));
+    }
+
+    /// Lets arrive what is due.
+    pub(super) fn settle(&mut self, now: Duration) {
+        while let Some((arrival, _)) = self.travelling.front()
+            && *arrival <= now
+        {
+            match self.travelling.pop_front() {
+                Some((_, Segment::Bytes(bytes))) => {
+                    self.travelling_bytes -= bytes.len();
+                    self.arrived.extend(bytes);
+                }
+                Some((_, Segment::End(cause))) => self.end = Some(cause),
+                None => unreachable!("there was a front"),
+            }
+        }
+    }
+
+    /// Bytes on their way or waiting to be read.
+    pub(super) fn byte_count(&self) -> usize {
+        self.travelling_bytes + self.arrived.len()
+    }
+
+    /// Moves arrived bytes into `target`; says how many.
+    pub(super) fn read(&mut self, target: &mut [u8]) -> usize {
+        let count = target.len().min(self.arrived.len());
+        for (slot, byte) in target.iter_mut().zip(self.arrived.drain(..count)) {
+            *slot = byte;
+        }
+        count
+    }
+
+    fn next_arrival(&self) -> Option<Duration> {
+        self.travelling.front().map(|(arrival, _)| *arrival)
+    }
+}
+
+impl Net {
+    pub(super) fn delay(&mut self) -> Duration {
+        let micros = self.faults.delay_max.as_micros() as u64;
+        Duration::from_micros(self.rng.below(micros + 1))
+    }
+
+    pub(super) fn link(&mut self, number: u64) -> &mut Link {
+        &mut self.links[number as usize]
+    }
+
+    pub(super) fn reset(&mut self, number: u64) {
+        let link = self.link(number);
+        link.to_server.reset();
+        link.to_client.reset();
+        link.client_gone = true;
+    }
+
+    fn settle(&mut self) {
+        for link in &mut self.links {
+            link.to_server.settle(self.now);
+            link.to_client.settle(self.now);
+        }
+    }
+
+    /// Makes `value` part of what `SimNet::trace` sums up.
+    pub(super) fn note(&mut self, value: u64) {
+        self.trace = (self.trace ^ value).wrapping_mul(0x0000_0100_0000_01B3);
+        self.trace ^= self.trace >> 29;
+    }
+}
+
+impl SimNet {
+    /// A network whose every choice follows from `seed`.
+    pub fn new(seed: u64, faults: Faults) -> SimNet {
+        assert!(faults.late_percent < 100, "completions must come some day");
+        assert!(faults.piece_bytes_max > 0);
+        assert!(faults.socket_bytes > 0);
+        let net = Net {
+            now: Duration::ZERO,
+            rng: Rng::new(seed),
+            faults,
+            links: Vec::new(),
+            backlogs: BTreeMap::new(),
+            workers: Vec::new(),
+            trace: 0xCBF2_9CE4_8422_2325,
+        };
+        SimNet { shared: Rc::new(RefCell::new(net)) }
+    }
+
+    /// A listener for `port`; several workers may accept from clones of it.
+    pub fn listen(&self, port: u16) -> Listener {
+        let mut net = self.shared.borrow_mut();
+        net.backlogs.entry(u64::from(port)).or_default();
+        Listener::simulated(u64::from(port))
+    }
+
+    /// Connects to `port`.
+    ///
+    /// # Panics
+    /// If nobody listens there.
+    pub fn connect(&self, port: u16) -> SimClient {
+        let mut net = self.shared.borrow_mut();
+        let number = net.links.len() as u64;
+        net.links.push(Link {
+            to_server: Pipe::default(),
+            to_client: Pipe::default(),
+            client_gone: false,
+            server_gone: false,
+        });
+        let backlog = net.backlogs.get_mut(&u64::from(port));
+        backlog.expect("somebody listens").push_back(number);
+        SimClient { net: self.clone(), number }
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Duration {
+        self.shared.borrow().now
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, time: Duration) {
+        let mut net = self.shared.borrow_mut();
+        net.now += time;
+        net.settle();
+    }
+
+    /// When, after now, the next bytes arrive or a worker's timed wait ends.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let net = self.shared.borrow();
+        let links = net.links.iter();
+        let arrivals = links.flat_map(|link| [&link.to_server, &link.to_client]);
+        let arrivals = arrivals.filter_map(Pipe::next_arrival);
+        let waits = net.workers.iter().filter_map(WorkerState::deadline);
+        arrivals.chain(waits).filter(|&at| at > net.now).min()
+    }
+
+    /// Lets time pass until `next_deadline`; false where there is none.
+    pub fn advance_to_next_deadline(&self) -> bool {
+        let Some(deadline) = self.next_deadline() else {
+            return false;
+        };
+        self.advance(deadline - self.now());
+        true
+    }
+
+    /// Whether the wait of worker `index` (they are counted as their `SimIo`s are made) would be over.
+    pub fn is_ready(&self, index: usize) -> bool {
+        let net = self.shared.borrow();
+        net.workers[index].is_ready(&net)
+    }
+
+    /// The workers whose wait would be over.
+    pub fn ready_workers(&self) -> Vec<usize> {
+        let count = self.shared.borrow().workers.len();
+        (0..count).filter(|&index| self.is_ready(index)).collect()
+    }
+
+    /// A random choice of the simulation's, for the scheduler: below `limit`.
+    pub fn choose(&self, limit: usize) -> usize {
+        self.shared.borrow_mut().rng.below(limit as u64) as usize
+    }
+
+    /// A digest of all events delivered so far: equal seeds and equal programs give equal digests.
+    pub fn trace(&self) -> u64 {
+        self.shared.borrow().trace
+    }
+}
+
+/// The client's end of a connection.
+pub struct SimClient {
+    net: SimNet,
+    number: u64,
+}
+
+impl SimClient {
+    /// The number that the server's `Socket` shows as its descriptor.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Sends all of `bytes`.
+    pub fn send(&self, bytes: &[u8]) {
+        let mut net = self.net.shared.borrow_mut();
+        let (delay, now) = (net.delay(), net.now);
+        let link = net.link(self.number);
+        if !link.server_gone && !link.client_gone {
+            link.to_server.push(now, delay, bytes);
+        }
+    }
+
+    /// What has arrived and was not read before.
+    pub fn read(&self) -> Vec<u8> {
+        self.read_some(usize::MAX)
+    }
+
+    /// At most `max` bytes of what has arrived.
+    pub fn read_some(&self, max: usize) -> Vec<u8> {
+        let mut net = self.net.shared.borrow_mut();
+        let pipe = &mut net.link(self.number).to_client;
+        let count = max.min(pipe.arrived.len());
+        pipe.arrived.drain(..count).collect()
+    }
+
+    /// Why no more will arrive, once everything was read.
+    pub fn ended(&self) -> Option<EndCause> {
+        let mut net = self.net.shared.borrow_mut();
+        let pipe = &net.link(self.number).to_client;
+        pipe.end.filter(|_| pipe.arrived.is_empty())
+    }
+
+    /// Sends no more, but still reads.
+    pub fn finish(&self) {
+        let mut net = self.net.shared.borrow_mut();
+        let (delay, now) = (net.delay(), net.now);
+        net.link(self.number).to_server.push_end(now, delay);
+    }
+
+    /// Closes both directions; what the server sends from now on is answered by a reset.
+    pub fn close(&self) {
+        self.finish();
+        let mut net = self.net.shared.borrow_mut();
+        net.link(self.number).client_gone = true;
+    }
+
+    /// Breaks the connection at once.
+    pub fn reset(&self) {
+        self.net.shared.borrow_mut().reset(self.number);
+    }
+}

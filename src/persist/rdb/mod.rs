@@ -1,0 +1,144 @@
+//! The RDB format of Redis, as far as single values need it: what DUMP gives and RESTORE takes.
+//!
+//! ```text
+//! | type | value ...             | version, u16 LE | CRC64 of all before, u64 LE |
+//!   1      `encode`, `decode`      2                 8
+//! ```
+//!
+//! A payload carries the lowest version that can hold it, so that any Redis that knows the value's type takes it; every
+//! version up to [`VERSION_MAX`] is accepted.
+//!
+//! Invariants: whatever bytes come in, decoding neither panics nor allocates more than the input can mean.
+//! Costs: one allocation for a payload, none to decode a string that is not compressed.
+//! Not here: whole files (headers, databases, deadlines).
+
+pub mod crc64;
+pub mod decode;
+pub mod encode;
+pub mod lzf;
+
+use decode::{Malformed, Reader, Text};
+
+/// The newest version understood: that of Redis 7.4.
+pub const VERSION_MAX: u16 = 12;
+/// The first version whose payloads have this trailer; strings have not changed since, but for lengths of 64 bits.
+const VERSION_STRING: u16 = 6;
+/// The first version with lengths of 64 bits.
+const VERSION_LENGTH_64: u16 = 8;
+const TRAILER_BYTES: usize = 10;
+
+/// The type of a string value.
+pub const TYPE_STRING: u8 = 0;
+
+/// Why a payload is not restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadError {
+    /// Too short, of an unknown version, or damaged.
+    Trailer,
+    /// The trailer is right, but what is before it is not a value.
+    Format,
+}
+
+impl From<Malformed> for PayloadError {
+    fn from(_: Malformed) -> Self {
+        Self::Format
+    }
+}
+
+/// A value as DUMP gives it. `write` appends the value behind its type.
+pub fn payload(value_type: u8, len_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + encode::LENGTH_BYTES_MAX + len_hint + TRAILER_BYTES);
+    out.push(value_type);
+    write(&mut out);
+    let version = if u32::try_from(out.len()).is_err() { VERSION_LENGTH_64 } else { VERSION_STRING };
+    out.extend_from_slice(&version.to_le_bytes());
+    let sum = crc64::sum(0, &out);
+    out.extend_from_slice(&sum.to_le_bytes());
+    out
+}
+
+/// A value as RESTORE takes it: checks the trailer and gives the bytes before it.
+pub fn checked(payload: &[u8]) -> Result<&[u8], PayloadError> {
+    let (summed, sum) = payload.split_last_chunk::<8>().ok_or(PayloadError::Trailer)?;
+    let (value, version) = summed.split_last_chunk::<2>().ok_or(PayloadError::Trailer)?;
+    let right =
+        u16::from_le_bytes(*version) <= VERSION_MAX && crc64::sum(0, summed) == u64::from_le_bytes(*sum);
+    if right { Ok(value) } else { Err(PayloadError::Trailer) }
+}
+
+/// The string that a payload without its trailer holds. Bytes behind it are ignored, as Redis does.
+pub fn string(value: &[u8]) -> Result<Text<'_>, PayloadError> {
+    let mut reader = Reader::new(value);
+    if reader.byte()? != TYPE_STRING {
+        return Err(PayloadError::Format);
+    }
+    Ok(reader.string()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn dump(bytes: &[u8]) -> Vec<u8> {
+        payload(TYPE_STRING, bytes.len(), |out| encode::string(out, bytes, true))
+    }
+
+    fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+        string(checked(payload)?).map(|text| text.to_vec())
+    }
+
+    /// What redis-server 7.0 gave for these values.
+    const DUMPED_BY_REDIS: [(&[u8], &[u8]); 6] = [
+        (b"1", b"\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc"),
+        (b"300", b"\x00\xc1\x2c\x01\x0a\x00\x95\x42\x61\xf2\x65\x82\x5c\x10"),
+        (b"-70000", b"\x00\xc2\x90\xee\xfe\xff\x0a\x00\x28\x75\xde\x7b\x13\xeb\x28\x00"),
+        (b"3000000000", b"\x00\x0a3000000000\x0a\x00\xe7\x07\x6b\x79\x54\xbb\x79\x47"),
+        (b"hello", b"\x00\x05hello\x0a\x00\x63\x72\xdf\x76\x65\x34\x20\x0a"),
+        (&[b'a'; 30], b"\x00\xc3\x09\x1e\x01aa\xe0\x11\x00\x01aa\x0a\x00\x45\x73\x7c\xbb\x2b\x64\x7b\xbb"),
+    ];
+
+    #[test]
+    fn what_redis_dumped_is_restored() {
+        for (value, dumped) in DUMPED_BY_REDIS {
+            assert_eq!(restore(dumped).as_deref(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_newer_payload_is_refused() {
+        let whole = dump(b"value");
+        for at in 0..whole.len() {
+            for bit in 0..8 {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 1 << bit;
+                assert_eq!(restore(&damaged), Err(PayloadError::Trailer));
+            }
+            assert_eq!(restore(&whole[..at]), Err(PayloadError::Trailer));
+        }
+        let mut newer = whole[..whole.len() - TRAILER_BYTES].to_vec();
+        newer.extend_from_slice(&(VERSION_MAX + 1).to_le_bytes());
+        let sum = crc64::sum(0, &newer);
+        newer.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(restore(&newer), Err(PayloadError::Trailer));
+    }
+
+    proptest! {
+        #[test]
+        fn strings_come_back(bytes in prop::collection::vec(0u8..4, 0..20_000), number in any::<i64>()) {
+            prop_assert_eq!(restore(&dump(&bytes)), Ok(bytes));
+            let text = number.to_string().into_bytes();
+            prop_assert_eq!(restore(&dump(&text)), Ok(text));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..4) {
+            let mut value = vec![TYPE_STRING];
+            value.extend_from_slice([&b""[..], b"\xc3", b"\x80", b"\x81"][kind]);
+            value.extend_from_slice(&bytes);
+            if let Ok(text) = string(&value) {
+                prop_assert!(text.len() <= value.len() * lzf::EXPANSION_MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Servers for tests: Torc and, as the oracle, Redis; each in a directory of its own, killed when dropped.
+//!
+//! Readiness is a connection that succeeds. `until` awaits anything else, with a limit; it is the only place that pauses.
+
+mod client;
+mod value;
+mod words;
+
+pub use client::{Client, command};
+pub use value::Value;
+pub use words::{quoted, split};
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything awaited may take: far more than a busy machine needs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(1);
+const PORT_ATTEMPTS: usize = 20;
+
+/// Waits until `met` says so; `false` when it did not within [`PATIENCE`].
+pub fn until(mut met: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !met() {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+    true
+}
+
+/// A directory that goes when it is dropped.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A new, empty one. Its path is short, because that of a Unix socket must be.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("torc-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system.
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    dir: TempDir,
+    tcp: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Torc on a Unix socket, with these further arguments.
+    pub fn start(args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, 0, args);
+        Self { child, dir, tcp: None }.ready()
+    }
+
+    /// Torc on a Unix socket and a free TCP port of 127.0.0.1.
+    pub fn start_tcp(args: &[&str]) -> Self {
+        Self::on_free_port(env!("CARGO_BIN_EXE_torc"), args)
+    }
+
+    /// Redis on a Unix socket.
+    pub fn redis(args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let child = Self::spawn(&redis_program("redis-server"), &dir, 0, args);
+        Self { child, dir, tcp: None }.ready()
+    }
+
+    /// Redis on a Unix socket and a free TCP port of 127.0.0.1.
+    pub fn redis_tcp(args: &[&str]) -> Self {
+        Self::on_free_port(&redis_program("redis-server"), args)
+    }
+
+    fn on_free_port(program: &str, args: &[&str]) -> Self {
+        for _ in 0..PORT_ATTEMPTS {
+            let port = free_port();
+            let dir = TempDir::new();
+            let child = Self::spawn(program, &dir, port, args);
+            let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let mut server = Self { child, dir, tcp: Some(tcp) };
+            // Another process may have taken the port meanwhile.
+            if server.await_socket() && Client::tcp(tcp).is_ok() {
+                return server;
+            }
+        }
+        panic!("{program} did not start on any of {PORT_ATTEMPTS} free ports")
+    }
+
+    fn spawn(program: &str, dir: &TempDir, port: u16, args: &[&str]) -> Child {
+        let log = File::create(dir.path().join("log")).expect("the temporary directory can be written");
+        let mut command = Command::new(program);
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.arg("--unixsocket").arg(dir.path().join("socket"));
+        command.arg("--dir").arg(dir.path()).args(args).current_dir(dir.path());
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log is open")).stdout(log);
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+    }
+
+    fn ready(mut self) -> Self {
+        assert!(self.await_socket(), "the server did not start:\n{}", self.log());
+        self
+    }
+
+    /// Waits until the Unix socket takes connections; `false` when the process ended instead.
+    fn await_socket(&mut self) -> bool {
+        let mut ended = false;
+        let connected = until(|| {
+            ended = self.exit_status().is_some();
+            ended || Client::unix(&self.socket()).is_ok()
+        });
+        connected && !ended
+    }
+
+    /// A new connection over the Unix socket.
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::unix(&self.socket()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
+    }
+
+    /// A new connection over the Unix socket that speaks RESP3.
+    #[track_caller]
+    pub fn client_resp3(&self) -> Client {
+        let mut client = self.client();
+        let reply = client.ask("HELLO 3");
+        assert!(!reply.is_error(), "HELLO 3: {reply}");
+        client
+    }
+
+    /// A new connection over TCP.
+    #[track_caller]
+    pub fn tcp_client(&self) -> Client {
+        Client::tcp(self.tcp()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
+    }
+
+    /// The address it listens on; only for a server started with TCP.
+    pub fn tcp(&self) -> SocketAddr {
+        self.tcp.expect("the server was started with TCP")
+    }
+
+    /// The path of its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// How it ended, if it did.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the process is a child of this one")
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn await_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        let ended = until(|| {
+            status = self.exit_status();
+            status.is_some()
+        });
+        assert!(ended, "the server did not end:\n{}", self.log());
+        status.expect("it ended")
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a running process has a number"), signal)
+            .expect("the process has not been waited for");
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it is no zombie");
+        let kib = line.split_ascii_whitespace().nth(1).expect("a number follows");
+        kib.parse::<u64>().expect("it is one") << 10
+    }
+
+    /// Fails when the server no longer runs or no longer answers.
+    #[track_caller]
+    pub fn check_alive(&mut self) {
+        if let Some(status) = self.exit_status() {
+            panic!("the server ended: {status}\n{}", self.log());
+        }
+        assert_eq!(self.client().ask("PING"), Value::Simple(b"PONG".to_vec()));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().expect("the process is a child of this one");
+    }
+}
+
+/// A TCP port that nothing listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the loopback interface is up");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// Where one of Redis's programs is. `TORC_REDIS_BIN` names another directory for them.
+pub fn redis_program(name: &str) -> String {
+    let dirs = std::env::var("TORC_REDIS_BIN").or_else(|_| std::env::var("PATH")).unwrap_or_default();
+    let found = std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found =
+        found.unwrap_or_else(|| panic!("{name} is not installed: tests/run installs what tests need"));
+    found.to_string_lossy().into_owned()
+}
+
+/// The same seeded random numbers on every machine (SplitMix64).
+pub struct Rng(pub u64);
+
+impl Rng {
+    /// The next one.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// One below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        assert!(limit > 0);
+        (self.next() % limit as u64) as usize
+    }
+
+    /// Whether, once in `times`.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of `choices`.
+    pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.below(choices.len())]
+    }
+}

@@ -1,0 +1,12 @@
+//! The tests of the running server: one crate, because linking a crate per file would take longer than the tests.
+//!
+//! Every test starts servers of its own (`harness`), on Unix sockets in a temporary directory or on ports the system chose, and
+//! kills them when it ends. Nothing sleeps for a fixed time: what takes time is awaited, with a limit.
+//! `tests/run` installs what the tests need (Redis's own server and tools, client libraries) and runs everything.
+//!
+//! Not here: unit and property tests, which stand beside the code they test.
+
+mod cases;
+mod differential;
+
+mod harness;
