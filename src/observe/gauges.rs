@@ -118,13 +118,14 @@ struct ShardGauge {
     dbs: [DbGauge; DBS_MAX],
 }
 
+/// Bytes of one shard's gauges.
+pub const GAUGE_BYTES: usize = size_of::<ShardGauge>();
+
 /// The gauges of the process.
 #[derive(Default)]
 pub struct Gauges {
     shards: OnceLock<Box<[ShardGauge]>>,
-    used_bytes_first: AtomicU64,
     used_bytes_peak: AtomicU64,
-    peak_ms: AtomicU64,
     /// How fast the counters grow.
     pub rates: Rates,
 }
@@ -179,30 +180,21 @@ impl Gauges {
         self.shards.get().map_or(0, |shards| shards.iter().map(|shard| shard.used_bytes.load(Relaxed)).sum())
     }
 
-    /// Memory in use was `bytes` at `now_ms`; the first such note is the memory used at start.
-    pub fn note_used(&self, bytes: u64, now_ms: u64) {
-        // Fails when it is not the first, which is as it should be.
-        self.used_bytes_first.compare_exchange(0, bytes, Relaxed, Relaxed).unwrap_or_default();
-        if self.used_bytes_peak.fetch_max(bytes, Relaxed) < bytes {
-            self.peak_ms.store(now_ms, Relaxed);
-        }
+    /// Shards and clients were seen to use so many bytes together.
+    pub fn note_used(&self, bytes: u64) {
+        self.used_bytes_peak.fetch_max(bytes, Relaxed);
     }
 
-    /// Most bytes that were ever seen in use.
+    /// Most bytes that shards and clients were ever seen to use.
     pub fn used_bytes_peak(&self) -> u64 {
         self.used_bytes_peak.load(Relaxed)
-    }
-
-    /// Bytes in use when the server had just started.
-    pub fn used_bytes_first(&self) -> u64 {
-        self.used_bytes_first.load(Relaxed)
     }
 
     /// Measures rates and memory; for worker 0 alone.
     pub fn tick(&self, stats: &Stats, now_ms: u64) {
         if self.rates.measure(stats, now_ms) {
             let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
-            self.note_used(self.used_bytes() + clients, now_ms);
+            self.note_used(self.used_bytes() + clients);
         }
     }
 }
@@ -291,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_stays_and_the_first_is_kept() {
+    fn the_peak_stays() {
         let gauges = Gauges::default();
         for bytes in [10, 30, 20] {
-            gauges.note_used(bytes, 1);
+            gauges.note_used(bytes);
         }
-        assert_eq!((gauges.used_bytes_first(), gauges.used_bytes_peak()), (10, 30));
+        assert_eq!(gauges.used_bytes_peak(), 30);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::config::REDIS_VERSION;
 use crate::resp::number::parse_i64;
 
 const COLUMNS_DEFAULT: i64 = 44;
-const COLUMNS_MIN: i64 = 12;
+const COLUMNS_MIN: i64 = 24;
 const COLUMNS_MAX: i64 = 160;
 /// Twists of the wires around the ring: least, and how many more there may be.
 const TWISTS: (u64, u64) = (8, 17);

@@ -6,9 +6,9 @@
 //!
 //! Costs: some 20 ns per shard.
 
-use crate::command::{Context, Effect};
-use crate::observe::{DbSample, MemorySample, db_sample};
-use crate::store::{Leases, ShardId, WantedMask};
+use crate::command::{Context, Effect, table};
+use crate::observe::{CommandStats, DbSample, GAUGE_BYTES, MemorySample, WorkerStats, db_sample};
+use crate::store::{Leases, Shard, ShardId, WantedMask};
 
 /// Times the shards that were held are tried again.
 const PASSES_MAX: usize = 64;
@@ -86,7 +86,7 @@ pub struct ProcessMemory {
     pub overhead: u64,
     /// Query buffers, output buffers, connection state.
     pub clients: u64,
-    /// In use just after the start.
+    /// What the server itself takes, in use from the start.
     pub startup: u64,
     /// The most there ever was in use.
     pub peak: u64,
@@ -123,16 +123,26 @@ impl ProcessMemory {
 pub fn memory(ctx: &Context<'_>, keyspace: &KeyspaceSample) -> ProcessMemory {
     let stats = &ctx.shared.stats;
     let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
-    let used = keyspace.memory.used_bytes + clients;
-    stats.gauges.note_used(used, ctx.now_ms);
+    let startup = server_bytes(ctx);
+    let grown = keyspace.memory.used_bytes + clients;
+    let used = startup + grown;
+    stats.gauges.note_used(grown);
     let pool = crate::store::pool::POOL.usage();
     ProcessMemory {
         used,
-        overhead: keyspace.memory.table_bytes + clients,
+        overhead: startup + keyspace.memory.table_bytes + clients,
         clients,
-        startup: stats.gauges.used_bytes_first(),
-        peak: stats.gauges.used_bytes_peak(),
-        active: (pool.bytes_reserved + keyspace.memory.blob_bytes + clients).max(used),
+        startup,
+        peak: startup + stats.gauges.used_bytes_peak(),
+        active: (startup + pool.bytes_reserved + keyspace.memory.blob_bytes + clients).max(used),
         rss: super::info::proc::resident_bytes(),
     }
+}
+
+/// What the server takes for itself, in bytes: shards and counters. The receive buffers are shared with the kernel, which
+/// touches as many as there is traffic for; they are in the resident memory alone, like a socket's buffers.
+fn server_bytes(ctx: &Context<'_>) -> u64 {
+    let shards = ctx.shared.keyspace.shard_count() * (size_of::<Shard>() + GAUGE_BYTES);
+    let counters = table().rows().len() * size_of::<CommandStats>() + size_of::<WorkerStats>();
+    (shards + ctx.shared.facts.workers * counters) as u64
 }

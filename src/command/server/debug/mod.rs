@@ -25,7 +25,7 @@ use crate::resp::number::parse_i64;
 use crate::store::{Deadline, NewString};
 
 /// Largest threshold of QUICKLIST-PACKED-THRESHOLD.
-const PACKED_BYTES_MAX: u64 = 4 << 30;
+const PACKED_BYTES_MAX: u64 = (4 << 30) - 1;
 /// Longest that SLEEP sleeps: a slip of the finger should not cost a day.
 const SLEEP_S_MAX: f64 = 3600.0;
 /// Rounds of STRINGMATCH-TEST, and the longest pattern and text.

@@ -4,6 +4,8 @@
 
 use std::sync::OnceLock;
 
+use crate::config::CpuList;
+
 /// Clock ticks a second in `/proc/*/stat`: fixed by Linux's interface on every architecture Torc runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -64,6 +66,13 @@ pub fn total_bytes() -> u64 {
     })
 }
 
+/// The CPUs that the process may use: the affinity of its first thread, as the workers are pinned.
+pub fn cpus() -> CpuList {
+    let text = read("/proc/self/status").unwrap_or_default();
+    let list = text.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.and_then(CpuList::from_text).unwrap_or_default()
+}
+
 /// `Linux 6.1.0 x86_64`.
 pub fn system() -> &'static str {
     static SYSTEM: OnceLock<String> = OnceLock::new();
@@ -93,6 +102,7 @@ mod tests {
     fn this_process_is_seen() {
         assert!(resident_bytes() > 1 << 16);
         assert!(total_bytes() > resident_bytes());
+        assert!(!cpus().0.is_empty());
         assert!(system().starts_with("Linux "));
     }
 }

@@ -1,13 +1,13 @@
 //! INFO's section `Workers`: what each worker has done, one line for each, fields in the manner of `Keyspace`.
 
-use super::Facts;
 use super::text::InfoText;
-use crate::config;
+use super::{Facts, proc};
 use crate::observe::{DBS_MAX, Snapshot};
 
 pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
     let shared = facts.ctx.shared;
-    let cpus = config::worker_cpus(facts.ctx.config);
+    let listed = &facts.ctx.config.worker_cpus;
+    let cpus = if listed.0.is_empty() { proc::cpus() } else { listed.clone() };
     text.section("Workers");
     text.line("workers", shared.facts.workers);
     text.line("io_backend", shared.facts.io_backend);
@@ -21,7 +21,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
         for shard in shared.keyspace.home_shards(number) {
             keys += (0..DBS_MAX).map(|db| shared.stats.gauges.db(shard, db).keys).sum::<u64>();
         }
-        let cpu = cpus.get(number).map_or(-1, |cpu| *cpu as i64);
+        let cpu = cpus.0.iter().cycle().nth(number).map_or(-1, |cpu| *cpu as i64);
         text.line(
             &format!("worker{number}"),
             format_args!(
