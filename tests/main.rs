@@ -7,9 +7,13 @@
 //! Not here: unit and property tests, which stand beside the code they test.
 
 mod cases;
+mod clients;
 mod differential;
 mod harness;
 mod hostile;
 mod limits;
 mod multi;
+mod mutation;
+mod readme;
 mod startup;
+mod tidy;

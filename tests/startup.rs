@@ -136,7 +136,7 @@ fn shutdown_ends_the_server_in_order() {
 #[test]
 fn clients_of_other_hosts_need_a_password() {
     let port = free_port();
-    let server =
+    let _server =
         Server::start(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"]);
     let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], port))).expect("it listens");
     assert_eq!(client.ask("PING").string(), "PONG");

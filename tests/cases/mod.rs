@@ -47,6 +47,8 @@ mod generic;
 mod run;
 mod string;
 
+pub use run::named_commands;
+
 /// One case.
 pub struct Case {
     /// What it shows, in a few words; unique in its family.
