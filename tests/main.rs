@@ -8,5 +8,8 @@
 
 mod cases;
 mod differential;
-
 mod harness;
+mod hostile;
+mod limits;
+mod multi;
+mod startup;

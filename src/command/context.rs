@@ -129,9 +129,9 @@ impl Context<'_> {
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
         let counters = &self.stats.counters;
         if found.is_some() {
-            counters.keyspace_hits.add(1)
+            counters.keyspace_hits.add(1);
         } else {
-            counters.keyspace_misses.add(1)
+            counters.keyspace_misses.add(1);
         }
         found
     }
@@ -154,9 +154,9 @@ impl Context<'_> {
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, None);
         let counters = &self.stats.counters;
         if found.is_some() {
-            counters.keyspace_hits.add(1)
+            counters.keyspace_hits.add(1);
         } else {
-            counters.keyspace_misses.add(1)
+            counters.keyspace_misses.add(1);
         }
         found
     }

@@ -249,7 +249,7 @@ impl<I: Io> Worker<I> {
         let (worker, turn_us) = (self.number, ns / 1000);
         match self.slowest {
             Slowest { ns: 0, .. } => {
-                log::warn!("worker {worker}: a turn took {turn_us} us without running a command")
+                log::warn!("worker {worker}: a turn took {turn_us} us without running a command");
             }
             Slowest { row, ns } => log::warn!(
                 "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",

@@ -25,7 +25,7 @@ impl<I: Io> Worker<I> {
         let mut ready = std::mem::take(&mut self.ready);
         let config = self.config.config();
         let mut limits = Limits {
-            bulk_bytes_max: config.proto_max_bulk_len as u64,
+            bulk_bytes_max: config.proto_max_bulk_len,
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };

@@ -23,7 +23,7 @@ pub fn object(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     if fast && !args.is(3, "FAST") {
         return help::subcommand_syntax(args, reply);
     }
-    let now_s = ctx.now_ms / 1000 & CLOCK_MASK;
+    let now_s = (ctx.now_ms / 1000) & CLOCK_MASK;
     let entry = entry(ctx, args)?;
     let clock = u64::from(entry.clock());
     let idle_s = now_s.wrapping_sub(clock) & CLOCK_MASK;

@@ -35,7 +35,7 @@ pub fn server(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("uptime_in_days", up_ms / MS_PER_DAY);
     text.line("hz", config.hz);
     text.line("configured_hz", config.hz);
-    text.line("lru_clock", ctx.now_ms / 1000 & LRU_CLOCK_MASK);
+    text.line("lru_clock", (ctx.now_ms / 1000) & LRU_CLOCK_MASK);
     text.line("executable", std::env::current_exe().unwrap_or_default().display());
     let file = shared.config_file.as_ref().map(|file| file.path.display().to_string());
     text.line("config_file", file.unwrap_or_default());
