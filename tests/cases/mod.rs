@@ -45,6 +45,7 @@ mod connection;
 mod expect;
 mod generic;
 mod run;
+mod server;
 mod string;
 
 /// One case.
@@ -93,5 +94,6 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("server", server::CASES),
     ("string", string::CASES),
 ];
