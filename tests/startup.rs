@@ -136,7 +136,6 @@ fn shutdown_ends_the_server_in_order() {
 #[test]
 fn clients_of_other_hosts_need_a_password() {
     let port = free_port();
-    // 127.0.0.2 is this host too, so only the refusal of what is no loopback address could be seen from elsewhere.
     let server =
         Server::start(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"]);
     let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], port))).expect("it listens");
@@ -147,7 +146,7 @@ fn clients_of_other_hosts_need_a_password() {
         Server::start(&["--port", &port.to_string(), "--bind", "0.0.0.0", "--protected-mode", "yes"]);
     let mut stranger = Client::tcp(SocketAddr::new(address, port)).expect("it listens");
     let reply = stranger.read().expect("a reason").string();
-    assert!(reply.starts_with("DENIED Redis is running in protected mode"), "{reply}\n{}", server.log());
+    assert!(reply.starts_with("DENIED ") && reply.contains("protected mode"), "{reply}\n{}", server.log());
 }
 
 /// An address of this host that is not a loopback one.

@@ -138,15 +138,6 @@ impl Server {
         Client::unix(&self.socket()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
     }
 
-    /// A new connection over the Unix socket that speaks RESP3.
-    #[track_caller]
-    pub fn client_resp3(&self) -> Client {
-        let mut client = self.client();
-        let reply = client.ask("HELLO 3");
-        assert!(!reply.is_error(), "HELLO 3: {reply}");
-        client
-    }
-
     /// A new connection over TCP.
     #[track_caller]
     pub fn tcp_client(&self) -> Client {
@@ -161,11 +152,6 @@ impl Server {
     /// The path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
-    }
-
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Its process.
