@@ -12,4 +12,5 @@ mod harness;
 mod hostile;
 mod limits;
 mod multi;
+mod readme;
 mod startup;
