@@ -87,7 +87,7 @@ impl<I: Io> Worker<I> {
                     self.act();
                 }
                 Formed::Refused(place, shard) => {
-                    self.stats().counters.leases_refused.add(1);
+                    self.stats().counters.leases_refused.add(u64::from(refusals == 0));
                     let wanted = self.chunk.take_wanted();
                     self.post.wake_wanting(wanted);
                     refusals += 1;
@@ -320,7 +320,9 @@ impl<I: Io> Worker<I> {
             }
             connection.settle(&self.batch, &self.io);
             connection.show(self.clock.now_ms());
-            let over = connection.query_bytes() as u64 > self.config.config().client_query_buffer_limit;
+            let query_bytes = connection.query_bytes() as u64;
+            let over = query_bytes > self.config.config().client_query_buffer_limit;
+            self.shared.stats.of(self.number).query_bytes_recent_max.raise(query_bytes);
             let (token, ended) = (connection.token, connection.ended || connection.input_ended);
             if over {
                 self.stats().counters.client_query_buffer_limit_disconnections.add(1);
