@@ -133,6 +133,20 @@ fn shutdown_ends_the_server_in_order() {
     }
 }
 
+/// A client that asked for much and reads nothing used to keep the process alive for ever: its last replies were waited for.
+#[test]
+fn a_client_that_does_not_read_does_not_keep_the_server_alive() {
+    let mut server = Server::start(&["--workers", "2"]);
+    let mut client = server.client();
+    assert_eq!(client.call(&["SET", "k", &"v".repeat(1 << 20)]).string(), "OK");
+    for _ in 0..64 {
+        client.send(&["GET", "k"]).expect("the server reads");
+    }
+    assert_eq!(server.client().call(&["PING"]).string(), "PONG");
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.await_exit().success(), "{}", server.log());
+}
+
 #[test]
 fn clients_of_other_hosts_need_a_password() {
     let port = free_port();

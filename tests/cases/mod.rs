@@ -45,6 +45,7 @@ mod connection;
 mod expect;
 mod generic;
 mod run;
+mod server;
 mod string;
 
 pub use run::named_commands;
@@ -95,5 +96,6 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("server", server::CASES),
     ("string", string::CASES),
 ];

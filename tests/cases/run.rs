@@ -226,7 +226,8 @@ fn exchange(
 
 #[track_caller]
 fn check(args: &[&str]) {
-    let start = || Server::start_tcp(args);
+    let all = [args, &["--enable-debug-command", "yes"]].concat();
+    let start = || Server::start_tcp(&all);
     let failures = run_all(&mut start(), start, |_| true);
     assert!(failures.is_empty(), "{} cases failed with {args:?}:\n{}", failures.len(), failures.join("\n"));
 }

@@ -66,6 +66,7 @@ pub const ROW: Command = Command {
             complexity: COMPLEXITY,
             summary: "Sets configuration parameters in-flight.",
             syntax: "parameter value [parameter value ...]",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: set,
             ..SERVER
         },

@@ -26,6 +26,7 @@ pub const ROW: Command = Command {
             name: "doctor",
             arity: 2,
             summary: "Returns a human-readable latency analysis report.",
+            tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: doctor,
             ..SUB
         },
@@ -34,6 +35,7 @@ pub const ROW: Command = Command {
             arity: 3,
             summary: "Returns a latency graph for an event.",
             syntax: "event",
+            tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: graph,
             ..SUB
         },
@@ -45,6 +47,7 @@ pub const ROW: Command = Command {
             complexity: "O(N) where N is the number of commands with latency information being retrieved.",
             summary: "Returns the cumulative distribution of latencies of a subset or all commands.",
             syntax: "[command [command ...]]",
+            tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: histogram,
             ..SUB
         },
@@ -53,6 +56,7 @@ pub const ROW: Command = Command {
             arity: 3,
             summary: "Returns timestamp-latency samples for an event.",
             syntax: "event",
+            tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: history,
             ..SUB
         },
@@ -60,6 +64,7 @@ pub const ROW: Command = Command {
             name: "latest",
             arity: 2,
             summary: "Returns the latest latency samples for all events.",
+            tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: latest,
             ..SUB
         },
@@ -68,6 +73,7 @@ pub const ROW: Command = Command {
             arity: -2,
             summary: "Resets the latency data for one or more events.",
             syntax: "[event [event ...]]",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: reset,
             ..SUB
         },

@@ -26,11 +26,11 @@ pub const ROW: Command = Command {
     complexity: "Depends on subcommand.",
     summary: "A container for memory diagnostics commands.",
     subcommands: &[
-        plain("doctor", "Outputs a memory problems report.", "O(1)", doctor),
+        plain("doctor", "Outputs a memory problems report.", "O(1)", REPORT, doctor),
         Command { since: "4.0.0", flags: ANY_TIME, handler: show_help, ..HELP },
-        plain("malloc-stats", "Returns the allocator statistics.", SLOW, malloc_stats),
-        plain("purge", "Asks the allocator to release memory.", SLOW, purge),
-        plain("stats", "Returns details about memory usage.", "O(1)", stats),
+        plain("malloc-stats", "Returns the allocator statistics.", SLOW, REPORT, malloc_stats),
+        plain("purge", "Asks the allocator to release memory.", SLOW, ACTION, purge),
+        plain("stats", "Returns details about memory usage.", "O(1)", REPORT, stats),
         Command {
             name: "usage",
             arity: -3,
@@ -48,15 +48,18 @@ pub const ROW: Command = Command {
     ..SERVER
 };
 
+const REPORT: &[&str] = &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
+const ACTION: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
 const SLOW: &str = "Depends on how much memory is allocated, could be slow";
 
 const fn plain(
     name: &'static str,
     summary: &'static str,
     complexity: &'static str,
+    tips: &'static [&'static str],
     handler: crate::command::row::Handler,
 ) -> Command {
-    Command { name, arity: 2, since: "4.0.0", complexity, summary, handler, ..SERVER }
+    Command { name, arity: 2, since: "4.0.0", complexity, summary, tips, handler, ..SERVER }
 }
 
 fn usage(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -18,6 +18,7 @@ pub const ROW: Command = Command {
             since: "4.0.0",
             complexity: "O(N) where N is the number of loaded modules.",
             summary: "Returns all loaded modules.",
+            tips: &["nondeterministic_output_order"],
             handler: list,
             ..SERVER
         },

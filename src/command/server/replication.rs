@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{CommandError, Rng, Shared};
+use crate::command::{Categories, CommandError, Rng, Shared};
 use crate::resp::number::parse_i64;
 
 /// LASTSAVE.
@@ -12,6 +12,8 @@ pub const LASTSAVE: Command = Command {
     arity: 1,
     flags: ANY_TIME.with(Flags::FAST),
     summary: "Returns the Unix timestamp of the last successful save to disk.",
+    categories: Categories::ADMIN.with(Categories::DANGEROUS),
+    tips: &["nondeterministic_output"],
     handler: last_save,
     ..SERVER
 };
@@ -23,6 +25,7 @@ pub const ROLE: Command = Command {
     flags: ANY_TIME.with(Flags::NOSCRIPT).with(Flags::FAST).with(Flags::SENTINEL),
     since: "2.8.12",
     summary: "Returns the replication role.",
+    categories: Categories::ADMIN.with(Categories::DANGEROUS),
     handler: role,
     ..SERVER
 };
@@ -47,6 +50,7 @@ pub const SLAVEOF: Command = Command {
     name: "slaveof",
     summary: "Sets a Redis server as a replica of another, or promotes it to being a master.",
     since: "1.0.0",
+    deprecated: Some(("5.0.0", "`REPLICAOF`")),
     ..REPLICAOF
 };
 

@@ -25,6 +25,7 @@ pub const ROW: Command = Command {
             complexity: "O(N) where N is the number of entries returned",
             summary: "Returns the slow log's entries.",
             syntax: "[count]",
+            tips: &["request_policy:all_nodes", "nondeterministic_output"],
             handler: get,
             ..SERVER
         },
@@ -35,6 +36,7 @@ pub const ROW: Command = Command {
             flags: FLAGS,
             since: "2.2.12",
             summary: "Returns the number of entries in the slow log.",
+            tips: &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
             handler: len,
             ..SERVER
         },
@@ -45,6 +47,7 @@ pub const ROW: Command = Command {
             since: "2.2.12",
             complexity: "O(N) where N is the number of entries in the slowlog",
             summary: "Clears all entries from the slow log.",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: reset,
             ..SERVER
         },

@@ -9,6 +9,7 @@ pub const ROW: Command = Command {
     flags: ANY_TIME.with(Flags::FAST),
     since: "2.6.0",
     summary: "Returns the server time.",
+    tips: &["nondeterministic_output"],
     handler: time,
     ..SERVER
 };

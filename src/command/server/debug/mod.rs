@@ -50,6 +50,7 @@ pub const ROW: Command = Command {
     scope: Scope::All,
     complexity: "Depends on subcommand.",
     summary: "A container for debugging commands.",
+    syntax: "subcommand [argument [argument ...]]",
     handler: debug,
     ..SERVER
 };

@@ -110,7 +110,7 @@ pub fn table_statistics(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
 }
 
 pub fn sizes(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.simple(&format!(
+    reply.bulk_fmt(format_args!(
         "bits:{} entry:{} shard:{} session:{}",
         usize::BITS,
         size_of::<Entry>(),

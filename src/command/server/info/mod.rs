@@ -14,6 +14,7 @@ mod workers;
 
 use super::sample::{self, KeyspaceSample, ProcessMemory};
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
+use crate::command::Categories;
 use text::InfoText;
 
 /// INFO.
@@ -23,6 +24,8 @@ pub const ROW: Command = Command {
     flags: ANY_TIME.with(Flags::SENTINEL),
     summary: "Returns information and statistics about the server.",
     syntax: "[section [section ...]]",
+    categories: Categories::DANGEROUS,
+    tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     handler: info,
     ..SERVER
 };
