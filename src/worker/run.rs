@@ -70,6 +70,7 @@ impl<I: Io> Worker<I> {
                 Formed::Ready => {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
+                    self.io.interlude();
                     self.run_chunk();
                     let wanted = self.leases.release_all();
                     self.post.wake_wanting(wanted);

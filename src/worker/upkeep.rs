@@ -73,6 +73,7 @@ impl<I: Io> Worker<I> {
                 pending = true;
                 continue;
             }
+            self.io.interlude();
             let home = self.leases.shard(shard);
             let before = home.stats.expired;
             let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
