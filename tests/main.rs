@@ -8,3 +8,4 @@
 
 mod cases;
 mod harness;
+mod simulation;
