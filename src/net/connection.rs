@@ -371,10 +371,13 @@ impl Connection {
         }
         if self.turn.put_back {
             self.parser.reset();
-            self.unlarge();
-        } else if keep_from > 0 {
+        }
+        if keep_from > 0 {
+            // The first command, whose they are, has run, whatever became of those behind it.
             self.large.clear();
             self.large_at.clear();
+        } else if self.turn.put_back {
+            self.unlarge();
         }
     }
 
