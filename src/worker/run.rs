@@ -290,6 +290,10 @@ impl<I: Io> Worker<I> {
                 connection.ended = true;
             }
             connection.settle(&self.batch, &self.io);
+            if connection.hold != Hold::None && !connection.closing {
+                self.stall(slot);
+            }
+            let connection = self.connections.at(slot);
             connection.show(self.clock.now_ms());
             let over = connection.query_bytes() as u64 > self.config.config().client_query_buffer_limit;
             let (token, ended) = (connection.token, connection.ended || connection.input_ended);
