@@ -74,6 +74,8 @@ pub struct Client {
     /// The network breaks connections.
     lossy: bool,
     reorders: bool,
+    /// It reads nothing for now.
+    pub deaf: bool,
     pub lost: bool,
     pub done: bool,
     pub requests: u64,
@@ -113,6 +115,7 @@ impl Client {
             ending: false,
             lossy: plan.faults.reset_per_million > 0,
             reorders: plan.plant == Some(Plant::Reordered),
+            deaf: false,
             lost: false,
             done: false,
             requests: 0,
@@ -124,6 +127,16 @@ impl Client {
     pub fn with_requests(mut self, count: u64) -> Client {
         self.requests_left = count;
         self.pipeline_max = 1;
+        self
+    }
+
+    /// A client that sends all its requests without reading, until it is no longer deaf.
+    pub fn deaf(mut self, count: u64) -> Client {
+        self.requests_left = count;
+        self.pipeline_max = count as usize;
+        self.rest_percent = 0;
+        (self.send_bytes_max, self.read_bytes_max) = (1 << 20, 1 << 20);
+        self.deaf = true;
         self
     }
 
@@ -158,6 +171,9 @@ impl Client {
     }
 
     fn read(&mut self, now: &mut dyn FnMut() -> Now) -> Result<bool, String> {
+        if self.deaf {
+            return Ok(false);
+        }
         let count = self.rng.size(self.read_bytes_max);
         let bytes = self.sim.read_some(count);
         self.inbox.extend_from_slice(&bytes);

@@ -32,6 +32,8 @@ pub struct Plan {
     pub wild: bool,
     /// Values that are received straight into their memory.
     pub large_values: bool,
+    /// A client that reads nothing until all others are done.
+    pub hog: bool,
     pub faults: Faults,
     pub io: Options,
     /// How often, instead of its turn, a worker that could go gets a rest.
@@ -45,19 +47,28 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan of a seed without any faults, and with one receive buffer per worker.
+    pub fn calm(seed: u64) -> Plan {
+        let io = Options { buffer_count: 1, ..Options::default() };
+        let (faults, rest_percent, wild) = (Faults::default(), 0, false);
+        Plan { faults, io, rest_percent, wild, interlude_percent: 0, hog: false, ..Plan::draw(seed) }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
         let faults = draw_faults(&mut rng);
         let roomy = faults.piece_bytes_max >= 4096 && faults.socket_bytes >= 4096;
+        let wild = rng.chance(25);
         Plan {
             seed,
             workers: [1, 2, 2, 3, 3, 4][rng.below(6) as usize],
             shards: [1, 2, 4, 16, 64][rng.below(5) as usize],
             clients: 2 + rng.below(7) as usize,
             commands_per_client: 5 + rng.below(60),
-            wild: rng.chance(25),
+            wild,
             large_values: roomy && rng.chance(25),
+            hog: roomy && !wild && rng.chance(30),
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),

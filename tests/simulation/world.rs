@@ -22,6 +22,7 @@ use torc::worker::{Clock, Seat, Worker, post_office};
 use super::board::{Board, Player, Role};
 use super::client::{Client, End, Now};
 use super::fading::Fading;
+use super::hog::{self, Hog};
 use super::plan::{Plan, Plant};
 use super::twin::Twin;
 
@@ -183,7 +184,16 @@ impl World {
         for number in 0..self.plan.clients {
             self.join(&board, number);
         }
+        if self.plan.hog {
+            let script = Box::new(Hog::new("hog".to_owned()));
+            let rng = &mut *self.rng.borrow_mut();
+            let hog = Client::new(&self.net, &self.plan, "the hog".to_owned(), script, End::Close, rng);
+            self.clients.borrow_mut().push(hog.deaf(hog::REQUESTS));
+        }
         self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
+        let others_are_done = || self.clients.borrow().iter().all(|client| client.done || client.deaf);
+        self.until("clients wait for their replies", others_are_done)?;
+        self.clients.borrow_mut().iter_mut().for_each(|client| client.deaf = false);
         self.until_clients_are_done()?;
         self.net.set_faults(faults(&self.plan, 0));
         self.join_player(&board, Role::Auditor);
