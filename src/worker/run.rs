@@ -1,5 +1,6 @@
 //! From input to replies: parsing, chunks, and one command.
 
+use super::memory::Means;
 use super::refuse::refuse;
 use super::{Mail, Slowest, Worker};
 use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
@@ -71,6 +72,9 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.run_chunk();
+                    if self.memory.has_unnoted() {
+                        self.note_chunk();
+                    }
                     if !self.leases.is_solo() {
                         self.stats().counters.leases_taken.add(self.leases.mark() as u64);
                     }
@@ -183,7 +187,23 @@ impl<I: Io> Worker<I> {
         let config = self.config.config_arc();
         let now_ms = self.clock.now_ms();
         let mark = reply.mark();
-        match admit(row, session, &self.shared, now_ms) {
+        let mut admission = admit(row, session, &self.shared, now_ms);
+        let flags = row.command.flags;
+        if flags.has(self.memory.watched()) && matches!(admission, Admission::Yes) {
+            let mut means = Means {
+                leases: &mut self.leases,
+                shared: &self.shared,
+                stats,
+                clock: &self.clock,
+                rng: &mut self.rng,
+                effects: &mut self.effects,
+            };
+            let hashes = self.batch.hashes_of(command);
+            if !self.memory.admit(flags, command.scope, hashes, &mut means) {
+                admission = Admission::Error(CommandError::OutOfMemory);
+            }
+        }
+        match admission {
             Admission::Yes => {}
             Admission::Error(error) => {
                 stats.commands[command.row as usize].rejected.add(1);
@@ -210,7 +230,7 @@ impl<I: Io> Worker<I> {
             worker: self.number,
             now_ms,
             now_us: self.clock.unix_us(),
-            access_clock: access_clock(now_ms),
+            access_clock: self.access_clock,
             rng: &mut self.rng,
             effects: &mut self.effects,
             leases: &mut self.leases,
@@ -264,7 +284,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// Does what the chunk's commands left to be done outside the keyspace.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         if self.effects.is_empty() {
             return;
         }
@@ -372,12 +392,6 @@ fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
         Replies::SkipThis | Replies::SkipNext => Replies::On,
         other => other,
     }
-}
-
-/// Seconds, 24 bits: Redis's LRU clock at its resolution.
-#[inline]
-fn access_clock(now_ms: u64) -> u32 {
-    (now_ms / 1000) as u32 & 0xFF_FFFF
 }
 
 #[cold]
