@@ -8,6 +8,7 @@
 
 mod cases;
 mod differential;
+mod eviction;
 mod harness;
 mod hostile;
 mod limits;

@@ -12,6 +12,7 @@
 use super::changes::{ChangeKind, Changes};
 use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of};
 use super::entry::Entry;
+use super::eviction::Touch;
 use super::hash::KeyHasher;
 use super::heap::Heap;
 use super::key_mut::KeyMut;
@@ -128,23 +129,17 @@ impl Shard {
         }
     }
 
-    /// Finds a key for reading. One whose deadline has come is removed. `touch` sets the access clock (24 bits).
+    /// Finds a key for reading. One whose deadline has come is removed. `touch` is left on the access clock.
     #[inline]
-    pub fn read(
-        &mut self,
-        db: DbIndex,
-        hash: u64,
-        key: &[u8],
-        now_ms: u64,
-        touch: Option<u32>,
-    ) -> Option<&Entry> {
+    pub fn read(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64, touch: Touch) -> Option<&Entry> {
         let Some(place) = self.find_alive(db, hash, key, now_ms) else {
             self.stats.misses += 1;
             return None;
         };
         self.stats.hits += 1;
         let db = self.db(db)?;
-        if let Some(clock) = touch {
+        if touch != Touch::None {
+            let clock = touch.apply(db.entry(place).clock());
             // SAFETY: the shard is borrowed mutably, so nobody has a reference to the entry.
             unsafe { db.pointer(place).set_clock(clock) };
         }
@@ -321,6 +316,11 @@ impl Shard {
             None => self.evacuation = Evacuation { db: db + 1, position: 0, ..self.evacuation },
         }
         false
+    }
+
+    /// Whether memory of flushed databases is still to be freed.
+    pub fn has_discarded(&self) -> bool {
+        !self.discarded.is_empty()
     }
 
     /// Whether `upkeep` has something to do.
