@@ -7,12 +7,15 @@
 //! Not here: unit and property tests, which stand beside the code they test.
 
 mod cases;
+mod clients;
 mod differential;
 mod eviction;
 mod harness;
 mod hostile;
 mod limits;
 mod multi;
+mod mutation;
 mod readme;
 mod simulation;
 mod startup;
+mod tidy;

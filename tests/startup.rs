@@ -150,7 +150,7 @@ fn a_client_that_does_not_read_does_not_keep_the_server_alive() {
 #[test]
 fn clients_of_other_hosts_need_a_password() {
     let port = free_port();
-    let server =
+    let _server =
         Server::start(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"]);
     let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], port))).expect("it listens");
     assert_eq!(client.ask("PING").string(), "PONG");

@@ -48,6 +48,8 @@ mod run;
 mod server;
 mod string;
 
+pub use run::named_commands;
+
 /// One case.
 pub struct Case {
     /// What it shows, in a few words; unique in its family.

@@ -1,0 +1,38 @@
+// ioredis against the server at argv[2] (a port): its ready check, auto-pipelining, buffers, scanning.
+
+const assert = require("assert");
+const Redis = require("ioredis");
+
+async function main() {
+  const redis = new Redis({ port: Number(process.argv[2]), enableAutoPipelining: true, connectionName: "node" });
+  await redis.flushall();
+  assert.strictEqual(await redis.set("a", "1", "EX", 100, "NX"), "OK");
+  assert.strictEqual(await redis.incr("a"), 2);
+  assert.strictEqual(await redis.get("missing"), null);
+  const bytes = Buffer.from([0, 255, 13, 10]);
+  await redis.set("b", bytes);
+  assert.ok(bytes.equals(await redis.getBuffer("b")));
+  await Promise.all(Array.from({ length: 5000 }, (_, i) => redis.set("key:" + i, i)));
+  const values = await redis.mget(Array.from({ length: 5000 }, (_, i) => "key:" + i));
+  values.forEach((value, i) => assert.strictEqual(value, String(i)));
+  const seen = new Set();
+  for await (const keys of redis.scanStream({ match: "key:*", count: 100 })) keys.forEach((key) => seen.add(key));
+  assert.strictEqual(seen.size, 5000);
+  const results = await redis.pipeline().set("p", 1).incr("p").get("p").incr("b").exec();
+  assert.deepStrictEqual(results.slice(0, 3), [[null, "OK"], [null, 2], [null, "2"]]);
+  assert.match(results[3][0].message, /value is not an integer or out of range/);
+  assert.match(await redis.info("server"), /redis_version:7\.4\.0/);
+  assert.strictEqual(await redis.client("GETNAME"), "node");
+  const monitor = await redis.duplicate().monitor();
+  const line = new Promise((resolve) => monitor.once("monitor", (time, args) => resolve(args)));
+  await redis.echo("seen");
+  assert.deepStrictEqual((await line).map((word) => word.toLowerCase()), ["echo", "seen"]);
+  monitor.disconnect();
+  await redis.quit();
+  console.log("ioredis passed");
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -1,0 +1,174 @@
+//! Real client libraries of three languages and Redis's own command-line tools, against a running server.
+//!
+//! `tests/run` installs redis-py and ioredis below `tests/.cache`, and Redis's tools with the system's packages.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use redis::TypedCommands as _;
+
+use crate::harness::{Server, command, redis_program};
+
+/// Runs a program with this input to its end; what it printed.
+#[track_caller]
+fn output(program: impl AsRef<std::ffi::OsStr>, args: &[&str], input: &[u8]) -> String {
+    let mut command = Command::new(&program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let program = program.as_ref().to_string_lossy().into_owned();
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs what tests need"));
+    let mut stdin = child.stdin.take().expect("it is a pipe");
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().expect("it is a child");
+    // A program need not read all of its input.
+    drop(writer.join().expect("writing does not panic"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {args:?}: {}\n{out}\n{err}", output.status);
+    format!("{out}{err}")
+}
+
+fn cache(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache").join(path)
+}
+
+fn script(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name).to_string_lossy().into_owned()
+}
+
+fn server() -> (Server, String) {
+    let server = Server::start_tcp(&["--workers", "2", "--enable-debug-command", "yes"]);
+    let port = server.tcp().port().to_string();
+    (server, port)
+}
+
+/// redis-cli with these arguments and this input.
+#[track_caller]
+fn cli(port: &str, args: &[&str], input: &[u8]) -> String {
+    output(redis_program("redis-cli"), &[&["-p", port], args].concat(), input)
+}
+
+fn fill(server: &Server, keys: usize) {
+    let mut client = server.client();
+    let commands: Vec<u8> =
+        (0..keys).flat_map(|n| command(&["SET", &format!("key:{n}"), &"v".repeat(n % 50 + 1)])).collect();
+    client.send_raw(&commands).expect("the server reads");
+    (0..keys).for_each(|_| assert_eq!(client.read().expect("a reply").string(), "OK"));
+}
+
+#[test]
+fn redis_py() {
+    let (_server, port) = server();
+    let said = output(cache("venv/bin/python"), &[&script("redis_py.py"), &port], b"");
+    assert!(said.contains("passed"), "{said}");
+}
+
+#[test]
+fn ioredis() {
+    let (_server, port) = server();
+    let modules = cache("node_modules");
+    let mut node = Command::new("node");
+    let output = node.arg(script("ioredis.js")).arg(&port).env("NODE_PATH", modules).output();
+    let output = output.expect("tests/run installs node");
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("passed"), "{said}");
+}
+
+#[test]
+fn redis_rs() -> redis::RedisResult<()> {
+    let (_server, port) = server();
+    for protocol in ["", "?protocol=resp3"] {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}/1{protocol}"))?;
+        let mut connection = client.get_connection()?;
+        connection.set("key", 42)?;
+        assert_eq!(connection.get("key")?.as_deref(), Some("42"));
+        assert_eq!(connection.incr("key", 1)?, 43);
+        let (first, second): (String, i64) =
+            redis::pipe().set("a", "x").ignore().get("a").incr("key", 7).query(&mut connection)?;
+        assert_eq!((first.as_str(), second), ("x", 50));
+        for n in 0..500 {
+            connection.set(format!("key:{n}"), n)?;
+        }
+        let found: Vec<String> =
+            redis::Commands::scan_match(&mut connection, "key:*")?.collect::<Result<_, _>>()?;
+        assert!(found.len() >= 500, "SCAN found {} of 500 keys", found.len());
+        let error = redis::cmd("INCR").arg("a").query::<i64>(&mut connection).expect_err("it is a word");
+        assert!(error.to_string().contains("not an integer"), "{error}");
+        assert!(connection.flushdb().is_ok());
+    }
+    Ok(())
+}
+
+#[test]
+fn redis_cli_asks_and_prints() {
+    let (_server, port) = server();
+    assert_eq!(cli(&port, &["SET", "k", "a b"], b""), "OK\n");
+    assert_eq!(cli(&port, &["--no-raw", "GET", "k"], b""), "\"a b\"\n");
+    assert_eq!(cli(&port, &["-3", "--no-raw", "GET", "nothing"], b""), "(nil)\n");
+    assert_eq!(cli(&port, &["-x", "SET", "k"], b"from stdin"), "OK\n");
+    assert_eq!(cli(&port, &[], b"GET k\nINCR k\nSELECT 3\nPING\n").lines().next(), Some("from stdin"));
+    assert_eq!(cli(&port, &["-n", "3", "-r", "3", "INCR", "n"], b""), "1\n2\n3\n");
+    assert!(cli(&port, &["INFO"], b"").contains("redis_version:7.4.0"));
+    assert!(cli(&port, &["CLIENT", "LIST"], b"").contains("cmd=client|list"));
+}
+
+/// As a person uses it: on a terminal, where redis-cli asks for COMMAND DOCS to show hints.
+#[test]
+fn redis_cli_on_a_terminal() {
+    let (_server, port) = server();
+    let cli = format!("{} -p {port}", redis_program("redis-cli"));
+    let said = output("script", &["-qec", &cli, "/dev/null"], b"set greeting hello\nget greeting\nquit\n");
+    assert!(said.contains("\"hello\""), "{said}");
+    assert!(said.contains(&format!("127.0.0.1:{port}>")), "{said}");
+}
+
+#[test]
+fn redis_cli_takes_a_mass_of_commands() {
+    let (server, port) = server();
+    let commands: Vec<u8> = (0..20_000).flat_map(|n| command(&["SET", &format!("k{n}"), "v"])).collect();
+    let said = cli(&port, &["--pipe"], &commands);
+    assert!(said.contains("errors: 0, replies: 20000"), "{said}");
+    assert_eq!(server.client().ask("DBSIZE").int(), Some(20_000));
+}
+
+#[test]
+fn redis_cli_walks_the_keys() {
+    let (server, port) = server();
+    fill(&server, 3_000);
+    assert_eq!(cli(&port, &["--scan"], b"").lines().count(), 3_000);
+    assert_eq!(cli(&port, &["--scan", "--pattern", "key:1??"], b"").lines().count(), 100);
+    let said = cli(&port, &["--bigkeys"], b"");
+    assert!(said.contains("Sampled 3000 keys"), "{said}");
+    assert!(said.contains("Biggest string found"), "{said}");
+    let said = cli(&port, &["--memkeys"], b"");
+    assert!(said.contains("Sampled 3000 keys"), "{said}");
+}
+
+#[test]
+fn redis_cli_measures() {
+    let (_server, port) = server();
+    // Without a terminal it prints one line after a second and ends.
+    let said = cli(&port, &["--raw", "--latency"], b"");
+    assert_eq!(said.split_ascii_whitespace().count(), 4, "{said}");
+    let stat = format!("timeout 2 {} -p {port} --stat -i 0.1 || true", redis_program("redis-cli"));
+    let said = output("sh", &["-c", &stat], b"");
+    assert!(said.contains("keys") && said.lines().count() > 5, "{said}");
+}
+
+#[test]
+fn redis_benchmark() {
+    let (_server, port) = server();
+    let tests = "ping_inline,ping_mbulk,set,get,incr,mset";
+    let benchmark = redis_program("redis-benchmark");
+    for options in
+        [&["-n", "5000"][..], &["-n", "20000", "-P", "16", "-r", "1000"], &["-n", "5000", "-c", "200", "-3"]]
+    {
+        let said = output(&benchmark, &[&["-p", &port, "-t", tests, "-q"], options].concat(), b"");
+        assert_eq!(said.matches("requests per second").count(), 6, "{said}");
+        assert!(!said.to_lowercase().contains("error"), "{said}");
+    }
+}

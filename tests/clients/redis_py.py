@@ -1,0 +1,65 @@
+"""redis-py against the server at argv[1] (a port): strings, keys, pipelines, RESP2 and RESP3, pools, scanning."""
+
+import sys
+import threading
+
+import redis
+
+port = int(sys.argv[1])
+for protocol in (2, 3):
+    r = redis.Redis(port=port, protocol=protocol, client_name="py")
+    assert r.ping()
+    r.flushall()
+    assert r.set("a", b"\x00\xff\r\n") and r.get("a") == b"\x00\xff\r\n"
+    assert r.set("a", 1, nx=True) is None
+    assert r.set("n", 10, ex=100, get=True) is None
+    assert r.incrby("n", 5) == 15 and 0 < r.ttl("n") <= 100
+    assert r.incrbyfloat("f", 1.5) == 1.5
+    assert r.mset({"x": 1, "y": 2}) and r.mget("x", "y", "z") == [b"1", b"2", None]
+    assert r.getex("x", px=100000) == b"1" and r.pttl("x") > 0
+    assert r.exists("x", "y", "z") == 2 and r.delete("x", "y", "z") == 2
+    assert r.type("n") == b"string" and r.object("encoding", "n") == b"int"
+    assert r.copy("n", "m") and r.rename("m", "o") and r.randomkey()
+    assert r.append("s", "hello") == 5 and r.getrange("s", 1, 3) == b"ell" and r.strlen("s") == 5
+    pipe = r.pipeline(transaction=False)
+    for i in range(1000):
+        pipe.set(f"key:{i}", i)
+    assert all(pipe.execute())
+    assert len(set(r.scan_iter("key:*", count=50))) == 1000
+    assert len(r.keys("key:*")) == 1000 and r.dbsize() == 1004
+    info = r.info()
+    assert info["redis_version"] == "7.4.0" and info["torc_version"], info
+    assert info["db0"]["keys"] == 1004, info["db0"]
+    assert r.config_get("maxmemory") == {"maxmemory": "0"}
+    assert r.config_set("slowlog-log-slower-than", 10000)
+    assert r.client_getname() == "py" if protocol == 3 else r.client_getname() in ("py", b"py")
+    assert isinstance(r.client_id(), int) and len(r.client_list()) >= 1
+    assert r.command_count() > 50 and "get" in r.command()
+    assert r.slowlog_len() >= 0 and r.time()[0] > 0 and isinstance(r.memory_usage("n"), int)
+    try:
+        r.incr("s")
+        raise SystemExit("INCR of a word succeeded")
+    except redis.ResponseError as error:
+        assert str(error) == "value is not an integer or out of range", error
+    big = "v" * (5 << 20)
+    assert r.set("big", big) and r.get("big") == big.encode()
+    assert r.flushdb() and r.dbsize() == 0
+
+pool = redis.ConnectionPool(port=port, max_connections=50)
+
+
+def work(number):
+    client = redis.Redis(connection_pool=pool)
+    for i in range(100):
+        client.set(f"{number}:{i}", i)
+        assert client.get(f"{number}:{i}") == str(i).encode()
+        client.incr("shared")
+
+
+threads = [threading.Thread(target=work, args=(n,)) for n in range(16)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert redis.Redis(connection_pool=pool).get("shared") == b"1600"
+print("redis-py", redis.__version__, "passed")

@@ -1,0 +1,162 @@
+//! Rules of this repository that no compiler checks: sizes, headers, where `unsafe` may be, which way dependencies point.
+
+use std::path::{Path, PathBuf};
+
+use crate::cases::{FAMILIES, named_commands};
+
+/// A file longer than this is two files.
+const FILE_LINES_MAX: usize = 1200;
+const LINE_CHARACTERS_MAX: usize = 135;
+
+/// Modules that may open `unsafe`, as prefixes of paths: memory the program manages itself, and the kernel's interfaces.
+const UNSAFE: &[&str] =
+    &["src/io/buffers.rs", "src/io/uring", "src/io/waker.rs", "src/store/", "src/worker/mailbox.rs"];
+
+/// What each part of `src` may use of the others. What is not listed may use everything.
+const USES: &[(&str, &[&str])] = &[
+    ("resp", &[]),
+    ("io", &[]),
+    ("glob.rs", &[]),
+    ("store", &[]),
+    ("config", &["glob"]),
+    ("observe", &["config", "store"]),
+    ("persist", &["resp", "store"]),
+    ("command", &["config", "glob", "observe", "persist", "resp", "store"]),
+    ("exec", &["command", "io", "resp", "store"]),
+    ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),
+];
+
+/// Words that must not be in the code, and why.
+const FORBIDDEN: &[(&str, &str)] = &[
+    (concat!("to", "do!("), "unfinished code is not committed"),
+    (concat!("unimpl", "emented!("), "unfinished code is not committed"),
+    (concat!("db", "g!("), "for debugging only"),
+    (concat!(".unw", "rap()"), "expect says why it cannot fail"),
+    (concat!("FIX", "ME"), "an issue says it better"),
+    (concat!("XX", "X "), "an issue says it better"),
+];
+
+/// Where the server may sleep: nowhere but here.
+const SLEEPS: &[(&str, &str)] = &[
+    ("src/command/server/debug", "DEBUG SLEEP"),
+    ("tests/harness/mod.rs", "what is awaited is polled"),
+    ("tests/tidy.rs", "this list"),
+];
+
+fn files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pending: Vec<PathBuf> = ["src", "bench", "tests"].map(|dir| root.join(dir)).into();
+    let mut files = Vec::new();
+    while let Some(path) = pending.pop() {
+        let name = path.strip_prefix(root).expect("it is below").to_string_lossy().into_owned();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_dir() && !hidden && !name.ends_with("/target") {
+            let entries = std::fs::read_dir(&path).expect("it can be read");
+            pending.extend(entries.map(|entry| entry.expect("it can be read").path()));
+        } else if name.ends_with(".rs") {
+            files.push((name, std::fs::read_to_string(&path).expect("it is text")));
+        }
+    }
+    assert!(files.len() > 50, "only {} files were found", files.len());
+    files
+}
+
+#[track_caller]
+fn none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// What is found in each line of each file.
+fn in_lines(look: impl Fn(&str, &str) -> Option<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, text) in files() {
+        for (index, line) in text.lines().enumerate() {
+            found.extend(look(&name, line).map(|what| format!("{name}:{}: {what}", index + 1)));
+        }
+    }
+    found
+}
+
+#[test]
+fn files_are_of_a_size_one_can_read() {
+    let long = files().into_iter().filter(|(_, text)| text.lines().count() > FILE_LINES_MAX);
+    none("files to be split", &long.map(|(name, _)| name).collect::<Vec<_>>());
+    let wide = in_lines(|name, line| {
+        let data = name.starts_with("tests/cases/") || name.contains("table") || line.contains('"');
+        let length = line.chars().count();
+        (length > LINE_CHARACTERS_MAX && !data).then(|| format!("{length} characters"))
+    });
+    none("lines to be wrapped", &wide);
+}
+
+#[test]
+fn files_say_what_they_are() {
+    let bare = files().into_iter().filter(|(_, text)| !text.starts_with("//!") && !text.starts_with("#!["));
+    none("files without a header", &bare.map(|(name, _)| name).collect::<Vec<_>>());
+}
+
+#[test]
+fn unsafe_is_where_it_may_be() {
+    let word = concat!("expect(unsafe", "_code");
+    let other = concat!("allow(unsafe", "_code");
+    let opened = in_lines(|name, line| {
+        let opens = line.contains(word) || line.contains(other);
+        (opens && !UNSAFE.iter().any(|module| name.starts_with(module))).then(|| line.trim().to_owned())
+    });
+    none("unsafe opened where it may not be", &opened);
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let parts: Vec<&str> =
+        ["command", "config", "exec", "glob", "io", "net", "observe", "persist", "resp", "store", "worker"]
+            .into();
+    let wrong = in_lines(|name, line| {
+        let part = name.strip_prefix("src/")?.split('/').next()?;
+        let (_, allowed) = USES.iter().find(|(user, _)| *user == part)?;
+        let used = line.split("crate::").skip(1).map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            &rest[..end]
+        });
+        let own = part.trim_end_matches(".rs");
+        let mut wrong = used.filter(|used| *used != own && parts.contains(used) && !allowed.contains(used));
+        wrong.next().map(|used| format!("{own} knows nothing of {used}"))
+    });
+    none("dependencies that point the wrong way", &wrong);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    let found = in_lines(|name, line| {
+        let word = FORBIDDEN.iter().find(|(word, _)| line.contains(word) && name != "tests/tidy.rs");
+        word.map(|(word, why)| format!("{word}: {why}"))
+    });
+    none("words that must not be in the code", &found);
+    let sleeps = in_lines(|name, line| {
+        let allowed = SLEEPS.iter().any(|(file, _)| name.starts_with(file));
+        (line.contains("thread::sleep") && !allowed).then(|| "sleeps".to_owned())
+    });
+    none("code that sleeps", &sleeps);
+}
+
+/// Commands that no case names, and why.
+const WITHOUT_CASE: &[(&str, &str)] = &[
+    ("shutdown", "tests/startup.rs: it ends the server"),
+    ("monitor", "tests/multi.rs: its lines carry times"),
+    ("config|rewrite", "needs a server with a file: src/config"),
+];
+
+#[test]
+fn every_command_has_a_case() {
+    let named = named_commands();
+    let missing: Vec<String> = torc::command::table()
+        .rows()
+        .iter()
+        .filter(|row| row.command.subcommands.is_empty())
+        .map(|row| row.full_name.clone())
+        .filter(|name| !named.contains(name) && !WITHOUT_CASE.iter().any(|(known, _)| known == name))
+        .collect();
+    none("commands that no case names", &missing);
+    let cases: usize = FAMILIES.iter().map(|(_, cases)| cases.len()).sum();
+    assert!(cases > 50, "only {cases} cases");
+}
