@@ -87,8 +87,7 @@ struct Zipf {
 impl Zipf {
     fn new(n: u64, exponent: f64) -> Zipf {
         assert!(exponent > 0.0);
-        let mut zipf =
-            Zipf { n: n as f64, exponent, area_first: 0.0, area_last: 0.0, accepted_at_once: 0.0 };
+        let mut zipf = Zipf { n: n as f64, exponent, area_first: 0.0, area_last: 0.0, accepted_at_once: 0.0 };
         zipf.area_first = zipf.area(1.5) - 1.0;
         zipf.area_last = zipf.area(zipf.n + 0.5);
         zipf.accepted_at_once = 2.0 - zipf.area_inverse(zipf.area(2.5) - zipf.height(2.0));

@@ -177,7 +177,8 @@ fn ask_pid(address: &Address) -> Option<u32> {
 
 fn cpu_times(pids: &[u32]) -> Result<Vec<CpuTime>, Fatal> {
     let read = |pid: &u32| {
-        CpuTime::of(*pid).map_err(|error| Fatal(format!("cannot read the CPU time of process {pid}: {error}")))
+        CpuTime::of(*pid)
+            .map_err(|error| Fatal(format!("cannot read the CPU time of process {pid}: {error}")))
     };
     pids.iter().map(read).collect()
 }

@@ -49,7 +49,7 @@ impl Latencies {
     }
 }
 
-/// What a run found. Everything counts from the end of the warm-up on.
+/// What a run found. Everything but errors counts from the end of the warm-up on.
 #[derive(Clone, Debug)]
 pub struct LoadReport {
     /// The operation.
@@ -70,7 +70,7 @@ pub struct LoadReport {
     pub load_cpu: Duration,
     /// Latencies of batches.
     pub latencies: Latencies,
-    /// Error replies.
+    /// Error replies, those of the warm-up included.
     pub errors: u64,
     /// The first of them.
     pub first_error: Option<String>,

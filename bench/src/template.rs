@@ -205,10 +205,7 @@ mod tests {
 
     #[test]
     fn placeholders_become_bulks() {
-        assert_eq!(
-            written("SET %k %v"),
-            "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$3\r\nxxx\r\n"
-        );
+        assert_eq!(written("SET %k %v"), "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$3\r\nxxx\r\n");
         assert_eq!(
             written("ZADD z %m %k"),
             "*4\r\n$4\r\nZADD\r\n$1\r\nz\r\n$2\r\n42\r\n$16\r\nkey:000000000044\r\n"
