@@ -5,6 +5,7 @@
 //! memory, `heap` and `slab` give them room, `pool` gives all shards their pages.
 
 mod changes;
+mod chunk_memory;
 mod db;
 mod entry;
 mod hash;
@@ -21,6 +22,7 @@ mod slab;
 mod table;
 
 pub use changes::{Change, ChangeKind, Changes};
+pub use chunk_memory::keep_spares;
 pub use entry::{BLOB_BYTES_MIN, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, Str, Type, parse_int};
 pub use key_mut::{Deadline, KeyMut, NewString};
 pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};

@@ -25,7 +25,7 @@
 //!
 //! Costs: taking or freeing a run is one to three atomic operations; a system call once per 2 MiB.
 //!
-//! Not here: what is inside a page (`slab`) or a run (`table`).
+//! Not here: what is inside a page (`slab`) or a run (`table`), where chunks come from (`chunk_memory`).
 #![expect(unsafe_code, reason = "maps memory and hands out pieces of it")]
 
 use std::ops::Range;
@@ -33,8 +33,8 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
-/// Size of a chunk: one huge page.
-pub const CHUNK_BYTES: usize = 2 << 20;
+use super::chunk_memory::{self, CHUNK_BYTES};
+
 /// The unit of allocation.
 pub const GRANULE_BYTES: usize = 512;
 /// The longest run, in granules.
@@ -180,7 +180,7 @@ impl Pool {
     }
 
     fn add_chunk(&self, region: &'static Region) -> &'static Chunk {
-        let base = map_chunk();
+        let base = chunk_memory::take();
         let chunk = Box::leak(Box::new(Chunk {
             base,
             region,
@@ -593,46 +593,6 @@ fn page_starts(bits: u64) -> u64 {
 
 fn mask(granules: usize) -> u64 {
     (1 << granules) - 1
-}
-
-/// Maps one chunk; the address is exposed, as pieces are handed out by address.
-fn map_chunk() -> usize {
-    let first = map_bytes(CHUNK_BYTES);
-    let base = if first.is_multiple_of(CHUNK_BYTES) {
-        first
-    } else {
-        unmap(first, CHUNK_BYTES);
-        let wide = map_bytes(2 * CHUNK_BYTES);
-        let base = wide.next_multiple_of(CHUNK_BYTES);
-        unmap(wide, base - wide);
-        unmap(base + CHUNK_BYTES, wide + CHUNK_BYTES - base);
-        base
-    };
-    // SAFETY: the range was mapped just above. A kernel without huge pages refuses, which changes nothing.
-    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(base), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
-    base
-}
-
-fn map_bytes(bytes: usize) -> usize {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
-    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-    if address == libc::MAP_FAILED {
-        let layout =
-            std::alloc::Layout::from_size_align(bytes, CHUNK_BYTES).expect("sizes of this file are valid");
-        std::alloc::handle_alloc_error(layout);
-    }
-    address.expose_provenance()
-}
-
-fn unmap(address: usize, bytes: usize) {
-    if bytes == 0 {
-        return;
-    }
-    // SAFETY: the range is a part of a mapping made above that has not been handed out.
-    let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(address), bytes) };
-    assert!(result == 0, "unmapping an own range cannot fail");
 }
 
 #[cfg(test)]

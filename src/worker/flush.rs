@@ -28,6 +28,8 @@ impl<I: Io> Worker<I> {
                 self.close(token);
                 continue;
             }
+            let stats = self.shared.stats.of(self.number);
+            stats.output_bytes_recent_max.raise(connection.unsent_bytes() as u64);
             if connection.sending_bytes == 0 && !connection.output.is_empty() {
                 let spare = self.spares.pop().unwrap_or_default();
                 let outgoing = match connection.output.take(spare) {

@@ -43,6 +43,8 @@ pub use mail::{Mail, Post, WORKERS_MAX, post_office};
 
 /// Messages read from one peer in one turn.
 const MAIL_PER_TURN_MAX: usize = 64;
+/// How long the end of the process waits for clients to take their last replies, in ms.
+const LAST_REPLIES_MS: u64 = 500;
 /// Buffers of sent replies kept for reuse.
 const SPARES_MAX: usize = 256;
 
@@ -83,6 +85,8 @@ pub struct Worker<I: Io> {
     slowest: Slowest,
     upkeep: upkeep::Upkeep,
     stopping: bool,
+    /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
+    stop_ms: u64,
 }
 
 /// The command that took longest in this turn.
@@ -137,6 +141,7 @@ impl<I: Io> Worker<I> {
             reserved_for: None,
             slowest: Slowest::default(),
             stopping: false,
+            stop_ms: 0,
             shared,
         }
     }
@@ -226,6 +231,8 @@ impl<I: Io> Worker<I> {
         }
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
+        } else if self.stopping && self.clock.now_ms() >= self.stop_ms {
+            self.stop_waiting();
         }
     }
 
@@ -234,6 +241,7 @@ impl<I: Io> Worker<I> {
         let stats = self.stats();
         stats.turns.record(ns, 1);
         stats.counters.turns.add(1);
+        stats.counters.turns_ns.add(ns);
         stats.counters.mail_sent.set(self.post.counts.0);
         stats.counters.wakes_sent.set(self.post.counts.1);
         let warn_us = self.config.config().turn_warn_us;
@@ -248,7 +256,7 @@ impl<I: Io> Worker<I> {
         let (worker, turn_us) = (self.number, ns / 1000);
         match self.slowest {
             Slowest { ns: 0, .. } => {
-                log::warn!("worker {worker}: a turn took {turn_us} us without running a command")
+                log::warn!("worker {worker}: a turn took {turn_us} us without running a command");
             }
             Slowest { row, ns } => log::warn!(
                 "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",
@@ -270,11 +278,22 @@ impl<I: Io> Worker<I> {
     /// The process is to end: no new clients, and the present ones go once they have their replies.
     fn stop(&mut self) {
         self.stopping = true;
+        self.stop_ms = self.clock.now_ms() + LAST_REPLIES_MS;
         self.io.stop_accepting();
         for slot in 0..self.connections.bound() {
             if let Some(connection) = self.connections.get(slot) {
                 let token = connection.token;
                 self.finish(token);
+            }
+        }
+    }
+
+    /// Closes the clients that would keep the process from ending, because they do not read.
+    fn stop_waiting(&mut self) {
+        for slot in 0..self.connections.bound() {
+            if let Some(connection) = self.connections.get(slot) {
+                let token = connection.token;
+                self.close(token);
             }
         }
     }

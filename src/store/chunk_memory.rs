@@ -1,0 +1,124 @@
+//! The memory of the pool's chunks: mapped, made eligible for huge pages, and touched ahead of time.
+//!
+//! Design: the kernel clears a huge page when it is touched first, which takes from half a millisecond to several; in the
+//! middle of an insert that would be a pause of the whole worker. A thread of its own therefore keeps a few chunks mapped
+//! and touched, in slots that are filled and emptied with one exchange each; whoever empties one wakes it. When all slots
+//! are empty, the caller maps a chunk itself and pays for the touching as it goes.
+//!
+//! Invariants: a slot holds the address of a chunk that nobody else knows, or 0.
+//!
+//! Costs: [`SPARE_CHUNKS`] chunks of resident memory; one wake-up per 2 MiB taken.
+//!
+//! Not here: what chunks are cut into (`pool`).
+#![expect(unsafe_code, reason = "maps memory")]
+
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::thread::Thread;
+
+/// Size of a chunk: one huge page.
+pub const CHUNK_BYTES: usize = 2 << 20;
+/// Chunks kept ready: at the fastest fill they last as long as the thread may have to wait for a processor.
+const SPARE_CHUNKS: usize = 4;
+
+static SPARES: [AtomicUsize; SPARE_CHUNKS] = [const { AtomicUsize::new(0) }; SPARE_CHUNKS];
+static KEEPER: OnceLock<Thread> = OnceLock::new();
+
+/// Starts the thread that keeps chunks ready. Without it every chunk is mapped when it is asked for.
+pub fn keep_spares() -> std::io::Result<()> {
+    let keeper = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(|| {
+        loop {
+            refill();
+            std::thread::park();
+        }
+    })?;
+    KEEPER.get_or_init(|| keeper.thread().clone());
+    Ok(())
+}
+
+/// A chunk's address, aligned to its size; its contents are zero. Aborts when memory is exhausted.
+pub(super) fn take() -> usize {
+    let spare = SPARES.iter().map(|slot| slot.swap(0, AcqRel)).find(|base| *base != 0);
+    if let Some(keeper) = KEEPER.get() {
+        keeper.unpark();
+    }
+    spare.unwrap_or_else(map_chunk)
+}
+
+fn refill() {
+    for slot in &SPARES {
+        if slot.load(Acquire) == 0 {
+            let base = map_chunk();
+            touch(base);
+            // Only this thread fills slots, so the slot is still empty.
+            let before = slot.swap(base, AcqRel);
+            assert!(before == 0, "one thread fills the slots");
+        }
+    }
+}
+
+/// Has the kernel back the whole chunk with memory now.
+fn touch(base: usize) {
+    let start = ptr::with_exposed_provenance_mut::<libc::c_void>(base);
+    // SAFETY: the range was mapped by `map_chunk` and nobody else knows it. A kernel that does not know the advice
+    // (before 5.14) refuses, and the memory is touched when it is used.
+    unsafe { libc::madvise(start, CHUNK_BYTES, libc::MADV_POPULATE_WRITE) };
+}
+
+/// Maps one chunk; the address is exposed, as pieces are handed out by address.
+fn map_chunk() -> usize {
+    let first = map_bytes(CHUNK_BYTES);
+    let base = if first.is_multiple_of(CHUNK_BYTES) {
+        first
+    } else {
+        unmap(first, CHUNK_BYTES);
+        let wide = map_bytes(2 * CHUNK_BYTES);
+        let base = wide.next_multiple_of(CHUNK_BYTES);
+        unmap(wide, base - wide);
+        unmap(base + CHUNK_BYTES, wide + CHUNK_BYTES - base);
+        base
+    };
+    // SAFETY: the range was mapped just above. A kernel without huge pages refuses, which changes nothing.
+    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(base), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
+    base
+}
+
+fn map_bytes(bytes: usize) -> usize {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED {
+        let layout =
+            std::alloc::Layout::from_size_align(bytes, CHUNK_BYTES).expect("sizes of this file are valid");
+        std::alloc::handle_alloc_error(layout);
+    }
+    address.expose_provenance()
+}
+
+fn unmap(address: usize, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    // SAFETY: the range is a part of a mapping made above that has not been handed out.
+    let result = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(address), bytes) };
+    assert!(result == 0, "unmapping an own range cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_aligned_and_distinct() {
+        let mut bases: Vec<usize> = (0..2 * SPARE_CHUNKS).map(|_| take()).collect();
+        refill();
+        bases.extend((0..2 * SPARE_CHUNKS).map(|_| take()));
+        assert!(bases.iter().all(|base| base.is_multiple_of(CHUNK_BYTES)));
+        let distinct: std::collections::HashSet<_> = bases.iter().collect();
+        assert_eq!(distinct.len(), bases.len());
+        bases.into_iter().for_each(|base| unmap(base, CHUNK_BYTES));
+    }
+}
