@@ -13,4 +13,5 @@ mod hostile;
 mod limits;
 mod multi;
 mod readme;
+mod simulation;
 mod startup;

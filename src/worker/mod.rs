@@ -196,6 +196,7 @@ impl<I: Io> Worker<I> {
         if !self.post.lie_down() {
             return Wait::Poll;
         }
+        self.io.interlude();
         if !self.want_refused() {
             self.post.rise();
             return Wait::Poll;

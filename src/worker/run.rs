@@ -78,6 +78,7 @@ impl<I: Io> Worker<I> {
                 Formed::Ready => {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
+                    self.io.interlude();
                     self.run_chunk(&facts);
                     if !self.leases.is_solo() {
                         self.stats().counters.leases_taken.add(self.leases.mark() as u64);
@@ -319,6 +320,10 @@ impl<I: Io> Worker<I> {
                 connection.ended = true;
             }
             connection.settle(&self.batch, &self.io);
+            if connection.hold != Hold::None && !connection.closing {
+                self.stall(slot);
+            }
+            let connection = self.connections.at(slot);
             connection.show(self.clock.now_ms());
             let query_bytes = connection.query_bytes() as u64;
             let over = query_bytes > self.config.config().client_query_buffer_limit;

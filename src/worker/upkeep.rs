@@ -90,6 +90,7 @@ impl<I: Io> Worker<I> {
 
     /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
     fn upkeep_shard(&mut self, shard: ShardId) -> bool {
+        self.io.interlude();
         let active = !self.shared.debug.no_active_expire.load(Relaxed);
         let home = self.leases.shard(shard);
         let before = home.stats.expired;
