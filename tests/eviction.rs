@@ -206,10 +206,10 @@ fn keys_in_use_survive() {
                 lost[number % 2] += 1 - int(&mut client, &format!("EXISTS key:{number}"));
             }
             assert!(
-                left[0] > left[1] * 2,
-                "{policy}, {workers} workers: read {}, unread {}",
-                left[0],
-                left[1]
+                lost[1] > lost[0] * 2,
+                "{policy}, {workers} workers: lost of those read {}, of those not read {}",
+                lost[0],
+                lost[1]
             );
         }
     }

@@ -91,7 +91,7 @@ fn bench() -> Command {
 
 /// What a run printed; fails the test if the run failed.
 #[track_caller]
-fn printed(output: Output) -> String {
+fn printed(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     out.into_owned()
@@ -116,13 +116,13 @@ fn before(text: &str, word: &str) -> f64 {
 #[test]
 fn a_server_is_filled_and_loaded() {
     let server = Server::start();
-    let filled = printed(server.load(&["--op", "fill", "--keys", "500", "-d", "16", "-c", "4"]));
+    let filled = printed(&server.load(&["--op", "fill", "--keys", "500", "-d", "16", "-c", "4"]));
     assert!(filled.starts_with("fill: 4 connections, depth 16, 1 load thread\n"), "{filled}");
     let size = Address::Unix(server.socket()).ask("DBSIZE").expect("the server runs");
     assert_eq!(size, b":500\r\n");
     for op in ["get", "set", "mix"] {
         let args = ["-o", op, "-k", "500", "-s", "0.2", "-c", "3", "-d", "4", "--zipf", "0.99"];
-        let text = printed(server.load(&args));
+        let text = printed(&server.load(&args));
         assert!(before(&text, "ops/s") > 0.0, "{text}");
         assert!(text.contains("errors      0"), "{text}");
         assert!(text.contains(" us CPU per op ("), "the server said its process: {text}");
@@ -134,8 +134,8 @@ fn a_server_is_filled_and_loaded() {
 fn values_larger_than_any_buffer_are_loaded() {
     let server = Server::start();
     let value = ["-v", "300000", "-k", "7", "-c", "2"];
-    printed(server.load(&[&["-o", "fill"], &value[..]].concat()));
-    let text = printed(server.load(&[&["-o", "mix", "-s", "0.2", "-d", "8"], &value[..]].concat()));
+    printed(&server.load(&[&["-o", "fill"], &value[..]].concat()));
+    let text = printed(&server.load(&[&["-o", "mix", "-s", "0.2", "-d", "8"], &value[..]].concat()));
     assert!(before(&text, "ops/s") > 0.0, "{text}");
 }
 
@@ -143,7 +143,7 @@ fn values_larger_than_any_buffer_are_loaded() {
 fn several_threads_share_a_load() {
     let server = Server::start();
     let args = ["-o", "fill", "-k", "1000", "-c", "5", "-d", "3", "--cpus", "0,0,0"];
-    let text = printed(server.load(&args));
+    let text = printed(&server.load(&args));
     assert!(text.starts_with("fill: 5 connections, depth 3, 3 load threads\n"), "{text}");
     let size = Address::Unix(server.socket()).ask("DBSIZE").expect("the server runs");
     assert_eq!(size, b":1000\r\n");
@@ -153,8 +153,8 @@ fn several_threads_share_a_load() {
 fn templates_are_sent_and_their_errors_counted() {
     let server = Server::start();
     let args = ["-t", "SET %k %v;APPEND %k \"a b\"", "-k", "10", "-s", "0.2", "-c", "2"];
-    assert!(printed(server.load(&args)).contains("errors      0"));
-    let text = printed(server.load(&["-t", "SET %k", "-s", "0.2", "-c", "2"]));
+    assert!(printed(&server.load(&args)).contains("errors      0"));
+    let text = printed(&server.load(&["-t", "SET %k", "-s", "0.2", "-c", "2"]));
     assert!(text.contains("the first: ERR wrong number of arguments for 'set' command"), "{text}");
 }
 
@@ -163,7 +163,7 @@ fn a_measurement_of_nothing_is_refused() {
     let server = Server::start();
     let error = complaint(&server.load(&["-o", "get", "-s", "0.2"]));
     assert!(error.contains("the server lacks a key"), "{error}");
-    printed(server.load(&["-o", "fill", "-k", "50", "-v", "10"]));
+    printed(&server.load(&["-o", "fill", "-k", "50", "-v", "10"]));
     let error = complaint(&server.load(&["-o", "get", "-s", "0.2", "-k", "50", "-v", "11"]));
     assert!(error.contains("another length"), "{error}");
     let error = complaint(&bench().args(["load", "/nothing/here"]).output().expect("the program can be run"));
@@ -177,7 +177,7 @@ fn servers_are_compared() {
     bench.args(["compare", "-r", "2", "-s", "0.05", "-k", "200", "-c", "2", "-d", "1,4", "--markdown"]);
     bench.args(["-o", "get", "-t", "APPEND %k x", "--cpus", "0"]);
     bench.args([format!("one={command}"), format!("two={command}")]);
-    let text = printed(bench.output().expect("the program can be run"));
+    let text = printed(&bench.output().expect("the program can be run"));
     assert!(text.starts_with("| CPU us per operation | one | two |\n| --- | ---: | ---: |\n"), "{text}");
     for label in ["GET, depth 1", "GET, depth 4", "`APPEND %k x`, depth 4", "bytes per key"] {
         assert!(text.contains(&format!("| {label} | ")), "{label}: {text}");

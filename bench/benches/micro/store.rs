@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bench::keys::Random;
 use criterion::{BatchSize, Criterion, Throughput};
-use torc::store::{DbIndex, Deadline, Keyspace, KeyspaceOptions, Leases, NewString, Str};
+use torc::store::{DbIndex, Deadline, Keyspace, KeyspaceOptions, Leases, NewString, Str, Touch};
 
 const DB: DbIndex = DbIndex(0);
 /// As many shards as a server has by default.
@@ -51,7 +51,7 @@ impl Setup {
 
     fn find(&mut self, hash: u64, key: &[u8]) -> usize {
         let shard = self.leases.shard(self.keyspace.shard_of(hash));
-        match shard.read(DB, hash, key, NOW_MS, None).expect("every key is there").string() {
+        match shard.read(DB, hash, key, NOW_MS, Touch::None).expect("every key is there").string() {
             Str::Int(_) => 0,
             Str::Bytes(bytes) => usize::from(bytes[0]) + bytes.len(),
         }
