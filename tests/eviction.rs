@@ -118,10 +118,12 @@ fn volatile_policies_spare_keys_without_a_deadline() {
                 assert_eq!(here, number % 50 != 0, "{policy}: mixed:{number}");
             }
             assert_eq!(info(&mut client, "evicted_keys"), kept as u64 / 50, "{policy}");
-            // A single key that may go makes room for one that is smaller.
-            assert_eq!(int(&mut client, "PEXPIRE mixed:1 1000000"), 1);
-            assert!(until(|| client.ask("SET another value").string() == "OK"), "{policy}");
-            assert_eq!(int(&mut client, "EXISTS mixed:1"), 0, "{policy}");
+            // A few keys that may go make room for one that is smaller.
+            for number in 1..40 {
+                assert_eq!(int(&mut client, &format!("PEXPIRE mixed:{number} 1000000")), 1);
+            }
+            assert_eq!(client.ask("SET another value").string(), "OK", "{policy}");
+            assert!(info(&mut client, "evicted_keys") > kept as u64 / 50, "{policy}");
         }
     }
 }
@@ -205,12 +207,7 @@ fn keys_in_use_survive() {
             for number in 0..count {
                 lost[number % 2] += 1 - int(&mut client, &format!("EXISTS key:{number}"));
             }
-            assert!(
-                lost[1] > lost[0] * 2,
-                "{policy}, {workers} workers: lost of those read {}, of those not read {}",
-                lost[0],
-                lost[1]
-            );
+            assert!(lost[0] * 2 < lost[1], "{policy}, {workers} workers: lost {lost:?}");
         }
     }
 }
