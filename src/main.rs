@@ -12,7 +12,7 @@ use torc::config::{self, Action, Config, Startup, live::Live};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::store::{Keyspace, KeyspaceOptions};
 use torc::worker::Recruits;
-use torc::{command, net};
+use torc::{command, net, observe};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,7 +61,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     }
     std::env::set_current_dir(config.dir.as_path())
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.as_path().display()))?;
-    // LOGGER
+    observe::log::init(&config)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     limit_clients(&mut config);
     let renames = config.file_only.renamed_commands.iter();
@@ -104,7 +104,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     for (_, address) in &listeners.sockets {
         log::info!("listening on {address}");
     }
-    log::warn!("Ready to accept connections with {} workers", shared.facts.workers);
+    log::info!("Ready to accept connections with {} workers", shared.facts.workers);
     notify_supervisor("READY=1");
 
     let (wakers, told) = (crew.wakers(), Arc::clone(&shared));

@@ -7,5 +7,10 @@
 //! Not here: unit and property tests, which stand beside the code they test.
 
 mod cases;
+mod differential;
 mod harness;
+mod hostile;
+mod limits;
+mod multi;
 mod simulation;
+mod startup;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::{Args, CommandError, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
-use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type};
+use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type, WantedMask};
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
 pub const KEYS_FETCHED_MAX: usize = 32;
@@ -31,6 +31,8 @@ pub enum Effect {
     Monitor(ClientPlace, bool),
     /// The process is to end: every worker looks at once.
     Shutdown,
+    /// Workers wait for leases that the command took and gave back.
+    Wake(WantedMask),
 }
 
 /// A handler's view of the world.
@@ -47,6 +49,8 @@ pub struct Context<'a> {
     pub worker: usize,
     /// Unix time in ms, read once a turn.
     pub now_ms: u64,
+    /// The same in us.
+    pub now_us: u64,
     /// The 24-bit clock that reads leave on their entries, for eviction.
     pub access_clock: u32,
     /// This worker's random numbers.
@@ -125,9 +129,9 @@ impl Context<'_> {
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
         let counters = &self.stats.counters;
         if found.is_some() {
-            counters.keyspace_hits.add(1)
+            counters.keyspace_hits.add(1);
         } else {
-            counters.keyspace_misses.add(1)
+            counters.keyspace_misses.add(1);
         }
         found
     }
@@ -150,9 +154,9 @@ impl Context<'_> {
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, None);
         let counters = &self.stats.counters;
         if found.is_some() {
-            counters.keyspace_hits.add(1)
+            counters.keyspace_hits.add(1);
         } else {
-            counters.keyspace_misses.add(1)
+            counters.keyspace_misses.add(1);
         }
         found
     }

@@ -4,7 +4,7 @@
 //! what was in them is upkeep, but for a bounded part when SYNC is asked for.
 
 use super::row::BASE;
-use super::{Args, Command, CommandError, Context, Flags, Group, Outcome, Scope};
+use super::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome, Scope};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
@@ -19,6 +19,8 @@ pub const ROWS: &[Command] = &[
         name: "dbsize",
         arity: 1,
         flags: Flags::READONLY.with(Flags::FAST),
+        categories: Categories::KEYSPACE,
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         summary: "Returns the number of keys in the database.",
         handler: dbsize,
         ..SERVER
@@ -28,6 +30,8 @@ pub const ROWS: &[Command] = &[
         arity: -1,
         flags: Flags::WRITE,
         complexity: "O(N) where N is the total number of keys in all databases",
+        categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         summary: "Removes all keys from all databases.",
         syntax: "[ASYNC | SYNC]",
         handler: flushall,
@@ -38,6 +42,8 @@ pub const ROWS: &[Command] = &[
         arity: -1,
         flags: Flags::WRITE,
         complexity: "O(N) where N is the number of keys in the selected database",
+        categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         summary: "Remove all keys from the current database.",
         syntax: "[ASYNC | SYNC]",
         handler: flushdb,
@@ -49,6 +55,7 @@ pub const ROWS: &[Command] = &[
         flags: Flags::WRITE.with(Flags::FAST),
         since: "4.0.0",
         complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+        categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
         summary: "Swaps two Redis databases.",
         syntax: "index1 index2",
         handler: swapdb,

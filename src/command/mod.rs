@@ -21,6 +21,7 @@ mod connection;
 mod generic;
 mod introspect;
 mod keyspace;
+mod server;
 mod string;
 
 pub use args::Args;
@@ -45,4 +46,5 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::ROWS,
     client::ROWS,
     introspect::ROWS,
+    server::ROWS,
 ];

@@ -53,6 +53,8 @@ pub struct Facts {
 pub struct DebugSwitches {
     /// DEBUG SET-ACTIVE-EXPIRE 0.
     pub no_active_expire: std::sync::atomic::AtomicBool,
+    /// How often DEBUG CHANGE-REPL-ID was given.
+    pub replication_id_changes: AtomicU64,
 }
 
 /// CLIENT PAUSE: until when, and whether only commands that may write are held back.

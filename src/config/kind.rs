@@ -114,7 +114,7 @@ pub(super) fn parse_integer(value: &[u8]) -> Option<i128> {
 }
 
 /// Reads a number of bytes: digits and a unit (`b k kb m mb g gb`, any case); `k` is 1000 and `kb` 1024.
-pub(super) fn parse_memory(value: &[u8]) -> Option<u64> {
+pub(crate) fn parse_memory(value: &[u8]) -> Option<u64> {
     let split = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
     let (digits, unit) = value.split_at(split);
     let factor: u64 = match unit.to_ascii_lowercase().as_slice() {

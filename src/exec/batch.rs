@@ -105,7 +105,15 @@ impl Batch {
         self.hashes.clear();
     }
 
+    /// A command's arguments.
+    #[inline]
+    pub fn spans_of(&self, command: &Gathered) -> &[Span] {
+        let start = command.spans_start as usize;
+        &self.spans[start..start + command.spans_count as usize]
+    }
+
     /// The hashes of a command's keys.
+    #[inline]
     pub fn hashes_of(&self, command: &Gathered) -> &[u64] {
         let start = command.hashes_start as usize;
         &self.hashes[start..start + command.hashes_count as usize]

@@ -164,6 +164,8 @@ type Segment = Box<[ArcSwapOption<ClientCard>]>;
 /// The cards of all connections of all workers.
 pub struct Registry {
     workers: Box<[Box<[OnceLock<Segment>]>]>,
+    /// Connections that each worker has or is about to be given.
+    assigned: Box<[AtomicU64]>,
     next_id: AtomicU64,
     count: AtomicU64,
 }
@@ -173,12 +175,27 @@ impl Registry {
     pub fn new(worker_count: usize) -> Self {
         let empty = || (0..SEGMENTS).map(|_| OnceLock::new()).collect();
         let workers = (0..worker_count).map(|_| empty()).collect();
-        Self { workers, next_id: AtomicU64::new(1), count: AtomicU64::new(0) }
+        let assigned = (0..worker_count).map(|_| AtomicU64::new(0)).collect();
+        Self { workers, assigned, next_id: AtomicU64::new(1), count: AtomicU64::new(0) }
     }
 
     /// A number that no client had before.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Relaxed)
+    }
+
+    /// The worker that a new connection goes to: the one with the fewest, `here` if it is one of them.
+    pub fn assign(&self, here: usize) -> usize {
+        let load = |worker: usize| self.assigned[worker].load(Relaxed);
+        let fewest = (0..self.assigned.len()).min_by_key(|worker| load(*worker)).unwrap_or(here);
+        let target = if load(here) <= load(fewest) { here } else { fewest };
+        self.assigned[target].fetch_add(1, Relaxed);
+        target
+    }
+
+    /// A connection that was assigned to this worker is gone.
+    pub fn unassign(&self, worker: usize) {
+        self.assigned[worker].fetch_sub(1, Relaxed);
     }
 
     /// Counts a connection in if fewer than `clients_max` are open.
@@ -212,6 +229,16 @@ impl Registry {
         let segment = self.workers[place.worker as usize][slot / SEGMENT]
             .get_or_init(|| (0..SEGMENT).map(|_| ArcSwapOption::empty()).collect());
         &segment[slot % SEGMENT]
+    }
+
+    /// Shows every connection's card, in no order, without keeping any.
+    pub fn each(&self, mut visit: impl FnMut(&ClientCard)) {
+        let segments = self.workers.iter().flat_map(|worker| worker.iter().filter_map(OnceLock::get));
+        for slot in segments.flatten() {
+            if let Some(card) = slot.load().as_deref() {
+                visit(card);
+            }
+        }
     }
 
     /// The cards of all connections, ascending by id.

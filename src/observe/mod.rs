@@ -5,12 +5,17 @@
 
 mod clients;
 mod counter;
+mod gauges;
 mod histogram;
+mod latency;
+pub mod log;
 mod slowlog;
 mod stats;
 
 pub use clients::{ClientCard, ClientPlace, Registry, flag};
 pub use counter::Counter;
+pub use gauges::{DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, Rate, Rates, db_sample};
 pub use histogram::{Histogram, Snapshot};
+pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Counters, Stats, WorkerStats};

@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counter::Counter;
+use super::gauges::Gauges;
 use super::histogram::{Histogram, Snapshot};
+use super::latency::LatencyMonitor;
 
 /// Different first words of error replies that are counted one by one; further ones count under the last.
 const ERROR_KINDS_MAX: usize = 64;
@@ -62,6 +64,8 @@ counters! {
     auth_denied,
     /// Turns of the loop.
     turns,
+    /// Nanoseconds of these turns, waiting excluded.
+    turns_ns,
     /// Turns above `turn-warn-us`.
     turns_long,
     /// Chunks run.
@@ -175,13 +179,18 @@ impl WorkerStats {
 pub struct Stats {
     workers: Box<[WorkerStats]>,
     epoch: AtomicU64,
+    /// What is measured rather than counted.
+    pub gauges: Gauges,
+    /// Events that took too long.
+    pub latency: LatencyMonitor,
 }
 
 impl Stats {
     /// For `worker_count` workers and `command_count` rows.
     pub fn new(worker_count: usize, command_count: usize) -> Self {
         let workers = (0..worker_count).map(|_| WorkerStats::new(command_count)).collect();
-        Self { workers, epoch: AtomicU64::new(0) }
+        let (gauges, latency) = Default::default();
+        Self { workers, epoch: AtomicU64::new(0), gauges, latency }
     }
 
     /// The counters of one worker, for that worker to write.

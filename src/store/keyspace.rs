@@ -111,6 +111,17 @@ impl Keyspace {
         (worker..self.cells.len()).step_by(self.workers).map(|shard| ShardId(shard as u16))
     }
 
+    /// How many shards a worker looks after.
+    pub fn home_count(&self, worker: usize) -> usize {
+        (self.cells.len() + self.workers - 1 - worker) / self.workers
+    }
+
+    /// The `index`th of the shards that a worker looks after.
+    pub fn home_shard(&self, worker: usize, index: usize) -> ShardId {
+        debug_assert!(index < self.home_count(worker));
+        ShardId((worker + index * self.workers) as u16)
+    }
+
     /// All shards, in ascending order.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {
         (0..self.cells.len()).map(|shard| ShardId(shard as u16))

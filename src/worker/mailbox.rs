@@ -99,7 +99,8 @@ impl<T> Sender<T> {
         }
         self.ring.slots[self.tail % CAPACITY].with_mut(|slot| {
             // SAFETY: the slot at `tail` is outside `head..tail`, hence the producer's alone, and holds no message.
-            unsafe { (*slot).write(message) };
+            let slot = unsafe { &mut *slot };
+            slot.write(message);
         });
         self.tail = self.tail.wrapping_add(1);
         self.ring.tail.0.store(self.tail, Ordering::Release);
@@ -117,8 +118,10 @@ impl<T> Receiver<T> {
             }
         }
         let message = self.ring.slots[self.head % CAPACITY].with_mut(|slot| {
-            // SAFETY: the slot at `head` is inside `head..tail`, hence the consumer's alone, and holds a message.
-            unsafe { (*slot).assume_init_read() }
+            // SAFETY: the slot at `head` is inside `head..tail`, hence the consumer's alone.
+            let slot = unsafe { &*slot };
+            // SAFETY: it holds a message, which nobody reads again: `head` moves on.
+            unsafe { slot.assume_init_read() }
         });
         self.head = self.head.wrapping_add(1);
         self.ring.head.0.store(self.head, Ordering::Release);

@@ -235,6 +235,7 @@ impl<I: Io> Worker<I> {
         let stats = self.stats();
         stats.turns.record(ns, 1);
         stats.counters.turns.add(1);
+        stats.counters.turns_ns.add(ns);
         stats.counters.mail_sent.set(self.post.counts.0);
         stats.counters.wakes_sent.set(self.post.counts.1);
         let warn_us = self.config.config().turn_warn_us;
@@ -249,7 +250,7 @@ impl<I: Io> Worker<I> {
         let (worker, turn_us) = (self.number, ns / 1000);
         match self.slowest {
             Slowest { ns: 0, .. } => {
-                log::warn!("worker {worker}: a turn took {turn_us} us without running a command")
+                log::warn!("worker {worker}: a turn took {turn_us} us without running a command");
             }
             Slowest { row, ns } => log::warn!(
                 "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",

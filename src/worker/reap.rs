@@ -11,10 +11,16 @@ use crate::net::Connection;
 use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
 use crate::observe::{ClientCard, ClientPlace, flag};
 
-const PROTECTED: &[u8] = b"-DENIED Torc is running in protected mode because protected mode is enabled and no password \
-is set for the default user. In this mode connections are only accepted from the loopback interface. To connect from \
-other hosts, either set a password with 'requirepass', or turn protected mode off with CONFIG SET protected-mode no from \
-this host, or in the configuration file, after making sure that the server is not reachable from the internet.\r\n";
+const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
+is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
+connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
+sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host \
+the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE \
+to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis \
+configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the \
+server manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an authentication password \
+for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting \
+connections from the outside.\r\n";
 
 impl<I: Io> Worker<I> {
     /// Takes all completions.
@@ -146,10 +152,8 @@ impl<I: Io> Worker<I> {
     fn accepted(&mut self, socket: Socket, listener: u16) {
         let counters = &self.stats().counters;
         counters.connections_received.add(1);
-        let workers = self.shared.stats.all().iter().map(|stats| stats.connections.read());
-        let (target, _) = workers.enumerate().min_by_key(|(_, count)| *count).expect("there are workers");
-        let fewest = self.shared.stats.of(target).connections.read();
-        if target == self.number || fewest == self.stats().connections.read() {
+        let target = self.shared.clients.assign(self.number);
+        if target == self.number {
             self.adopt(socket, listener);
         } else {
             self.post.send(target, Mail::Connection(socket, listener));
@@ -161,7 +165,7 @@ impl<I: Io> Worker<I> {
         let config = self.config.config();
         let keepalive = config.tcp_keepalive;
         let refusal = if self.stopping {
-            return;
+            return self.shared.clients.unassign(self.number);
         } else if !self.shared.clients.admit(u64::from(config.maxclients)) {
             Some(&b"-ERR max number of clients reached\r\n"[..])
         } else if config.protected_mode
@@ -205,6 +209,7 @@ impl<I: Io> Worker<I> {
 
     fn detached(&mut self, token: Token) {
         self.connections.free(token);
+        self.shared.clients.unassign(self.number);
         self.stats().connections.set(self.connections.len() as u64);
     }
 }

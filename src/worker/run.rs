@@ -1,13 +1,17 @@
 //! From input to replies: parsing, chunks, and one command.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::refuse::refuse;
 use super::{Mail, Slowest, Worker};
 use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
+use crate::config::Config;
 use crate::exec::{Formed, Gathered, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX, OUTPUT_BYTES_HIGH};
-use crate::observe::ClientPlace;
+use crate::observe::{ClientPlace, Event, WorkerStats};
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -25,7 +29,7 @@ impl<I: Io> Worker<I> {
         let mut ready = std::mem::take(&mut self.ready);
         let config = self.config.config();
         let mut limits = Limits {
-            bulk_bytes_max: config.proto_max_bulk_len as u64,
+            bulk_bytes_max: config.proto_max_bulk_len,
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
@@ -60,6 +64,10 @@ impl<I: Io> Worker<I> {
 
     /// Runs the batch, chunk by chunk.
     pub(super) fn run_batch(&mut self) {
+        if self.batch.commands.is_empty() {
+            return;
+        }
+        let facts = self.facts();
         let (mut next, mut refusals) = (0, 0);
         while next < self.batch.commands.len() {
             let (connections, turn) = (&self.connections, self.turn);
@@ -71,7 +79,10 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.io.interlude();
-                    self.run_chunk();
+                    self.run_chunk(&facts);
+                    if !self.leases.is_solo() {
+                        self.stats().counters.leases_taken.add(self.leases.mark() as u64);
+                    }
                     let wanted = self.leases.release_all();
                     self.post.wake_wanting(wanted);
                     self.act();
@@ -139,75 +150,70 @@ impl<I: Io> Worker<I> {
         connection.put_back(command.start as usize);
     }
 
-    fn run_chunk(&mut self) {
-        self.stats().counters.chunks.add(1);
+    fn run_chunk(&mut self, facts: &Facts) {
         let chunk = std::mem::take(&mut self.chunk);
+        let stats = facts.shared.stats.of(self.number);
+        stats.counters.chunks.add(1);
         let mut ticks = self.clock.ticks();
         for member in chunk.members() {
             let command = self.batch.commands[*member as usize];
-            ticks = self.execute(&command, ticks);
+            ticks = self.execute(&command, facts, stats, ticks);
         }
         self.chunk = chunk;
     }
 
     /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter.
     #[inline]
-    fn execute(&mut self, command: &Gathered, start: u64) -> u64 {
+    fn execute(&mut self, command: &Gathered, facts: &Facts, stats: &WorkerStats, start: u64) -> u64 {
         let connection = self.connections.at(command.slot);
         if connection.held_in_turn == self.turn || connection.ended || connection.closing {
             return start;
         }
         if connection.output.len() >= OUTPUT_BYTES_HIGH {
-            connection.hold = Hold::Output;
-            self.hold(command);
-            return start;
+            return self.hold_back(command, Hold::Output, start);
+        }
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(command.slot);
         }
         let input = match command.source {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
             Source::Spill => &[],
         };
-        let spans = command.spans_start as usize;
-        let spans = &self.batch.spans[spans..spans + command.spans_count as usize];
-        let (args, session, mut reply) = connection.split(command.source, input, spans);
-        let stats = self.shared.stats.of(self.number);
+        let (args, session, mut reply) =
+            connection.split(command.source, input, self.batch.spans_of(command));
+        let mark = reply.mark();
         if command.row == REFUSED {
-            let mark = reply.mark();
             refuse(&args, &mut reply, self.table, stats);
             silence(session, &mut reply, mark, None);
-            self.make_dirty(command.slot);
             return start;
         }
         let row = self.table.row(command.row);
-        let config = self.config.config_arc();
-        let now_ms = self.clock.now_ms();
-        let mark = reply.mark();
-        match admit(row, session, &self.shared, now_ms) {
+        let counts = &stats.commands[command.row as usize];
+        match admit(row, session, &facts.shared, facts.now_ms) {
             Admission::Yes => {}
             Admission::Error(error) => {
-                stats.commands[command.row as usize].rejected.add(1);
+                counts.rejected.add(1);
                 stats.counters.commands_rejected.add(1);
-                stats.count_error(error.text());
-                reply.error(error.text());
+                reply_error(error, &mut reply, stats);
                 silence(session, &mut reply, mark, Some(row));
-                self.make_dirty(command.slot);
                 return start;
             }
             Admission::Paused => {
-                connection.hold = Hold::Paused;
                 self.paused.push(command.slot);
-                self.hold(command);
-                return start;
+                return self.hold_back(command, Hold::Paused, start);
             }
         }
         session.last_row = command.row;
         let mut ctx = Context {
             session,
-            shared: &self.shared,
-            config,
+            shared: &facts.shared,
+            config: &facts.config,
             stats,
             worker: self.number,
-            now_ms,
-            access_clock: access_clock(now_ms),
+            now_ms: facts.now_ms,
+            now_us: facts.now_us,
+            access_clock: facts.access_clock,
             rng: &mut self.rng,
             effects: &mut self.effects,
             leases: &mut self.leases,
@@ -215,40 +221,63 @@ impl<I: Io> Worker<I> {
             first_key: row.key_places.0,
             key_step: row.key_places.1,
         };
-        let outcome = (row.command.handler)(&mut ctx, &args, &mut reply);
-        let counts = &stats.commands[command.row as usize];
-        if let Err(error) = outcome {
+        if let Err(error) = (row.command.handler)(&mut ctx, &args, &mut reply) {
             counts.failed.add(1);
-            if error == CommandError::Replied {
-                stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
-            } else {
-                stats.count_error(error.text());
-                reply.error(error.text());
-            }
+            reply_error(error, &mut reply, stats);
         }
-        silence(session, &mut reply, mark, Some(row));
+        if session.replies != Replies::On {
+            silence(session, &mut reply, mark, Some(row));
+        }
         let end = self.clock.ticks();
         let ns = self.clock.ns_between(start, end);
         counts.calls.add(1);
         counts.total_ns.add(ns);
         counts.durations.record(ns, 1);
         stats.counters.commands_processed.add(1);
+        if ns >= facts.notable_ns {
+            facts.note(row, &args, session, ns);
+        }
+        connection.ended |= session.close_after_reply;
+        connection.refusals = 0;
         if ns > self.slowest.ns {
             self.slowest = Slowest { row: command.row, ns };
         }
-        let slow_us = config.slowlog_log_slower_than;
-        if slow_us >= 0 && ns >= slow_us as u64 * 1000 && !row.command.flags.has(Flags::SKIP_SLOWLOG) {
-            log_slow(&self.shared, &args, session, ns, now_ms, config.slowlog_max_len as usize);
-        }
-        if session.close_after_reply {
-            connection.ended = true;
-        }
-        connection.refusals = 0;
-        if self.shared.monitors.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        if facts.shared.monitors.load(Relaxed) > 0 {
             self.show_monitors(command);
         }
-        self.make_dirty(command.slot);
         end
+    }
+
+    /// Puts a command and all behind it on its connection off until the reason is gone.
+    #[cold]
+    fn hold_back(&mut self, command: &Gathered, why: Hold, start: u64) -> u64 {
+        self.connections.at(command.slot).hold = why;
+        self.hold(command);
+        start
+    }
+
+    /// What is the same for all commands of this turn.
+    fn facts(&self) -> Facts {
+        let config = Arc::clone(self.config.config_arc());
+        let slow_ns = match config.slowlog_log_slower_than {
+            us if us < 0 => u64::MAX,
+            us => (us as u64).saturating_mul(1000),
+        };
+        let event_ns = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        let now_ms = self.clock.now_ms();
+        Facts {
+            shared: Arc::clone(&self.shared),
+            config,
+            now_ms,
+            now_us: self.clock.unix_us(),
+            access_clock: access_clock(now_ms),
+            slow_ns,
+            event_ns,
+            notable_ns: slow_ns.min(event_ns),
+        }
     }
 
     /// Does what the chunk's commands left to be done outside the keyspace.
@@ -268,6 +297,7 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
+                Effect::Wake(wanted) => self.post.wake_wanting(wanted),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
                     self.resume_paused();
                     self.post.send_all(|| Mail::Look);
@@ -371,10 +401,47 @@ fn access_clock(now_ms: u64) -> u32 {
     (now_ms / 1000) as u32 & 0xFF_FFFF
 }
 
+/// What is the same for all commands of a turn.
+struct Facts {
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    now_ms: u64,
+    now_us: u64,
+    access_clock: u32,
+    /// From this duration on a command goes to the slow log.
+    slow_ns: u64,
+    /// From this duration on it is an event of the latency monitor.
+    event_ns: u64,
+    /// The smaller of the two.
+    notable_ns: u64,
+}
+
+impl Facts {
+    #[cold]
+    fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
+        let flags = row.command.flags;
+        if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
+            let all: Vec<&[u8]> = args.from(0).collect();
+            let name = session.card.name.load();
+            let name = name.as_deref().map_or(&[][..], Vec::as_slice);
+            let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
+            let address = &session.card.address;
+            self.shared.slowlog.push(time_s, ns / 1000, all.into_iter(), address, name, len_max);
+        }
+        if ns >= self.event_ns {
+            let event = if flags.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
+            self.shared.stats.latency.add(event, self.now_ms, ns / 1_000_000);
+        }
+    }
+}
+
+/// Writes a failed command's error, unless it has replied itself, and counts it.
 #[cold]
-fn log_slow(shared: &Shared, args: &Args<'_>, session: &Session, ns: u64, now_ms: u64, len_max: usize) {
-    let all: Vec<&[u8]> = args.from(0).collect();
-    let name = session.card.name.load();
-    let name = name.as_deref().map_or(&[][..], Vec::as_slice);
-    shared.slowlog.push(now_ms / 1000, ns / 1000, all.into_iter(), &session.card.address, name, len_max);
+fn reply_error(error: CommandError, reply: &mut Reply<'_>, stats: &WorkerStats) {
+    if error == CommandError::Replied {
+        stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
+    } else {
+        stats.count_error(error.text());
+        reply.error(error.text());
+    }
 }

@@ -12,9 +12,12 @@ use super::Worker;
 use crate::config::Config;
 use crate::io::Io;
 use crate::net::connection::Hold;
+use crate::store::ShardId;
 
 /// Most that one tick takes, in us: short against the latency of a request over a network.
 const BUDGET_US: u64 = 500;
+/// Time between ticks while there is more to do than one tick may take, in ms.
+const PAUSE_MS: u64 = 2;
 /// Entries that one shard may expire before the clock is looked at again.
 const EXPIRE_ENTRIES_MAX: usize = 128;
 /// Connections looked at in one tick.
@@ -23,13 +26,16 @@ const CONNECTIONS_PER_TICK: u32 = 512;
 /// Where the upkeep stands.
 pub(super) struct Upkeep {
     next_ms: u64,
-    shard: usize,
+    /// Home shards still to be visited in this round.
+    shards_left: usize,
+    /// Whether a shard of this round has more to do than it was given time for.
+    pending: bool,
     slot: u32,
 }
 
 impl Upkeep {
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { next_ms: now_ms, shard: 0, slot: 0 }
+        Self { next_ms: now_ms, shards_left: 0, pending: false, slot: 0 }
     }
 
     /// How long until there is upkeep to do.
@@ -53,44 +59,51 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         let pending = self.upkeep_shards(start);
         self.upkeep_connections(now_ms);
+        if self.number == 0 {
+            self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
+        }
         let hz = u64::from(self.config.config().hz.max(1));
         // What could not be finished in the budget goes on soon; otherwise the next tick is a period away.
-        self.upkeep.next_ms = now_ms + if pending { 1 } else { (1000 / hz).max(1) };
+        self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { (1000 / hz).max(1) };
         self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
     }
 
-    /// Expires and frees in the home shards; whether something is left to do.
+    /// Visits home shards until the round or the budget ends; whether something is left to do.
     fn upkeep_shards(&mut self, start: u64) -> bool {
-        let active = !self.shared.debug.no_active_expire.load(Relaxed);
-        let now_ms = self.clock.now_ms();
-        let home = self.shared.keyspace.home_shards(self.number).count();
-        let mut pending = false;
-        for _ in 0..home {
-            self.upkeep.shard = (self.upkeep.shard + 1) % home;
-            let mut shards = self.shared.keyspace.home_shards(self.number);
-            let shard = shards.nth(self.upkeep.shard).expect("counted above");
-            if !self.leases.try_take(shard) {
-                pending = true;
-                continue;
-            }
-            self.io.interlude();
-            let home = self.leases.shard(shard);
-            let before = home.stats.expired;
-            let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
-            if active {
-                more |= !home.expire_due(now_ms, EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
-            }
-            let expired = home.stats.expired - before;
-            let wanted = self.leases.release_all();
-            self.post.wake_wanting(wanted);
-            self.stats().counters.expired_keys.add(expired);
-            pending |= more;
+        let home_count = self.shared.keyspace.home_count(self.number);
+        if self.upkeep.shards_left == 0 {
+            self.upkeep.shards_left = home_count;
+            self.upkeep.pending = false;
+        }
+        while self.upkeep.shards_left > 0 {
+            self.upkeep.shards_left -= 1;
+            let shard = self.shared.keyspace.home_shard(self.number, self.upkeep.shards_left);
+            let more = if self.leases.try_take(shard) { self.upkeep_shard(shard) } else { true };
+            self.upkeep.pending |= more;
             if self.clock.ns_between(start, self.clock.ticks()) > BUDGET_US * 1000 {
                 self.stats().counters.expired_time_cap_reached.add(u64::from(more));
-                return true;
+                break;
             }
         }
-        pending
+        self.upkeep.pending || self.upkeep.shards_left > 0
+    }
+
+    /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
+    fn upkeep_shard(&mut self, shard: ShardId) -> bool {
+        self.io.interlude();
+        let active = !self.shared.debug.no_active_expire.load(Relaxed);
+        let home = self.leases.shard(shard);
+        let before = home.stats.expired;
+        let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
+        if active {
+            more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
+        }
+        let expired = home.stats.expired - before;
+        self.shared.stats.gauges.note(shard, self.shared.keyspace.shard_count(), home);
+        let wanted = self.leases.release_all();
+        self.post.wake_wanting(wanted);
+        self.stats().counters.expired_keys.add(expired);
+        more
     }
 
     /// Closes idle clients, lets paused ones go on, counts memory.

@@ -9,20 +9,23 @@ pub const CASES: &[Case] = &[
         steps: &[
             (
                 "COMMAND INFO get",
-                r#"[["get" 2 set[readonly fast] 1 1 1 set[@read @string @fast] set[]
+                r#"[["get" 2 set[readonly fast] 1 1 1 set[+"@read" +"@string" +"@fast"] set[]
                     set[{"flags" set[RO access] "begin_search" {"type" "index" "spec" {"index" 1}}
                          "find_keys" {"type" "range" "spec" {"lastkey" 0 "keystep" 1 "limit" 0}}}]
                     set[]]]"#,
             ),
             (
                 "COMMAND INFO PING nosuch",
-                r#"[["ping" -1 set[fast] 0 0 0 set[@fast @connection]
+                r#"[["ping" -1 set[fast] 0 0 0 set[+"@fast" +"@connection"]
                     set["request_policy:all_shards" "response_policy:all_succeeded"] set[] set[]] nil]"#,
             ),
-            ("COMMAND INFO mset", r#"[["mset" -3 set[write denyoom] 1 -1 2 set[@write @string @slow] ...]]"#),
+            (
+                "COMMAND INFO mset",
+                r#"[["mset" -3 set[write denyoom] 1 -1 2 set[+"@write" +"@string" +"@slow"] ...]]"#,
+            ),
             (
                 "COMMAND INFO client|id",
-                r#"[["client|id" 2 set[noscript loading stale] 0 0 0 set[@slow @connection] ...]]"#,
+                r#"[["client|id" 2 set[noscript loading stale] 0 0 0 set[+"@slow" +"@connection"] ...]]"#,
             ),
             ("COMMAND INFO client|nosuch", "[nil]"),
             ("COMMAND INFO", "<array>"),

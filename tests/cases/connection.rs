@@ -54,11 +54,14 @@ pub const CASES: &[Case] = &[
     Case {
         name: "authentication with a password",
         steps: &[
+            ("b> PING", "PONG"),
+            ("c> PING", "PONG"),
             ("CONFIG SET requirepass secret", "OK"),
-            ("PING", "PONG"),
+            ("b> PING", "PONG"),
+            ("b> RESET", "RESET"),
             ("b> PING", "!NOAUTH Authentication required."),
             ("b> GET", "!ERR wrong number of arguments for 'get' command"),
-            ("b> nosuch", "!ERR unknown command 'nosuch', with args beginning with: "),
+            ("b> nosuch", r#"!"ERR unknown command 'nosuch', with args beginning with: ""#),
             ("b> CLIENT nosuch", "!ERR unknown subcommand 'nosuch'. Try CLIENT HELP."),
             ("b> AUTH wrong", "!WRONGPASS invalid username-password pair or user is disabled."),
             ("b> AUTH nobody secret", "!WRONGPASS invalid username-password pair or user is disabled."),
@@ -75,6 +78,7 @@ pub const CASES: &[Case] = &[
             ("b> RESET", "RESET"),
             ("b> PING", "!NOAUTH Authentication required."),
             ("b> AUTH default secret", "OK"),
+            ("c> RESET", "RESET"),
             ("c> QUIT", "OK ;; <closed>"),
             (r#"CONFIG SET requirepass """#, "OK"),
             ("d> PING", "PONG"),
@@ -83,7 +87,9 @@ pub const CASES: &[Case] = &[
     Case {
         name: "7.4: hello before authentication",
         steps: &[
+            ("b> RESET", "RESET"),
             ("CONFIG SET requirepass secret", "OK"),
+            ("b> RESET", "RESET"),
             (
                 "b> HELLO",
                 "!NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
@@ -184,7 +190,7 @@ pub const CASES: &[Case] = &[
             (r#"CLIENT SETINFO LIB-NAME """#, "OK"),
             ("CLIENT INFO", r#"has" lib-name= lib-ver=1.2.3""#),
             ("CLIENT NO-TOUCH on", "OK"),
-            ("CLIENT INFO", r#"has" flags=T ""#),
+            ("CLIENT INFO", r#"has"T db=0 ""#),
             ("CLIENT NO-TOUCH off", "OK"),
             ("CLIENT NO-TOUCH foo", "!ERR syntax error"),
         ],
@@ -196,7 +202,7 @@ pub const CASES: &[Case] = &[
             ("b> CLIENT ID", "<int> -> b"),
             ("CLIENT ID x", "!ERR wrong number of arguments for 'client|id' command"),
             ("CLIENT INFO", r#"has"id=""#),
-            ("CLIENT INFO", r#"has" flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 ""#),
+            ("CLIENT INFO", r#"has" db=0 sub=0 psub=0 ssub=0 multi=-1 ""#),
             ("CLIENT INFO", r#"has" events=r cmd=client|info user=default redir=-1 resp=""#),
             ("CLIENT LIST", r#"has"cmd=client|list""#),
             ("CLIENT LIST", r#"has"cmd=client|id""#),
@@ -222,9 +228,9 @@ pub const CASES: &[Case] = &[
         name: "switches of a client",
         steps: &[
             ("CLIENT NO-EVICT on", "OK"),
-            ("CLIENT INFO", r#"has" flags=e ""#),
+            ("CLIENT INFO", r#"has"e db=0 ""#),
             ("CLIENT NO-EVICT OFF", "OK"),
-            ("CLIENT INFO", r#"has" flags=N ""#),
+            ("CLIENT INFO", r#"has"U db=0 " | has" flags=N db=0 ""#),
             ("CLIENT NO-EVICT foo", "!ERR syntax error"),
             ("CLIENT GETREDIR", "-1"),
             ("CLIENT TRACKINGINFO", r#"{"flags" set["off"] "redirect" -1 "prefixes" []}"#),
@@ -318,7 +324,7 @@ pub const CASES: &[Case] = &[
         name: "a pause holds back everything",
         steps: &[
             ("CLIENT PAUSE 150 ALL", "OK"),
-            ("b> nosuch", "!ERR unknown command 'nosuch', with args beginning with: "),
+            ("b> nosuch", r#"!"ERR unknown command 'nosuch', with args beginning with: ""#),
             ("b> GET", "!ERR wrong number of arguments for 'get' command"),
             ("b> CLIENT UNPAUSE", ""),
             ("c> GET k", ""),
@@ -361,19 +367,19 @@ pub const CASES: &[Case] = &[
     Case {
         name: "errors repeat what was sent, shortened",
         steps: &[
-            (r#""F\r\nO" "\x00\x01""#, "!ERR unknown command 'F  O', with args beginning with: '' "),
+            (r#""F\r\nO" "\x00\x01""#, r#"!"ERR unknown command 'F  O', with args beginning with: '' ""#),
             (
                 r#"FOO a "b c" "d\r\ne""#,
-                "!ERR unknown command 'FOO', with args beginning with: 'a' 'b c' 'd  e' ",
+                r#"!"ERR unknown command 'FOO', with args beginning with: 'a' 'b c' 'd  e' ""#,
             ),
             (
                 "FOO yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy \
                  yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy yyyyyyy z",
-                "!ERR unknown command 'FOO', with args beginning with: \
+                "!\"ERR unknown command 'FOO', with args beginning with: \
                  'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy' \
-                 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy' 'yy' ",
+                 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy' 'yy' \"",
             ),
-            (r#""" x"#, "!ERR unknown command '', with args beginning with: 'x' "),
+            (r#""" x"#, r#"!"ERR unknown command '', with args beginning with: 'x' ""#),
             (r#"CLIENT "fo\no""#, "!ERR unknown subcommand 'fo o'. Try CLIENT HELP."),
         ],
     },

@@ -43,7 +43,10 @@
 mod command;
 mod connection;
 mod expect;
+mod generic;
 mod run;
+mod server;
+mod string;
 
 /// One case.
 pub struct Case {
@@ -86,5 +89,11 @@ const BASICS: &[Case] = &[
 ];
 
 /// Every family.
-pub const FAMILIES: &[(&str, &[Case])] =
-    &[("basics", BASICS), ("command", command::CASES), ("connection", connection::CASES)];
+pub const FAMILIES: &[(&str, &[Case])] = &[
+    ("basics", BASICS),
+    ("command", command::CASES),
+    ("connection", connection::CASES),
+    ("generic", generic::CASES),
+    ("server", server::CASES),
+    ("string", string::CASES),
+];

@@ -16,6 +16,7 @@ const READ_BYTES: usize = 64 << 10;
 /// A connection to a server.
 pub struct Client {
     stream: Stream,
+    received: Box<[u8]>,
     input: Vec<u8>,
     consumed: usize,
 }
@@ -31,7 +32,7 @@ impl Client {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        Ok(Self { stream: Stream::Unix(stream), input: Vec::new(), consumed: 0 })
+        Ok(Self::new(Stream::Unix(stream)))
     }
 
     /// Connects over TCP.
@@ -40,7 +41,11 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-        Ok(Self { stream: Stream::Tcp(stream), input: Vec::new(), consumed: 0 })
+        Ok(Self::new(Stream::Tcp(stream)))
+    }
+
+    fn new(stream: Stream) -> Self {
+        Self { stream, received: vec![0; READ_BYTES].into(), input: Vec::new(), consumed: 0 }
     }
 
     /// Sends bytes as they are.
@@ -106,15 +111,6 @@ impl Client {
         self.call(&words::split(text))
     }
 
-    /// Sets how long reading waits.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        match &self.stream {
-            Stream::Unix(stream) => stream.set_read_timeout(Some(timeout)),
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
-        }
-        .expect("the timeout is not zero");
-    }
-
     /// Sets whether sending and reading wait at all.
     pub fn set_nonblocking(&mut self, nonblocking: bool) {
         match &self.stream {
@@ -156,13 +152,11 @@ impl Client {
     fn fill(&mut self) -> io::Result<usize> {
         self.input.drain(..self.consumed);
         self.consumed = 0;
-        let length = self.input.len();
-        self.input.resize(length + READ_BYTES.max(length / 2), 0);
         let read = match &mut self.stream {
-            Stream::Unix(stream) => stream.read(&mut self.input[length..]),
-            Stream::Tcp(stream) => stream.read(&mut self.input[length..]),
+            Stream::Unix(stream) => stream.read(&mut self.received),
+            Stream::Tcp(stream) => stream.read(&mut self.received),
         };
-        self.input.truncate(length + *read.as_ref().unwrap_or(&0));
+        self.input.extend_from_slice(&self.received[..*read.as_ref().unwrap_or(&0)]);
         read
     }
 }

@@ -77,10 +77,26 @@ impl Server {
 
     /// Torc on a Unix socket and a free TCP port of 127.0.0.1.
     pub fn start_tcp(args: &[&str]) -> Self {
+        Self::on_free_port(env!("CARGO_BIN_EXE_torc"), args)
+    }
+
+    /// Redis on a Unix socket.
+    pub fn redis(args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let child = Self::spawn(&redis_program("redis-server"), &dir, 0, args);
+        Self { child, dir, tcp: None }.ready()
+    }
+
+    /// Redis on a Unix socket and a free TCP port of 127.0.0.1.
+    pub fn redis_tcp(args: &[&str]) -> Self {
+        Self::on_free_port(&redis_program("redis-server"), args)
+    }
+
+    fn on_free_port(program: &str, args: &[&str]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
             let dir = TempDir::new();
-            let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, port, args);
+            let child = Self::spawn(program, &dir, port, args);
             let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let mut server = Self { child, dir, tcp: Some(tcp) };
             // Another process may have taken the port meanwhile.
@@ -88,15 +104,7 @@ impl Server {
                 return server;
             }
         }
-        panic!("the server did not start on any of {PORT_ATTEMPTS} free ports")
-    }
-
-    /// Redis on a Unix socket, if it is installed.
-    pub fn redis(args: &[&str]) -> Option<Self> {
-        let program = redis_program("redis-server")?;
-        let dir = TempDir::new();
-        let child = Self::spawn(&program, &dir, 0, args);
-        Some(Self { child, dir, tcp: None }.ready())
+        panic!("{program} did not start on any of {PORT_ATTEMPTS} free ports")
     }
 
     fn spawn(program: &str, dir: &TempDir, port: u16, args: &[&str]) -> Child {
@@ -130,15 +138,6 @@ impl Server {
         Client::unix(&self.socket()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
     }
 
-    /// A new connection over the Unix socket that speaks RESP3.
-    #[track_caller]
-    pub fn client_resp3(&self) -> Client {
-        let mut client = self.client();
-        let reply = client.ask("HELLO 3");
-        assert!(!reply.is_error(), "HELLO 3: {reply}");
-        client
-    }
-
     /// A new connection over TCP.
     #[track_caller]
     pub fn tcp_client(&self) -> Client {
@@ -153,11 +152,6 @@ impl Server {
     /// The path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
-    }
-
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// Its process.
@@ -227,11 +221,13 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
-/// Where one of Redis's programs is, if it is installed. `TORC_REDIS_BIN` names another directory for them.
-pub fn redis_program(name: &str) -> Option<String> {
-    let dirs = std::env::var("TORC_REDIS_BIN").or_else(|_| std::env::var("PATH")).ok()?;
-    let found = std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.is_file())?;
-    Some(found.to_string_lossy().into_owned())
+/// Where one of Redis's programs is. `TORC_REDIS_BIN` names another directory for them.
+pub fn redis_program(name: &str) -> String {
+    let dirs = std::env::var("TORC_REDIS_BIN").or_else(|_| std::env::var("PATH")).unwrap_or_default();
+    let found = std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.is_file());
+    let found =
+        found.unwrap_or_else(|| panic!("{name} is not installed: tests/run installs what tests need"));
+    found.to_string_lossy().into_owned()
 }
 
 /// The same seeded random numbers on every machine (SplitMix64).

@@ -180,6 +180,7 @@ impl Value {
 /// As cases write expected replies, so that a failure can be pasted.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &[u8]| text.escape_ascii().to_string().replace("\\'", "'");
         let list = |f: &mut fmt::Formatter<'_>, open: &str, elements: &[Value], close: &str| {
             write!(f, "{open}")?;
             for (index, element) in elements.iter().enumerate() {
@@ -188,13 +189,13 @@ impl fmt::Display for Value {
             write!(f, "{close}")
         };
         match self {
-            Self::Simple(text) => write!(f, "+\"{}\"", text.escape_ascii()),
-            Self::Error(text) => write!(f, "!\"{}\"", text.escape_ascii()),
+            Self::Simple(text) => write!(f, "+\"{}\"", shown(text)),
+            Self::Error(text) => write!(f, "!\"{}\"", shown(text)),
             Self::Int(number) => write!(f, "{number}"),
             Self::Bulk(text) if text.len() > 1000 => {
                 write!(f, "\"{}\"... ({} bytes)", text[..100].escape_ascii(), text.len())
             }
-            Self::Bulk(text) => write!(f, "\"{}\"", text.escape_ascii()),
+            Self::Bulk(text) => write!(f, "\"{}\"", shown(text)),
             Self::NullBulk | Self::Null => write!(f, "nil"),
             Self::NullArray => write!(f, "nil[]"),
             Self::Array(elements) => list(f, "[", elements, "]"),

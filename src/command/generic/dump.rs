@@ -5,7 +5,7 @@
 use super::GENERIC;
 use super::object::counts_frequency;
 use crate::command::row::{KeyAccess, key_at};
-use crate::command::{Args, Command, CommandError, Context, Flags, Group, Outcome};
+use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome};
 use crate::persist::rdb::{self, PayloadError, decode::Text, encode};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
@@ -21,6 +21,7 @@ const RESTORE: Command = Command {
                  number of Redis objects composing the value and M their average size. For small string values the time \
                  complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the \
                  complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+    categories: Categories::DANGEROUS,
     summary: "Creates a key from the serialized representation of a value.",
     syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
     handler: restore,
@@ -38,6 +39,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects \
                      composing the value and M their average size. For small string values the time complexity is thus \
                      O(1)+O(1*M) where M is small, so simply O(1).",
+        tips: &["nondeterministic_output"],
         summary: "Returns a serialized representation of the value stored at a key.",
         syntax: "key",
         handler: dump,
@@ -49,6 +51,7 @@ pub const ROWS: &[Command] = &[
         flags: RESTORE.flags.with(Flags::ASKING),
         group: Group::Server,
         since: "3.0.0",
+        categories: Categories::DANGEROUS.with(Categories::KEYSPACE),
         summary: "An internal command for migrating keys in a cluster.",
         ..RESTORE
     },

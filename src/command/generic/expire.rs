@@ -75,11 +75,18 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "pttl",
         since: "2.6.0",
+        tips: &["nondeterministic_output"],
         summary: "Returns the expiration time in milliseconds of a key.",
         handler: pttl,
         ..GET
     },
-    Command { name: "ttl", summary: "Returns the expiration time in seconds of a key.", handler: ttl, ..GET },
+    Command {
+        name: "ttl",
+        tips: &["nondeterministic_output"],
+        summary: "Returns the expiration time in seconds of a key.",
+        handler: ttl,
+        ..GET
+    },
 ];
 
 /// What a number in an argument counts.

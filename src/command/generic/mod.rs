@@ -13,7 +13,7 @@ pub(super) mod relocate;
 pub(super) mod scan;
 
 use super::row::{BASE, KeyAccess, key_at, keys_from};
-use super::{Args, Command, CommandError, Context, Flags, Outcome, Scope};
+use super::{Args, Categories, Command, CommandError, Context, Flags, Outcome, Scope};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
@@ -30,6 +30,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other \
                      than a string, the individual complexity for this key is O(M) where M is the number of elements in \
                      the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         summary: "Deletes one or more keys.",
         syntax: "key [key ...]",
         handler: del,
@@ -41,6 +42,7 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[keys_from(1, -1, 1, KeyAccess::Look)],
         complexity: "O(N) where N is the number of keys to check.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         summary: "Determines whether one or more keys exist.",
         syntax: "key [key ...]",
         handler: exists,
@@ -53,6 +55,7 @@ pub const ROWS: &[Command] = &[
         keys: &[keys_from(1, -1, 1, KeyAccess::Look)],
         since: "3.2.1",
         complexity: "O(N) where N is the number of keys that will be touched.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         summary: "Returns the number of existing keys out of those specified after updating the time they were last \
                   accessed.",
         syntax: "key [key ...]",
@@ -78,6 +81,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different \
                      thread in order to reclaim memory, where N is the number of allocations the deleted objects where \
                      composed of.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
         summary: "Asynchronously deletes one or more keys.",
         syntax: "key [key ...]",
         handler: del,
@@ -89,6 +93,8 @@ pub const ROWS: &[Command] = &[
         flags: Flags::BLOCKING,
         scope: Scope::None,
         since: "3.0.0",
+        categories: Categories::CONNECTION,
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
         summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
                   completed.",
         syntax: "numreplicas timeout",

@@ -14,8 +14,15 @@ const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 
 const KEYS: &[KeySpec] = &[key_at(2, KeyAccess::Look)];
 
-const LOOK: Command =
-    Command { arity: 3, flags: Flags::READONLY, keys: KEYS, since: "2.2.3", syntax: "key", ..GENERIC };
+const LOOK: Command = Command {
+    arity: 3,
+    flags: Flags::READONLY,
+    keys: KEYS,
+    since: "2.2.3",
+    syntax: "key",
+    tips: &["nondeterministic_output"],
+    ..GENERIC
+};
 
 /// The rows of this file.
 pub const ROWS: &[Command] = &[Command {

@@ -119,6 +119,7 @@ fn renamenx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 }
 
 /// Where a value goes from key argument 1.
+#[derive(Clone, Copy)]
 struct Carry {
     source_db: DbIndex,
     /// The target key's argument.

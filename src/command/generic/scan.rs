@@ -15,7 +15,7 @@
 //! Costs: a call looks at COUNT keys, about, and at empty shards until it has.
 
 use super::GENERIC;
-use crate::command::{Args, Command, CommandError, Context, Flags, Outcome, Scope};
+use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome, Scope};
 use crate::glob::{self, Case};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
@@ -40,6 +40,8 @@ pub const ROWS: &[Command] = &[
         scope: Scope::All,
         complexity: "O(N) with N being the number of keys in the database, under the assumption that the key names in the \
                      database and the given pattern have limited length.",
+        categories: Categories::DANGEROUS,
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         summary: "Returns all key names that match a pattern.",
         syntax: "pattern",
         handler: keys,
@@ -50,6 +52,7 @@ pub const ROWS: &[Command] = &[
         arity: 1,
         flags: Flags::READONLY.with(Flags::TOUCHES_ARBITRARY_KEYS),
         scope: Scope::All,
+        tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         summary: "Returns a random key name from the database.",
         handler: randomkey,
         ..GENERIC
@@ -62,6 +65,7 @@ pub const ROWS: &[Command] = &[
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to \
                      return back to 0. N is the number of elements inside the collection.",
+        tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         summary: "Iterates over the key names in the database.",
         syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         handler: scan,

@@ -39,12 +39,13 @@ pub(super) fn write(table: &Table, row: &Row, reply: &mut Reply<'_>) {
     reply.array(10);
     reply.bulk(row.full_name.as_bytes());
     reply.integer(i64::from(command.arity));
-    write_simple_set(flags(command).collect(), reply);
+    write_simple_set(&flags(command).collect::<Vec<_>>(), reply);
     let KeyRange { first, last, step } = key_range(command.keys).0;
     reply.integer(first);
     reply.integer(last);
     reply.integer(step);
-    write_simple_set(Categories::of(command).names().map(|name| format!("@{name}")).collect(), reply);
+    let categories: Vec<_> = Categories::of(command).names().map(|name| format!("@{name}")).collect();
+    write_simple_set(&categories, reply);
     reply.set(command.tips.len());
     command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     reply.set(command.keys.len());
@@ -57,7 +58,7 @@ pub(super) fn write(table: &Table, row: &Row, reply: &mut Reply<'_>) {
     subrows(table, row).for_each(|sub| write(table, sub, reply));
 }
 
-fn write_simple_set(names: Vec<impl AsRef<str>>, reply: &mut Reply<'_>) {
+fn write_simple_set(names: &[impl AsRef<str>], reply: &mut Reply<'_>) {
     reply.set(names.len());
     names.iter().for_each(|name| reply.simple(name.as_ref()));
 }
@@ -105,7 +106,7 @@ pub(super) fn key_range(specs: &[KeySpec]) -> (KeyRange, bool) {
 fn write_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
-    write_simple_set(spec.access.flag_names().to_vec(), reply);
+    write_simple_set(spec.access.flag_names(), reply);
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");

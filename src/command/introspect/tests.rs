@@ -156,6 +156,8 @@ const CHANGED: &[(&str, usize)] = &[
     ("scan", 7),
     ("randomkey", 7),
     ("client|setname", 7),
+    ("wait", 2),
+    ("wait", 6),
 ];
 
 #[test]

@@ -196,7 +196,7 @@ mod tests {
         check(b"abc", b"");
         for len in [1, 63, 64, 65, 127, 128, 129] {
             check(&vec![b'x'; len], &vec![b'x'; len]);
-            check(&vec![b'x'; len], &vec![b'x'; 64]);
+            check(&vec![b'x'; len], &[b'x'; 64]);
             check(b"x", &vec![b'x'; len]);
             check(b"y", &vec![b'x'; len]);
         }

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn slices_and_pieces_agree_with_the_definition() {
-        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|n| ((n * n) >> 3) as u8).collect();
         for len in 0..100 {
             assert_eq!(sum(0, &bytes[..len]), naive(&bytes[..len]));
             assert_eq!(sum(sum(0, &bytes[..len]), &bytes[len..]), naive(&bytes));

@@ -1,0 +1,197 @@
+//! CONFIG: the live configuration, shown and changed.
+//!
+//! Design: `crate::config` knows directives, values and error texts; here is what a change sets off at once. All else
+//! follows by itself, because every worker looks at the configuration's version once a turn.
+//!
+//! Not here: directives that only matter at start (their new value is kept and rewritten).
+
+use std::sync::Arc;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, help};
+use crate::command::{CommandError, Effect};
+use crate::config::{self, Config, SetError};
+use crate::observe;
+
+/// Descriptors needed besides those of clients.
+const FILES_RESERVED: u64 = 64;
+
+const COMPLEXITY: &str = "O(N) when N is the number of configuration parameters provided";
+
+/// CONFIG.
+pub const ROW: Command = Command {
+    name: "config",
+    arity: -2,
+    flags: Flags::NONE,
+    since: "2.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "A container for server configuration commands.",
+    subcommands: &[
+        Command {
+            name: "get",
+            arity: -3,
+            flags: ADMIN,
+            since: "2.0.0",
+            complexity: COMPLEXITY,
+            summary: "Returns the effective values of configuration parameters.",
+            syntax: "parameter [parameter ...]",
+            handler: get,
+            ..SERVER
+        },
+        Command { handler: show_help, ..HELP },
+        Command {
+            name: "resetstat",
+            arity: 2,
+            flags: ADMIN,
+            since: "2.0.0",
+            summary: "Resets the server's statistics.",
+            handler: reset_statistics,
+            ..SERVER
+        },
+        Command {
+            name: "rewrite",
+            arity: 2,
+            flags: ADMIN,
+            since: "2.8.0",
+            summary: "Persists the effective configuration to file.",
+            handler: rewrite,
+            ..SERVER
+        },
+        Command {
+            name: "set",
+            arity: -4,
+            flags: ADMIN,
+            since: "2.0.0",
+            complexity: COMPLEXITY,
+            summary: "Sets configuration parameters in-flight.",
+            syntax: "parameter value [parameter value ...]",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            handler: set,
+            ..SERVER
+        },
+    ],
+    ..SERVER
+};
+
+fn get(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let patterns: Vec<&[u8]> = args.from(2).collect();
+    // Not this turn's view: a CONFIG SET just before in the pipeline is to be seen.
+    let found = config::get(&ctx.shared.config.load(), &patterns);
+    reply.map(found.len());
+    for (name, value) in &found {
+        reply.bulk(name);
+        reply.bulk(value);
+    }
+    Ok(())
+}
+
+fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let words: Vec<&[u8]> = args.from(2).collect();
+    let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let caller = caller(ctx.session);
+    let outcome = ctx.shared.config.update(|old| {
+        let new = config::set(old, &pairs, caller)?;
+        act(old, &new)?;
+        Ok::<_, SetError>(new)
+    });
+    match outcome {
+        Ok(changed) => {
+            observe::log::set_level(changed.loglevel);
+            ctx.effects.push(Effect::ConfigChanged);
+            reply.ok();
+            Ok(())
+        }
+        Err(error) => {
+            reply.error_fmt(format_args!("{error}"));
+            Err(CommandError::Replied)
+        }
+    }
+}
+
+/// What the process must do before the change is in force, and may be unable to.
+fn act(old: &Config, new: &Config) -> Result<(), SetError> {
+    if new.maxclients > old.maxclients {
+        raise_file_limit(new.maxclients)?;
+    }
+    if new.dir != old.dir {
+        std::env::set_current_dir(new.dir.as_path()).map_err(|error| failed("dir", &error.to_string()))?;
+    }
+    if new.port != old.port || new.bind != old.bind {
+        log::warn!("'port' and 'bind' are kept, but are listened on only after the next start");
+    }
+    Ok(())
+}
+
+fn raise_file_limit(clients: u32) -> Result<(), SetError> {
+    let wanted = u64::from(clients) + FILES_RESERVED;
+    let now = getrlimit(Resource::Nofile);
+    if now.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let most = now.maximum.map_or(wanted, |maximum| maximum.max(wanted));
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(most) });
+    raised.map_err(|_| {
+        let possible = now.current.unwrap_or(wanted).saturating_sub(FILES_RESERVED);
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try with {possible}"
+        );
+        failed("maxclients", &reason)
+    })
+}
+
+fn failed(name: &str, reason: &str) -> SetError {
+    SetError::Failed { name: name.into(), reason: reason.into() }
+}
+
+fn reset_statistics(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.shared.stats.reset(ctx.worker);
+    reply.ok();
+    Ok(())
+}
+
+fn rewrite(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let file = ctx.shared.config_file.as_ref();
+    let file = file.ok_or(CommandError::Text("ERR The server is running without a config file"))?;
+    let config: Arc<Config> = ctx.shared.config.load();
+    let written = match std::fs::read(&file.path) {
+        Ok(old) => Ok(old),
+        // A file that was removed is written anew, as Redis does.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let written =
+        written.and_then(|old| config::write_atomically(&file.path, &config::rewrite(&config, &old)));
+    if let Err(error) = written {
+        log::warn!("CONFIG REWRITE failed: {error}");
+        reply.error_fmt(format_args!("ERR Rewriting config file: {}", os_words(&error)));
+        return Err(CommandError::Replied);
+    }
+    log::info!("CONFIG REWRITE executed with success.");
+    reply.ok();
+    Ok(())
+}
+
+/// The operating system's words, without the number that the standard library adds.
+fn os_words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let lines = [
+        "GET <pattern>",
+        "    Return parameters matching the glob-like <pattern> and their values.",
+        "SET <directive> <value>",
+        "    Set the configuration <directive> to <value>.",
+        "RESETSTAT",
+        "    Reset statistics reported by the INFO command.",
+        "REWRITE",
+        "    Rewrite the configuration file.",
+    ];
+    help::show(args, reply, &lines);
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! INFO's sections on what the process is and holds: server, clients, memory, persistence, replication, CPU, keyspace.
+
+use super::text::{InfoText, human};
+use super::{Facts, proc};
+use crate::command::server::replication::replication_id;
+use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
+use crate::observe::flag;
+
+const MS_PER_DAY: u64 = 86_400_000;
+/// Bits of the clock that entries keep.
+const LRU_CLOCK_MASK: u64 = 0xFF_FFFF;
+
+pub fn server(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let ctx = facts.ctx;
+    let (shared, config) = (ctx.shared, ctx.config);
+    let up_ms = ctx.now_ms.saturating_sub(shared.facts.started_ms);
+    text.section("Server");
+    text.line("redis_version", REDIS_VERSION);
+    text.line("torc_version", TORC_VERSION);
+    text.lines(&[("redis_git_sha1", "00000000"), ("redis_git_dirty", "0")]);
+    text.line("redis_build_id", build_id());
+    text.line("redis_mode", "standalone");
+    text.line("os", proc::system());
+    text.line("arch_bits", usize::BITS);
+    text.line("monotonic_clock", "quanta");
+    text.line("multiplexing_api", shared.facts.io_backend);
+    text.line("atomicvar_api", "rust-core");
+    text.line("gcc_version", "0.0.0");
+    text.line("process_id", std::process::id());
+    text.line("process_supervised", config.supervised.word());
+    text.line("run_id", &shared.facts.run_id);
+    text.line("tcp_port", shared.facts.tcp_port);
+    text.line("server_time_usec", ctx.now_us);
+    text.line("uptime_in_seconds", up_ms / 1000);
+    text.line("uptime_in_days", up_ms / MS_PER_DAY);
+    text.line("hz", config.hz);
+    text.line("configured_hz", config.hz);
+    text.line("lru_clock", (ctx.now_ms / 1000) & LRU_CLOCK_MASK);
+    text.line("executable", std::env::current_exe().unwrap_or_default().display());
+    let file = shared.config_file.as_ref().map(|file| file.path.display().to_string());
+    text.line("config_file", file.unwrap_or_default());
+    text.line("io_threads_active", 0);
+    listeners(config, shared.facts.tcp_port, text);
+}
+
+/// The same for the same build, different for different versions.
+fn build_id() -> String {
+    // FNV-1a: a fixed function, unlike the standard library's seeded one.
+    let start = 0xCBF2_9CE4_8422_2325_u64;
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+    format!("{:016x}", TORC_VERSION.bytes().chain(REDIS_VERSION.bytes()).fold(start, fold))
+}
+
+fn listeners(config: &Config, tcp_port: u16, text: &mut InfoText) {
+    let mut number = 0;
+    if tcp_port != 0 {
+        let bind = |bind: &crate::config::BindAddress| {
+            format!(",bind={}{}", if bind.optional { "-" } else { "" }, bind.address)
+        };
+        let binds: String = config.bind.0.iter().map(bind).collect();
+        text.line("listener0", format_args!("name=tcp{binds},port={tcp_port}"));
+        number += 1;
+    }
+    let path = config.unixsocket.as_path();
+    if !path.as_os_str().is_empty() {
+        text.line(&format!("listener{number}"), format_args!("name=unix,bind={}", path.display()));
+    }
+}
+
+pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let shared = facts.ctx.shared;
+    let (mut blocked, mut watching, mut watched) = (0, 0, 0);
+    shared.clients.each(|card| {
+        let keys = u64::from(card.watch_count.load(Relaxed));
+        blocked += u64::from(card.has(flag::BLOCKED));
+        watching += u64::from(keys > 0);
+        watched += keys;
+    });
+    let stats = shared.stats.all();
+    let input = stats.iter().map(|worker| worker.query_bytes_recent_max.read()).max();
+    let output = stats.iter().map(|worker| worker.output_bytes_recent_max.read()).max();
+    text.section("Clients");
+    text.line("connected_clients", shared.clients.count());
+    text.line("cluster_connections", 0);
+    text.line("maxclients", facts.ctx.config.maxclients);
+    text.line("client_recent_max_input_buffer", input.unwrap_or(0));
+    text.line("client_recent_max_output_buffer", output.unwrap_or(0));
+    text.line("blocked_clients", blocked);
+    text.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
+    text.line("watching_clients", watching);
+    text.line("clients_in_timeout_table", 0);
+    text.line("total_watched_keys", watched);
+    text.lines(&[("total_blocking_keys", "0"), ("total_blocking_keys_on_nokey", "0")]);
+}
+
+pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let (memory, config) = (&facts.memory, facts.ctx.config);
+    text.section("Memory");
+    text.bytes("used_memory", memory.used);
+    text.bytes("used_memory_rss", memory.rss);
+    text.bytes("used_memory_peak", memory.peak);
+    text.line("used_memory_peak_perc", format_args!("{:.2}%", memory.peak_percent()));
+    text.line("used_memory_overhead", memory.overhead);
+    text.line("used_memory_startup", memory.startup);
+    text.line("used_memory_dataset", memory.dataset());
+    text.line("used_memory_dataset_perc", format_args!("{:.2}%", memory.dataset_percent()));
+    text.line("allocator_allocated", memory.used);
+    text.line("allocator_active", memory.active);
+    text.line("allocator_resident", memory.rss);
+    text.line("allocator_muzzy", 0);
+    text.bytes("total_system_memory", proc::total_bytes());
+    text.lines(&[
+        ("used_memory_lua", "0"),
+        ("used_memory_vm_eval", "0"),
+        ("used_memory_lua_human", "0B"),
+        ("used_memory_scripts_eval", "0"),
+        ("number_of_cached_scripts", "0"),
+        ("number_of_functions", "0"),
+        ("number_of_libraries", "0"),
+        ("used_memory_vm_functions", "0"),
+        ("used_memory_vm_total", "0"),
+        ("used_memory_vm_total_human", "0B"),
+        ("used_memory_functions", "0"),
+        ("used_memory_scripts", "0"),
+        ("used_memory_scripts_human", "0B"),
+    ]);
+    text.line("maxmemory", config.maxmemory);
+    text.line("maxmemory_human", human(config.maxmemory));
+    text.line("maxmemory_policy", config.maxmemory_policy.word());
+    let mut share = |name: &str, unit: &str, part: u64, whole: u64| {
+        let ratio_name = format!("{name}_ratio");
+        text.line(&ratio_name, format_args!("{:.2}", part as f64 / whole.max(1) as f64));
+        text.line(&format!("{name}_{unit}"), part as i64 - whole as i64);
+    };
+    share("allocator_frag", "bytes", memory.active, memory.used);
+    share("allocator_rss", "bytes", memory.rss, memory.active);
+    share("rss_overhead", "bytes", memory.rss, memory.rss);
+    share("mem_fragmentation", "bytes", memory.rss, memory.used);
+    text.lines(&[
+        ("mem_not_counted_for_evict", "0"),
+        ("mem_replication_backlog", "0"),
+        ("mem_total_replication_buffers", "0"),
+        ("mem_clients_slaves", "0"),
+    ]);
+    text.line("mem_clients_normal", memory.clients);
+    text.lines(&[
+        ("mem_cluster_links", "0"),
+        ("mem_aof_buffer", "0"),
+        ("mem_allocator", "mimalloc"),
+        ("mem_overhead_db_hashtable_rehashing", "0"),
+        ("active_defrag_running", "0"),
+        ("lazyfree_pending_objects", "0"),
+        ("lazyfreed_objects", "0"),
+    ]);
+}
+
+pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Persistence");
+    text.lines(&[
+        ("loading", "0"),
+        ("async_loading", "0"),
+        ("current_cow_peak", "0"),
+        ("current_cow_size", "0"),
+        ("current_cow_size_age", "0"),
+        ("current_fork_perc", "0.00"),
+        ("current_save_keys_processed", "0"),
+        ("current_save_keys_total", "0"),
+    ]);
+    // Nothing was ever saved, so every change since the start counts.
+    text.line("rdb_changes_since_last_save", facts.keyspace.dirty);
+    text.line("rdb_bgsave_in_progress", 0);
+    text.line("rdb_last_save_time", facts.ctx.shared.facts.started_ms / 1000);
+    text.lines(&[
+        ("rdb_last_bgsave_status", "ok"),
+        ("rdb_last_bgsave_time_sec", "-1"),
+        ("rdb_current_bgsave_time_sec", "-1"),
+        ("rdb_saves", "0"),
+        ("rdb_last_cow_size", "0"),
+        ("rdb_last_load_keys_expired", "0"),
+        ("rdb_last_load_keys_loaded", "0"),
+        ("aof_enabled", "0"),
+        ("aof_rewrite_in_progress", "0"),
+        ("aof_rewrite_scheduled", "0"),
+        ("aof_last_rewrite_time_sec", "-1"),
+        ("aof_current_rewrite_time_sec", "-1"),
+        ("aof_last_bgrewrite_status", "ok"),
+        ("aof_rewrites", "0"),
+        ("aof_rewrites_consecutive_failures", "0"),
+        ("aof_last_write_status", "ok"),
+        ("aof_last_cow_size", "0"),
+        ("module_fork_in_progress", "0"),
+        ("module_fork_last_cow_size", "0"),
+    ]);
+}
+
+pub fn replication(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Replication");
+    text.lines(&[("role", "master"), ("connected_slaves", "0"), ("master_failover_state", "no-failover")]);
+    text.line("master_replid", replication_id(facts.ctx.shared));
+    text.line("master_replid2", "0".repeat(40));
+    text.lines(&[("master_repl_offset", "0"), ("second_repl_offset", "-1"), ("repl_backlog_active", "0")]);
+    text.line("repl_backlog_size", facts.ctx.config.repl_backlog_size);
+    text.lines(&[("repl_backlog_first_byte_offset", "0"), ("repl_backlog_histlen", "0")]);
+}
+
+pub fn cpu(_: &Facts<'_, '_>, text: &mut InfoText) {
+    let (process, thread) = (proc::cpu_process(), proc::cpu_thread());
+    text.section("CPU");
+    for (name, seconds) in [
+        ("used_cpu_sys", process.system),
+        ("used_cpu_user", process.user),
+        ("used_cpu_sys_children", process.system_children),
+        ("used_cpu_user_children", process.user_children),
+        // Redis's main thread runs the commands; here that is the worker that answers.
+        ("used_cpu_sys_main_thread", thread.system),
+        ("used_cpu_user_main_thread", thread.user),
+    ] {
+        text.line(name, format_args!("{seconds:.6}"));
+    }
+}
+
+pub fn modules(_: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Modules");
+}
+
+pub fn cluster(_: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Cluster");
+    text.line("cluster_enabled", 0);
+}
+
+pub fn keyspace(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Keyspace");
+    for (number, db) in facts.keyspace.dbs.iter().enumerate().filter(|(_, db)| db.keys > 0) {
+        let ttl_ms = db.ttl_ms_average(facts.ctx.now_ms);
+        let (keys, expires) = (db.keys, db.expires);
+        text.line(
+            &format!("db{number}"),
+            format_args!("keys={keys},expires={expires},avg_ttl={ttl_ms},subexpiry=0"),
+        );
+    }
+}

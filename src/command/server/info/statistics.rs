@@ -1,0 +1,154 @@
+//! INFO's sections on what was counted: stats, commandstats, errorstats, latencystats.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Facts;
+use super::text::InfoText;
+use crate::command::table;
+
+pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let stats = &facts.ctx.shared.stats;
+    let rates = &stats.gauges.rates;
+    let kib = |rate: u64| rate as f64 / 1024.0;
+    text.section("Stats");
+    text.line("total_connections_received", stats.sum(|c| &c.connections_received));
+    text.line("total_commands_processed", stats.sum(|c| &c.commands_processed));
+    text.line("instantaneous_ops_per_sec", rates.commands.per_second());
+    text.line("total_net_input_bytes", stats.sum(|c| &c.net_input_bytes));
+    text.line("total_net_output_bytes", stats.sum(|c| &c.net_output_bytes));
+    text.lines(&[("total_net_repl_input_bytes", "0"), ("total_net_repl_output_bytes", "0")]);
+    text.line("instantaneous_input_kbps", format_args!("{:.2}", kib(rates.input_bytes.per_second())));
+    text.line("instantaneous_output_kbps", format_args!("{:.2}", kib(rates.output_bytes.per_second())));
+    text.lines(&[("instantaneous_input_repl_kbps", "0.00"), ("instantaneous_output_repl_kbps", "0.00")]);
+    text.line("rejected_connections", stats.sum(|c| &c.connections_rejected));
+    text.lines(&[("sync_full", "0"), ("sync_partial_ok", "0"), ("sync_partial_err", "0")]);
+    text.line("expired_subkeys", 0);
+    text.line("expired_keys", stats.sum(|c| &c.expired_keys));
+    text.line("expired_stale_perc", "0.00");
+    text.line("expired_time_cap_reached_count", stats.sum(|c| &c.expired_time_cap_reached));
+    text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.upkeep_ns) / 1_000_000);
+    text.line("evicted_keys", stats.sum(|c| &c.evicted_keys));
+    text.lines(&[
+        ("evicted_clients", "0"),
+        ("evicted_scripts", "0"),
+        ("total_eviction_exceeded_time", "0"),
+        ("current_eviction_exceeded_time", "0"),
+    ]);
+    text.line("keyspace_hits", stats.sum(|c| &c.keyspace_hits));
+    text.line("keyspace_misses", stats.sum(|c| &c.keyspace_misses));
+    text.lines(&[
+        ("pubsub_channels", "0"),
+        ("pubsub_patterns", "0"),
+        ("pubsubshard_channels", "0"),
+        ("latest_fork_usec", "0"),
+        ("total_forks", "0"),
+        ("migrate_cached_sockets", "0"),
+        ("slave_expires_tracked_keys", "0"),
+        ("active_defrag_hits", "0"),
+        ("active_defrag_misses", "0"),
+        ("active_defrag_key_hits", "0"),
+        ("active_defrag_key_misses", "0"),
+        ("total_active_defrag_time", "0"),
+        ("current_active_defrag_time", "0"),
+        ("tracking_total_keys", "0"),
+        ("tracking_total_items", "0"),
+        ("tracking_total_prefixes", "0"),
+        ("unexpected_error_replies", "0"),
+    ]);
+    text.line("total_error_replies", stats.sum(|c| &c.error_replies));
+    text.line("dump_payload_sanitizations", 0);
+    loops(facts, text);
+    text.line("acl_access_denied_auth", stats.sum(|c| &c.auth_denied));
+    text.lines(&[
+        ("acl_access_denied_cmd", "0"),
+        ("acl_access_denied_key", "0"),
+        ("acl_access_denied_channel", "0"),
+    ]);
+}
+
+/// The part of `stats` that is about reading, writing and turns.
+fn loops(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let stats = &facts.ctx.shared.stats;
+    let rates = &stats.gauges.rates;
+    text.line("total_reads_processed", stats.sum(|c| &c.reads_processed));
+    text.line("total_writes_processed", stats.sum(|c| &c.writes_processed));
+    text.lines(&[("io_threaded_reads_processed", "0"), ("io_threaded_writes_processed", "0")]);
+    let (query, output) = (
+        stats.sum(|c| &c.client_query_buffer_limit_disconnections),
+        stats.sum(|c| &c.client_output_buffer_limit_disconnections),
+    );
+    text.line("client_query_buffer_limit_disconnections", query);
+    text.line("client_output_buffer_limit_disconnections", output);
+    text.lines(&[("reply_buffer_shrinks", "0"), ("reply_buffer_expands", "0")]);
+    let commands_ns: u64 = stats
+        .current()
+        .flat_map(|worker| worker.commands.iter())
+        .map(|command| command.total_ns.read())
+        .sum();
+    text.line("eventloop_cycles", stats.sum(|c| &c.turns));
+    text.line("eventloop_duration_sum", stats.sum(|c| &c.turns_ns) / 1000);
+    text.line("eventloop_duration_cmd_sum", commands_ns / 1000);
+    let turns = rates.turns.per_second();
+    text.line("instantaneous_eventloop_cycles_per_sec", turns);
+    let turn_ns = rates.turns_ns.per_second().checked_div(turns);
+    text.line("instantaneous_eventloop_duration_usec", turn_ns.unwrap_or(0) / 1000);
+}
+
+pub fn commands(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let stats = &facts.ctx.shared.stats;
+    text.section("Commandstats");
+    for row in table().rows() {
+        let (mut calls, mut ns, mut rejected, mut failed) = (0, 0, 0, 0);
+        for worker in stats.current() {
+            let command = &worker.commands[row.id as usize];
+            calls += command.calls.read();
+            ns += command.total_ns.read();
+            rejected += command.rejected.read();
+            failed += command.failed.read();
+        }
+        if calls == 0 && rejected == 0 && failed == 0 {
+            continue;
+        }
+        let us = ns / 1000;
+        let us_per_call = if calls == 0 { 0.0 } else { ns as f64 / 1000.0 / calls as f64 };
+        text.line(
+            &format!("cmdstat_{}", row.full_name),
+            format_args!(
+                "calls={calls},usec={us},usec_per_call={us_per_call:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+pub fn errors(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let mut sum: BTreeMap<&str, u64> = BTreeMap::new();
+    for (word, count) in facts.ctx.shared.stats.current().flat_map(|worker| worker.errors()) {
+        *sum.entry(word).or_default() += count;
+    }
+    text.section("Errorstats");
+    for (word, count) in sum {
+        text.line(&format!("errorstat_{word}"), format_args!("count={count}"));
+    }
+}
+
+pub fn latencies(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let config = facts.ctx.config;
+    if !config.latency_tracking {
+        return;
+    }
+    text.section("Latencystats");
+    for row in table().rows() {
+        let durations = facts.ctx.shared.stats.durations(row.id);
+        if durations.count() == 0 {
+            continue;
+        }
+        let mut shares = String::new();
+        for percentile in &config.latency_tracking_info_percentiles.0 {
+            let gap = if shares.is_empty() { "" } else { "," };
+            let us = durations.percentile(*percentile) as f64 / 1000.0;
+            write!(shares, "{gap}p{percentile}={us:.3}").expect("writing to a string does not fail");
+        }
+        text.line(&format!("latency_percentiles_usec_{}", row.full_name), shares);
+    }
+}

@@ -1,0 +1,50 @@
+//! INFO's section `Workers`: what each worker has done, one line for each, fields in the manner of `Keyspace`.
+
+use super::text::InfoText;
+use super::{Facts, proc};
+use crate::observe::{DBS_MAX, Snapshot};
+
+pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let shared = facts.ctx.shared;
+    let listed = &facts.ctx.config.worker_cpus;
+    let cpus = if listed.0.is_empty() { proc::cpus() } else { listed.clone() };
+    text.section("Workers");
+    text.line("workers", shared.facts.workers);
+    text.line("io_backend", shared.facts.io_backend);
+    text.line("shards", shared.keyspace.shard_count());
+    for (number, worker) in shared.stats.all().iter().enumerate() {
+        let counters = &worker.counters;
+        let mut turns = Snapshot::default();
+        worker.turns.add_to(&mut turns);
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let mut keys = 0;
+        for shard in shared.keyspace.home_shards(number) {
+            keys += (0..DBS_MAX).map(|db| shared.stats.gauges.db(shard, db).keys).sum::<u64>();
+        }
+        let cpu = cpus.0.iter().cycle().nth(number).map_or(-1, |cpu| *cpu as i64);
+        text.line(
+            &format!("worker{number}"),
+            format_args!(
+                "cpu={cpu},connections={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
+                 turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
+                 leases_reserved={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
+                worker.connections.read(),
+                counters.commands_processed.read(),
+                counters.turns.read(),
+                counters.turns_long.read(),
+                us(turns.percentile(50.0)),
+                us(turns.percentile(99.0)),
+                us(turns.max()),
+                counters.chunks.read(),
+                counters.leases_taken.read(),
+                counters.leases_refused.read(),
+                counters.leases_retried.read(),
+                counters.leases_wanted.read(),
+                counters.leases_reserved.read(),
+                counters.mail_sent.read(),
+                counters.wakes_sent.read(),
+                counters.upkeep_ns.read() / 1_000_000,
+            ),
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! The family `server`: what operators ask of the process itself.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config` | CONFIG |
+//! | `info/` | INFO, one function per section |
+//! | `sample` | counting keys and memory without holding everything up |
+//! | `memory` | MEMORY |
+//! | `slowlog`, `latency`, `monitor` | SLOWLOG, LATENCY, MONITOR |
+//! | `debug/` | DEBUG |
+//! | `shutdown` | SHUTDOWN |
+//! | `replication` | ROLE, REPLICAOF, LASTSAVE |
+//! | `time`, `lolwut`, `module` | TIME, LOLWUT, MODULE |
+//!
+//! Not here: COMMAND (`introspect`); DBSIZE, FLUSHALL, FLUSHDB and SWAPDB (`generic`).
+
+mod config;
+mod debug;
+mod info;
+mod latency;
+mod lolwut;
+mod memory;
+mod module;
+mod monitor;
+mod replication;
+mod sample;
+mod shutdown;
+mod slowlog;
+mod time;
+
+use super::row::BASE;
+use super::{Args, Command, Context, Flags, Group, Outcome, Session, help};
+use crate::config::Caller;
+use crate::observe::flag;
+use crate::resp::Reply;
+
+/// What rows of this family have in common.
+const SERVER: Command = Command { group: Group::Server, ..BASE };
+
+/// Administrators' commands that are allowed at any time.
+const ADMIN: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE);
+/// Harmless ones.
+const ANY_TIME: Flags = Flags::LOADING.with(Flags::STALE);
+
+/// A container's HELP.
+const HELP: Command = Command {
+    name: "help",
+    arity: 2,
+    flags: ANY_TIME,
+    since: "5.0.0",
+    summary: "Returns helpful text about the different subcommands.",
+    ..SERVER
+};
+
+/// The rows of the family.
+pub const ROWS: &[Command] = &[
+    config::ROW,
+    debug::ROW,
+    info::ROW,
+    replication::LASTSAVE,
+    latency::ROW,
+    lolwut::ROW,
+    memory::ROW,
+    module::ROW,
+    monitor::ROW,
+    replication::REPLICAOF,
+    replication::ROLE,
+    shutdown::ROW,
+    replication::SLAVEOF,
+    slowlog::ROW,
+    time::ROW,
+];
+
+/// Where the client is.
+fn caller(session: &Session) -> Caller {
+    let card = &session.card;
+    let local = ["127.", "[::1]", "::1", "[::ffff:127."].iter().any(|start| card.address.starts_with(start));
+    if local || card.has(flag::UNIX_SOCKET) { Caller::Local } else { Caller::Remote }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{ClientCard, ClientPlace};
+
+    #[test]
+    fn callers_of_this_host_are_local() {
+        let place = ClientPlace { worker: 0, slot: 0, generation: 0 };
+        let session = |address: &str| {
+            let card = ClientCard::new(1, place, address.into(), String::new(), 3, 0);
+            Session::new(std::sync::Arc::new(card), true)
+        };
+        assert_eq!(caller(&session("127.0.0.1:4000")), Caller::Local);
+        assert_eq!(caller(&session("[::1]:4000")), Caller::Local);
+        assert_eq!(caller(&session("10.0.0.1:4000")), Caller::Remote);
+        let unix = session("/run/torc:0");
+        unix.card.set(flag::UNIX_SOCKET, true);
+        assert_eq!(caller(&unix), Caller::Local);
+    }
+}

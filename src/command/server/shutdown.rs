@@ -1,0 +1,66 @@
+//! SHUTDOWN. A success has no reply: the connection closes with the server.
+
+use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER};
+use crate::command::{CommandError, Effect};
+
+/// SHUTDOWN.
+pub const ROW: Command = Command {
+    name: "shutdown",
+    arity: -1,
+    flags: ADMIN.with(Flags::NO_MULTI).with(Flags::SENTINEL).with(Flags::ALLOW_BUSY),
+    complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+    summary: "Synchronously saves the database(s) to disk and shuts down the Redis server.",
+    syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    handler: shutdown,
+    ..SERVER
+};
+
+#[derive(Default)]
+struct Options {
+    save: bool,
+    no_save: bool,
+    now: bool,
+    force: bool,
+    abort: bool,
+}
+
+fn options(args: &Args<'_>) -> Result<Options, CommandError> {
+    let mut options = Options::default();
+    for index in 1..args.len() {
+        let chosen = match () {
+            () if args.is(index, "SAVE") => &mut options.save,
+            () if args.is(index, "NOSAVE") => &mut options.no_save,
+            () if args.is(index, "NOW") => &mut options.now,
+            () if args.is(index, "FORCE") => &mut options.force,
+            () if args.is(index, "ABORT") => &mut options.abort,
+            () => return Err(CommandError::Syntax),
+        };
+        *chosen = true;
+    }
+    let others = options.save || options.no_save || options.now || options.force;
+    if (options.abort && others) || (options.save && options.no_save) {
+        return Err(CommandError::Syntax);
+    }
+    Ok(options)
+}
+
+fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let options = options(args)?;
+    if options.abort {
+        if !ctx.shared.shutdown.abort() {
+            return Err(CommandError::Text("ERR No shutdown in progress."));
+        }
+        reply.ok();
+        return Ok(());
+    }
+    if options.save {
+        log::warn!("SHUTDOWN SAVE: this server cannot save yet");
+        if !options.force {
+            return Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs."));
+        }
+    }
+    log::warn!("User requested shutdown...");
+    ctx.shared.shutdown.request();
+    ctx.effects.push(Effect::Shutdown);
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! TIME.
+
+use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
+
+/// TIME.
+pub const ROW: Command = Command {
+    name: "time",
+    arity: 1,
+    flags: ANY_TIME.with(Flags::FAST),
+    since: "2.6.0",
+    summary: "Returns the server time.",
+    tips: &["nondeterministic_output"],
+    handler: time,
+    ..SERVER
+};
+
+/// The time of the turn: it is read once, by the clock.
+fn time(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.array(2);
+    reply.bulk_integer((ctx.now_us / 1_000_000) as i64);
+    reply.bulk_integer((ctx.now_us % 1_000_000) as i64);
+    Ok(())
+}

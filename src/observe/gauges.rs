@@ -1,0 +1,313 @@
+//! What INFO says of the keyspace as a whole, kept so that it can be read without any lease, and rates over time.
+//!
+//! Design: whoever holds a shard's lease anyway (its home worker's upkeep, INFO itself) leaves a [`ShardSample`] here with
+//! relaxed stores. A reader takes a shard's true numbers if its lease is free at once, and these, a tenth of a second
+//! old at most, if it is not. Worker 0 measures rates and the peak of memory at each of its ticks.
+//!
+//! Invariants: a shard's gauge is written under its lease only; rates have one writer.
+//! Costs: 0.5 KiB per shard; a tick writes a few words per home shard.
+//! Not here: counters that only go up (`stats`).
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::counter::Counter;
+use super::stats::Stats;
+use crate::store::{DbIndex, Shard, ShardId};
+
+/// Databases with gauges of their own: as many as there are by default. Those beyond show what a lease lets see.
+pub const DBS_MAX: usize = 16;
+/// Least time between two measurements of a rate.
+const RATE_PERIOD_MS: u64 = 100;
+/// Measurements that a rate is the mean of.
+const RATE_SAMPLES: usize = 16;
+
+/// What one shard says of one of its databases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DbSample {
+    /// Keys, the expired but unnoticed ones included.
+    pub keys: u64,
+    /// Keys with a deadline.
+    pub expires: u64,
+    /// The sum of all deadlines, Unix time in ms.
+    pub deadline_sum_ms: u128,
+    /// Bytes of the table.
+    pub slots: u64,
+}
+
+impl DbSample {
+    /// Both together.
+    pub fn add(&mut self, other: DbSample) {
+        self.keys += other.keys;
+        self.expires += other.expires;
+        self.deadline_sum_ms += other.deadline_sum_ms;
+        self.slots += other.slots;
+    }
+
+    /// The mean time to live, in ms.
+    pub fn ttl_ms_average(&self, now_ms: u64) -> u64 {
+        let mean = self.deadline_sum_ms.checked_div(u128::from(self.expires));
+        mean.map_or(0, |mean| (mean as u64).saturating_sub(now_ms))
+    }
+}
+
+/// Where memory is, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySample {
+    /// All that a shard occupies.
+    pub used_bytes: u64,
+    /// Of these, tables.
+    pub table_bytes: u64,
+    /// Room in slab pages that no entry uses; not in `used_bytes`.
+    pub slack_bytes: u64,
+    /// Values outside of slabs.
+    pub blob_bytes: u64,
+}
+
+impl MemorySample {
+    /// What `shard` occupies; its lease is held.
+    pub fn of(shard: &Shard) -> Self {
+        let memory = shard.memory();
+        Self {
+            used_bytes: shard.used_bytes(),
+            table_bytes: memory.table_bytes,
+            slack_bytes: memory.slab_overhead_bytes,
+            blob_bytes: memory.blobs_bytes,
+        }
+    }
+
+    /// Both together.
+    pub fn add(&mut self, other: MemorySample) {
+        self.used_bytes += other.used_bytes;
+        self.table_bytes += other.table_bytes;
+        self.slack_bytes += other.slack_bytes;
+        self.blob_bytes += other.blob_bytes;
+    }
+}
+
+/// What `shard` says of a database; its lease is held.
+pub fn db_sample(shard: &Shard, db: usize) -> DbSample {
+    let db = DbIndex(db as u16);
+    let keys = shard.len(db);
+    if keys == 0 {
+        return DbSample::default();
+    }
+    DbSample {
+        keys,
+        expires: shard.expires(db),
+        deadline_sum_ms: shard.deadline_sum(db),
+        slots: shard.table_capacity(db).1,
+    }
+}
+
+#[derive(Default)]
+struct DbGauge {
+    keys: AtomicU64,
+    expires: AtomicU64,
+    // Up to ten million deadlines of this century fit; more would only blur the mean time to live.
+    deadline_sum_ms: AtomicU64,
+    slots: AtomicU64,
+}
+
+#[derive(Default)]
+struct ShardGauge {
+    used_bytes: AtomicU64,
+    table_bytes: AtomicU64,
+    slack_bytes: AtomicU64,
+    blob_bytes: AtomicU64,
+    dbs: [DbGauge; DBS_MAX],
+}
+
+/// Bytes of one shard's gauges.
+pub const GAUGE_BYTES: usize = size_of::<ShardGauge>();
+
+/// The gauges of the process.
+#[derive(Default)]
+pub struct Gauges {
+    shards: OnceLock<Box<[ShardGauge]>>,
+    used_bytes_peak: AtomicU64,
+    /// How fast the counters grow.
+    pub rates: Rates,
+}
+
+impl Gauges {
+    /// Leaves what a shard, one of `shard_count`, says of itself; its lease is held.
+    pub fn note(&self, id: ShardId, shard_count: usize, shard: &Shard) {
+        let gauges = self.shards.get_or_init(|| (0..shard_count).map(|_| ShardGauge::default()).collect());
+        let gauge = &gauges[usize::from(id.0)];
+        let memory = MemorySample::of(shard);
+        gauge.used_bytes.store(memory.used_bytes, Relaxed);
+        gauge.table_bytes.store(memory.table_bytes, Relaxed);
+        gauge.slack_bytes.store(memory.slack_bytes, Relaxed);
+        gauge.blob_bytes.store(memory.blob_bytes, Relaxed);
+        for (db, gauge) in gauge.dbs.iter().enumerate().take(shard.databases()) {
+            let sample = db_sample(shard, db);
+            gauge.keys.store(sample.keys, Relaxed);
+            gauge.expires.store(sample.expires, Relaxed);
+            let sum = u64::try_from(sample.deadline_sum_ms).unwrap_or(u64::MAX);
+            gauge.deadline_sum_ms.store(sum, Relaxed);
+            gauge.slots.store(sample.slots, Relaxed);
+        }
+    }
+
+    /// What a shard said of a database last.
+    pub fn db(&self, id: ShardId, db: usize) -> DbSample {
+        let shard = self.shards.get().map(|shards| &shards[usize::from(id.0)]);
+        let Some(gauge) = shard.and_then(|shard| shard.dbs.get(db)) else { return DbSample::default() };
+        DbSample {
+            keys: gauge.keys.load(Relaxed),
+            expires: gauge.expires.load(Relaxed),
+            deadline_sum_ms: u128::from(gauge.deadline_sum_ms.load(Relaxed)),
+            slots: gauge.slots.load(Relaxed),
+        }
+    }
+
+    /// What a shard said of its memory last.
+    pub fn memory(&self, id: ShardId) -> MemorySample {
+        let Some(gauge) = self.shards.get().map(|shards| &shards[usize::from(id.0)]) else {
+            return MemorySample::default();
+        };
+        MemorySample {
+            used_bytes: gauge.used_bytes.load(Relaxed),
+            table_bytes: gauge.table_bytes.load(Relaxed),
+            slack_bytes: gauge.slack_bytes.load(Relaxed),
+            blob_bytes: gauge.blob_bytes.load(Relaxed),
+        }
+    }
+
+    /// Bytes of all shards, as they said last.
+    fn used_bytes(&self) -> u64 {
+        self.shards.get().map_or(0, |shards| shards.iter().map(|shard| shard.used_bytes.load(Relaxed)).sum())
+    }
+
+    /// Shards and clients were seen to use so many bytes together.
+    pub fn note_used(&self, bytes: u64) {
+        self.used_bytes_peak.fetch_max(bytes, Relaxed);
+    }
+
+    /// Most bytes that shards and clients were ever seen to use.
+    pub fn used_bytes_peak(&self) -> u64 {
+        self.used_bytes_peak.load(Relaxed)
+    }
+
+    /// Measures rates and memory; for worker 0 alone.
+    pub fn tick(&self, stats: &Stats, now_ms: u64) {
+        if self.rates.measure(stats, now_ms) {
+            let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
+            self.note_used(self.used_bytes() + clients);
+        }
+    }
+}
+
+/// How fast one number grows.
+#[derive(Default)]
+pub struct Rate {
+    last: Counter,
+    next: Counter,
+    samples: [Counter; RATE_SAMPLES],
+}
+
+impl Rate {
+    fn measure(&self, now: u64, elapsed_ms: u64) {
+        // After CONFIG RESETSTAT a counter may be lower than it was.
+        let grown = now.saturating_sub(self.last.read());
+        self.last.set(now);
+        let next = self.next.read() as usize;
+        self.samples[next].set(grown * 1000 / elapsed_ms.max(1));
+        self.next.set((next as u64 + 1) % RATE_SAMPLES as u64);
+    }
+
+    /// A second's growth, the mean of the last measurements.
+    pub fn per_second(&self) -> u64 {
+        self.samples.iter().map(Counter::read).sum::<u64>() / RATE_SAMPLES as u64
+    }
+}
+
+/// The rates that INFO shows.
+#[derive(Default)]
+pub struct Rates {
+    measured_ms: Counter,
+    /// Commands.
+    pub commands: Rate,
+    /// Bytes received.
+    pub input_bytes: Rate,
+    /// Bytes sent.
+    pub output_bytes: Rate,
+    /// Turns of all workers.
+    pub turns: Rate,
+    /// Time of these turns, in ns.
+    pub turns_ns: Rate,
+}
+
+impl Rates {
+    /// Measures, if it is time to; worker 0 alone does.
+    fn measure(&self, stats: &Stats, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.measured_ms.read());
+        if elapsed_ms < RATE_PERIOD_MS {
+            return false;
+        }
+        self.measured_ms.set(now_ms);
+        for (rate, now) in [
+            (&self.commands, stats.sum(|counters| &counters.commands_processed)),
+            (&self.input_bytes, stats.sum(|counters| &counters.net_input_bytes)),
+            (&self.output_bytes, stats.sum(|counters| &counters.net_output_bytes)),
+            (&self.turns, stats.sum(|counters| &counters.turns)),
+            (&self.turns_ns, stats.sum(|counters| &counters.turns_ns)),
+        ] {
+            rate.measure(now, elapsed_ms);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_the_mean_of_its_samples() {
+        let stats = Stats::new(1, 0);
+        let gauges = Gauges::default();
+        let mut now_ms = 1_000_000;
+        gauges.tick(&stats, now_ms);
+        for _ in 0..RATE_SAMPLES {
+            stats.of(0).counters.commands_processed.add(50);
+            now_ms += RATE_PERIOD_MS;
+            gauges.tick(&stats, now_ms);
+            gauges.tick(&stats, now_ms + 1);
+        }
+        assert_eq!(gauges.rates.commands.per_second(), 500);
+        stats.reset(0);
+        gauges.tick(&stats, now_ms + RATE_PERIOD_MS);
+        assert!(gauges.rates.commands.per_second() < 500);
+    }
+
+    #[test]
+    fn the_peak_stays() {
+        let gauges = Gauges::default();
+        for bytes in [10, 30, 20] {
+            gauges.note_used(bytes);
+        }
+        assert_eq!(gauges.used_bytes_peak(), 30);
+    }
+
+    #[test]
+    fn shards_are_noted_and_read_back() {
+        use crate::store::{Deadline, Keyspace, KeyspaceOptions, Leases, NewString};
+        let options = KeyspaceOptions { shards: 2, databases: 16, workers: 1, hash_seed: 1 };
+        let keyspace = std::sync::Arc::new(Keyspace::new(options));
+        let mut leases = Leases::new(&keyspace, 0, true);
+        let hash = keyspace.hash(b"key");
+        let id = keyspace.shard_of(hash);
+        leases
+            .shard(id)
+            .write(DbIndex(3), hash, b"key", 0)
+            .set_string(NewString::Bytes(b"v"), Deadline::None);
+        let gauges = Gauges::default();
+        assert_eq!(gauges.db(id, 3), DbSample::default());
+        gauges.note(id, 2, leases.shard(id));
+        assert_eq!(gauges.db(id, 3).keys, 1);
+        assert_eq!(gauges.db(id, 0).keys, 0);
+        assert_eq!(gauges.memory(id).used_bytes, leases.shard(id).used_bytes());
+    }
+}

@@ -1,0 +1,528 @@
+//! The family `server`: what operators ask of the process itself.
+//!
+//! The replies are those of Redis, recorded from a server and read through. What ends or stops the server (SHUTDOWN,
+//! DEBUG PANIC) is not here: cases share a server.
+
+use std::collections::BTreeSet;
+
+use super::Case;
+use crate::harness::{Client, Server};
+
+/// The cases of the family.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "CONFIG GET",
+        steps: &[
+            ("CONFIG GET maxmemory-policy", r#"{"maxmemory-policy" "noeviction"}"#),
+            ("CONFIG GET MaxMemory-Policy", r#"{"MaxMemory-Policy" "noeviction"}"#),
+            ("CONFIG GET nosuch", "{}"),
+            ("CONFIG GET timeout timeout TIMEOUT", r#"{"timeout" "0"}"#),
+            ("CONFIG GET timeou* hz", r#"{"timeout" "0" "hz" "10" ...}"#),
+            ("CONFIG GET", "!ERR wrong number of arguments for 'config|get' command"),
+            ("CONFIG", "!ERR wrong number of arguments for 'config' command"),
+            ("CONFIG nosuch", "!ERR unknown subcommand 'nosuch'. Try CONFIG HELP."),
+        ],
+    },
+    Case {
+        name: "CONFIG SET changes all or nothing",
+        steps: &[
+            ("CONFIG SET timeout 100 hz 50", "OK"),
+            ("CONFIG GET timeout", r#"{"timeout" "100"}"#),
+            ("CONFIG GET hz", r#"{"hz" "50"}"#),
+            (
+                "CONFIG SET timeout 7 hz abc",
+                "!ERR CONFIG SET failed (possibly related to argument 'hz') - argument couldn't be parsed into an integer",
+            ),
+            ("CONFIG GET timeout", r#"{"timeout" "100"}"#),
+            ("CONFIG SET timeout 0 hz 10", "OK"),
+            ("CONFIG SET maxmemory 1mb", "OK"),
+            ("CONFIG GET maxmemory", r#"{"maxmemory" "1048576"}"#),
+            ("CONFIG SET maxmemory 0", "OK"),
+        ],
+    },
+    Case {
+        name: "CONFIG SET errors",
+        steps: &[
+            ("CONFIG SET maxclients", "!ERR wrong number of arguments for 'config|set' command"),
+            ("CONFIG SET maxclients 100 timeout", "!ERR syntax error"),
+            ("CONFIG SET foo bar", "!ERR Unknown option or number of arguments for CONFIG SET - 'foo'"),
+            (
+                "CONFIG SET databases 3",
+                "!ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config",
+            ),
+            (
+                "CONFIG SET timeout 10 timeout 20",
+                "!ERR CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter",
+            ),
+            (
+                "CONFIG SET maxmemory-policy foo",
+                "!ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - *",
+            ),
+            (
+                "CONFIG SET loglevel foo",
+                "!ERR CONFIG SET failed (possibly related to argument 'loglevel') - *",
+            ),
+        ],
+    },
+    Case {
+        name: "CONFIG REWRITE needs a file",
+        steps: &[
+            ("CONFIG REWRITE", "!ERR The server is running without a config file"),
+            ("CONFIG REWRITE x", "!ERR wrong number of arguments for 'config|rewrite' command"),
+        ],
+    },
+    Case {
+        name: "CONFIG RESETSTAT",
+        steps: &[
+            ("GET missing", "nil"),
+            ("INFO stats", r#"has"keyspace_misses:""#),
+            ("CONFIG RESETSTAT", "OK"),
+            ("INFO stats", r#"has"keyspace_misses:0\r\n""#),
+            ("INFO commandstats", r#"has"cmdstat_config|resetstat:calls=1,""#),
+            ("CONFIG RESETSTAT x", "!ERR wrong number of arguments for 'config|resetstat' command"),
+        ],
+    },
+    Case {
+        name: "7.4: HELP of containers",
+        steps: &[
+            (
+                "CONFIG HELP",
+                r#"[+"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" +"GET <pattern>" ...]"#,
+            ),
+            (
+                "MEMORY HELP",
+                r#"[+"MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" DOCTOR ...]"#,
+            ),
+            (
+                "SLOWLOG HELP",
+                r#"[+"SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" +"GET [<count>]" ...]"#,
+            ),
+            (
+                "LATENCY HELP",
+                r#"[+"LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" DOCTOR ...]"#,
+            ),
+            (
+                "MODULE HELP",
+                r#"[+"MODULE <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" LIST * HELP +"    Print this help."]"#,
+            ),
+            ("DEBUG HELP", r#"[+"DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" ...]"#),
+            ("CONFIG HELP x", "!ERR wrong number of arguments for 'config|help' command"),
+        ],
+    },
+    Case {
+        name: "INFO sections",
+        steps: &[
+            ("INFO", r##"has"# Server\r\nredis_version:""##),
+            ("INFO", r#"has"\r\n\r\n# Clients\r\nconnected_clients:""#),
+            ("INFO", r##"has"# Keyspace\r\n""##),
+            ("INFO replication", r##"has"# Replication\r\nrole:master\r\nconnected_slaves:0\r\n""##),
+            ("INFO nosuch", r#"="""#),
+            ("INFO CLUSTER nosuch", r##"="# Cluster\r\ncluster_enabled:0\r\n""##),
+            ("INFO cluster modules", r##"="# Modules\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n""##),
+            ("INFO default", r##"has"# CPU\r\nused_cpu_sys:""##),
+            ("INFO all", r##"has"# Commandstats\r\ncmdstat_""##),
+            ("INFO everything", r#"has"latency_percentiles_usec_info:p50=""#),
+        ],
+    },
+    Case {
+        name: "INFO counts",
+        steps: &[
+            ("INFO keyspace", r##"="# Keyspace\r\n""##),
+            ("MSET a 1 b 2 c 3", "OK"),
+            ("EXPIRE a 1000", "1"),
+            ("INFO keyspace", r#"has"db0:keys=3,expires=1,avg_ttl=""#),
+            ("SELECT 9", "OK"),
+            ("SET z 1", "OK"),
+            ("INFO keyspace", r#"has"\r\ndb9:keys=1,expires=0,avg_ttl=0""#),
+            ("SELECT 0", "OK"),
+            ("CONFIG RESETSTAT", "OK"),
+            ("GET a", r#""1""#),
+            ("GET missing", "nil"),
+            ("INCR", "!ERR wrong number of arguments for 'incr' command"),
+            ("INFO stats", r#"has"keyspace_hits:1\r\nkeyspace_misses:1\r\n""#),
+            ("INFO commandstats", r#"has"cmdstat_get:calls=2,""#),
+            ("INFO commandstats", r#"has"rejected_calls=1,failed_calls=0\r\n""#),
+            ("INFO errorstats", r#"has"errorstat_ERR:count=1\r\n""#),
+        ],
+    },
+    Case {
+        name: "torc: INFO's own lines",
+        steps: &[
+            ("INFO server", r#"has"redis_version:7.4.0\r\ntorc_version:""#),
+            ("INFO workers", r#"has"\r\nworker0:cpu=""#),
+            ("SET a 1", "OK"),
+            ("INFO keyspace", r##"="# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0,subexpiry=0\r\n""##),
+        ],
+    },
+    Case {
+        name: "MEMORY",
+        steps: &[
+            ("MEMORY USAGE missing", "nil"),
+            ("SET k value", "OK"),
+            ("MEMORY USAGE k", "1..200"),
+            ("MEMORY USAGE k SAMPLES 0", "1..200"),
+            ("MEMORY USAGE k samples 5 samples 6", "1..200"),
+            ("MEMORY USAGE k SAMPLES -1", "!ERR syntax error"),
+            ("MEMORY USAGE k SAMPLES", "!ERR syntax error"),
+            ("MEMORY USAGE k foo 3", "!ERR syntax error"),
+            ("MEMORY USAGE k SAMPLES abc", "!ERR value is not an integer or out of range"),
+            ("MEMORY USAGE", "!ERR wrong number of arguments for 'memory|usage' command"),
+            (
+                "MEMORY STATS",
+                r#"{"peak.allocated" <int> "dataset.percentage" <double> "keys.count" 1 "db.0" <map> ...}"#,
+            ),
+            ("MEMORY DOCTOR", r#"has"Hi Sam, ""#),
+            ("MEMORY MALLOC-STATS", "<verbatim>"),
+            ("MEMORY PURGE", "OK"),
+            ("MEMORY foo", "!ERR unknown subcommand 'foo'. Try MEMORY HELP."),
+        ],
+    },
+    Case {
+        name: "TIME, ROLE, LASTSAVE, MODULE, REPLICAOF",
+        steps: &[
+            ("TIME", "[<number> <number>]"),
+            ("TIME x", "!ERR wrong number of arguments for 'time' command"),
+            ("ROLE", r#"["master" 0 []]"#),
+            ("LASTSAVE", "1600000000..9999999999"),
+            ("MODULE LIST", "[]"),
+            ("MODULE nosuch", "!ERR unknown subcommand 'nosuch'. Try MODULE HELP."),
+            ("REPLICAOF NO ONE", "OK"),
+            ("SLAVEOF no one", "OK"),
+            ("REPLICAOF localhost abc", "!ERR Invalid master port"),
+            ("REPLICAOF a b c", "!ERR wrong number of arguments for 'replicaof' command"),
+        ],
+    },
+    Case {
+        name: "LOLWUT",
+        steps: &[
+            ("LOLWUT", r#"has"Redis ver. ""#),
+            ("LOLWUT VERSION 5 30 1 1", r#"has"Redis ver. ""#),
+            ("LOLWUT VERSION abc", "!ERR value is not an integer or out of range"),
+        ],
+    },
+    Case {
+        name: "SHUTDOWN that is refused",
+        steps: &[
+            ("SHUTDOWN foo", "!ERR syntax error"),
+            ("SHUTDOWN SAVE NOSAVE", "!ERR syntax error"),
+            ("SHUTDOWN ABORT NOW", "!ERR syntax error"),
+            ("SHUTDOWN ABORT", "!ERR No shutdown in progress."),
+        ],
+    },
+    Case {
+        name: "SLOWLOG",
+        steps: &[
+            ("CONFIG SET slowlog-log-slower-than 0", "OK"),
+            ("SLOWLOG RESET", "OK"),
+            ("b> CLIENT SETNAME me", "OK"),
+            ("b> SET k v", "OK"),
+            ("SLOWLOG GET 1", r#"[[<int> <int> <int> ["SET" "k" "v"] <bulk> "me"]]"#),
+            ("SLOWLOG LEN", "4..5"),
+            ("CONFIG SET slowlog-log-slower-than -1", "OK"),
+            ("SLOWLOG GET -1", "<array>"),
+            ("SLOWLOG GET", "<array>"),
+            ("SLOWLOG RESET", "OK"),
+            ("SLOWLOG LEN", "0"),
+            ("SLOWLOG GET", "[]"),
+            ("SLOWLOG GET -2", "!ERR count should be greater than or equal to -1"),
+            ("SLOWLOG GET abc", "!ERR count should be greater than or equal to -1"),
+            (
+                "SLOWLOG GET 1 2",
+                "!ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.",
+            ),
+            ("CONFIG SET slowlog-log-slower-than 10000", "OK"),
+        ],
+    },
+    Case {
+        name: "SLOWLOG shortens long commands",
+        steps: &[
+            ("CONFIG SET slowlog-log-slower-than 0", "OK"),
+            ("SLOWLOG RESET", "OK"),
+            (
+                "DEL 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34",
+                "0",
+            ),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["DEL" "1" "2" "3" "4" "5" "6" "7" "8" "9" "10" "11" "12" "13" "14" "15" "16" "17"
+                "18" "19" "20" "21" "22" "23" "24" "25" "26" "27" "28" "29" "30" "... (4 more arguments)"] <bulk> ""]]"#,
+            ),
+            ("CONFIG SET slowlog-log-slower-than 10000", "OK"),
+            ("SLOWLOG RESET", "OK"),
+        ],
+    },
+    Case {
+        name: "LATENCY without events",
+        steps: &[
+            ("LATENCY RESET", "*"),
+            ("LATENCY LATEST", "[]"),
+            ("LATENCY HISTORY command", "[]"),
+            ("LATENCY GRAPH command", "!ERR No samples available for event 'command'"),
+            ("LATENCY RESET nosuch", "0"),
+            ("LATENCY DOCTOR", r#"has"I'm sorry, Dave, I can't do that.""#),
+            ("CONFIG SET latency-monitor-threshold 100000", "OK"),
+            ("LATENCY DOCTOR", r#"has"Dave, no latency spike was observed""#),
+            ("CONFIG SET latency-monitor-threshold 0", "OK"),
+            ("LATENCY HISTORY", "!ERR wrong number of arguments for 'latency|history' command"),
+        ],
+    },
+    Case {
+        name: "LATENCY with an event",
+        steps: &[
+            ("LATENCY RESET", "*"),
+            ("CONFIG SET latency-monitor-threshold 10", "OK"),
+            ("DEBUG SLEEP 0.03", "OK"),
+            ("CONFIG SET latency-monitor-threshold 0", "OK"),
+            ("LATENCY LATEST", r#"[["command" <int> 30..10000 30..10000] ...]"#),
+            ("LATENCY HISTORY command", "[[<int> 30..10000] ...]"),
+            ("LATENCY GRAPH command", r#"has"command - high ""#),
+            ("LATENCY DOCTOR", r#"has"Dave, I have observed latency spikes in this ""#),
+            ("LATENCY RESET command", "1"),
+            ("LATENCY HISTORY command", "[]"),
+            ("LATENCY RESET", "*"),
+        ],
+    },
+    Case {
+        name: "LATENCY HISTOGRAM",
+        steps: &[
+            ("CONFIG RESETSTAT", "OK"),
+            ("SET k v", "OK"),
+            ("SET k w", "OK"),
+            ("LATENCY HISTOGRAM set nosuch", r#"{"set" {"calls" 2 "histogram_usec" <map>}}"#),
+            ("LATENCY HISTOGRAM config", r#"{"config|resetstat" {"calls" 1 "histogram_usec" <map>}}"#),
+            (
+                "LATENCY HISTOGRAM config|resetstat",
+                r#"{"config|resetstat" {"calls" 1 "histogram_usec" <map>}}"#,
+            ),
+            ("LATENCY HISTOGRAM nosuch", "{}"),
+            ("LATENCY HISTOGRAM", r#"{"set" <map> ...}"#),
+        ],
+    },
+    Case {
+        name: "MONITOR",
+        steps: &[
+            ("b> MONITOR", "OK"),
+            (r#"SET "k\n" "a\"b\\\x01""#, "OK"),
+            ("b> ", "<simple>"),
+            ("CONFIG GET port", "*"),
+            ("GET missing", "nil"),
+            ("b> ", "<simple>"),
+            ("MONITOR x", "!ERR wrong number of arguments for 'monitor' command"),
+        ],
+    },
+    Case {
+        name: "DEBUG PROTOCOL",
+        steps: &[
+            ("DEBUG PROTOCOL string", r#""Hello World""#),
+            ("DEBUG PROTOCOL integer", "12345"),
+            ("DEBUG PROTOCOL double", ",3.141"),
+            ("DEBUG PROTOCOL bignum", "(1234567999999999999999999999999999999"),
+            ("DEBUG PROTOCOL null", "nil"),
+            ("DEBUG PROTOCOL array", "[0 1 2]"),
+            ("DEBUG PROTOCOL set", "set[0 1 2]"),
+            ("DEBUG PROTOCOL map", "{0 #f 1 #t 2 #f}"),
+            ("DEBUG PROTOCOL verbatim", r#"="This is a verbatim\nstring""#),
+            ("DEBUG PROTOCOL true", "#t"),
+            ("DEBUG PROTOCOL false", "#f"),
+            ("DEBUG PROTOCOL foo", "!ERR Wrong protocol type name. Please use one of the following: *"),
+            (
+                "DEBUG PROTOCOL",
+                "!ERR unknown subcommand or wrong number of arguments for 'PROTOCOL'. Try DEBUG HELP.",
+            ),
+        ],
+    },
+    Case {
+        name: "DEBUG switches",
+        steps: &[
+            ("DEBUG SLEEP 0", "OK"),
+            (
+                "DEBUG SLEEP",
+                "!ERR unknown subcommand or wrong number of arguments for 'SLEEP'. Try DEBUG HELP.",
+            ),
+            (
+                "DEBUG nosuch",
+                "!ERR unknown subcommand or wrong number of arguments for 'nosuch'. Try DEBUG HELP.",
+            ),
+            ("DEBUG", "!ERR wrong number of arguments for 'debug' command"),
+            ("DEBUG STRINGMATCH-TEST", r#"+"Apparently Redis did not crash: test passed""#),
+            ("DEBUG QUICKLIST-PACKED-THRESHOLD 200b", "OK"),
+            ("DEBUG QUICKLIST-PACKED-THRESHOLD 0", "OK"),
+            (
+                "DEBUG QUICKLIST-PACKED-THRESHOLD 5gb",
+                "!ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+            ),
+            ("DEBUG REPLYBUFFER RESIZING 1", "OK"),
+            ("DEBUG REPLYBUFFER PEAK-RESET-TIME NEVER", "OK"),
+            ("DEBUG REPLYBUFFER PEAK-RESET-TIME abc", "!ERR value is not an integer or out of range"),
+            ("DEBUG REPLYBUFFER PEAK-RESET-TIME RESET", "OK"),
+            (
+                "DEBUG REPLYBUFFER foo 1",
+                "!ERR unknown subcommand or wrong number of arguments for 'REPLYBUFFER'. Try DEBUG HELP.",
+            ),
+            ("DEBUG LOG hello", "OK"),
+            (r#"DEBUG ERROR "MY error""#, "!MY error"),
+            ("DEBUG STRUCTSIZE", "<bulk>"),
+            ("DEBUG RELOAD foo", "!ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
+        ],
+    },
+    Case {
+        name: "DEBUG SET-ACTIVE-EXPIRE",
+        steps: &[
+            ("DEBUG SET-ACTIVE-EXPIRE 0", "OK"),
+            ("SET k v PX 1", "OK"),
+            ("until EXISTS k", "0"),
+            ("DEBUG SET-ACTIVE-EXPIRE 1", "OK"),
+            ("until DBSIZE", "0"),
+        ],
+    },
+    Case {
+        name: "DEBUG CHANGE-REPL-ID",
+        steps: &[
+            ("DEBUG CHANGE-REPL-ID", "OK"),
+            ("INFO replication", r#"has"master_replid2:0000000000000000000000000000000000000000\r\n""#),
+        ],
+    },
+    Case {
+        name: "DEBUG OBJECT and its like",
+        steps: &[
+            ("DEBUG OBJECT missing", "!ERR no such key"),
+            (
+                "DEBUG OBJECT",
+                "!ERR unknown subcommand or wrong number of arguments for 'OBJECT'. Try DEBUG HELP.",
+            ),
+            ("SET k v", "OK"),
+            ("DEBUG OBJECT k", "<simple>"),
+            ("DEBUG LISTPACK k", "!ERR Not a listpack encoded object."),
+            ("DEBUG LISTPACK missing", "!ERR no such key"),
+            ("DEBUG SDSLEN k", "<simple>"),
+            ("DEBUG SDSLEN missing", "!ERR no such key"),
+            ("DEBUG HTSTATS 0", "<verbatim>"),
+            ("DEBUG HTSTATS 9999", "!ERR Out of range database"),
+            ("DEBUG HTSTATS abc", "!ERR value is not an integer or out of range"),
+        ],
+    },
+    Case {
+        name: "DEBUG DIGEST",
+        steps: &[
+            ("DEBUG DIGEST", r#"+"0000000000000000000000000000000000000000""#),
+            ("SET k v", "OK"),
+            ("DEBUG DIGEST", r#"+"264ccf65edec66bccfa7cc659414ccca432057d2""#),
+            ("EXPIRE k 100", "1"),
+            ("DEBUG DIGEST", r#"+"bf83f210388eea94f06fb90d517490e16a08d7dd""#),
+            ("SET i 12345", "OK"),
+            ("DEBUG DIGEST", r#"+"0db459e6b4c3cf5f075d357928cb9c5908c7eac2""#),
+            (
+                "DEBUG DIGEST-VALUE k i missing",
+                r#"[+"311b17018163335616e089f6b951c82c477335ac" +"e1cf90774e995ae03de66e8109dc5cb9d9c2dc83"
+                +"0000000000000000000000000000000000000000"]"#,
+            ),
+            ("SELECT 3", "OK"),
+            ("SET z z", "OK"),
+            ("DEBUG DIGEST", r#"+"d7b19923279fccb1103206863b16eea7e2a4973e""#),
+            ("DEBUG DIGEST-VALUE", "[]"),
+        ],
+    },
+    Case {
+        name: "DEBUG POPULATE",
+        steps: &[
+            ("SET key:1 old", "OK"),
+            ("DEBUG POPULATE 3", "OK"),
+            ("MGET key:0 key:1 key:2 key:3", r#"["value:0" "old" "value:2" nil]"#),
+            ("DEBUG POPULATE 1 p 10", "OK"),
+            ("GET p:0", r#""value:0\x00\x00\x00""#),
+            ("DEBUG POPULATE 1 q 3", "OK"),
+            ("GET q:0", r#""val""#),
+            ("DEBUG POPULATE -1", "!ERR value is out of range, must be positive"),
+            ("DEBUG POPULATE abc", "!ERR value is out of range, must be positive"),
+            ("DBSIZE", "5"),
+        ],
+    },
+    Case {
+        name: "torc: DEBUG of its own",
+        steps: &[
+            ("DEBUG JMAP", "OK"),
+            ("DEBUG DICT-RESIZING 1", "OK"),
+            ("DEBUG STRINGMATCH-LEN a*c abc", "1"),
+            ("DEBUG STRINGMATCH-LEN a*c abd", "0"),
+            ("DEBUG RELOAD", "!ERR nothing can be reloaded: *"),
+            ("SHUTDOWN SAVE", "!ERR Errors trying to SHUTDOWN. Check logs."),
+            ("REPLICAOF localhost 6379", "!ERR this server cannot be a replica yet"),
+        ],
+    },
+];
+
+/// The names of the fields of a default INFO.
+fn info_fields(client: &mut Client) -> BTreeSet<String> {
+    let text = client.ask("INFO").string();
+    text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+}
+
+#[test]
+fn info_has_every_field_of_redis() {
+    let oracle = Server::redis(&[]);
+    let expected = info_fields(&mut oracle.client());
+    let given = info_fields(&mut Server::start(&[]).client());
+    assert!(expected.len() > 150, "the oracle says much: {}", expected.len());
+    let missing: Vec<_> = expected.difference(&given).collect();
+    assert!(missing.is_empty(), "missing in INFO: {missing:?}");
+}
+
+#[test]
+fn debug_is_refused_unless_allowed() {
+    let refused = "ERR DEBUG command not allowed.";
+    for (args, allowed) in [
+        (&[][..], false),
+        (&["--enable-debug-command", "no"], false),
+        (&["--enable-debug-command", "local"], true),
+        (&["--enable-debug-command", "yes"], true),
+    ] {
+        let reply = Server::start(args).client().ask("DEBUG SLEEP 0").string();
+        assert_eq!(!reply.starts_with(refused), allowed, "{args:?}: {reply}");
+    }
+}
+
+#[test]
+fn shutdown_ends_the_server_without_a_reply() {
+    for words in ["SHUTDOWN", "SHUTDOWN NOSAVE NOW FORCE", "SHUTDOWN SAVE FORCE"] {
+        let mut server = Server::start(&["--workers", "2"]);
+        let (mut asking, mut idle) = (server.client(), server.client());
+        let parts: Vec<&str> = words.split(' ').collect();
+        asking.send(&parts).expect("the server is there");
+        assert_eq!(asking.read_to_end().0, b"", "{words}: a reply");
+        assert_eq!(idle.read_to_end().0, b"");
+        assert!(server.await_exit().success(), "{words}: {}", server.log());
+        assert!(server.log().contains("ready to exit, bye bye"), "{}", server.log());
+    }
+}
+
+#[test]
+fn config_rewrite_keeps_comments_and_adds_what_changed() {
+    let dir = crate::harness::TempDir::new();
+    let path = dir.path().join("torc.conf");
+    std::fs::write(&path, "# mine\ntimeout 10\n").expect("the directory can be written");
+    let socket = dir.path().join("s");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_torc"))
+        .args([
+            path.as_os_str(),
+            "--port".as_ref(),
+            "0".as_ref(),
+            "--unixsocket".as_ref(),
+            socket.as_os_str(),
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary was built");
+    let mut client = None;
+    crate::harness::until(|| {
+        client = Client::unix(&socket).ok();
+        client.is_some()
+    });
+    let mut client = client.expect("the server starts");
+    assert_eq!(client.ask("CONFIG SET timeout 20 slowlog-max-len 7").string(), "OK");
+    assert_eq!(client.ask("CONFIG REWRITE").string(), "OK");
+    let text = std::fs::read_to_string(&path).expect("the file is there");
+    assert!(text.starts_with("# mine\ntimeout 20\n"), "{text}");
+    assert!(text.contains("\nslowlog-max-len 7\n"), "{text}");
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server is there");
+    assert!(child.wait().expect("it is a child").success());
+}

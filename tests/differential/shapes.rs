@@ -1,0 +1,342 @@
+//! What random commands look like: one line for each form of a command.
+//!
+//! A shape is words: literals as they stand, and letters for what is drawn.
+//!
+//! | letter | drawn |
+//! |---|---|
+//! | `K` | a key of the small pool, binary and empty ones among them |
+//! | `V` | a value: empty, short, long, binary, numbers and what nearly is one |
+//! | `I`, `F` | an integer near the limits of its type; a float |
+//! | `R` | an index: small, negative, far out |
+//! | `S`, `M`, `A`, `B` | a time to live in seconds, ms; a point in time in seconds, ms: never one that comes during the run |
+//! | `P`, `Q` | a point in the future: a key set with a past one is counted until it is looked at |
+//! | `D` | a database's number |
+//! | `G` | a glob-style pattern |
+//! | `K+`, `KV+` | one to four of them |
+//! | `(a\|b,S\|)` | one alternative, its words separated by commas; it may be empty |
+
+use crate::harness::Rng;
+
+/// How the replies of the two servers are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Compare {
+    /// Byte by byte.
+    Exact,
+    /// Integers may differ by this much: they depend on the time.
+    Near(i64),
+    /// The elements may come in any order.
+    Sorted,
+    /// Only the kind of reply is the same.
+    Kind,
+}
+
+/// One form of a command.
+pub struct Shape {
+    /// In the notation above.
+    pub words: &'static str,
+    /// How its replies are compared.
+    pub compare: Compare,
+    /// Drawn as often as others, or a tenth as often.
+    pub rare: bool,
+}
+
+const fn exact(words: &'static str) -> Shape {
+    Shape { words, compare: Compare::Exact, rare: false }
+}
+
+const fn rare(words: &'static str) -> Shape {
+    Shape { words, compare: Compare::Exact, rare: true }
+}
+
+const fn like(words: &'static str, compare: Compare) -> Shape {
+    Shape { words, compare, rare: false }
+}
+
+const SECONDS_OFF: i64 = 2;
+const MS_OFF: i64 = 2000;
+
+/// All of them.
+pub const SHAPES: &[Shape] = &[
+    // string
+    exact("GET K"),
+    exact("SET K V"),
+    exact("SET K I"),
+    exact("SET K V (EX,S|PX,M|EXAT,P|PXAT,Q|KEEPTTL|) (NX|XX|) (GET|)"),
+    exact("SET K V (GET|NX|XX|KEEPTTL|EX,S) (GET|NX|XX|KEEPTTL|PX,M) (get|nx|xx|)"),
+    exact("SETNX K V"),
+    exact("SETEX K S V"),
+    exact("PSETEX K M V"),
+    exact("GETSET K V"),
+    exact("GETDEL K"),
+    exact("GETEX K (EX,S|PX,M|EXAT,A|PXAT,B|PERSIST|)"),
+    exact("GETRANGE K R R"),
+    exact("SUBSTR K R R"),
+    exact("SETRANGE K R V"),
+    exact("APPEND K V"),
+    exact("STRLEN K"),
+    exact("INCR K"),
+    exact("DECR K"),
+    exact("INCRBY K I"),
+    exact("DECRBY K I"),
+    exact("INCRBYFLOAT K F"),
+    exact("MGET K+"),
+    exact("MSET KV+"),
+    exact("MSETNX KV+"),
+    exact("LCS K K (LEN|IDX|) (MINMATCHLEN,R|WITHMATCHLEN|)"),
+    // generic
+    exact("DEL K+"),
+    exact("UNLINK K+"),
+    exact("EXISTS K+"),
+    exact("TOUCH K+"),
+    exact("TYPE K"),
+    exact("EXPIRE K S (NX|XX|GT|LT|)"),
+    exact("PEXPIRE K M (NX|XX|GT|LT|) (XX|GT|)"),
+    exact("EXPIREAT K A (NX|XX|GT|LT|)"),
+    exact("PEXPIREAT K B (NX|XX|GT|LT|)"),
+    exact("PERSIST K"),
+    like("TTL K", Compare::Near(SECONDS_OFF)),
+    like("PTTL K", Compare::Near(MS_OFF)),
+    like("EXPIRETIME K", Compare::Near(SECONDS_OFF)),
+    like("PEXPIRETIME K", Compare::Near(MS_OFF)),
+    exact("RENAME K K"),
+    exact("RENAMENX K K"),
+    exact("COPY K K (DB,D|) (REPLACE|)"),
+    exact("MOVE K D"),
+    like("KEYS G", Compare::Sorted),
+    like("RANDOMKEY", Compare::Kind),
+    exact("OBJECT ENCODING K"),
+    // Which small numbers are shared is Redis's own affair.
+    like("OBJECT REFCOUNT K", Compare::Kind),
+    exact("OBJECT FREQ K"),
+    like("OBJECT IDLETIME K", Compare::Near(60)),
+    // connection
+    exact("PING (V|)"),
+    exact("ECHO V"),
+    exact("SELECT D"),
+    // server
+    exact("DBSIZE"),
+    rare("SWAPDB D D"),
+    rare("FLUSHDB (ASYNC|SYNC|)"),
+    rare("FLUSHALL (ASYNC|SYNC|)"),
+    like("MEMORY USAGE K (SAMPLES,R|)", Compare::Kind),
+    exact("COMMAND GETKEYS SET K V"),
+    exact("COMMAND GETKEYS MSET KV+"),
+];
+
+/// Databases that commands use.
+pub const DATABASES: usize = 4;
+const REPEATED_MAX: usize = 4;
+/// A time to live that is not past is at least this long, in seconds: nothing expires during a run.
+const TTL_SECONDS_MIN: u64 = 1000;
+
+const KEYS: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"key:1",
+    b"key:2",
+    b"{tag}1",
+    b"{tag}2",
+    b"",
+    b"\0",
+    b"\r\n",
+    b"\xff\xfe*?[",
+    b"0",
+    b"a somewhat longer key that does not fit into a small inline field of any kind",
+];
+const VALUES: &[&[u8]] = &[
+    b"",
+    b"a",
+    b"abc",
+    b"hello world",
+    b"\0\x01\xff\r\n",
+    b"0",
+    b"-0",
+    b"1",
+    b"-1",
+    b"12345678901234567890",
+    b" 1",
+    b"1 ",
+    b"+1",
+    b"007",
+    b"3.0",
+    b"1.5e3",
+    b"3.0e-20",
+    b"inf",
+    b"nan",
+    b"0x10",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775808",
+    b"ohmytext",
+    b"mynewtext",
+    b"10",
+    b"99999",
+    b"1e400",
+    b"exactly forty-four bytes long, embstr's limit.",
+    b"0.1",
+    b"123456789.123456789",
+];
+const INTEGERS: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"-1",
+    b"2",
+    b"10",
+    b"-10",
+    b"100",
+    b"9999",
+    b"10000",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775806",
+    b"-9223372036854775807",
+    b"9223372036854775808",
+    b"1.5",
+    b"abc",
+    b"",
+    b" 1",
+    b"4611686018427387904",
+    b"-4611686018427387905",
+];
+const FLOATS: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"-1",
+    b"0.1",
+    b"-0.3",
+    b"1.5",
+    b"3.14159265358979323846",
+    b"1e10",
+    b"5.0e3",
+    b"1e-10",
+    b"1e17",
+    b"123456789012345678",
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"abc",
+    b"",
+    b" 1",
+    b"1 ",
+    b"0x1p3",
+    b"1e308",
+    b"1e5000",
+    b"0.00000000000000001",
+    b"200000.0",
+];
+const INDEXES: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"2",
+    b"3",
+    b"5",
+    b"-1",
+    b"-2",
+    b"-5",
+    b"10",
+    b"40",
+    b"100",
+    b"-100",
+    b"2147483648",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"abc",
+    b"600000000",
+];
+const DATABASE_NUMBERS: &[&[u8]] = &[b"0", b"1", b"2", b"3", b"0", b"1", b"2", b"3", b"16", b"-1", b"abc"];
+const GLOBS: &[&[u8]] =
+    &[b"*", b"a*", b"key:?", b"[a-c]", b"[^a]", b"\\*", b"", b"?", b"*e*", b"{tag}*", b"nosuch"];
+const GARBAGE: &[&[u8]] = &[
+    b"",
+    b"abc",
+    b"-1",
+    b"99999999999999999999",
+    b"NX",
+    b"XX",
+    b"GET",
+    b"EX",
+    b"PX",
+    b"\0",
+    b"1e400",
+    b"*",
+    b"LEN",
+];
+
+/// A random command of one of `shapes`, and how its replies are compared.
+pub fn draw(shapes: &[&'static Shape], rng: &mut Rng) -> (Vec<Vec<u8>>, Compare) {
+    let shape = loop {
+        let shape = rng.pick(shapes);
+        if !shape.rare || rng.once_in(10) {
+            break shape;
+        }
+    };
+    let mut words = Vec::new();
+    for token in shape.words.split(' ') {
+        match token.strip_prefix('(').and_then(|token| token.strip_suffix(')')) {
+            None => push(&mut words, token, rng),
+            Some(choices) => {
+                let choices: Vec<&str> = choices.split('|').collect();
+                let choice = rng.pick(&choices);
+                choice
+                    .split(',')
+                    .filter(|word| !word.is_empty())
+                    .for_each(|word| push(&mut words, word, rng));
+            }
+        }
+    }
+    if rng.once_in(12) {
+        spoil(&mut words, rng);
+    }
+    (words, shape.compare)
+}
+
+/// Makes a command that is probably wrong out of one that is probably right.
+fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
+    // The name stays, and so does a subcommand.
+    let at = 1 + rng.below(words.len());
+    match rng.below(3) {
+        0 if at < words.len() => drop(words.remove(at)),
+        1 if at < words.len() => words[at] = rng.pick(GARBAGE).to_vec(),
+        _ => words.insert(at, rng.pick(GARBAGE).to_vec()),
+    }
+}
+
+fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
+    let one = |choices: &[&[u8]], rng: &mut Rng| rng.pick(choices).to_vec();
+    let number = |number: u64| number.to_string().into_bytes();
+    let word = match token {
+        "K" => one(KEYS, rng),
+        "V" if rng.once_in(20) => vec![b'x'; rng.below(20_000)],
+        "V" => one(VALUES, rng),
+        "I" => one(INTEGERS, rng),
+        "F" => one(FLOATS, rng),
+        "R" => one(INDEXES, rng),
+        "D" => one(DATABASE_NUMBERS, rng),
+        "G" => one(GLOBS, rng),
+        "S" | "M" | "A" | "B" if rng.once_in(8) => {
+            one(&[b"0", b"-1", b"abc", b"9223372036854775807", b"-9223372036854775808", b"1.5"], rng)
+        }
+        "S" => number(TTL_SECONDS_MIN + rng.below(4) as u64 * 1000),
+        "M" => number((TTL_SECONDS_MIN + rng.below(4) as u64 * 1000) * 1000),
+        // Far in the future and in the past.
+        "A" => one(&[b"33177117420", b"33177117421", b"1000"], rng),
+        "B" => one(&[b"33177117420000", b"33177117420001", b"1000"], rng),
+        "P" => number(33_177_117_420 + rng.below(2) as u64),
+        "Q" => number(33_177_117_420_000 + rng.below(2) as u64),
+        "K+" => {
+            (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "K", rng));
+            return;
+        }
+        "KV+" => {
+            (0..=rng.below(REPEATED_MAX)).for_each(|_| {
+                push(words, "K", rng);
+                push(words, "V", rng);
+            });
+            return;
+        }
+        literal => literal.as_bytes().to_vec(),
+    };
+    words.push(word);
+}

@@ -1,0 +1,99 @@
+//! The limits on clients, each at its edge: what is refused, what is closed, and that others notice nothing.
+
+use crate::harness::{Client, Server, command, until};
+
+fn closes(client: &mut Client) -> bool {
+    client.read_to_end().1.is_ok()
+}
+
+#[test]
+fn maxclients_refuses_the_next_one() {
+    for workers in ["1", "3"] {
+        let server = Server::start(&["--maxclients", "10", "--workers", workers]);
+        let mut clients: Vec<Client> = Vec::new();
+        // The connection that the start was awaited with may not be gone yet.
+        let full = until(|| {
+            let mut client = server.client();
+            let taken = client.ask("PING").string() == "PONG";
+            if taken {
+                clients.push(client);
+            }
+            clients.len() == 10
+        });
+        assert!(full, "only {} clients were taken", clients.len());
+        let mut refused = server.client();
+        assert_eq!(refused.read().expect("a reason").string(), "ERR max number of clients reached");
+        assert!(closes(&mut refused), "the refused connection stays open");
+        for client in &mut clients {
+            assert_eq!(client.ask("PING").string(), "PONG");
+        }
+        drop(clients.pop());
+        assert!(until(|| server.client().ask("PING").string() == "PONG"), "a freed place is not given away");
+    }
+}
+
+#[test]
+fn idle_clients_are_closed_after_the_timeout() {
+    let server = Server::start(&["--timeout", "1", "--workers", "2"]);
+    let mut idle = server.client();
+    assert_eq!(idle.ask("PING").string(), "PONG");
+    let mut busy = server.client();
+    idle.set_nonblocking(true);
+    let closed = until(|| {
+        assert_eq!(busy.ask("PING").string(), "PONG");
+        matches!(idle.read_to_end(), (_, Ok(())))
+    });
+    assert!(closed, "an idle client stays");
+    assert_eq!(busy.ask("PING").string(), "PONG");
+}
+
+#[test]
+fn the_query_buffer_limit_closes_the_connection() {
+    let server = Server::start(&["--client-query-buffer-limit", "1mb"]);
+    let mut client = server.client();
+    // One command of many arguments: no single one is long.
+    let arguments = b"$10\r\naaaaaaaaaa\r\n".repeat(400_000);
+    let mut sent = client.send_raw(b"*400001\r\n$3\r\nDEL\r\n");
+    for chunk in arguments.chunks(1 << 16) {
+        sent = sent.and_then(|()| client.send_raw(chunk));
+    }
+    let unanswered = sent.is_err() || client.read().is_err();
+    assert!(unanswered, "a command of 7 MB was taken with a limit of 1 MB");
+    assert_eq!(server.client().ask("PING").string(), "PONG");
+}
+
+#[test]
+fn the_output_buffer_limit_closes_the_connection() {
+    let server = Server::start(&["--client-output-buffer-limit", "normal 4mb 0 0", "--workers", "2"]);
+    let mut client = server.client();
+    assert_eq!(client.call(&["SET", "k", &"x".repeat(1 << 20)]).string(), "OK");
+    client.set_nonblocking(true);
+    let commands = command(&["MGET", "k", "k", "k", "k", "k", "k", "k", "k", "k", "k"]).repeat(4);
+    client.send_raw(&commands).expect("few bytes fit into the socket's buffer");
+    let mut neighbour = server.client();
+    let gone = until(|| neighbour.ask("CLIENT LIST").string().lines().count() == 1);
+    assert!(gone, "a client with 40 MB of unread replies stays: {}", neighbour.ask("CLIENT LIST").string());
+    client.set_nonblocking(false);
+    drop(client.read_to_end());
+    assert_eq!(neighbour.ask("PING").string(), "PONG");
+}
+
+#[test]
+fn a_password_is_asked_for() {
+    let server = Server::start(&["--requirepass", "secret", "--workers", "2"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("GET k").string(), "NOAUTH Authentication required.");
+    assert!(client.ask("AUTH wrong").string().starts_with("WRONGPASS"));
+    assert_eq!(client.ask("AUTH secret").string(), "OK");
+    assert!(client.ask("GET k").is_null());
+    let mut other = server.client();
+    assert!(!other.ask("HELLO 3 AUTH default secret").is_error());
+    assert!(other.ask("GET k").is_null());
+    // Before that, nothing long is even read.
+    let mut stranger = server.client();
+    stranger.send_raw(b"*11\r\n").expect("the server reads");
+    assert_eq!(
+        stranger.read().expect("a reply").string(),
+        "ERR Protocol error: unauthenticated multibulk length"
+    );
+}

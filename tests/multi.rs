@@ -1,0 +1,170 @@
+//! Many clients at once, on several workers: atomicity, fairness, and commands that reach across workers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Rng, Server, command, until};
+
+#[test]
+fn two_thousand_clients_are_all_served() {
+    const CLIENTS: usize = 2_000;
+    const ROUNDS: usize = 10;
+    for backend in ["io_uring", "epoll"] {
+        let server = Server::start_tcp(&["--workers", "2", "--io-backend", backend, "--maxclients", "5000"]);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.tcp_client()).collect();
+        let mut slowest: Vec<Duration> = Vec::new();
+        for round in 0..ROUNDS {
+            let started = Instant::now();
+            for (index, client) in clients.iter_mut().enumerate() {
+                let key = format!("key:{index}");
+                let value = format!("{index}:{round}");
+                let commands = [command(&["SET", &key, &value]), command(&["GET", &key])].concat();
+                client.send_raw(&commands).expect("the server reads");
+            }
+            let mut latest = Duration::ZERO;
+            for (index, client) in clients.iter_mut().enumerate() {
+                assert_eq!(client.read().expect("a reply").string(), "OK", "client {index}");
+                assert_eq!(client.read().expect("a reply").string(), format!("{index}:{round}"));
+                latest = latest.max(started.elapsed());
+            }
+            slowest.push(latest);
+        }
+        slowest.sort_unstable();
+        assert!(slowest[ROUNDS - 1] < Duration::from_secs(20), "a client was starved: {slowest:?}");
+    }
+}
+
+/// Writers set all keys to one value in one MSET, readers must never see two.
+#[test]
+fn commands_on_several_keys_are_atomic() {
+    const KEYS: usize = 8;
+    const READS: usize = 1_500;
+    let server = Arc::new(Server::start(&["--workers", "3"]));
+    let done = Arc::new(AtomicBool::new(false));
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("key:{n}")).collect();
+    let write = |server: &Server, value: &str, client: &mut Client| {
+        let mut words = vec!["MSET"];
+        keys.iter().for_each(|key| words.extend([key, value]));
+        assert_eq!(client.call(&words).string(), "OK", "{}", server.log());
+    };
+    write(&server, "0", &mut server.client());
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (server, done, write) = (Arc::clone(&server), Arc::clone(&done), &write);
+            scope.spawn(move || {
+                let mut client = server.client();
+                let mut rng = Rng(writer);
+                while !done.load(Ordering::Relaxed) {
+                    write(&server, &rng.next().to_string(), &mut client);
+                }
+            });
+        }
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                let (server, keys) = (Arc::clone(&server), &keys);
+                scope.spawn(move || {
+                    let mut client = server.client();
+                    let mut words = vec!["MGET"];
+                    words.extend(keys.iter().map(String::as_str));
+                    for _ in 0..READS {
+                        let values = client.call(&words).elements();
+                        assert!(
+                            values.iter().all(|value| *value == values[0]),
+                            "half of a write: {values:?}"
+                        );
+                    }
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = readers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok), "a reader failed");
+    });
+}
+
+/// Money moves between accounts with INCRBY in pipelines; increments are never lost.
+#[test]
+fn concurrent_increments_all_count() {
+    const CLIENTS: u64 = 12;
+    const INCREMENTS: usize = 400;
+    let server = Server::start(&["--workers", "3"]);
+    std::thread::scope(|scope| {
+        for seed in 0..CLIENTS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                let mut rng = Rng(seed);
+                let mut left = INCREMENTS;
+                while left > 0 {
+                    let depth = (1 + rng.below(30)).min(left);
+                    let pipeline: Vec<u8> = (0..depth)
+                        .flat_map(|_| command(&["INCR", &format!("counter:{}", rng.below(3))]))
+                        .collect();
+                    client.send_raw(&pipeline).expect("the server reads");
+                    let mut replies = (0..depth).map(|_| client.read().expect("a reply"));
+                    assert!(replies.all(|reply| reply.int().is_some()));
+                    left -= depth;
+                }
+            });
+        }
+    });
+    let sum: i64 = server
+        .client()
+        .ask("MGET counter:0 counter:1 counter:2")
+        .elements()
+        .iter()
+        .filter_map(|v| v.int())
+        .sum();
+    assert_eq!(sum, CLIENTS as i64 * INCREMENTS as i64);
+}
+
+#[test]
+fn a_client_of_any_worker_can_be_killed() {
+    let server = Server::start(&["--workers", "3"]);
+    let mut killer = server.client();
+    let mut victims: Vec<(Client, i64)> = (0..12)
+        .map(|_| {
+            let mut client = server.client();
+            let id = client.ask("CLIENT ID").int().expect("a number");
+            (client, id)
+        })
+        .collect();
+    for (victim, id) in &mut victims {
+        assert_eq!(killer.ask(&format!("CLIENT KILL ID {id}")).int(), Some(1));
+        assert!(victim.read_to_end().1.is_ok(), "a killed connection stays open");
+    }
+    assert!(until(|| killer.ask("CLIENT LIST").string().lines().count() == 1));
+    assert_eq!(killer.ask("CLIENT KILL ID 999999").int(), Some(0));
+}
+
+#[test]
+fn a_monitor_sees_the_commands_of_every_worker() {
+    let server = Server::start(&["--workers", "3"]);
+    let mut monitor = server.client();
+    assert_eq!(monitor.ask("MONITOR").string(), "OK");
+    for n in 0..9 {
+        let mut client = server.client();
+        assert_eq!(client.ask(&format!("ECHO seen:{n}")).string(), format!("seen:{n}"));
+        let line = monitor.read().expect("a line").string();
+        assert!(line.ends_with(&format!("\"ECHO\" \"seen:{n}\"")), "{line}");
+    }
+}
+
+#[test]
+fn databases_are_apart() {
+    let server = Server::start(&["--workers", "3", "--databases", "4"]);
+    let (mut first, mut second) = (server.client(), server.client());
+    assert_eq!(second.ask("SELECT 3").string(), "OK");
+    for n in 0..100 {
+        first.ask(&format!("SET key:{n} first"));
+        second.ask(&format!("SET key:{n} second"));
+    }
+    assert_eq!(first.ask("SWAPDB 0 3").string(), "OK");
+    for n in 0..100 {
+        assert_eq!(first.ask(&format!("GET key:{n}")).string(), "second");
+        assert_eq!(second.ask(&format!("GET key:{n}")).string(), "first");
+    }
+    assert_eq!(second.ask("FLUSHDB").string(), "OK");
+    assert_eq!((first.ask("DBSIZE").int(), second.ask("DBSIZE").int()), (Some(100), Some(0)));
+}

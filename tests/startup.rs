@@ -1,0 +1,159 @@
+//! How the server starts and ends: files, arguments, addresses, signals.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+
+use crate::harness::{Client, Server, TempDir, free_port, until};
+
+/// Runs the server with these arguments until it ends by itself.
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_torc")).args(args).output().expect("the binary was built")
+}
+
+#[test]
+fn the_unix_socket_tcp_and_ipv6_are_all_served() {
+    let port = free_port();
+    let port_text = port.to_string();
+    // The first pair of directives is the harness's; the last one given counts.
+    let server = Server::start(&["--port", &port_text, "--bind", "127.0.0.1 ::1"]);
+    let mut unix = server.client();
+    assert_eq!(unix.ask("SET k v").string(), "OK");
+    let addresses = [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+    for address in addresses {
+        if address.is_ipv6() && std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            continue;
+        }
+        let mut client =
+            Client::tcp(address).unwrap_or_else(|error| panic!("{address}: {error}\n{}", server.log()));
+        assert_eq!(client.ask("GET k").string(), "v");
+    }
+}
+
+#[test]
+fn a_configuration_file_of_redis_starts_torc() {
+    let dir = TempDir::new();
+    let file = dir.path().join("redis.conf");
+    let debian = Path::new("/etc/redis/redis.conf");
+    let text = std::fs::read_to_string(debian).unwrap_or_else(|_| include_str!("data/redis.conf").to_owned());
+    std::fs::write(&file, text).expect("the directory can be written");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (socket, log, pid) = (path("socket"), path("log"), path("pid"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_torc"))
+        .arg(&file)
+        .args([
+            "--port",
+            "0",
+            "--daemonize",
+            "no",
+            "--unixsocket",
+            &socket,
+            "--logfile",
+            &log,
+            "--pidfile",
+            &pid,
+        ])
+        .args(["--dir", &dir.path().to_string_lossy()])
+        .spawn()
+        .expect("the binary was built");
+    let ready = until(|| {
+        Client::unix(Path::new(&socket)).is_ok() || child.try_wait().expect("it is a child").is_some()
+    });
+    assert!(ready, "it does not start");
+    let mut client = Client::unix(Path::new(&socket)).expect("it started and did not end");
+    assert_eq!(client.ask("SET k v").string(), "OK");
+    assert_eq!(client.ask("CONFIG GET tcp-keepalive").elements()[1].string(), "300");
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+    let status = child.wait().expect("it is a child");
+    assert!(status.success(), "it ended with {status}");
+    assert!(!Path::new(&socket).exists(), "the socket's file stays");
+    assert!(!Path::new(&pid).exists(), "the pid file stays");
+}
+
+#[test]
+fn an_unknown_directive_is_named_with_file_and_line() {
+    let dir = TempDir::new();
+    let file = dir.path().join("torc.conf");
+    std::fs::write(&file, "port 0\n# a comment\nno-such-directive yes\n").expect("it can be written");
+    let output = run(&[&file.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it starts all the same");
+    assert!(said.contains("no-such-directive"), "{said}");
+    assert!(said.contains('3') && said.to_lowercase().contains("line"), "{said}");
+    let output = run(&["--port", "0", "--maxclients", "many"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("maxclients"), "{output:?}");
+}
+
+#[test]
+fn help_and_version_start_nothing() {
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert!(String::from_utf8_lossy(&version.stdout).contains(env!("CARGO_PKG_VERSION")), "{version:?}");
+    let help = run(&["--help"]);
+    assert!(help.status.success());
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--io-backend"), "{help:?}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_clear_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface is up");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let output = run(&["--port", &port, "--bind", "127.0.0.1"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&port), "{output:?}");
+}
+
+#[test]
+fn signals_end_the_server_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        for args in [["--workers", "1"], ["--workers", "3"]] {
+            let mut server = Server::start(&args);
+            let mut idle = server.client();
+            assert_eq!(idle.ask("SET k v").string(), "OK");
+            server.signal(signal);
+            let status = server.await_exit();
+            assert!(status.success(), "{signal:?} ends it with {status}:\n{}", server.log());
+            assert!(idle.read().is_err(), "the connection outlives the server");
+            assert!(!server.socket().exists(), "the socket's file stays");
+        }
+    }
+}
+
+#[test]
+fn shutdown_ends_the_server_in_order() {
+    for words in [&["SHUTDOWN"][..], &["SHUTDOWN", "NOSAVE"], &["SHUTDOWN", "NOW", "FORCE"]] {
+        let mut server = Server::start(&["--workers", "3"]);
+        let mut client = server.client();
+        client.send(words).expect("the server reads");
+        assert!(server.await_exit().success(), "{}", server.log());
+        assert!(client.read().is_err());
+    }
+}
+
+#[test]
+fn clients_of_other_hosts_need_a_password() {
+    let port = free_port();
+    let server =
+        Server::start(&["--port", &port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "yes"]);
+    let mut client = Client::tcp(SocketAddr::from(([127, 0, 0, 1], port))).expect("it listens");
+    assert_eq!(client.ask("PING").string(), "PONG");
+    let Some(address) = outer_address() else { return };
+    let port = free_port();
+    let server =
+        Server::start(&["--port", &port.to_string(), "--bind", "0.0.0.0", "--protected-mode", "yes"]);
+    let mut stranger = Client::tcp(SocketAddr::new(address, port)).expect("it listens");
+    let reply = stranger.read().expect("a reason").string();
+    assert!(reply.starts_with("DENIED ") && reply.contains("protected mode"), "{reply}\n{}", server.log());
+}
+
+/// An address of this host that is not a loopback one.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: this only asks for a route.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
