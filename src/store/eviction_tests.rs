@@ -38,7 +38,7 @@ fn frequencies_are_as_a_naive_model_says() {
     for _ in 0..200_000 {
         let counter = random() as u8;
         let then = random() % (1 << 20);
-        let now = then + if random() % 2 == 0 { random() % 8 } else { random() % (1 << 17) };
+        let now = then + if random().is_multiple_of(2) { random() % 8 } else { random() % (1 << 17) };
         let number = random() as u32;
         let log_factor = [0, 1, 10, 100, u32::MAX][random() as usize % 5];
         let decay_minutes = [0, 1, 2, 60, u32::MAX][random() as usize % 5];
