@@ -37,7 +37,7 @@ Both:
   -k, --keys N            number of keys [1000000]
       --zipf EXPONENT     Zipf-distributed keys, such as 0.99 [uniform]
   -s, --seconds S         length of a run, a fifth of which is warm-up [load 5, compare 1]
-  -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH %k %v', 'MULTI;INCR %k;EXEC'
+  -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH list:%k %v', 'MULTI;GET %k;EXEC'
 
 load:
   -o, --op NAME           get, set, mix (9 GET to 1 SET), or fill (SET of every key once) [get]

@@ -3,6 +3,7 @@
 //! Design: all servers run at once, pinned alike, so that a drift of the machine's speed touches all of them; each round
 //! measures every server with every operation and depth, and begins with another server than the round before. A ratio
 //! is taken within a round and its median over the rounds, because that is stable where each figure alone is not.
+//! Templates have their rounds after those of the known operations, whose values they may change.
 
 mod render;
 mod server;
@@ -83,9 +84,22 @@ pub fn run(options: &CompareOptions) -> Result<String, Fatal> {
         summary.bytes_per_key.push(bytes_per_key);
         servers.push(server);
     }
-    for round in 0..options.rounds {
-        eprintln!("round {} of {}", round + 1, options.rounds);
-        for line in &mut summary.lines {
+    let is_known = |line: &&mut Line| !matches!(line.operation, Operation::Template(_));
+    let (known, templates): (Vec<_>, Vec<_>) = summary.lines.iter_mut().partition(is_known);
+    run_rounds(&servers, options, known)?;
+    run_rounds(&servers, options, templates)?;
+    Ok(match options.format {
+        Format::Text => render::text(&summary),
+        Format::Markdown => render::markdown(&summary, &process::machine()),
+    })
+}
+
+/// All rounds of these lines.
+fn run_rounds(servers: &[Server], options: &CompareOptions, mut lines: Vec<&mut Line>) -> Result<(), Fatal> {
+    let rounds = if lines.is_empty() { 0 } else { options.rounds };
+    for round in 0..rounds {
+        eprintln!("round {} of {}", round + 1, rounds);
+        for line in &mut lines {
             for turn in 0..servers.len() {
                 let index = (round + turn) % servers.len();
                 let report = measure(&servers[index], &options.load, &line.operation, line.depth)?;
@@ -93,10 +107,7 @@ pub fn run(options: &CompareOptions) -> Result<String, Fatal> {
             }
         }
     }
-    Ok(match options.format {
-        Format::Text => render::text(&summary),
-        Format::Markdown => render::markdown(&summary, &process::machine()),
-    })
+    Ok(())
 }
 
 /// Writes every key; resident bytes gained for each.
