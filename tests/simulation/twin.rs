@@ -123,7 +123,7 @@ impl Twin {
                 };
                 (vec![word("RENAME"), key, target], reply)
             }
-            11 => self.copy(key, rng),
+            11 => self.copy(&key, rng),
             12 => {
                 self.db = rng.below(DATABASES);
                 (vec![word("SELECT"), word(&self.db.to_string())], ok())
@@ -145,16 +145,16 @@ impl Twin {
         format!(":{}\r\n", number + 1).into_bytes()
     }
 
-    fn copy(&mut self, source: Word, rng: &mut Rng) -> (Vec<Word>, Vec<u8>) {
+    fn copy(&mut self, source: &Word, rng: &mut Rng) -> (Vec<Word>, Vec<u8>) {
         let (target, db, replace) = (self.key(rng), rng.below(DATABASES), rng.chance(50));
         let mut words = vec![b"COPY".to_vec(), source.clone(), target.clone()];
         words.extend([b"DB".to_vec(), db.to_string().into_bytes()]);
         words.extend(replace.then(|| b"REPLACE".to_vec()));
-        if source == target && db == self.db {
+        if *source == target && db == self.db {
             return (words, b"-ERR source and destination objects are the same\r\n".to_vec());
         }
         let free = replace || !self.keys.contains_key(&(db, target.clone()));
-        let value = self.at(&source).cloned().filter(|_| free);
+        let value = self.at(source).cloned().filter(|_| free);
         let reply = int(usize::from(value.is_some()));
         value.and_then(|value| self.keys.insert((db, target), value));
         (words, reply)
