@@ -31,7 +31,7 @@ use plan::{Plan, Plant};
 use world::{Summary, run};
 
 /// Seeds of the usual run.
-const SEEDS: std::ops::Range<u64> = 0..400;
+const SEEDS: std::ops::Range<u64> = 0..300;
 /// Parts that run beside each other.
 const PARTS: u64 = 2;
 /// Seeds among which a planted bug must be found.
@@ -73,7 +73,7 @@ fn run_part(part: u64) {
     println!("{sum:?}");
     if seeds() == SEEDS {
         // A simulation in which nothing happens would pass as well.
-        assert!(sum.commands > 10_000, "too little was asked: {sum:?}");
+        assert!(sum.commands > 7_000, "too little was asked: {sum:?}");
         assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
         assert!(sum.wanted > 20, "workers hardly ever slept for a lease: {sum:?}");
         assert!(sum.reserved > 0, "no command was refused often enough to reserve its shards: {sum:?}");

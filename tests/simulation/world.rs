@@ -33,7 +33,7 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Steps after which a run will never end.
 const STEPS_MAX: u64 = 300_000;
 /// Turns of others in one interlude.
-const INTERLUDE_TURNS_MAX: u64 = 8;
+const INTERLUDE_TURNS_MAX: u64 = 16;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
