@@ -30,6 +30,8 @@ async function main() {
   monitor.disconnect();
   await redis.quit();
   console.log("ioredis passed");
+  // The connection that monitor() was called on is still open.
+  process.exit(0);
 }
 
 main().catch((error) => {

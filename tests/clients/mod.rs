@@ -2,7 +2,7 @@
 //!
 //! `tests/run` installs redis-py and ioredis below `tests/.cache`, and Redis's tools with the system's packages.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -116,14 +116,36 @@ fn redis_cli_asks_and_prints() {
     assert!(cli(&port, &["CLIENT", "LIST"], b"").contains("cmd=client|list"));
 }
 
-/// As a person uses it: on a terminal, where redis-cli asks for COMMAND DOCS to show hints.
+/// As a person uses it: on a terminal, where it asks for COMMAND DOCS to show hints.
 #[test]
 fn redis_cli_on_a_terminal() {
     let (_server, port) = server();
-    let cli = format!("{} -p {port}", redis_program("redis-cli"));
-    let said = output("script", &["-qec", &cli, "/dev/null"], b"set greeting hello\nget greeting\nquit\n");
-    assert!(said.contains("\"hello\""), "{said}");
-    assert!(said.contains(&format!("127.0.0.1:{port}>")), "{said}");
+    let cli = format!("stty cols 80 rows 24; {} -p {port}", redis_program("redis-cli"));
+    let mut terminal = Command::new("script")
+        .args(["-qec", &cli, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tests/run installs script");
+    let mut keyboard = terminal.stdin.take().expect("it is a pipe");
+    let mut screen = terminal.stdout.take().expect("it is a pipe");
+    let mut shown = Vec::new();
+    for line in ["set greeting hello", "get greeting", "quit"] {
+        // What is typed before a fresh prompt appears is lost.
+        let before = shown.len();
+        while shown.len() == before || !shown.ends_with(b"> ") {
+            let mut some = [0; 4096];
+            let length = screen.read(&mut some).expect("the pipe is open");
+            assert!(length > 0, "redis-cli ended: {}", String::from_utf8_lossy(&shown));
+            shown.extend_from_slice(&some[..length]);
+        }
+        keyboard.write_all(format!("{line}\r").as_bytes()).expect("the pipe is open");
+    }
+    screen.read_to_end(&mut shown).expect("the pipe is open");
+    assert!(terminal.wait().expect("it is a child").success());
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("\"hello\""), "{shown}");
 }
 
 #[test]
@@ -154,8 +176,9 @@ fn redis_cli_measures() {
     // Without a terminal it prints one line after a second and ends.
     let said = cli(&port, &["--raw", "--latency"], b"");
     assert_eq!(said.split_ascii_whitespace().count(), 4, "{said}");
+    // It never ends by itself, and shows its lines at once only on a terminal.
     let stat = format!("timeout 2 {} -p {port} --stat -i 0.1 || true", redis_program("redis-cli"));
-    let said = output("sh", &["-c", &stat], b"");
+    let said = output("script", &["-qec", &stat, "/dev/null"], b"");
     assert!(said.contains("keys") && said.lines().count() > 5, "{said}");
 }
 

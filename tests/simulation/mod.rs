@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`twin`] | keys of its own, every kind of command: each reply to the byte, against a map |
 //! | [`fading`] | deadlines: what must live lives, what must be gone is gone |
-//! | [`board`] | keys shared by all clients: groups written by MSET are registers that are linearizable, no increment is lost, keys that are renamed are neither lost nor doubled |
+//! | [`board`] | shared keys: groups written by MSET are linearizable, no increment or renamed key is lost or doubled |
 //! | [`hog`] | a client that does not read holds up nobody else |
 //!
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
