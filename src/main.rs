@@ -63,6 +63,9 @@ fn serve(startup: Startup) -> Result<u8, String> {
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.as_path().display()))?;
     observe::log::init(&config)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    // Before anyone can connect: who has seen the server may tell it to stop.
+    let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
+    let mut signals = signals.map_err(|error| format!("cannot handle signals: {error}"))?;
     limit_clients(&mut config);
     let renames = config.file_only.renamed_commands.iter();
     let renames: Vec<_> =
@@ -108,8 +111,6 @@ fn serve(startup: Startup) -> Result<u8, String> {
     notify_supervisor("READY=1");
 
     let (wakers, told) = (crew.wakers(), Arc::clone(&shared));
-    let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
-    let mut signals = signals.map_err(|error| format!("cannot handle signals: {error}"))?;
     std::thread::spawn(move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             log::warn!("Received signal {signal}, shutting down");

@@ -9,11 +9,13 @@
 mod cases;
 mod clients;
 mod differential;
+mod eviction;
 mod harness;
 mod hostile;
 mod limits;
 mod multi;
 mod mutation;
 mod readme;
+mod simulation;
 mod startup;
 mod tidy;

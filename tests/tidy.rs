@@ -40,6 +40,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 const SLEEPS: &[(&str, &str)] = &[
     ("src/command/server/debug", "DEBUG SLEEP"),
     ("tests/harness/mod.rs", "what is awaited is polled"),
+    ("bench/src/compare/server.rs", "another program's start is polled"),
+    ("bench/tests/running.rs", "another program's start is polled"),
     ("tests/tidy.rs", "this list"),
 ];
 

@@ -9,7 +9,10 @@ use std::sync::Arc;
 use super::{Args, CommandError, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
-use crate::store::{DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Type, WantedMask};
+use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
+use crate::store::{
+    AccessClock, DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Touch, Type, WantedMask,
+};
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
 pub const KEYS_FETCHED_MAX: usize = 32;
@@ -51,8 +54,8 @@ pub struct Context<'a> {
     pub now_ms: u64,
     /// The same in us.
     pub now_us: u64,
-    /// The 24-bit clock that reads leave on their entries, for eviction.
-    pub access_clock: u32,
+    /// What accesses leave on entries, for eviction.
+    pub access_clock: AccessClock,
     /// This worker's random numbers.
     pub rng: &'a mut Rng,
     /// What to do afterwards.
@@ -84,10 +87,38 @@ impl Context<'_> {
         }
     }
 
-    /// The access clock to give to entries that are read; none under CLIENT NO-TOUCH.
+    /// What an access leaves on its entry; nothing under CLIENT NO-TOUCH.
     #[inline]
-    fn touch(&self) -> Option<u32> {
-        (!self.session.no_touch).then_some(self.access_clock)
+    fn touch(&mut self) -> Touch {
+        if self.session.no_touch {
+            Touch::None
+        } else if self.access_clock.counts_frequency() {
+            self.touch_frequency()
+        } else {
+            Touch::Lru(self.access_clock.seconds())
+        }
+    }
+
+    #[cold]
+    fn touch_frequency(&mut self) -> Touch {
+        Touch::Lfu(Use {
+            minutes: minutes(self.now_ms),
+            random: self.rng.next() as u32,
+            frequencies: Frequencies {
+                log_factor: self.config.lfu_log_factor,
+                decay_minutes: self.config.lfu_decay_time,
+            },
+        })
+    }
+
+    /// The access clock of an entry that is new.
+    #[inline]
+    pub fn fresh_clock(&self) -> u32 {
+        if self.access_clock.counts_frequency() {
+            frequency_clock(minutes(self.now_ms), FREQUENCY_NEW)
+        } else {
+            self.access_clock.seconds()
+        }
     }
 
     /// To be called by commands of many keys before each one, the first being `place` 0: brings the keys that come next
@@ -124,7 +155,8 @@ impl Context<'_> {
     #[inline]
     pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
         let hash = self.hash_of(args, index);
-        let (db, now_ms, touch) = (self.session.db, self.now_ms, self.touch());
+        let touch = self.touch();
+        let (db, now_ms) = (self.session.db, self.now_ms);
         let shard = self.shared.keyspace.shard_of(hash);
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
         let counters = &self.stats.counters;
@@ -151,7 +183,7 @@ impl Context<'_> {
         let hash = self.hash_of(args, index);
         let (db, now_ms) = (self.session.db, self.now_ms);
         let shard = self.shared.keyspace.shard_of(hash);
-        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, None);
+        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, Touch::None);
         let counters = &self.stats.counters;
         if found.is_some() {
             counters.keyspace_hits.add(1);
@@ -161,7 +193,7 @@ impl Context<'_> {
         found
     }
 
-    /// The place of key argument `index`, to be changed.
+    /// The place of key argument `index`, to be changed. This touches it.
     #[inline]
     pub fn write<'k>(&'k mut self, args: &Args<'k>, index: usize) -> KeyMut<'k> {
         let db = self.session.db;
@@ -172,9 +204,9 @@ impl Context<'_> {
     #[inline]
     pub fn write_in<'k>(&'k mut self, db: DbIndex, args: &Args<'k>, index: usize) -> KeyMut<'k> {
         let hash = self.hash_of(args, index);
-        let now_ms = self.now_ms;
+        let (now_ms, touch, fresh_clock) = (self.now_ms, self.touch(), self.fresh_clock());
         let shard = self.shared.keyspace.shard_of(hash);
-        self.leases.shard(shard).write(db, hash, args.at(index), now_ms)
+        self.leases.shard(shard).write(db, hash, args.at(index), now_ms).touched(touch, fresh_clock)
     }
 
     /// As [`Self::write`], for a key that must hold a string or nothing.

@@ -29,6 +29,7 @@ pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
 pub use row::{Command, Flags, Group, Scope};
+pub use server::server_bytes;
 pub use session::{Replies, Session};
 pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Row, Table, install, table};

@@ -168,7 +168,7 @@ fn refusals_name_the_place_and_say_why() {
         ("dir /nonexistent", "No such file or directory"),
         ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("loadmodule /m.so", "Torc has no modules"),
-        ("shards 3", "argument must be 0 or a power of two up to 65536"),
+        ("shards 3", "argument must be 0 or a power of two up to 4096"),
         ("worker-cpus 2-1", "argument must be a list of distinct CPUs such as 0,2-5"),
         ("io-backend aio", "argument(s) must be one of the following: auto, io_uring, epoll"),
     ];

@@ -486,7 +486,7 @@ pub struct ShardCount(pub usize);
 
 impl ShardCount {
     /// The most shards there may be.
-    pub const COUNT_MAX: usize = 65_536;
+    pub const COUNT_MAX: usize = 4096;
     /// What 0 stands for.
     pub const COUNT_DEFAULT: usize = 256;
 
@@ -501,7 +501,7 @@ impl Setting for ShardCount {
         let number = parse_integer(single(args)?).and_then(|number| usize::try_from(number).ok());
         let number =
             number.filter(|number| *number == 0 || number.is_power_of_two() && *number <= Self::COUNT_MAX);
-        self.0 = number.ok_or("argument must be 0 or a power of two up to 65536")?;
+        self.0 = number.ok_or("argument must be 0 or a power of two up to 4096")?;
         Ok(())
     }
 

@@ -256,6 +256,11 @@ impl BufferPool {
         self.buffer_bytes as usize
     }
 
+    /// Buffers that were lent and have not come back.
+    pub(super) fn lent_count(&self) -> usize {
+        self.buffers.len() - self.free.len()
+    }
+
     /// Whether a buffer can be had.
     pub(super) fn has_free(&self) -> bool {
         !self.free.is_empty() || self.buffers.len() < usize::from(self.count_max)

@@ -250,6 +250,11 @@ pub trait Io {
 
     /// The backend's name, as users write it in the configuration.
     fn name(&self) -> &'static str;
+
+    /// Called where it matters that the thread may lose its processor: while it holds leases, and between announcing
+    /// that it will sleep and sleeping. Only the simulation makes anything of it: there, other workers run meanwhile.
+    #[inline(always)]
+    fn interlude(&self) {}
 }
 
 /// How a backend is set up. The defaults suit a worker with up to tens of thousands of connections.

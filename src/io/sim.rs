@@ -4,7 +4,8 @@
 //! has a [`SimIo`]; tests hold [`SimClient`]s. Nothing ever blocks: `turn` completes what it can and
 //! returns, and a scheduler decides who runs next by asking the network whose wait is over
 //! ([`SimNet::is_ready`]) and lets time pass when nobody's is ([`SimNet::advance_to_next_deadline`]).
-//! So one seed determines one run, and a failure is reproduced by its seed.
+//! So one seed determines one run, and a failure is reproduced by its seed. A worker that is in the middle of its turn is
+//! descheduled by [`SimNet::set_interlude`]: others run nested in its [`Io::interlude`].
 //!
 //! Invariants:
 //! - Events of one token are in stream order; nothing else about their order is promised.
@@ -24,7 +25,7 @@ use bytes::BytesMut;
 use super::buffers::BufferPool;
 use super::sending::Sending;
 use super::{Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker};
-pub use net::{Faults, SimClient, SimNet};
+pub use net::{Faults, Interlude, SimClient, SimNet};
 pub use rng::Rng;
 use worker::{Connection, WorkerState};
 
@@ -56,6 +57,11 @@ impl SimIo {
     /// Whether the wait of this worker's last turn would be over.
     pub fn is_ready(&self) -> bool {
         self.net.is_ready(self.index)
+    }
+
+    /// Receive buffers that were not given back.
+    pub fn lent_buffers(&self) -> usize {
+        self.buffers.lent_count()
     }
 
     fn with_worker<R>(&self, work: impl FnOnce(&mut WorkerState) -> R) -> R {
@@ -208,6 +214,13 @@ impl Io for SimIo {
 
     fn name(&self) -> &'static str {
         "sim"
+    }
+
+    fn interlude(&self) {
+        let run_others = self.net.shared.borrow().interlude.clone();
+        if let Some(run_others) = run_others {
+            run_others(self.index);
+        }
     }
 }
 

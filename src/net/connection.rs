@@ -14,7 +14,8 @@
 //! Invariants:
 //! - while the parser is midway, the command's bytes from its first on are in the spill;
 //! - `large` belongs to the command at the beginning of the spill;
-//! - at most one send and one large receive are in flight.
+//! - at most one send and one large receive are in flight;
+//! - a connection on hold has no receive buffers.
 //!
 //! Not here: sockets (`io`), when to read and to send (`worker`).
 
@@ -154,6 +155,17 @@ impl Connection {
     /// A piece of input has arrived.
     pub fn receive(&mut self, input: Input) {
         self.inbox.push_back(input);
+    }
+
+    /// The connection is on hold, for as long as its client likes: what has arrived is copied, so that it keeps no receive
+    /// buffer that others may need.
+    pub fn absorb<I: Io>(&mut self, io: &mut I) {
+        debug_assert!(self.turn.source.is_none());
+        assert!(self.bulk.is_none(), "no command runs, so none is held, while a large bulk is received");
+        while let Some(input) = self.inbox.pop_front() {
+            self.spill.extend_from_slice(io.input(&input));
+            io.give_back(input);
+        }
     }
 
     /// Received buffers not yet parsed.
@@ -371,10 +383,13 @@ impl Connection {
         }
         if self.turn.put_back {
             self.parser.reset();
-            self.unlarge();
-        } else if keep_from > 0 {
+        }
+        if keep_from > 0 {
+            // The first command, whose they are, has run, whatever became of those behind it.
             self.large.clear();
             self.large_at.clear();
+        } else if self.turn.put_back {
+            self.unlarge();
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::counter::Counter;
-use super::stats::Stats;
+use super::stats::{Stats, WorkerStats};
 use crate::store::{DbIndex, Shard, ShardId};
 
 /// Databases with gauges of their own: as many as there are by default. Those beyond show what a lease lets see.
@@ -112,6 +112,8 @@ struct DbGauge {
 #[derive(Default)]
 struct ShardGauge {
     used_bytes: AtomicU64,
+    /// 1 while it has memory of flushed databases to free.
+    flushed: AtomicU64,
     table_bytes: AtomicU64,
     slack_bytes: AtomicU64,
     blob_bytes: AtomicU64,
@@ -121,22 +123,72 @@ struct ShardGauge {
 /// Bytes of one shard's gauges.
 pub const GAUGE_BYTES: usize = size_of::<ShardGauge>();
 
+/// Sums over gauges, changed along with each of them: what a memory limit asks for before every write. In lines of their own,
+/// so that what is written beside them does not make them slow to read.
+#[derive(Default)]
+#[repr(align(128))]
+struct Totals {
+    /// Bytes of all shards and clients.
+    used_bytes: AtomicU64,
+    /// Shards with memory of flushed databases.
+    flushed_shards: AtomicU64,
+}
+
+/// Sets a gauge, and its total along with it. Its only writer at a time calls this.
+fn set_with_total(gauge: &AtomicU64, total: &AtomicU64, value: u64) {
+    let before = gauge.load(Relaxed);
+    if value != before {
+        gauge.store(value, Relaxed);
+        total.fetch_add(value.wrapping_sub(before), Relaxed);
+    }
+}
+
 /// The gauges of the process.
 #[derive(Default)]
 pub struct Gauges {
     shards: OnceLock<Box<[ShardGauge]>>,
+    totals: Totals,
     used_bytes_peak: AtomicU64,
     /// How fast the counters grow.
     pub rates: Rates,
 }
 
 impl Gauges {
+    /// Leaves how much memory a shard, one of `shard_count`, uses; its lease is held.
+    pub fn note_memory(&self, id: ShardId, shard_count: usize, shard: &Shard) {
+        let gauge = self.gauge(id, shard_count);
+        set_with_total(&gauge.used_bytes, &self.totals.used_bytes, shard.used_bytes());
+        set_with_total(&gauge.flushed, &self.totals.flushed_shards, shard.has_discarded().into());
+    }
+
+    /// Leaves how much memory the clients of a worker use; only that worker calls it.
+    pub fn note_clients(&self, worker: &WorkerStats, bytes: u64) {
+        let before = worker.client_bytes.read();
+        worker.client_bytes.set(bytes);
+        self.totals.used_bytes.fetch_add(bytes.wrapping_sub(before), Relaxed);
+    }
+
+    /// Bytes that shards and clients use, as they said last.
+    #[inline]
+    pub fn used_bytes(&self) -> u64 {
+        self.totals.used_bytes.load(Relaxed)
+    }
+
+    /// Shards in which memory of flushed databases is still to be freed, as they said last.
+    pub fn flushed_shards(&self) -> u64 {
+        self.totals.flushed_shards.load(Relaxed)
+    }
+
+    fn gauge(&self, id: ShardId, shard_count: usize) -> &ShardGauge {
+        let gauges = self.shards.get_or_init(|| (0..shard_count).map(|_| ShardGauge::default()).collect());
+        &gauges[usize::from(id.0)]
+    }
+
     /// Leaves what a shard, one of `shard_count`, says of itself; its lease is held.
     pub fn note(&self, id: ShardId, shard_count: usize, shard: &Shard) {
-        let gauges = self.shards.get_or_init(|| (0..shard_count).map(|_| ShardGauge::default()).collect());
-        let gauge = &gauges[usize::from(id.0)];
+        self.note_memory(id, shard_count, shard);
+        let gauge = self.gauge(id, shard_count);
         let memory = MemorySample::of(shard);
-        gauge.used_bytes.store(memory.used_bytes, Relaxed);
         gauge.table_bytes.store(memory.table_bytes, Relaxed);
         gauge.slack_bytes.store(memory.slack_bytes, Relaxed);
         gauge.blob_bytes.store(memory.blob_bytes, Relaxed);
@@ -175,11 +227,6 @@ impl Gauges {
         }
     }
 
-    /// Bytes of all shards, as they said last.
-    fn used_bytes(&self) -> u64 {
-        self.shards.get().map_or(0, |shards| shards.iter().map(|shard| shard.used_bytes.load(Relaxed)).sum())
-    }
-
     /// Shards and clients were seen to use so many bytes together.
     pub fn note_used(&self, bytes: u64) {
         self.used_bytes_peak.fetch_max(bytes, Relaxed);
@@ -193,8 +240,7 @@ impl Gauges {
     /// Measures rates and memory; for worker 0 alone.
     pub fn tick(&self, stats: &Stats, now_ms: u64) {
         if self.rates.measure(stats, now_ms) {
-            let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
-            self.note_used(self.used_bytes() + clients);
+            self.note_used(self.used_bytes());
         }
     }
 }
@@ -309,5 +355,18 @@ mod tests {
         assert_eq!(gauges.db(id, 3).keys, 1);
         assert_eq!(gauges.db(id, 0).keys, 0);
         assert_eq!(gauges.memory(id).used_bytes, leases.shard(id).used_bytes());
+        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes());
+        leases.shard(id).flush_all();
+        gauges.note_memory(id, 2, leases.shard(id));
+        assert_eq!(gauges.flushed_shards(), 1);
+        leases.shard(id).free_discarded(usize::MAX);
+        gauges.note_memory(id, 2, leases.shard(id));
+        assert_eq!(gauges.flushed_shards(), 0);
+        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes());
+        let stats = Stats::new(1, 0);
+        for bytes in [500, 100] {
+            gauges.note_clients(stats.of(0), bytes);
+        }
+        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes() + 100);
     }
 }

@@ -16,6 +16,8 @@ pub enum ChangeKind {
     Removed,
     /// It was removed because its deadline had come.
     Expired,
+    /// It was removed because memory was short.
+    Evicted,
     /// Only its deadline changed.
     Deadline,
 }

@@ -72,8 +72,9 @@ impl Db {
     }
 
     #[inline]
-    pub fn find(&self, hash: u64, key: &[u8]) -> Option<Place> {
-        self.table.find(hash, |item| entry_of(&item).key() == key)
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<(Place, EntryPtr)> {
+        let (place, item) = self.table.find(hash, |item| entry_of(&item).key() == key)?;
+        Some((place, pointer_of(item)))
     }
 
     #[inline]

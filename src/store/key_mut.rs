@@ -20,6 +20,7 @@ use super::entry::{
     BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value,
     parse_int,
 };
+use super::eviction::Touch;
 use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::Shard;
 use super::table::Place;
@@ -55,6 +56,8 @@ pub struct KeyMut<'a> {
     key: &'a [u8],
     place: Option<Place>,
     now_ms: u64,
+    /// The access clock of a new value; none: that of now, also for what replaces an old one.
+    fresh_clock: Option<u32>,
     change: Option<ChangeKind>,
 }
 
@@ -67,12 +70,29 @@ impl<'a> KeyMut<'a> {
         place: Option<Place>,
         now_ms: u64,
     ) -> Self {
-        KeyMut { shard, db, hash, key, place, now_ms, change: None }
+        KeyMut { shard, db, hash, key, place, now_ms, fresh_clock: None, change: None }
     }
 
-    /// The access clock of a value that is new: seconds, 24 bits.
+    /// The access clock of the value that is set: a key that is accessed keeps its own.
     fn clock(&self) -> u32 {
-        (self.now_ms / 1000) as u32 & CLOCK_MAX
+        match (self.fresh_clock, self.entry()) {
+            (Some(_), Some(entry)) => entry.clock(),
+            (Some(fresh), None) => fresh,
+            (None, _) => (self.now_ms / 1000) as u32 & CLOCK_MAX,
+        }
+    }
+
+    /// Counts this as an access: leaves `touch` on the key if it exists. If it does not, `fresh` (24 bits) will be the
+    /// clock of its value.
+    #[inline]
+    pub fn touched(mut self, touch: Touch, fresh: u32) -> Self {
+        self.fresh_clock = Some(fresh);
+        if touch != Touch::None
+            && let Some(clock) = self.entry().map(Entry::clock)
+        {
+            self.set_clock(touch.apply(clock));
+        }
+        self
     }
 
     /// The entry, if the key exists.
@@ -82,7 +102,7 @@ impl<'a> KeyMut<'a> {
         self.shard.db(self.db).map(|db| db.entry(place))
     }
 
-    /// Creates the key as a string, or replaces whatever it was. The access clock is that of now.
+    /// Creates the key as a string, or replaces whatever it was.
     pub fn set_string(&mut self, new: NewString<'_>, deadline: Deadline) {
         let (encoding, value) = match new {
             NewString::Int(value) => (Encoding::Int, Value::Int(value)),
@@ -164,6 +184,15 @@ impl<'a> KeyMut<'a> {
         db.remove(place, self.hash, hasher, heap);
         self.change = Some(ChangeKind::Removed);
         true
+    }
+
+    /// Removes the key because memory is short; whether it existed.
+    pub fn evict(&mut self) -> bool {
+        let existed = self.remove();
+        if existed {
+            self.change = Some(ChangeKind::Evicted);
+        }
+        existed
     }
 
     /// Removes the key and hands out what it held, to be put elsewhere.

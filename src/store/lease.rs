@@ -217,7 +217,7 @@ mod tests {
 }
 
 #[cfg(all(test, loom))]
-mod tests {
+mod loom_models {
     use super::*;
     use loom::cell::UnsafeCell;
     use loom::sync::Arc;

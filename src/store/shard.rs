@@ -12,6 +12,8 @@
 use super::changes::{ChangeKind, Changes};
 use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of};
 use super::entry::Entry;
+use super::entry::EntryPtr;
+use super::eviction::Touch;
 use super::hash::KeyHasher;
 use super::heap::Heap;
 use super::key_mut::KeyMut;
@@ -128,40 +130,35 @@ impl Shard {
         }
     }
 
-    /// Finds a key for reading. One whose deadline has come is removed. `touch` sets the access clock (24 bits).
+    /// Finds a key for reading. One whose deadline has come is removed. `touch` is left on the access clock.
     #[inline]
-    pub fn read(
-        &mut self,
-        db: DbIndex,
-        hash: u64,
-        key: &[u8],
-        now_ms: u64,
-        touch: Option<u32>,
-    ) -> Option<&Entry> {
-        let Some(place) = self.find_alive(db, hash, key, now_ms) else {
+    pub fn read(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64, touch: Touch) -> Option<&Entry> {
+        let Some((_, pointer)) = self.find_alive(db, hash, key, now_ms) else {
             self.stats.misses += 1;
             return None;
         };
         self.stats.hits += 1;
-        let db = self.db(db)?;
-        if let Some(clock) = touch {
+        if touch != Touch::None {
+            // SAFETY: the entry is in the table, and the reference ends here.
+            let clock = touch.apply(unsafe { pointer.entry() }.clock());
             // SAFETY: the shard is borrowed mutably, so nobody has a reference to the entry.
-            unsafe { db.pointer(place).set_clock(clock) };
+            unsafe { pointer.set_clock(clock) };
         }
-        Some(db.entry(place))
+        // SAFETY: the entry is in the table; who changes or frees it needs the shard, which the result borrows.
+        Some(unsafe { pointer.entry() })
     }
 
     /// Finds a key without any effect; also one whose deadline has come.
     #[inline]
     pub fn peek(&self, db: DbIndex, hash: u64, key: &[u8]) -> Option<&Entry> {
         let db = self.db(db)?;
-        db.find(hash, key).map(|place| db.entry(place))
+        db.find(hash, key).map(|(place, _)| db.entry(place))
     }
 
     /// Gives access to a key, present or absent, for changing it. One whose deadline has come is removed first.
     #[inline]
     pub fn write<'a>(&'a mut self, db: DbIndex, hash: u64, key: &'a [u8], now_ms: u64) -> KeyMut<'a> {
-        let place = self.find_alive(db, hash, key, now_ms);
+        let place = self.find_alive(db, hash, key, now_ms).map(|(place, _)| place);
         KeyMut::new(self, db, hash, key, place, now_ms)
     }
 
@@ -323,6 +320,11 @@ impl Shard {
         false
     }
 
+    /// Whether memory of flushed databases is still to be freed.
+    pub fn has_discarded(&self) -> bool {
+        !self.discarded.is_empty()
+    }
+
     /// Whether `upkeep` has something to do.
     #[inline]
     pub fn upkeep_due(&self) -> bool {
@@ -408,14 +410,15 @@ impl Shard {
     }
 
     #[inline]
-    fn find_alive(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64) -> Option<Place> {
+    fn find_alive(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64) -> Option<(Place, EntryPtr)> {
         let found = self.db(db)?;
-        let place = found.find(hash, key)?;
-        if found.entry(place).is_expired(now_ms) {
+        let (place, pointer) = found.find(hash, key)?;
+        // SAFETY: the entry is in the table, and the reference ends here.
+        if unsafe { pointer.entry() }.is_expired(now_ms) {
             self.expire(db, place, hash, key);
             return None;
         }
-        Some(place)
+        Some((place, pointer))
     }
 
     #[cold]

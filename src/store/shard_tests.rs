@@ -250,7 +250,7 @@ fn deadlines_expire_on_access_and_in_rounds() {
     assert_eq!(shard.expires(DB), 834);
     assert!((2400..2600).contains(&shard.ttl_ms_average(DB, START_MS)));
     assert!(shard.peek(DB, hasher.hash(&key(0)), &key(0)).is_some());
-    assert!(shard.read(DB, hasher.hash(&key(0)), &key(0), START_MS, None).is_none());
+    assert!(shard.read(DB, hasher.hash(&key(0)), &key(0), START_MS, Touch::None).is_none());
     assert_eq!(shard.stats, ShardStats { expired: 1, hits: 0, misses: 1 });
     let mut gone = HashSet::new();
     for elapsed_ms in [0, 1000, 1001, 3000, 6000] {
@@ -285,8 +285,8 @@ fn the_guard_accounts_for_each_key_once() {
     drop(shard.write(DB, hash, b"k", 0));
     shard.write(DB, hash, b"k", 0).set_deadline(Some(20));
     shard.write(DB, hash, b"k", 0).set_deadline(Some(20));
-    assert_eq!(shard.read(DB, hash, b"k", 0, Some(78)).map(Entry::clock), Some(78));
-    assert!(shard.read(DB, hash, b"k", 20, None).is_none());
+    assert_eq!(shard.read(DB, hash, b"k", 0, Touch::Lru(78)).map(Entry::clock), Some(78));
+    assert!(shard.read(DB, hash, b"k", 20, Touch::None).is_none());
     shard.write(DB, hash, b"k", 0).append(b"x");
     assert!(shard.write(DB, hash, b"k", 0).remove());
     assert!(!shard.write(DB, hash, b"k", 0).remove());

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quanta::Mock;
 
-/// Time as a worker sees it.
+/// Time as a worker sees it. Clones of a virtual one stay in step.
+#[derive(Clone)]
 pub struct Clock {
     counter: quanta::Clock,
     now_us: u64,
@@ -17,6 +18,7 @@ pub struct Clock {
     source: Source,
 }
 
+#[derive(Clone)]
 enum Source {
     System,
     Virtual { epoch_ms: u64, start: quanta::Instant },

@@ -6,6 +6,7 @@
 //! | `reap` | completions into state: accepted, received, sent, ended |
 //! | `run` | parsing, chunks, one command |
 //! | `refuse` | errors for what is no command |
+//! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `mail`, `mailbox` | messages between workers |
@@ -20,6 +21,7 @@ mod crew;
 mod flush;
 mod mail;
 mod mailbox;
+mod memory;
 mod monitor;
 mod reap;
 mod refuse;
@@ -35,7 +37,7 @@ use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::WorkerStats;
-use crate::store::{Leases, ShardId};
+use crate::store::{AccessClock, Leases, ShardId};
 
 pub use clock::Clock;
 pub use crew::{Crew, Recruits};
@@ -84,6 +86,8 @@ pub struct Worker<I: Io> {
     reserved_for: Option<Token>,
     slowest: Slowest,
     upkeep: upkeep::Upkeep,
+    memory: memory::Memory,
+    access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
     stop_ms: u64,
@@ -115,10 +119,13 @@ impl<I: Io> Worker<I> {
     pub fn new(io: I, seat: Seat) -> Self {
         let Seat { number, shared, post, clock, seed } = seat;
         let solo = post.workers() == 1;
+        let config = shared.config.reader();
         Self {
             number,
             io,
-            config: shared.config.reader(),
+            memory: memory::Memory::new(config.config(), &shared),
+            access_clock: AccessClock::new(clock.now_ms(), false),
+            config,
             leases: Leases::new(&shared.keyspace, number, solo),
             table: table(),
             upkeep: upkeep::Upkeep::new(clock.now_ms()),
@@ -196,6 +203,7 @@ impl<I: Io> Worker<I> {
         if !self.post.lie_down() {
             return Wait::Poll;
         }
+        self.io.interlude();
         if !self.want_refused() {
             self.post.rise();
             return Wait::Poll;
@@ -229,6 +237,7 @@ impl<I: Io> Worker<I> {
         if self.config.refresh() {
             self.follow_config();
         }
+        self.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
         } else if self.stopping && self.clock.now_ms() >= self.stop_ms {
@@ -272,6 +281,7 @@ impl<I: Io> Worker<I> {
 
     /// Takes up what CONFIG SET has changed and what does not follow by itself.
     fn follow_config(&mut self) {
+        self.follow_memory();
         self.upkeep.hurry();
     }
 

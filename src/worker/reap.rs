@@ -69,6 +69,9 @@ impl<I: Io> Worker<I> {
         match self.connections.find(token) {
             Some(connection) if !connection.ended && !connection.closing => {
                 connection.receive(input);
+                if connection.hold != Hold::None {
+                    return self.stall(token.slot);
+                }
                 if connection.inbox_len() > INBOX_MAX && !connection.input_paused {
                     connection.input_paused = true;
                     self.io.pause(token);
@@ -76,6 +79,16 @@ impl<I: Io> Worker<I> {
                 self.make_ready(token.slot);
             }
             _ => self.io.give_back(input),
+        }
+    }
+
+    /// A connection on hold is not read from, and keeps no receive buffers: they are all connections' own.
+    pub(super) fn stall(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        connection.absorb(&mut self.io);
+        if !connection.input_paused {
+            connection.input_paused = true;
+            self.io.pause(connection.token);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::memory::Means;
 use super::refuse::refuse;
 use super::{Mail, Slowest, Worker};
 use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
@@ -78,7 +79,11 @@ impl<I: Io> Worker<I> {
                 Formed::Ready => {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
+                    self.io.interlude();
                     self.run_chunk(&facts);
+                    if self.memory.has_unnoted() {
+                        self.note_chunk();
+                    }
                     if !self.leases.is_solo() {
                         self.stats().counters.leases_taken.add(self.leases.mark() as u64);
                     }
@@ -189,7 +194,23 @@ impl<I: Io> Worker<I> {
         }
         let row = self.table.row(command.row);
         let counts = &stats.commands[command.row as usize];
-        match admit(row, session, &facts.shared, facts.now_ms) {
+        let mut admission = admit(row, session, &facts.shared, facts.now_ms);
+        let flags = row.command.flags;
+        if flags.has(self.memory.watched()) && matches!(admission, Admission::Yes) {
+            let mut means = Means {
+                leases: &mut self.leases,
+                shared: &facts.shared,
+                stats,
+                clock: &self.clock,
+                rng: &mut self.rng,
+                effects: &mut self.effects,
+            };
+            let hashes = self.batch.hashes_of(command);
+            if !self.memory.admit(flags, command.scope, hashes, &mut means) {
+                admission = Admission::Error(CommandError::OutOfMemory);
+            }
+        }
+        match admission {
             Admission::Yes => {}
             Admission::Error(error) => {
                 counts.rejected.add(1);
@@ -212,7 +233,7 @@ impl<I: Io> Worker<I> {
             worker: self.number,
             now_ms: facts.now_ms,
             now_us: facts.now_us,
-            access_clock: facts.access_clock,
+            access_clock: self.access_clock,
             rng: &mut self.rng,
             effects: &mut self.effects,
             leases: &mut self.leases,
@@ -272,7 +293,6 @@ impl<I: Io> Worker<I> {
             config,
             now_ms,
             now_us: self.clock.unix_us(),
-            access_clock: access_clock(now_ms),
             slow_ns,
             event_ns,
             notable_ns: slow_ns.min(event_ns),
@@ -280,7 +300,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// Does what the chunk's commands left to be done outside the keyspace.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         if self.effects.is_empty() {
             return;
         }
@@ -319,6 +339,10 @@ impl<I: Io> Worker<I> {
                 connection.ended = true;
             }
             connection.settle(&self.batch, &self.io);
+            if connection.hold != Hold::None && !connection.closing {
+                self.stall(slot);
+            }
+            let connection = self.connections.at(slot);
             connection.show(self.clock.now_ms());
             let query_bytes = connection.query_bytes() as u64;
             let over = query_bytes > self.config.config().client_query_buffer_limit;
@@ -392,19 +416,12 @@ fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     }
 }
 
-/// Seconds, 24 bits: Redis's LRU clock at its resolution.
-#[inline]
-fn access_clock(now_ms: u64) -> u32 {
-    (now_ms / 1000) as u32 & 0xFF_FFFF
-}
-
 /// What is the same for all commands of a turn.
 struct Facts {
     shared: Arc<Shared>,
     config: Arc<Config>,
     now_ms: u64,
     now_us: u64,
-    access_clock: u32,
     /// From this duration on a command goes to the slow log.
     slow_ns: u64,
     /// From this duration on it is an event of the latency monitor.

@@ -54,10 +54,13 @@ impl<I: Io> Worker<I> {
     pub(super) fn upkeep(&mut self) {
         let now_ms = self.clock.now_ms();
         if now_ms < self.upkeep.next_ms {
+            if self.memory.is_behind() && self.upkeep_memory() {
+                self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + PAUSE_MS);
+            }
             return;
         }
         let start = self.clock.ticks();
-        let pending = self.upkeep_shards(start);
+        let pending = self.upkeep_shards(start) | self.upkeep_memory();
         self.upkeep_connections(now_ms);
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
@@ -90,6 +93,7 @@ impl<I: Io> Worker<I> {
 
     /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
     fn upkeep_shard(&mut self, shard: ShardId) -> bool {
+        self.io.interlude();
         let active = !self.shared.debug.no_active_expire.load(Relaxed);
         let home = self.leases.shard(shard);
         let before = home.stats.expired;
@@ -116,7 +120,8 @@ impl<I: Io> Worker<I> {
             self.upkeep.slot = 0;
             let bytes =
                 (0..bound).filter_map(|slot| self.connections.get(slot)).map(|c| c.allocated_bytes() as u64);
-            self.stats().client_bytes.set(bytes.sum());
+            let bytes = bytes.sum();
+            self.shared.stats.gauges.note_clients(self.stats(), bytes);
         }
         let end = bound.min(self.upkeep.slot + CONNECTIONS_PER_TICK);
         for slot in self.upkeep.slot..end {

@@ -9,7 +9,7 @@
 //! | prefix | meaning |
 //! |---|---|
 //! | `b> ` | on connection `b` (any lower-case letter, opened at first use; `a` where none is given) |
-//! | `until ` | repeat the request until the reply is the expected one, for what happens in time (expiry) |
+//! | `until ` | repeat the request until the reply is the expected one, for what happens in time (expiry), and for SCAN, which a lease that another worker holds may end early |
 //! | `raw ` | send the one quoted word that follows as bytes, not as a command |
 //!
 //! No words (`""`, `"b> "`): send nothing, only read. `$name` as a whole word is what `-> name` kept earlier.

@@ -32,7 +32,7 @@ for protocol in (2, 3):
     assert info["db0"]["keys"] == 1005, info["db0"]
     assert r.config_get("maxmemory") == {"maxmemory": "0"}
     assert r.config_set("slowlog-log-slower-than", 10000)
-    assert r.client_getname() in ("py", b"py"), r.client_getname()
+    assert r.client_getname() in ("py", b"py")
     assert isinstance(r.client_id(), int) and len(r.client_list()) >= 1
     assert r.command_count() > 50 and "get" in r.command()
     assert r.slowlog_len() >= 0 and r.time()[0] > 0 and isinstance(r.memory_usage("n"), int)

@@ -3,7 +3,7 @@
 //! Readiness is a connection that succeeds. `until` awaits anything else, with a limit; it is the only place that pauses.
 
 mod client;
-mod value;
+pub mod value;
 mod words;
 
 pub use client::{Client, command};

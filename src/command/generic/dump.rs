@@ -3,12 +3,12 @@
 //! Not here: the format (`persist::rdb`).
 
 use super::GENERIC;
-use super::object::counts_frequency;
 use crate::command::row::{KeyAccess, key_at};
 use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome};
 use crate::persist::rdb::{self, PayloadError, decode::Text, encode};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
+use crate::store::eviction::{frequency_clock, minutes};
 use crate::store::{BLOB_BYTES_MIN, CLOCK_MAX, Deadline, Entry, NewString, Str, Type};
 
 const RESTORE: Command = Command {
@@ -159,12 +159,12 @@ impl Options {
 
     /// The new entry's access clock. What the policy in force does not keep is not taken over.
     fn clock(&self, ctx: &Context<'_>) -> u32 {
-        if counts_frequency(ctx.config.maxmemory_policy) {
-            let minutes = (ctx.now_ms / 60_000) as u32 & 0xffff;
-            return self.frequency.map_or(ctx.access_clock, |frequency| minutes << 8 | u32::from(frequency));
+        if ctx.access_clock.counts_frequency() {
+            let clock = |frequency| frequency_clock(minutes(ctx.now_ms), frequency);
+            return self.frequency.map_or(ctx.fresh_clock(), clock);
         }
         // Older than the clock can tell: as old as it can.
         let idle = self.idle_seconds.unwrap_or(0).min(i64::from(CLOCK_MAX)) as u32;
-        ctx.access_clock.wrapping_sub(idle) & CLOCK_MAX
+        ctx.access_clock.seconds().wrapping_sub(idle) & CLOCK_MAX
     }
 }

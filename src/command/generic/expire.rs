@@ -136,16 +136,13 @@ fn set_deadline(
         (Unit::Ms, Origin::Epoch) => "ERR invalid expire time in 'pexpireat' command",
     });
     let when_ms = deadline_ms(number, unit, base_ms).ok_or(invalid)?;
-    let (now_ms, clock) = (ctx.now_ms, super::clock(ctx));
+    let now_ms = ctx.now_ms;
     let mut place = ctx.write(args, 1);
     let Some(entry) = place.entry() else {
         reply.integer(0);
         return Ok(());
     };
     let before = entry.deadline();
-    if let Some(clock) = clock {
-        place.set_clock(clock);
-    }
     let holds = conditions.hold(before, when_ms);
     if holds {
         match u64::try_from(when_ms) {
@@ -251,12 +248,8 @@ fn reply_deadline(
 }
 
 fn persist(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let clock = super::clock(ctx);
     let mut place = ctx.write(args, 1);
     let had_deadline = place.entry().is_some_and(|entry| entry.deadline().is_some());
-    if let Some(clock) = clock {
-        place.set_clock(clock);
-    }
     if had_deadline {
         place.set_deadline(None);
     }

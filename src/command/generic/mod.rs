@@ -140,8 +140,3 @@ fn wait(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     reply.integer(0);
     Ok(())
 }
-
-/// The clock to leave on an entry that a command finds for writing; none under CLIENT NO-TOUCH.
-fn clock(ctx: &Context<'_>) -> Option<u32> {
-    (!ctx.session.no_touch).then_some(ctx.access_clock)
-}

@@ -5,7 +5,8 @@ use crate::command::row::{KeyAccess, KeySpec, key_at};
 use crate::command::{Args, Command, CommandError, Context, Flags, Outcome, Scope, help};
 use crate::config::MaxmemoryPolicy;
 use crate::resp::Reply;
-use crate::store::{CLOCK_MAX, Encoding, Str};
+use crate::store::eviction::{decayed, idle_seconds, minutes};
+use crate::store::{Encoding, Str};
 
 /// Integers below this are one shared object in Redis, of which OBJECT REFCOUNT tells.
 const SHARED_INTEGERS: i64 = 10_000;
@@ -101,31 +102,31 @@ fn encoding(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 }
 
 fn idletime(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let (now, policy) = (ctx.access_clock, ctx.config.maxmemory_policy);
+    let clock = ctx.access_clock;
     match ctx.look(args, 2) {
         None => reply.null(),
-        Some(_) if counts_frequency(policy) => {
+        Some(_) if clock.counts_frequency() => {
             return Err(CommandError::Text(
                 "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
                  between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        Some(entry) => reply.integer(idle_seconds(now, entry.clock()).into()),
+        Some(entry) => reply.integer(idle_seconds(clock.seconds(), entry.clock()).into()),
     }
     Ok(())
 }
 
 fn freq(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let policy = ctx.config.maxmemory_policy;
+    let (clock, now_ms, decay_minutes) = (ctx.access_clock, ctx.now_ms, ctx.config.lfu_decay_time);
     match ctx.look(args, 2) {
         None => reply.null(),
-        Some(_) if !counts_frequency(policy) => {
+        Some(_) if !clock.counts_frequency() => {
             return Err(CommandError::Text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                  switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
-        Some(entry) => reply.integer((entry.clock() & 0xff).into()),
+        Some(entry) => reply.integer(decayed(entry.clock(), minutes(now_ms), decay_minutes).into()),
     }
     Ok(())
 }
@@ -146,28 +147,8 @@ fn refcount(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     Ok(())
 }
 
-/// Seconds since an entry's clock was set, as far as 24 bits tell.
-pub(super) fn idle_seconds(now: u32, clock: u32) -> u32 {
-    now.wrapping_sub(clock) & CLOCK_MAX
-}
-
-/// Whether entries' clocks are frequencies under this policy.
-pub(super) fn counts_frequency(policy: MaxmemoryPolicy) -> bool {
-    matches!(policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu)
-}
-
+/// Whether eviction under this policy looks at the entries' clocks.
 fn keeps_clock(policy: MaxmemoryPolicy) -> bool {
-    counts_frequency(policy) || matches!(policy, MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn idle_time_survives_the_clock_wrapping_around() {
-        assert_eq!(idle_seconds(5, 5), 0);
-        assert_eq!(idle_seconds(15, 5), 10);
-        assert_eq!(idle_seconds(3, CLOCK_MAX - 1), 5);
-    }
+    use MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
+    matches!(policy, AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu)
 }

@@ -132,15 +132,15 @@ struct Carry {
 /// Puts what the source holds, with its deadline, in the place of whatever the target holds; whether there was anything.
 fn carry(ctx: &mut Context<'_>, args: &Args<'_>, way: Carry) -> bool {
     let Carry { source_db, target, target_db, keep } = way;
-    let clock = super::clock(ctx);
+    let fresh_clock = ctx.fresh_clock();
     let mut source = ctx.write_in(source_db, args, 1);
     let owned = if keep { source.copy() } else { source.take() };
     drop(source);
     let Some(owned) = owned else { return false };
     let mut place = ctx.write_in(target_db, args, target);
     place.put(owned);
-    if let Some(clock) = clock {
-        place.set_clock(clock);
+    if keep {
+        place.set_clock(fresh_clock);
     }
     true
 }

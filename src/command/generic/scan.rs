@@ -21,6 +21,9 @@ use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::store::{Entry, SHARDS_MAX, ShardId};
 
+/// Times one SCAN tries again to take leases that other workers have: some tens of us in all.
+const PATIENCE: u32 = 2048;
+
 const SHARD_BITS: u32 = 13;
 /// Bits of a position that a cursor does not hold.
 const POSITION_BITS_LOST: u32 = 14;
@@ -151,11 +154,12 @@ fn scan(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let mut found = Vec::new();
     let mut expired = Vec::new();
     let (mut shard, mut position) = place_of(cursor);
+    let mut patience = PATIENCE;
     let next = loop {
         if usize::from(shard) >= ctx.shared.keyspace.shard_count() {
             break 0;
         }
-        if budget == 0 || !ctx.leases.try_take(ShardId(shard)) {
+        if budget == 0 || !take_soon(ctx, ShardId(shard), &mut patience) {
             break cursor_at(shard, position);
         }
         let held = ctx.leases.shard(ShardId(shard));
@@ -256,6 +260,21 @@ fn parse_cursor(text: &[u8]) -> Option<u64> {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit.into()) }
     })
+}
+
+/// Takes a lease, trying again a few times while another worker has it: most are given back within microseconds. What is
+/// left of `patience` is for the rest of the walk, so that one call is bounded.
+fn take_soon(ctx: &mut Context<'_>, shard: ShardId, patience: &mut u32) -> bool {
+    loop {
+        if ctx.leases.try_take(shard) {
+            return true;
+        }
+        if *patience == 0 {
+            return false;
+        }
+        *patience -= 1;
+        std::hint::spin_loop();
+    }
 }
 
 #[cfg(test)]

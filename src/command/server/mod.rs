@@ -28,6 +28,8 @@ mod shutdown;
 mod slowlog;
 mod time;
 
+pub use sample::server_bytes;
+
 use super::row::BASE;
 use super::{Args, Command, Context, Flags, Group, Outcome, Session, help};
 use crate::config::Caller;

@@ -6,7 +6,7 @@
 //!
 //! Costs: some 20 ns per shard.
 
-use crate::command::{Context, Effect, table};
+use crate::command::{Context, Effect, Shared, table};
 use crate::observe::{CommandStats, DbSample, GAUGE_BYTES, MemorySample, WorkerStats, db_sample};
 use crate::store::{Leases, Shard, ShardId, WantedMask};
 
@@ -123,7 +123,7 @@ impl ProcessMemory {
 pub fn memory(ctx: &Context<'_>, keyspace: &KeyspaceSample) -> ProcessMemory {
     let stats = &ctx.shared.stats;
     let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
-    let startup = server_bytes(ctx);
+    let startup = server_bytes(ctx.shared);
     let grown = keyspace.memory.used_bytes + clients;
     let used = startup + grown;
     stats.gauges.note_used(grown);
@@ -141,8 +141,8 @@ pub fn memory(ctx: &Context<'_>, keyspace: &KeyspaceSample) -> ProcessMemory {
 
 /// What the server takes for itself, in bytes: shards and counters. The receive buffers are shared with the kernel, which
 /// touches as many as there is traffic for; they are in the resident memory alone, like a socket's buffers.
-fn server_bytes(ctx: &Context<'_>) -> u64 {
-    let shards = ctx.shared.keyspace.shard_count() * (size_of::<Shard>() + GAUGE_BYTES);
+pub fn server_bytes(shared: &Shared) -> u64 {
+    let shards = shared.keyspace.shard_count() * (size_of::<Shard>() + GAUGE_BYTES);
     let counters = table().rows().len() * size_of::<CommandStats>() + size_of::<WorkerStats>();
-    (shards + ctx.shared.facts.workers * counters) as u64
+    (shards + shared.facts.workers * counters) as u64
 }

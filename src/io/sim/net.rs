@@ -5,7 +5,7 @@
 //! the server's sends wait. Clients themselves may send any amount at once.
 //!
 //! Invariants:
-//! - Bytes of one direction arrive in the order sent; an end arrives after them, a reset at once.
+//! - Bytes of one direction arrive in the order sent; an end arrives after them, a reset at once. Nothing follows an end.
 //! - Everything random comes from one generator, and every collection has a fixed order.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::{EndCause, Listener};
+use super::super::{EndCause, Listener, Wait};
 use super::rng::Rng;
 use super::worker::WorkerState;
 
@@ -30,6 +30,8 @@ pub struct Faults {
     pub socket_bytes: usize,
     /// How often, in a million receives and sends, the connection is reset.
     pub reset_per_million: u32,
+    /// No wake-up ever arrives: not a fault to be borne, but a bug to be found by who tests with it.
+    pub wakes_lost: bool,
 }
 
 impl Default for Faults {
@@ -41,11 +43,18 @@ impl Default for Faults {
             late_percent: 0,
             socket_bytes: 1 << 20,
             reset_per_million: 0,
+            wakes_lost: false,
         }
     }
 }
 
 impl Faults {
+    fn check(&self) {
+        assert!(self.late_percent < 100, "completions must come some day");
+        assert!(self.piece_bytes_max > 0);
+        assert!(self.socket_bytes > 0);
+    }
+
     /// Everything goes wrong, in measures that `rng` draws.
     pub fn random(rng: &mut Rng) -> Faults {
         Faults {
@@ -54,6 +63,7 @@ impl Faults {
             late_percent: rng.below(60) as u32,
             socket_bytes: rng.size(256 * 1024),
             reset_per_million: 0,
+            wakes_lost: false,
         }
     }
 }
@@ -72,7 +82,11 @@ pub(super) struct Net {
     pub(super) backlogs: BTreeMap<u64, VecDeque<u64>>,
     pub(super) workers: Vec<WorkerState>,
     pub(super) trace: u64,
+    pub(super) interlude: Option<Interlude>,
 }
+
+/// What runs while a worker is descheduled in the middle of its turn.
+pub type Interlude = Rc<dyn Fn(usize)>;
 
 /// One connection.
 pub(super) struct Link {
@@ -99,14 +113,18 @@ enum Segment {
 
 impl Pipe {
     pub(super) fn push(&mut self, now: Duration, delay: Duration, bytes: &[u8]) {
-        self.travelling_bytes += bytes.len();
-        self.push_segment(now + delay, Segment::Bytes(bytes.to_vec()));
-        self.settle(now);
+        if self.end.is_none() {
+            self.travelling_bytes += bytes.len();
+            self.push_segment(now + delay, Segment::Bytes(bytes.to_vec()));
+            self.settle(now);
+        }
     }
 
     pub(super) fn push_end(&mut self, now: Duration, delay: Duration) {
-        self.push_segment(now + delay, Segment::End(EndCause::Eof));
-        self.settle(now);
+        if self.end.is_none() {
+            self.push_segment(now + delay, Segment::End(EndCause::Eof));
+            self.settle(now);
+        }
     }
 
     /// What travels is lost, what has arrived may still be read.
@@ -192,9 +210,7 @@ impl Net {
 impl SimNet {
     /// A network whose every choice follows from `seed`.
     pub fn new(seed: u64, faults: Faults) -> SimNet {
-        assert!(faults.late_percent < 100, "completions must come some day");
-        assert!(faults.piece_bytes_max > 0);
-        assert!(faults.socket_bytes > 0);
+        faults.check();
         let net = Net {
             now: Duration::ZERO,
             rng: Rng::new(seed),
@@ -203,6 +219,7 @@ impl SimNet {
             backlogs: BTreeMap::new(),
             workers: Vec::new(),
             trace: 0xCBF2_9CE4_8422_2325,
+            interlude: None,
         };
         SimNet { shared: Rc::new(RefCell::new(net)) }
     }
@@ -252,6 +269,42 @@ impl SimNet {
         let arrivals = arrivals.filter_map(Pipe::next_arrival);
         let waits = net.workers.iter().filter_map(WorkerState::deadline);
         arrivals.chain(waits).filter(|&at| at > net.now).min()
+    }
+
+    /// When, after now, the next bytes arrive.
+    pub fn next_arrival(&self) -> Option<Duration> {
+        let net = self.shared.borrow();
+        let arrivals = net.links.iter().flat_map(|link| [&link.to_server, &link.to_client]);
+        arrivals.filter_map(Pipe::next_arrival).filter(|&at| at > net.now).min()
+    }
+
+    /// From now on this goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        faults.check();
+        self.shared.borrow_mut().faults = faults;
+    }
+
+    /// What runs when worker `index` loses its processor in the middle of a turn; it gets the index.
+    pub fn set_interlude(&self, run_others: Option<Interlude>) {
+        self.shared.borrow_mut().interlude = run_others;
+    }
+
+    /// Says from now on how long worker `index` means to wait in its next turn, for `is_ready`: the wait that it will give
+    /// to [`turn`](super::super::Io::turn), told when it begins, since a simulated turn never blocks.
+    pub fn begin_wait(&self, index: usize, wait: Wait) {
+        let mut net = self.shared.borrow_mut();
+        let now = net.now;
+        net.workers[index].begin_wait(wait, now);
+    }
+
+    /// Connections that worker `index` has attached and that are not detached.
+    pub fn attached_count(&self, index: usize) -> usize {
+        self.shared.borrow().workers[index].connections.len()
+    }
+
+    /// Makes `value` part of the trace.
+    pub fn note(&self, value: u64) {
+        self.shared.borrow_mut().note(value);
     }
 
     /// Lets time pass until `next_deadline`; false where there is none.

@@ -97,6 +97,11 @@ impl WorkerState {
         }
     }
 
+    pub(super) fn begin_wait(&mut self, wait: Wait, now: Duration) {
+        self.wait = Some(wait);
+        self.wait_since = now;
+    }
+
     pub(super) fn is_ready(&self, net: &Net) -> bool {
         let waits = match self.wait {
             None | Some(Wait::Poll) => false,
@@ -107,16 +112,15 @@ impl WorkerState {
         let could_complete = |c: &Connection| c.could_complete(net, self.has_free_buffer);
         !waits
             || !self.ready.is_empty()
-            || self.waker.is_pending()
+            || (self.waker.is_pending() && !net.faults.wakes_lost)
             || self.listeners.values().any(backlog)
             || self.connections.values().any(could_complete)
     }
 
     /// One turn, at the end of which the worker waits as `wait` says.
     pub(super) fn turn(&mut self, net: &mut Net, buffers: &mut BufferPool, wait: Wait) {
-        self.wait = Some(wait);
-        self.wait_since = net.now;
-        if self.waker.take() {
+        self.begin_wait(wait, net.now);
+        if self.waker.take() && !net.faults.wakes_lost {
             self.ready.push(Event::Woken);
         }
         self.accept(net);

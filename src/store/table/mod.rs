@@ -175,9 +175,9 @@ impl Table {
         }
     }
 
-    /// Finds the item with this hash for which `is` holds.
+    /// Finds the item with this hash for which `is` holds, and its place.
     #[inline]
-    pub fn find(&self, hash: u64, mut is: impl FnMut(Item) -> bool) -> Option<Place> {
+    pub fn find(&self, hash: u64, mut is: impl FnMut(Item) -> bool) -> Option<(Place, Item)> {
         let (index, segment) = self.locate(hash)?;
         let buckets = self.buckets(index);
         let mut at = segment.home(hash);
@@ -186,8 +186,10 @@ impl Table {
             let mut hits = bucket.matches(tag(hash));
             while hits != 0 {
                 let slot = hits.trailing_zeros();
-                if is(bucket.item(slot as usize)) {
-                    return Some(Place { segment: index as u32, bucket: at as u16, slot: slot as u16 });
+                let item = bucket.item(slot as usize);
+                if is(item) {
+                    let place = Place { segment: index as u32, bucket: at as u16, slot: slot as u16 };
+                    return Some((place, item));
                 }
                 hits &= hits - 1;
             }

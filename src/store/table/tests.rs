@@ -57,7 +57,7 @@ fn insert(table: &mut Table, name: u64, due: Tick, coarse: bool) {
 }
 
 fn find(table: &Table, name: u64, coarse: bool) -> Option<Place> {
-    table.find(hash_of(name, coarse), |item| toy(item).name == name)
+    table.find(hash_of(name, coarse), |item| toy(item).name == name).map(|(place, _)| place)
 }
 
 fn remove(table: &mut Table, name: u64, coarse: bool) {

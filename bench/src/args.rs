@@ -1,0 +1,284 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::str::FromStr;
+use std::time::Duration;
+
+use lexopt::prelude::{Long, Short, Value};
+use lexopt::{Parser, ValueExt};
+
+use crate::compare::{CompareOptions, Format, ServerSpec};
+use crate::keys::KEYS_MAX;
+use crate::load::LoadOptions;
+use crate::operation::Operation;
+use crate::{Fatal, fatal};
+
+/// Most connections, and units in a batch.
+const COUNT_MAX: usize = 1 << 20;
+/// Longest value, in bytes.
+const VALUE_BYTES_MAX: usize = 512 << 20;
+/// Longest run, in seconds.
+const SECONDS_MAX: f64 = 1e6;
+/// The highest CPU that can be named.
+const CPU_MAX: usize = 1023;
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+Usage: bench load [options] ADDRESS...
+       bench compare [options] NAME='COMMAND with {port}'...
+
+ADDRESS is a port of this machine, HOST:PORT, or the path of a Unix socket.
+`load` loads servers that run; `compare` starts servers and loads them in turn. bench/README.md says how to
+measure honestly.
+
+Both:
+  -c, --connections N     connections [50]
+  -v, --value-bytes N     bytes of a value [64]
+  -k, --keys N            number of keys [1000000]
+      --zipf EXPONENT     Zipf-distributed keys, such as 0.99 [uniform]
+  -s, --seconds S         length of a run, a fifth of which is warm-up [load 5, compare 1]
+  -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH list:%k %v', 'MULTI;GET %k;EXEC'
+
+load:
+  -o, --op NAME           get, set, mix (9 GET to 1 SET), or fill (SET of every key once) [get]
+  -d, --depth N           commands sent at once on a connection [1]
+      --cpus LIST         pin one load thread to each: 1 or 2,4-7 [one thread, not pinned]
+      --pid PID           the server's process, again for each; local servers are asked for it
+
+compare:
+  -o, --ops LIST          of get, set and mix, or none [get,set]; each --template is one more
+  -d, --depths LIST       depths [1,16,64]
+  -r, --rounds N          rounds [5]
+      --server-cpus LIST  CPUs of the servers [0]
+      --cpus LIST         CPUs of the load [1]
+      --markdown          print tables for a README
+";
+
+/// What the arguments ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Print the usage.
+    Help,
+    /// `bench load`.
+    Load(LoadOptions),
+    /// `bench compare`.
+    Compare(CompareOptions),
+}
+
+impl Request {
+    /// Reads the arguments, without the program's name.
+    pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Request, Fatal> {
+        let mut parser = Parser::from_args(args);
+        match parser.next()? {
+            Some(Value(mode)) if mode == "load" => parse_load(&mut parser),
+            Some(Value(mode)) if mode == "compare" => parse_compare(&mut parser),
+            Some(Long("help") | Short('h')) => Ok(Request::Help),
+            _ => fatal(format!("say load or compare\n\n{USAGE}")),
+        }
+    }
+}
+
+fn parse_load(parser: &mut Parser) -> Result<Request, Fatal> {
+    let mut load = LoadOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Request::Help),
+            Short('o') | Long("op") => load.operation = Operation::named(&parser.value()?.string()?)?,
+            Short('t') | Long("template") => {
+                load.operation = Operation::Template(parser.value()?.string()?);
+            }
+            Short('d') | Long("depth") => load.depth = number(parser, 1, COUNT_MAX)?,
+            Long("cpus") => load.cpus = cpus(&parser.value()?.string()?)?,
+            Long("pid") => load.pids.push(number(parser, 1, i32::MAX as u32)?),
+            Value(address) => load.addresses.push(address.string()?.parse()?),
+            Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut load)?,
+        }
+    }
+    if load.addresses.is_empty() {
+        return fatal("say where the server is: a port, HOST:PORT, or the path of a Unix socket");
+    }
+    Ok(Request::Load(load))
+}
+
+fn parse_compare(parser: &mut Parser) -> Result<Request, Fatal> {
+    let mut compare = CompareOptions::default();
+    let mut templates = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Request::Help),
+            Short('o') | Long("ops") => {
+                let names = parser.value()?.string()?;
+                let names = names.split([',', ' ']).filter(|name| !name.is_empty());
+                compare.operations = names.map(Operation::named).collect::<Result<_, _>>()?;
+            }
+            Short('t') | Long("template") => templates.push(Operation::Template(parser.value()?.string()?)),
+            Short('d') | Long("depths") => {
+                compare.depths = list(&parser.value()?.string()?, |depth| bounded(depth, 1, COUNT_MAX))?;
+            }
+            Short('r') | Long("rounds") => compare.rounds = number(parser, 1, COUNT_MAX)?,
+            Long("server-cpus") => compare.server_cpus = cpus(&parser.value()?.string()?)?,
+            Long("cpus") => compare.load.cpus = cpus(&parser.value()?.string()?)?,
+            Long("markdown") => compare.format = Format::Markdown,
+            Value(spec) => compare.servers.push(ServerSpec::parse(&spec.string()?)?),
+            Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut compare.load)?,
+        }
+    }
+    if compare.operations.contains(&Operation::Fill) {
+        return fatal("every server is filled anyway: fill cannot be compared");
+    }
+    compare.operations.extend(templates);
+    if compare.operations.is_empty() {
+        return fatal("nothing to compare: name operations or templates");
+    }
+    let names: std::collections::BTreeSet<_> = compare.servers.iter().map(|server| &server.name).collect();
+    if names.is_empty() || names.len() < compare.servers.len() {
+        return fatal("name the servers to compare, each differently: NAME='COMMAND with {port}'");
+    }
+    Ok(Request::Compare(compare))
+}
+
+/// The name of an option: its letter or its word.
+fn arg_name(arg: &lexopt::Arg<'_>) -> String {
+    match arg {
+        Short(letter) => letter.to_string(),
+        Long(word) => (*word).to_owned(),
+        Value(value) => value.to_string_lossy().into_owned(),
+    }
+}
+
+/// Options that both modes have.
+fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(), Fatal> {
+    match name {
+        "c" | "connections" => load.connections = number(parser, 1, COUNT_MAX)?,
+        "v" | "value-bytes" => load.value_bytes = number(parser, 0, VALUE_BYTES_MAX)?,
+        "k" | "keys" => load.keys = number(parser, 1, KEYS_MAX)?,
+        "zipf" => load.zipf = Some(number(parser, 0.01, 10.0)?),
+        "s" | "seconds" => load.duration = Duration::from_secs_f64(number(parser, 0.001, SECONDS_MAX)?),
+        _ => return fatal(format!("unknown option {name}; see --help")),
+    }
+    Ok(())
+}
+
+/// Numbers of options.
+trait Bound: Copy + FromStr + PartialOrd + std::fmt::Display {}
+
+impl<T: Copy + FromStr + PartialOrd + std::fmt::Display> Bound for T {}
+
+/// The option's value, a number within bounds.
+fn number<T: Bound>(parser: &mut Parser, min: T, max: T) -> Result<T, Fatal> {
+    bounded(&parser.value()?.string()?, min, max)
+}
+
+fn bounded<T: Bound>(text: &str, min: T, max: T) -> Result<T, Fatal> {
+    let number = text.parse().ok().filter(|number| *number >= min && *number <= max);
+    number.ok_or_else(|| Fatal(format!("'{text}' is not between {min} and {max}")))
+}
+
+/// What stands between commas or spaces; at least one.
+fn list<T>(text: &str, parse: impl Fn(&str) -> Result<T, Fatal>) -> Result<Vec<T>, Fatal> {
+    let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+    let values: Vec<T> = words.map(parse).collect::<Result<_, _>>()?;
+    if values.is_empty() { fatal("an empty list") } else { Ok(values) }
+}
+
+/// CPUs such as `0`, `1-3` or `0,2-4`.
+fn cpus(text: &str) -> Result<Vec<usize>, Fatal> {
+    let range = |word: &str| {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let first = bounded(first, 0, CPU_MAX)?;
+        Ok((first..=bounded(last, first, CPU_MAX)?).collect::<Vec<_>>())
+    };
+    Ok(list(text, range)?.concat())
+}
+
+impl From<lexopt::Error> for Fatal {
+    fn from(error: lexopt::Error) -> Fatal {
+        Fatal(format!("{error}; see --help"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+
+    fn parse(line: &str) -> Result<Request, Fatal> {
+        Request::parse(line.split('|').filter(|word| !word.is_empty()))
+    }
+
+    #[test]
+    fn load_options_are_read() {
+        let line = "load|7000|-o|mix|-c|8|--depth=4|-s|0.5|-v|100|-k|9|--zipf|0.99|--cpus|1,3-4|--pid|7|/s";
+        let expected = LoadOptions {
+            addresses: vec![Address::local(7000), Address::Unix("/s".into())],
+            pids: vec![7],
+            operation: Operation::Mix,
+            connections: 8,
+            depth: 4,
+            duration: Duration::from_millis(500),
+            value_bytes: 100,
+            keys: 9,
+            zipf: Some(0.99),
+            cpus: vec![1, 3, 4],
+        };
+        assert_eq!(parse(line), Ok(Request::Load(expected)));
+    }
+
+    #[test]
+    fn compare_options_are_read() {
+        let line = "compare|-o|get|-t|PING|-d|1 8|-r|2|--server-cpus|2|--cpus|3|--markdown|-k|5|a=b {port}";
+        let Ok(Request::Compare(compare)) = parse(line) else { panic!("{:?}", parse(line)) };
+        assert_eq!(compare.operations, [Operation::Get, Operation::Template("PING".into())]);
+        assert_eq!((compare.depths, compare.rounds), (vec![1, 8], 2));
+        assert_eq!((compare.server_cpus, compare.load.cpus, compare.load.keys), (vec![2], vec![3], 5));
+        assert_eq!(compare.format, Format::Markdown);
+        assert_eq!(compare.servers[0].name, "a");
+    }
+
+    #[test]
+    fn operations_may_be_templates_alone() {
+        let Ok(Request::Compare(compare)) = parse("compare|--ops=|-t|PING|a=b {port}") else { panic!() };
+        assert_eq!(compare.operations, [Operation::Template("PING".into())]);
+    }
+
+    #[test]
+    fn help_is_given_anywhere() {
+        for line in ["-h", "--help", "load|-h", "compare|--rounds|1|--help"] {
+            assert_eq!(parse(line), Ok(Request::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for line in [
+            "",
+            "lod",
+            "load",
+            "load|1|-c|0",
+            "load|1|-k|0",
+            "load|1|-s|x",
+            "load|1|-s|NaN",
+            "load|1|--what",
+            "load|1|-o|gte",
+            "load|1|--cpus|3-1",
+            "load|1|--cpus|",
+            "load|1|--depth",
+            "compare",
+            "compare|a",
+            "compare|a=b",
+            "compare|a=b {port}|a=c {port}",
+            "compare|-o|fill|a=b {port}",
+            "compare|--ops=|a=b {port}",
+            "compare|-d|0|a=b {port}",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn usage_names_every_option() {
+        for option in ["connections", "value-bytes", "keys", "zipf", "seconds", "template", "op", "depth"] {
+            assert!(USAGE.contains(&format!("--{option} ")), "{option}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One connection of a load: sends a batch of requests, counts what comes back, one batch at a time.
+//!
+//! Design: the first batch is framed also where lengths are known, so that an error, a missing key or a value of another
+//! length is noticed and named; from then on bytes are counted. Readiness is edge-triggered: a read that does not fill
+//! the buffer has emptied the socket, which saves the read that would only say so. Interest in writing exists only while
+//! the socket is full.
+//!
+//! Costs: per batch one write, one read, one wait; nothing is allocated once `out` has grown.
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use mio::{Interest, Registry, Token};
+
+use crate::address::Stream;
+use crate::framer::Framer;
+use crate::keys::Random;
+use crate::operation::{Answer, Plan};
+use crate::{Fatal, fatal};
+
+/// What of a foreign answer is shown, bytes.
+const SHOWN_BYTES: usize = 80;
+
+/// How far a batch came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Replies are missing.
+    Pending,
+    /// All came.
+    Complete,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    token: Token,
+    out: Vec<u8>,
+    sent: usize,
+    expected: Answer,
+    received: Answer,
+    framer: Framer,
+    /// Whether bytes are counted, not replies.
+    counts_bytes: bool,
+    writable_wanted: bool,
+    /// When the batch was begun.
+    pub started: Instant,
+}
+
+impl Connection {
+    /// Over this stream, which is registered under the token.
+    pub fn new(mut stream: Stream, token: Token, registry: &Registry) -> io::Result<Connection> {
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        Ok(Connection {
+            stream,
+            token,
+            out: Vec::new(),
+            sent: 0,
+            expected: Answer::default(),
+            received: Answer::default(),
+            framer: Framer::default(),
+            counts_bytes: false,
+            writable_wanted: false,
+            started: Instant::now(),
+        })
+    }
+
+    /// Errors received so far.
+    pub fn errors(&self) -> u64 {
+        self.framer.errors()
+    }
+
+    /// The text of the first error.
+    pub fn first_error(&self) -> Option<&str> {
+        self.framer.first_error()
+    }
+
+    /// Begins a batch of `depth` units.
+    pub fn start(
+        &mut self,
+        plan: &Plan,
+        depth: usize,
+        random: &mut Random,
+        registry: &Registry,
+    ) -> Result<(), Fatal> {
+        debug_assert_eq!(self.sent, self.out.len(), "the batch before is done");
+        self.out.clear();
+        self.sent = 0;
+        self.received = Answer::default();
+        self.expected = Answer::default();
+        for _ in 0..depth {
+            let unit = plan.write_unit(&mut self.out, random);
+            self.expected.replies += unit.replies;
+            self.expected.bytes += unit.bytes;
+        }
+        self.started = Instant::now();
+        self.send(registry)
+    }
+
+    /// Sends what the socket takes.
+    pub fn send(&mut self, registry: &Registry) -> Result<(), Fatal> {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return lost(&error),
+            }
+        }
+        let wanted = self.sent < self.out.len();
+        if wanted != self.writable_wanted {
+            self.writable_wanted = wanted;
+            let interest = Interest::READABLE;
+            let interest = if wanted { interest | Interest::WRITABLE } else { interest };
+            registry
+                .reregister(&mut self.stream, self.token, interest)
+                .map_err(|error| Fatal(format!("cannot wait for a connection: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Receives what has come, into `scratch`, and counts it.
+    pub fn receive(&mut self, plan: &Plan, scratch: &mut [u8]) -> Result<Progress, Fatal> {
+        loop {
+            let read = match self.stream.read(scratch) {
+                Ok(0) => return fatal("the server closed a connection"),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Progress::Pending),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return lost(&error),
+            };
+            let bytes = &scratch[..read];
+            self.received.bytes += read as u64;
+            let (have, need) = match self.counts_bytes {
+                true => (self.received.bytes, self.expected.bytes),
+                false => {
+                    let before = self.framer.replies();
+                    self.framer.feed(bytes).map_err(|error| Fatal(error.to_string()))?;
+                    self.received.replies += self.framer.replies() - before;
+                    (self.received.replies, self.expected.replies)
+                }
+            };
+            if plan.is_known() && bytes[0] == b'-' {
+                return fatal(format!("the server replied with an error: {}", shown(bytes)));
+            }
+            if have > need {
+                return fatal(format!("more came than was asked for ({have} > {need}): {}", shown(bytes)));
+            }
+            if have == need {
+                self.complete(plan)?;
+                return Ok(Progress::Complete);
+            }
+            if read < scratch.len() {
+                return Ok(Progress::Pending);
+            }
+        }
+    }
+
+    /// Judges the first batch; from then on bytes may be counted.
+    fn complete(&mut self, plan: &Plan) -> Result<(), Fatal> {
+        if self.counts_bytes || !plan.is_known() {
+            return Ok(());
+        }
+        if let Some(error) = self.framer.first_error() {
+            return fatal(format!("the server replied with an error: {error}"));
+        }
+        if self.framer.nulls() > 0 {
+            return fatal("the server lacks a key: fill it first, with as many keys (--op fill)");
+        }
+        if self.received.bytes != self.expected.bytes {
+            return fatal("the server's values have another length: fill it first (--op fill)");
+        }
+        self.counts_bytes = true;
+        Ok(())
+    }
+}
+
+fn lost<T>(error: &io::Error) -> Result<T, Fatal> {
+    fatal(format!("lost a connection: {error}"))
+}
+
+fn shown(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii().to_string()
+}

@@ -1,0 +1,44 @@
+//! Measuring servers that speak RESP: a load generator that costs little itself, and a side-by-side comparison.
+//!
+//! | module | what |
+//! |---|---|
+//! | `args` | the command line |
+//! | `load` | one run against one server: threads, connections, the measured window |
+//! | `compare` | many runs against several servers, in turn, and their table |
+//! | `operation`, `template`, `keys` | what is sent: prepared requests, key distributions |
+//! | `connection`, `framer`, `address` | one connection: sending, counting of replies |
+//! | `process` | CPU time and memory of processes, pinning of threads |
+//! | `report` | what a run found |
+//!
+//! Not here: the criterion benches (`benches/`), how to measure honestly (`README.md`).
+
+pub mod address;
+pub mod args;
+pub mod compare;
+pub mod connection;
+pub mod framer;
+pub mod keys;
+pub mod load;
+pub mod operation;
+pub mod process;
+pub mod report;
+pub mod template;
+
+use std::fmt;
+
+/// Why a measurement cannot go on: cause and, where there is one, remedy; for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal(pub String);
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// An error with these words.
+pub fn fatal<T>(words: impl Into<String>) -> Result<T, Fatal> {
+    Err(Fatal(words.into()))
+}

@@ -1,0 +1,186 @@
+//! What a run found, and how it is printed.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longest latency told apart, in nanoseconds; anything longer counts as this.
+const LATENCY_NS_MAX: u64 = 100_000_000_000;
+/// Precision of latencies, in decimal digits.
+const LATENCY_DIGITS: u8 = 3;
+
+/// Latencies of batches, in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Latencies {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS);
+        Latencies(histogram.expect("the bounds are valid"))
+    }
+}
+
+impl Latencies {
+    /// Adds one.
+    #[inline]
+    pub fn record(&mut self, latency: Duration) {
+        self.0.saturating_record((latency.as_nanos() as u64).max(1));
+    }
+
+    /// Adds all of another.
+    pub fn add(&mut self, other: &Latencies) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The latency that this share (0.0 to 1.0) of batches does not exceed, in microseconds.
+    pub fn quantile_us(&self, share: f64) -> f64 {
+        self.0.value_at_quantile(share) as f64 / 1e3
+    }
+
+    /// The longest, in microseconds.
+    pub fn max_us(&self) -> f64 {
+        self.0.max() as f64 / 1e3
+    }
+}
+
+/// What a run found. Everything but errors counts from the end of the warm-up on.
+#[derive(Clone, Debug)]
+pub struct LoadReport {
+    /// The operation.
+    pub operation: String,
+    /// Connections.
+    pub connections: usize,
+    /// Units in a batch.
+    pub depth: usize,
+    /// Threads of the generator.
+    pub threads: usize,
+    /// How long was measured.
+    pub elapsed: Duration,
+    /// Units done.
+    pub ops: u64,
+    /// CPU time of the servers' processes, if they are known.
+    pub server_cpu: Option<Duration>,
+    /// CPU time of the generator.
+    pub load_cpu: Duration,
+    /// Latencies of batches.
+    pub latencies: Latencies,
+    /// Error replies, those of the warm-up included.
+    pub errors: u64,
+    /// The first of them.
+    pub first_error: Option<String>,
+}
+
+impl LoadReport {
+    /// Units per second.
+    pub fn ops_per_s(&self) -> f64 {
+        self.ops as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// The servers' CPU time per unit, in microseconds.
+    pub fn server_us_per_op(&self) -> Option<f64> {
+        self.server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / self.ops as f64)
+    }
+
+    /// The generator's CPU time per unit, in microseconds.
+    pub fn load_us_per_op(&self) -> f64 {
+        self.load_cpu.as_secs_f64() * 1e6 / self.ops as f64
+    }
+
+    /// How busy the generator's threads were, percent.
+    pub fn load_busy_percent(&self) -> f64 {
+        100.0 * self.load_cpu.as_secs_f64() / self.elapsed.as_secs_f64() / self.threads as f64
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LoadReport { operation, connections, depth, threads, elapsed, ops, latencies, .. } = self;
+        let seconds = elapsed.as_secs_f64();
+        let plural = if *threads == 1 { "" } else { "s" };
+        writeln!(f, "{operation}: {connections} connections, depth {depth}, {threads} load thread{plural}")?;
+        writeln!(f, "  throughput  {:.0} ops/s ({ops} in {seconds:.2} s)", self.ops_per_s())?;
+        match (self.server_us_per_op(), self.server_cpu) {
+            (Some(us), Some(cpu)) => {
+                let percent = 100.0 * cpu.as_secs_f64() / seconds;
+                writeln!(f, "  server      {us:.3} us CPU per op ({percent:.0}% of a CPU)")?;
+            }
+            _ => writeln!(f, "  server      CPU unknown: name its process with --pid")?,
+        }
+        let (us, percent) = (self.load_us_per_op(), self.load_busy_percent());
+        writeln!(f, "  load        {us:.3} us CPU per op ({percent:.0}% of its CPU{plural})")?;
+        write!(f, "  batch       ")?;
+        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
+            write!(f, "{name} {:.1}  ", latencies.quantile_us(share))?;
+        }
+        writeln!(f, "max {:.1} us", latencies.max_us())?;
+        match &self.first_error {
+            Some(text) if self.errors > 0 => writeln!(f, "  errors      {}, the first: {text}", self.errors),
+            _ => writeln!(f, "  errors      {}", self.errors),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_within_the_precision() {
+        let mut latencies = Latencies::default();
+        for us in 1..=1000u64 {
+            latencies.record(Duration::from_micros(us));
+        }
+        for (share, expected) in [(0.5, 500.0), (0.99, 990.0), (0.999, 999.0), (1.0, 1000.0)] {
+            let found = latencies.quantile_us(share);
+            assert!((found - expected).abs() <= expected / 1000.0 + 0.001, "{share}: {found}");
+        }
+        assert_eq!(latencies.count(), 1000);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_counts_as_the_bound() {
+        let mut latencies = Latencies::default();
+        latencies.record(Duration::ZERO);
+        latencies.record(Duration::from_secs(1000));
+        assert_eq!(latencies.count(), 2);
+        assert!((latencies.max_us() / 1e8 - 1.0).abs() < 0.01, "{}", latencies.max_us());
+    }
+
+    #[test]
+    fn added_histograms_are_one() {
+        let (mut a, mut b) = (Latencies::default(), Latencies::default());
+        a.record(Duration::from_micros(10));
+        b.record(Duration::from_micros(30));
+        a.add(&b);
+        assert_eq!(a.count(), 2);
+        assert!((a.max_us() - 30.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn figures_follow_from_counts() {
+        let report = LoadReport {
+            operation: "get".into(),
+            connections: 1,
+            depth: 1,
+            threads: 2,
+            elapsed: Duration::from_secs(2),
+            ops: 1_000_000,
+            server_cpu: Some(Duration::from_secs(2)),
+            load_cpu: Duration::from_secs(1),
+            latencies: Latencies::default(),
+            errors: 0,
+            first_error: None,
+        };
+        assert_eq!(report.ops_per_s(), 500_000.0);
+        assert_eq!(report.server_us_per_op(), Some(2.0));
+        assert_eq!(report.load_us_per_op(), 1.0);
+        assert_eq!(report.load_busy_percent(), 25.0);
+        assert!(report.to_string().contains("2.000 us CPU per op (100% of a CPU)"), "{report}");
+    }
+}

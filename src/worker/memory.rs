@@ -1,0 +1,378 @@
+//! The memory limit: which commands it concerns, and eviction to keep to it.
+//!
+//! Design: the gauges hold what every shard uses and their sum, so that asking whether memory is over `maxmemory` is one
+//! load. Under a limit every command that writes passes [`Memory::admit`], which first notes what the commands before it in
+//! the chunk have used; one that needs memory (`DENYOOM`) evicts if memory is short. A random shard whose lease is free gives
+//! up the key that the policy can best do without, and so on until memory suffices or the time for one command is up, as
+//! in Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict.
+//!
+//! Invariants: eviction never waits for a lease, and gives back each one it takes.
+//! Costs: without a limit, one branch a command and one a chunk.
+//! Not here: what is chosen in a shard (`store::eviction`), the gauges (`observe`).
+
+use super::{Clock, Worker};
+use crate::command::{Effect, Flags, Rng, Scope, Shared, server_bytes};
+use crate::config::{Config, MaxmemoryPolicy};
+use crate::io::Io;
+use crate::observe::WorkerStats;
+use crate::store::eviction::{Candidate, Evicted, Frequencies, Policy, Rank};
+use crate::store::{Leases, Shard, ShardId, WantedMask};
+
+/// Keys evicted in one go, whatever the tenacity: some tens of ms.
+const EVICTED_AT_ONCE_MAX: u32 = 1 << 16;
+/// Keys evicted before the clock is looked at again.
+const EVICTED_PER_LOOK: u32 = 16;
+/// Entries of flushed databases freed before memory is looked at again.
+const FREED_PER_LOOK: usize = 256;
+/// Time for one go at a tenacity of 10 or less, per point, in ns.
+const TENACITY_NS: u64 = 50_000;
+/// Above, the time grows by this with each point.
+const TENACITY_GROWTH: f64 = 1.15;
+const TENACITY_LINEAR_MAX: u32 = 10;
+const TENACITY_ENDLESS: u32 = 100;
+
+/// How far eviction came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Memory is below the limit.
+    Fits,
+    /// It is not, but there is more to evict.
+    Behind,
+    /// It is not, and there is nothing to evict.
+    Full,
+}
+
+/// Where a key to be evicted was found.
+enum Search {
+    Removed,
+    /// Nowhere, but other workers hold some of the shards.
+    Busy,
+    Nowhere,
+}
+
+/// One worker's view of the memory limit.
+pub(super) struct Memory {
+    /// Commands that pass `admit`: none without a limit.
+    watched: Flags,
+    /// Most that shards and clients may use, in bytes.
+    limit_bytes: u64,
+    /// None: nothing is evicted.
+    policy: Option<Policy>,
+    counts_frequency: bool,
+    time_ns_max: u64,
+    /// Shards that commands of this chunk may have written to since they were noted.
+    unnoted: Vec<ShardId>,
+    candidate: Candidate,
+    /// Whether this worker's commands left memory over the limit, and upkeep can do something about it.
+    behind: bool,
+}
+
+/// The parts of a worker that eviction needs.
+pub(super) struct Means<'a> {
+    pub leases: &'a mut Leases,
+    pub shared: &'a Shared,
+    pub stats: &'a WorkerStats,
+    pub clock: &'a Clock,
+    pub rng: &'a mut Rng,
+    pub effects: &'a mut Vec<Effect>,
+}
+
+impl Means<'_> {
+    fn note(&self, id: ShardId, shard: &Shard) {
+        self.shared.stats.gauges.note_memory(id, self.shared.keyspace.shard_count(), shard);
+    }
+}
+
+impl Memory {
+    pub(super) fn new(config: &Config, shared: &Shared) -> Self {
+        let mut memory = Self {
+            watched: Flags::NONE,
+            limit_bytes: u64::MAX,
+            policy: None,
+            counts_frequency: false,
+            time_ns_max: 0,
+            unnoted: Vec::new(),
+            candidate: Candidate::default(),
+            behind: false,
+        };
+        memory.follow(config, shared);
+        memory
+    }
+
+    /// Takes up a new configuration.
+    pub(super) fn follow(&mut self, config: &Config, shared: &Shared) {
+        let limited = config.maxmemory > 0;
+        self.watched = if limited { Flags::WRITE.with(Flags::DENYOOM) } else { Flags::NONE };
+        self.limit_bytes = match config.maxmemory {
+            0 => u64::MAX,
+            bytes => bytes.saturating_sub(server_bytes(shared)),
+        };
+        self.policy = policy(config);
+        self.counts_frequency =
+            matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
+        self.time_ns_max = time_ns_max(config.maxmemory_eviction_tenacity);
+    }
+
+    /// The commands that must pass `admit`.
+    #[inline]
+    pub(super) fn watched(&self) -> Flags {
+        self.watched
+    }
+
+    /// Whether memory is to be brought below the limit before this turn ends.
+    #[inline]
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    fn is_limited(&self) -> bool {
+        self.watched != Flags::NONE
+    }
+
+    /// Whether the clocks of entries are frequencies.
+    pub(super) fn counts_frequency(&self) -> bool {
+        self.counts_frequency
+    }
+
+    fn is_over(&self, shared: &Shared) -> bool {
+        shared.stats.gauges.used_bytes() > self.limit_bytes
+    }
+
+    /// Whether a command with these flags, that is about to run with its leases held, has or gets the memory it needs.
+    /// `hashes` are those of its keys.
+    #[inline(never)]
+    pub(super) fn admit(
+        &mut self,
+        flags: Flags,
+        scope: Scope,
+        hashes: &[u64],
+        means: &mut Means<'_>,
+    ) -> bool {
+        self.note_written(means);
+        if flags.has(Flags::DENYOOM) && self.is_over(means.shared) && self.evict(means) == Verdict::Full {
+            return false;
+        }
+        let keyspace = &means.shared.keyspace;
+        match scope {
+            Scope::None => {}
+            Scope::Keys => self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash))),
+            Scope::All => self.unnoted.extend(keyspace.shards()),
+        }
+        true
+    }
+
+    /// Whether `note_written` has something to do.
+    #[inline]
+    pub(super) fn has_unnoted(&self) -> bool {
+        !self.unnoted.is_empty()
+    }
+
+    /// Notes what the commands that were admitted have used; their leases are still held.
+    pub(super) fn note_written(&mut self, means: &Means<'_>) {
+        for id in self.unnoted.drain(..) {
+            means.note(id, means.leases.shard_ref(id));
+        }
+    }
+
+    /// Evicts until memory is below the limit, there is nothing to evict, or the time is up.
+    fn evict(&mut self, means: &mut Means<'_>) -> Verdict {
+        let Some(policy) = self.policy else { return self.free_flushed(means) };
+        let (start, mut removed) = (means.clock.ticks(), 0);
+        while self.is_over(means.shared) {
+            if removed >= EVICTED_AT_ONCE_MAX
+                || removed % EVICTED_PER_LOOK == EVICTED_PER_LOOK - 1
+                    && means.clock.ns_between(start, means.clock.ticks()) > self.time_ns_max
+            {
+                return Verdict::Behind;
+            }
+            match self.evict_somewhere(&policy, means) {
+                Search::Removed => removed += 1,
+                Search::Busy => return Verdict::Behind,
+                Search::Nowhere => return self.free_flushed(means),
+            }
+        }
+        Verdict::Fits
+    }
+
+    /// Evicts a key of the first shard that has one, from a random one on.
+    fn evict_somewhere(&mut self, policy: &Policy, means: &mut Means<'_>) -> Search {
+        let now_ms = means.clock.now_ms();
+        let shard_count = means.shared.keyspace.shard_count();
+        let start = means.rng.below(shard_count as u64) as usize;
+        let (mut wanted, mut search) = (WantedMask::NONE, Search::Nowhere);
+        for offset in 0..shard_count {
+            let id = ShardId(((start + offset) % shard_count) as u16);
+            let mark = means.leases.mark();
+            if !means.leases.try_take(id) {
+                search = Search::Busy;
+                continue;
+            }
+            let shard = means.leases.shard(id);
+            let evicted = shard.evict(policy, now_ms, &mut self.candidate, &mut || means.rng.next());
+            match evicted {
+                Evicted::Key => means.stats.counters.evicted_keys.add(1),
+                Evicted::Expired => means.stats.counters.expired_keys.add(1),
+                Evicted::Nothing => {}
+            }
+            if evicted != Evicted::Nothing {
+                means.note(id, means.leases.shard_ref(id));
+                search = Search::Removed;
+            }
+            wanted.add(means.leases.release_back_to(mark));
+            if evicted != Evicted::Nothing {
+                break;
+            }
+        }
+        if !wanted.is_empty() {
+            means.effects.push(Effect::Wake(wanted));
+        }
+        search
+    }
+
+    /// Frees what flushed databases left behind, until memory is below the limit or the time is up.
+    fn free_flushed(&mut self, means: &mut Means<'_>) -> Verdict {
+        let mut wanted = WantedMask::NONE;
+        let start = means.clock.ticks();
+        for id in means.shared.keyspace.shards() {
+            if means.shared.stats.gauges.flushed_shards() == 0 || !self.is_over(means.shared) {
+                break;
+            }
+            let mark = means.leases.mark();
+            if !means.leases.try_take(id) {
+                continue;
+            }
+            let mut done = !means.leases.shard_ref(id).has_discarded();
+            let mut in_time = true;
+            while !done && in_time {
+                done = means.leases.shard(id).free_discarded(FREED_PER_LOOK);
+                in_time = means.clock.ns_between(start, means.clock.ticks()) <= self.time_ns_max;
+            }
+            means.note(id, means.leases.shard_ref(id));
+            wanted.add(means.leases.release_back_to(mark));
+            if !in_time {
+                break;
+            }
+        }
+        if !wanted.is_empty() {
+            means.effects.push(Effect::Wake(wanted));
+        }
+        match self.is_over(means.shared) {
+            false => Verdict::Fits,
+            true if means.shared.stats.gauges.flushed_shards() > 0 => Verdict::Behind,
+            true => Verdict::Full,
+        }
+    }
+}
+
+impl<I: Io> Worker<I> {
+    /// Notes what the chunk's commands have written, while its leases are held. If memory is over the limit now, upkeep
+    /// evicts in this turn.
+    #[cold]
+    pub(super) fn note_chunk(&mut self) {
+        let (memory, means) = self.memory_means();
+        memory.note_written(&means);
+        memory.behind = memory.policy.is_some() && memory.is_over(means.shared);
+    }
+
+    /// Evicts if memory is over the limit; whether there is more to evict.
+    pub(super) fn upkeep_memory(&mut self) -> bool {
+        self.memory.behind = false;
+        if !self.memory.is_limited() || !self.memory.is_over(&self.shared) {
+            return false;
+        }
+        if self.memory.policy.is_none() || self.shared.pause.active(self.clock.now_ms()).is_some() {
+            return false;
+        }
+        let (memory, mut means) = self.memory_means();
+        let verdict = memory.evict(&mut means);
+        self.act();
+        self.memory.behind = verdict == Verdict::Behind;
+        self.memory.behind
+    }
+
+    /// Takes up the limit from the configuration. The home shards are noted anew, so that the limit applies at once.
+    pub(super) fn follow_memory(&mut self) {
+        self.memory.follow(self.config.config(), &self.shared);
+        if !self.memory.is_limited() {
+            return;
+        }
+        let mut wanted = WantedMask::NONE;
+        for id in self.shared.keyspace.home_shards(self.number) {
+            let mark = self.leases.mark();
+            if self.leases.try_take(id) {
+                let shard_count = self.shared.keyspace.shard_count();
+                self.shared.stats.gauges.note_memory(id, shard_count, self.leases.shard_ref(id));
+                wanted.add(self.leases.release_back_to(mark));
+            }
+        }
+        self.post.wake_wanting(wanted);
+    }
+
+    fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
+        let means = Means {
+            leases: &mut self.leases,
+            shared: &self.shared,
+            stats: self.shared.stats.of(self.number),
+            clock: &self.clock,
+            rng: &mut self.rng,
+            effects: &mut self.effects,
+        };
+        (&mut self.memory, means)
+    }
+}
+
+/// The policy that the configuration names; none for noeviction.
+fn policy(config: &Config) -> Option<Policy> {
+    use MaxmemoryPolicy as Word;
+    let frequencies = Frequencies { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
+    let (volatile, rank) = match config.maxmemory_policy {
+        Word::Noeviction => return None,
+        Word::VolatileLru => (true, Rank::Idle),
+        Word::VolatileLfu => (true, Rank::Frequency(frequencies)),
+        Word::VolatileTtl => (true, Rank::Deadline),
+        Word::VolatileRandom => (true, Rank::Random),
+        Word::AllkeysLru => (false, Rank::Idle),
+        Word::AllkeysLfu => (false, Rank::Frequency(frequencies)),
+        Word::AllkeysRandom => (false, Rank::Random),
+    };
+    Some(Policy { volatile, rank, samples: config.maxmemory_samples as usize })
+}
+
+/// The time that one go may take, as in Redis.
+fn time_ns_max(tenacity: u32) -> u64 {
+    match tenacity {
+        ..=TENACITY_LINEAR_MAX => u64::from(tenacity) * TENACITY_NS,
+        TENACITY_ENDLESS.. => u64::MAX,
+        _ => {
+            let linear = (u64::from(TENACITY_LINEAR_MAX) * TENACITY_NS) as f64;
+            (linear * TENACITY_GROWTH.powi((tenacity - TENACITY_LINEAR_MAX) as i32)) as u64
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Enumerated as _;
+
+    #[test]
+    fn every_policy_but_one_evicts() {
+        let mut volatile = 0;
+        for word in MaxmemoryPolicy::VALUES {
+            let config = Config { maxmemory_policy: *word, ..Config::default() };
+            let found = policy(&config);
+            assert_eq!(found.is_none(), *word == MaxmemoryPolicy::Noeviction);
+            assert!(found.is_none_or(|found| found.samples == 5));
+            volatile += u32::from(found.is_some_and(|found| found.volatile));
+        }
+        assert_eq!(volatile, 4);
+    }
+
+    #[test]
+    fn tenacity_gives_time() {
+        assert_eq!([0, 1, 10].map(time_ns_max), [0, 50_000, 500_000]);
+        assert_eq!(time_ns_max(11) / 1000, 575);
+        assert!(time_ns_max(90) > time_ns_max(89));
+        assert_eq!(time_ns_max(100), u64::MAX);
+    }
+}

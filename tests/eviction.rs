@@ -1,0 +1,241 @@
+//! The memory limit: bounded memory under every policy, which keys go, which commands are refused.
+
+use crate::harness::{Client, Server, command, until};
+
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+/// Room above what the empty server uses.
+const ROOM_BYTES: u64 = 4 << 20;
+const VALUE_BYTES: usize = 500;
+/// About four times what fits.
+const KEYS: usize = 30_000;
+const PIPELINE: usize = 100;
+
+fn info(client: &mut Client, field: &str) -> u64 {
+    let all = client.ask("INFO").string();
+    let line = all.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no number {field} in INFO"))
+}
+
+fn int(client: &mut Client, text: &str) -> i64 {
+    let reply = client.ask(text);
+    reply.int().unwrap_or_else(|| panic!("{text}: {reply}"))
+}
+
+/// Sets a limit `ROOM_BYTES` above what is in use, and returns it.
+fn limit(client: &mut Client, policy: &str) -> u64 {
+    let limit = info(client, "used_memory") + ROOM_BYTES;
+    assert_eq!(client.ask(&format!("CONFIG SET maxmemory-policy {policy} maxmemory {limit}")).string(), "OK");
+    assert_eq!(info(client, "maxmemory"), limit);
+    assert!(client.ask("INFO memory").string().contains(&format!("maxmemory_policy:{policy}\r\n")));
+    limit
+}
+
+/// Sets keys, pipelined; with a deadline those that `volatile` says. How many were refused.
+fn fill(client: &mut Client, prefix: &str, count: usize, volatile: impl Fn(usize) -> bool) -> usize {
+    let value = "x".repeat(VALUE_BYTES);
+    let mut refused = 0;
+    for start in (0..count).step_by(PIPELINE) {
+        let mut bytes = Vec::new();
+        for number in start..start + PIPELINE {
+            let (key, px) = (format!("{prefix}:{number}"), format!("{}", 1_000_000 + number));
+            bytes.extend(match volatile(number) {
+                true => command(&["SET", &key, &value, "PX", &px]),
+                false => command(&["SET", &key, &value]),
+            });
+        }
+        client.send_raw(&bytes).expect("the server reads");
+        for _ in 0..PIPELINE {
+            let reply = client.read().expect("a reply").string();
+            assert!(reply == "OK" || reply == OOM, "{reply}");
+            refused += usize::from(reply == OOM);
+        }
+    }
+    refused
+}
+
+fn check_bounded(client: &mut Client, limit: u64, what: &str) {
+    let used = info(client, "used_memory");
+    assert!(used < limit + ROOM_BYTES / 20, "{what}: {used} bytes with a limit of {limit}");
+    assert!(used > limit - ROOM_BYTES / 2, "{what}: only {used} bytes with a limit of {limit}");
+}
+
+#[test]
+fn memory_stays_below_the_limit_under_every_policy() {
+    for workers in ["1", "3"] {
+        let policies = ["lru", "lfu", "random"].into_iter();
+        let policies = policies.flat_map(|rank| [format!("allkeys-{rank}"), format!("volatile-{rank}")]);
+        for policy in policies.chain(["volatile-ttl".to_string()]) {
+            let what = format!("{policy}, {workers} workers");
+            let server = Server::start(&["--workers", workers]);
+            let mut client = server.client();
+            let limit = limit(&mut client, &policy);
+            assert_eq!(fill(&mut client, "key", KEYS, |_| true), 0, "{what}");
+            check_bounded(&mut client, limit, &what);
+            let evicted = info(&mut client, "evicted_keys");
+            let left = int(&mut client, "DBSIZE") as u64;
+            assert_eq!(evicted + left, KEYS as u64, "{what}");
+            // Several databases: keys of all of them go.
+            assert_eq!(client.ask("SELECT 9").string(), "OK");
+            assert_eq!(fill(&mut client, "key", KEYS / 2, |_| true), 0, "{what}");
+            check_bounded(&mut client, limit, &what);
+            assert!(int(&mut client, "DBSIZE") > 0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn several_clients_together_stay_below_the_limit() {
+    let server = Server::start(&["--workers", "3"]);
+    let limit = limit(&mut server.client(), "allkeys-lru");
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let mut client = server.client();
+            scope.spawn(move || {
+                assert_eq!(fill(&mut client, &format!("client{number}"), KEYS / 2, |_| false), 0);
+            });
+        }
+    });
+    let mut client = server.client();
+    let below = until(|| info(&mut client, "used_memory") <= limit + ROOM_BYTES / 20);
+    assert!(below, "{} bytes with a limit of {limit}", info(&mut client, "used_memory"));
+}
+
+#[test]
+fn volatile_policies_spare_keys_without_a_deadline() {
+    for workers in ["1", "3"] {
+        for policy in ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"] {
+            let server = Server::start(&["--workers", workers]);
+            let mut client = server.client();
+            limit(&mut client, policy);
+            // One in fifty may go; with only the others the memory is not full yet.
+            let kept = 4_000;
+            assert_eq!(fill(&mut client, "mixed", kept, |number| number % 50 == 0), 0);
+            let refused = fill(&mut client, "kept", KEYS, |_| false);
+            assert!(refused > KEYS / 2, "{policy}: {refused} refused");
+            assert_eq!(client.ask("SET another value").string(), OOM);
+            for number in (0..kept).step_by(7) {
+                let here = int(&mut client, &format!("EXISTS mixed:{number}")) == 1;
+                assert_eq!(here, number % 50 != 0, "{policy}: mixed:{number}");
+            }
+            assert_eq!(info(&mut client, "evicted_keys"), kept as u64 / 50, "{policy}");
+            // A few keys that may go make room for one that is smaller.
+            for number in 1..40 {
+                assert_eq!(int(&mut client, &format!("PEXPIRE mixed:{number} 1000000")), 1);
+            }
+            assert_eq!(client.ask("SET another value").string(), "OK", "{policy}");
+            assert!(info(&mut client, "evicted_keys") > kept as u64 / 50, "{policy}");
+        }
+    }
+}
+
+#[test]
+fn without_eviction_commands_that_need_memory_are_refused() {
+    for workers in ["1", "3"] {
+        let server = Server::start(&["--workers", workers]);
+        let mut client = server.client();
+        let limit = limit(&mut client, "noeviction");
+        assert!(fill(&mut client, "key", KEYS, |_| true) > KEYS / 2);
+        check_bounded(&mut client, limit, "noeviction");
+        for refused in ["SET k v", "APPEND key:0 v", "INCR n", "MSET a 1 b 2", "SETRANGE key:0 0 v"] {
+            assert_eq!(client.ask(refused).string(), OOM, "{refused}");
+        }
+        assert_eq!(int(&mut client, "STRLEN key:0"), VALUE_BYTES as i64);
+        assert_eq!(int(&mut client, "PERSIST key:0"), 1);
+        assert_eq!(info(&mut client, "evicted_keys"), 0);
+        assert!(client.ask("INFO commandstats").string().contains("cmdstat_incr:calls=0"));
+        for number in 0..200 {
+            assert_eq!(int(&mut client, &format!("DEL key:{number}")), 1);
+        }
+        assert_eq!(client.ask("SET k v").string(), "OK");
+        // What is flushed is no reason to refuse, even before it is freed.
+        assert!(fill(&mut client, "more", KEYS, |_| false) > 0);
+        assert_eq!(client.ask("FLUSHALL ASYNC").string(), "OK");
+        assert_eq!(client.ask("SET k v").string(), "OK");
+        // Without the limit everything is taken again.
+        assert_eq!(client.ask("CONFIG SET maxmemory 0").string(), "OK");
+        assert_eq!(fill(&mut client, "key", KEYS, |_| false), 0);
+    }
+}
+
+#[test]
+fn large_values_go_over_the_limit_for_a_moment_only() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut client = server.client();
+    let limit = limit(&mut client, "allkeys-random");
+    let value = "x".repeat(1 << 20);
+    for number in 0..40 {
+        assert_eq!(client.call(&["SET", &format!("large:{number}"), &value]).string(), "OK");
+        let below = until(|| info(&mut client, "used_memory") <= limit);
+        assert!(below, "{} bytes with a limit of {limit}", info(&mut client, "used_memory"));
+    }
+    assert!(int(&mut client, "DBSIZE") > 0);
+}
+
+/// Lowering the limit evicts without a further command that needs memory.
+#[test]
+fn a_lower_limit_applies_at_once() {
+    for workers in ["1", "3"] {
+        let server = Server::start(&["--workers", workers, "--maxmemory-policy", "allkeys-random"]);
+        let mut client = server.client();
+        let limit = info(&mut client, "used_memory") + ROOM_BYTES;
+        assert_eq!(fill(&mut client, "key", KEYS, |_| false), 0);
+        assert_eq!(client.ask(&format!("CONFIG SET maxmemory {limit}")).string(), "OK");
+        assert!(until(|| info(&mut client, "used_memory") <= limit));
+        assert!(int(&mut client, "DBSIZE") > 1_000);
+    }
+}
+
+/// Half of the keys are read again and again while others push them out.
+#[test]
+fn keys_in_use_survive() {
+    for policy in ["allkeys-lru", "allkeys-lfu"] {
+        for workers in ["1", "3"] {
+            let server = Server::start(&["--workers", workers]);
+            let mut client = server.client();
+            limit(&mut client, policy);
+            assert_eq!(client.ask("CONFIG SET maxmemory-samples 10").string(), "OK");
+            let count = 4_000;
+            assert_eq!(fill(&mut client, "key", count, |_| false), 0);
+            if policy == "allkeys-lru" {
+                assert!(until(|| int(&mut client, "OBJECT IDLETIME key:0") >= 2));
+            }
+            for number in (0..count).step_by(2).flat_map(|number| [number; 4]) {
+                assert!(!client.ask(&format!("GET key:{number}")).is_null());
+            }
+            assert_eq!(fill(&mut client, "other", 5_000, |_| false), 0);
+            let mut lost = [0; 2];
+            for number in 0..count {
+                lost[number % 2] += 1 - int(&mut client, &format!("EXISTS key:{number}"));
+            }
+            assert!(lost[0] * 2 < lost[1], "{policy}, {workers} workers: lost {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn frequencies_are_counted() {
+    let server = Server::start(&["--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("SET k v").string(), "OK");
+    assert_eq!(int(&mut client, "OBJECT FREQ k"), 5);
+    for _ in 0..10 {
+        assert_eq!(client.ask("GET k").string(), "v");
+    }
+    assert_eq!(int(&mut client, "OBJECT FREQ k"), 15);
+    // Writing is using, and does not begin anew.
+    assert_eq!(client.ask("SET k w").string(), "OK");
+    assert_eq!(int(&mut client, "APPEND k w"), 2);
+    assert_eq!(int(&mut client, "EXPIRE k 1000"), 1);
+    assert_eq!(int(&mut client, "OBJECT FREQ k"), 18);
+    assert_eq!(client.ask("CLIENT NO-TOUCH on").string(), "OK");
+    assert_eq!(client.ask("GET k").string(), "ww");
+    assert_eq!(client.ask("SET k v").string(), "OK");
+    assert_eq!(int(&mut client, "OBJECT FREQ k"), 18);
+    assert_eq!(client.ask("SET l v").string(), "OK");
+    assert_eq!(int(&mut client, "OBJECT FREQ l"), 5);
+    assert_eq!(client.ask("CONFIG SET maxmemory-policy allkeys-lru").string(), "OK");
+    assert!(client.ask("OBJECT FREQ k").is_error());
+    assert_eq!(client.ask("CLIENT NO-TOUCH off").string(), "OK");
+    assert_eq!(client.ask("GET k").string(), "v");
+    assert!((0..=2).contains(&int(&mut client, "OBJECT IDLETIME k")));
+}

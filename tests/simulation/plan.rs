@@ -1,0 +1,99 @@
+//! What a seed stands for.
+
+use std::time::Duration;
+
+use torc::io::Options;
+use torc::io::sim::{Faults, Rng};
+
+/// A bug put in on purpose, which the checks must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// A reply is expected that the server does not give.
+    WrongReply,
+    /// Two commands of one connection are swapped on their way.
+    Reordered,
+    /// A write to several keys is done in two parts.
+    TornWrite,
+    /// An increment is acknowledged that nobody counted.
+    LostIncrement,
+    /// Workers that sleep are not woken.
+    LostWakes,
+}
+
+/// Everything about a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub workers: usize,
+    pub shards: usize,
+    pub clients: usize,
+    pub commands_per_client: u64,
+    /// Databases are swapped and flushed, which leaves less to be checked exactly.
+    pub wild: bool,
+    /// Values that are received straight into their memory.
+    pub large_values: bool,
+    /// A client that reads nothing until all others are done.
+    pub hog: bool,
+    pub faults: Faults,
+    pub io: Options,
+    /// How often, instead of its turn, a worker that could go gets a rest.
+    pub rest_percent: u32,
+    pub rest_max: Duration,
+    /// How often a worker that holds leases, or is about to sleep, is descheduled.
+    pub interlude_percent: u32,
+    /// Longest virtual time that one turn takes.
+    pub turn_max: Duration,
+    pub plant: Option<Plant>,
+}
+
+impl Plan {
+    /// A plan of a seed without any faults, and with one receive buffer per worker.
+    pub fn calm(seed: u64) -> Plan {
+        let io = Options { buffer_count: 1, ..Options::default() };
+        let (faults, rest_percent, wild) = (Faults::default(), 0, false);
+        Plan { faults, io, rest_percent, wild, interlude_percent: 0, hog: false, ..Plan::draw(seed) }
+    }
+
+    /// The plan of a seed.
+    pub fn draw(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x746F_7263);
+        let faults = draw_faults(&mut rng);
+        let roomy = faults.piece_bytes_max >= 4096 && faults.socket_bytes >= 4096;
+        let wild = rng.chance(25);
+        Plan {
+            seed,
+            workers: [1, 2, 2, 3, 3, 4][rng.below(6) as usize],
+            shards: [1, 2, 4, 16, 64][rng.below(5) as usize],
+            clients: 2 + rng.below(7) as usize,
+            commands_per_client: 5 + rng.below(60),
+            wild,
+            large_values: roomy && rng.chance(25),
+            hog: roomy && !wild && rng.chance(30),
+            io: draw_options(&mut rng),
+            rest_percent: [0, 5, 30][rng.below(3) as usize],
+            rest_max: Duration::from_micros(1 + rng.below(20_000)),
+            interlude_percent: [0, 3, 20, 50][rng.below(4) as usize],
+            turn_max: Duration::from_micros(1 + rng.below(200)),
+            plant: None,
+            faults,
+        }
+    }
+}
+
+fn draw_faults(rng: &mut Rng) -> Faults {
+    let calm = Faults { delay_max: Duration::from_micros(rng.below(500)), ..Faults::default() };
+    match rng.below(4) {
+        0 => calm,
+        1 => Faults { piece_bytes_max: 1 + rng.below(8) as usize, ..calm },
+        2 => Faults::random(rng),
+        _ => Faults { reset_per_million: rng.below(5000) as u32, ..Faults::random(rng) },
+    }
+}
+
+/// Few and small buffers, so that they run out and commands are cut.
+fn draw_options(rng: &mut Rng) -> Options {
+    let buffer_count = 1 << rng.below(7);
+    let buffer_bytes = 1 << (4 + rng.below(11));
+    let held_buffers_max = 1 + rng.below(32) as u16;
+    Options { buffer_count, buffer_bytes, held_buffers_max, ..Options::default() }
+}

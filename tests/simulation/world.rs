@@ -1,0 +1,383 @@
+//! One run of a plan: who goes next, what time it is, and what must be true in the end.
+//!
+//! Design: a step lets every client do something and then one worker that is ready take a turn, or a rest. When nobody has
+//! anything to do, time passes until somebody has. Workers that hold leases are descheduled by running others inside
+//! [`torc::io::Io::interlude`]: the stack is the list of those that are descheduled, so all of it stays on one thread.
+//!
+//! Invariant: between steps no worker is within its turn, so no lease is held.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use torc::command::{self, DebugSwitches, Facts, Pause, Shared, Shutdown};
+use torc::config::{Config, live::Live};
+use torc::io::sim::{Faults, Rng, SimIo, SimNet};
+use torc::io::{Io as _, Wait, Waker};
+use torc::observe::{Registry, SlowLog, Stats};
+use torc::store::{Keyspace, KeyspaceOptions, Leases};
+use torc::worker::{Clock, Seat, Worker, post_office};
+
+use super::board::{Board, Player, Role};
+use super::client::{Client, End, Now};
+use super::fading::Fading;
+use super::hog::{self, Hog};
+use super::plan::{Plan, Plant};
+use super::twin::Twin;
+
+/// The port that everybody connects to.
+pub const PORT: u16 = 6379;
+/// When the virtual time begins, Unix ms.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Steps after which a run will never end.
+const STEPS_MAX: u64 = 300_000;
+/// Turns of others in one interlude.
+const INTERLUDE_TURNS_MAX: u64 = 16;
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Of everything that happened.
+    pub trace: u64,
+    pub commands: u64,
+    pub turns: u64,
+    /// Connections that broke.
+    pub lost: u64,
+    /// How often a lease was refused, wanted, reserved.
+    pub refused: u64,
+    pub wanted: u64,
+    pub reserved: u64,
+}
+
+impl Summary {
+    /// Adds another run.
+    pub fn add(&mut self, other: &Summary) {
+        self.trace ^= other.trace;
+        self.commands += other.commands;
+        self.turns += other.turns;
+        self.lost += other.lost;
+        self.refused += other.refused;
+        self.wanted += other.wanted;
+        self.reserved += other.reserved;
+    }
+}
+
+type SimWorker = Worker<SimIo>;
+
+struct World {
+    plan: Plan,
+    net: SimNet,
+    /// The counter behind all workers' clocks.
+    counter: Box<dyn Fn(Duration)>,
+    shared: Arc<Shared>,
+    workers: Vec<RefCell<Option<SimWorker>>>,
+    wakers: Vec<Waker>,
+    waits: Vec<Cell<Wait>>,
+    rests: Vec<Cell<Duration>>,
+    clients: RefCell<Vec<Client>>,
+    rng: RefCell<Rng>,
+    stamp: Cell<u64>,
+    turns: Cell<u64>,
+    failure: RefCell<Option<String>>,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// What was not as it must be.
+pub fn run(plan: &Plan) -> Result<Summary, String> {
+    let world = World::new(plan);
+    let weak = Rc::downgrade(&world);
+    world.net.set_interlude(Some(Rc::new(move |index| {
+        weak.upgrade().as_deref().iter().for_each(|world| world.interlude(index));
+    })));
+    let outcome = world.play();
+    world.net.set_interlude(None);
+    outcome?;
+    let sum =
+        |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| world.shared.stats.sum(counter);
+    Ok(Summary {
+        trace: world.net.trace(),
+        commands: world.clients.borrow().iter().map(|client| client.requests).sum(),
+        turns: world.turns.get(),
+        lost: world.clients.borrow().iter().filter(|client| client.lost).count() as u64,
+        refused: sum(|c| &c.leases_refused),
+        wanted: sum(|c| &c.leases_wanted),
+        reserved: sum(|c| &c.leases_reserved),
+    })
+}
+
+fn share(plan: &Plan) -> Arc<Shared> {
+    let config = Config { databases: 4, ..Config::default() };
+    let keyspace = KeyspaceOptions {
+        shards: plan.shards,
+        databases: config.databases as usize,
+        workers: plan.workers,
+        hash_seed: plan.seed,
+    };
+    Arc::new(Shared {
+        keyspace: Arc::new(Keyspace::new(keyspace)),
+        clients: Registry::new(plan.workers),
+        stats: Stats::new(plan.workers, command::table().rows().len()),
+        slowlog: SlowLog::default(),
+        pause: Pause::default(),
+        shutdown: Shutdown::default(),
+        monitors: Default::default(),
+        facts: Facts {
+            run_id: "0".repeat(40),
+            started_ms: EPOCH_MS,
+            workers: plan.workers,
+            io_backend: "sim",
+            tcp_port: PORT,
+        },
+        debug: DebugSwitches::default(),
+        config_file: None,
+        config: Live::new(config),
+    })
+}
+
+/// The plan's faults, with so many resets.
+fn faults(plan: &Plan, reset_per_million: u32) -> Faults {
+    let wakes_lost = plan.plant == Some(Plant::LostWakes);
+    Faults { wakes_lost, reset_per_million, ..plan.faults.clone() }
+}
+
+impl World {
+    fn new(plan: &Plan) -> Rc<World> {
+        let net = SimNet::new(plan.seed, faults(plan, 0));
+        let (clock, mock) = Clock::simulated(EPOCH_MS);
+        let shared = share(plan);
+        let ios: Vec<SimIo> = (0..plan.workers).map(|_| SimIo::new(&net, &plan.io)).collect();
+        let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
+        let seats = post_office(&wakers).into_iter().zip(ios).enumerate();
+        let workers = seats.map(|(number, (post, io))| {
+            let seed = plan.seed.wrapping_add(number as u64);
+            let seat = Seat { number, shared: Arc::clone(&shared), post, clock: clock.clone(), seed };
+            let mut worker = Worker::new(io, seat);
+            worker.io_mut().accept(0, net.listen(PORT)).expect("the simulation accepts");
+            RefCell::new(Some(worker))
+        });
+        Rc::new(World {
+            plan: plan.clone(),
+            workers: workers.collect(),
+            wakers,
+            net,
+            counter: Box::new(move |time| mock.increment(time)),
+            shared,
+            waits: (0..plan.workers).map(|_| Cell::new(Wait::Poll)).collect(),
+            rests: (0..plan.workers).map(|_| Cell::new(Duration::ZERO)).collect(),
+            clients: RefCell::default(),
+            rng: RefCell::new(Rng::new(plan.seed)),
+            stamp: Cell::new(0),
+            turns: Cell::new(0),
+            failure: RefCell::default(),
+        })
+    }
+
+    fn play(&self) -> Result<(), String> {
+        let (torn, forgets) =
+            (self.plan.plant == Some(Plant::TornWrite), self.plan.plant == Some(Plant::LostIncrement));
+        let board = Rc::new(RefCell::new(Board::new(self.plan.wild, torn, forgets)));
+        self.join_player(&board, Role::Setter);
+        self.until_clients_are_done()?;
+        for number in 0..self.plan.clients {
+            self.join(&board, number);
+        }
+        if self.plan.hog {
+            let script = Box::new(Hog::new("hog".to_owned()));
+            let rng = &mut *self.rng.borrow_mut();
+            let hog = Client::new(&self.net, &self.plan, "the hog".to_owned(), script, End::Close, rng);
+            self.clients.borrow_mut().push(hog.deaf(hog::REQUESTS));
+        }
+        self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
+        let others_are_done = || self.clients.borrow().iter().all(|client| client.done || client.deaf);
+        self.until("clients wait for their replies", others_are_done)?;
+        self.clients.borrow_mut().iter_mut().for_each(|client| client.deaf = false);
+        self.until_clients_are_done()?;
+        self.net.set_faults(faults(&self.plan, 0));
+        self.join_player(&board, Role::Auditor);
+        self.until_clients_are_done()?;
+        board.borrow().check()?;
+        self.end()
+    }
+
+    fn chance(&self, percent: u32) -> bool {
+        self.rng.borrow_mut().chance(percent)
+    }
+
+    fn below(&self, limit: u64) -> u64 {
+        self.rng.borrow_mut().below(limit)
+    }
+
+    /// A client of the beginning or the end, when the network breaks no connections.
+    fn join_player(&self, board: &Rc<RefCell<Board>>, role: Role) {
+        let count = role.requests().expect("its requests are counted");
+        let script = Box::new(Player::new(board, role));
+        let name = format!("client {}", self.clients.borrow().len());
+        let client = Client::new(&self.net, &self.plan, name, script, End::Close, &mut self.rng.borrow_mut());
+        self.clients.borrow_mut().push(client.with_requests(count));
+    }
+
+    fn join(&self, board: &Rc<RefCell<Board>>, number: usize) {
+        let rng = &mut *self.rng.borrow_mut();
+        let plan = &self.plan;
+        let wrong_at = (plan.plant == Some(Plant::WrongReply)).then_some(3);
+        let player = |role| Box::new(Player::new(board, role));
+        let script: Box<dyn super::client::Script> = match rng.below(6) {
+            0 if plan.wild => player(Role::Wrecker),
+            0..3 if !plan.wild => Box::new(Twin::new(format!("own{number}"), plan.large_values, wrong_at)),
+            3 if !plan.wild => Box::new(Fading::new(format!("fading{number}"))),
+            _ => player(Role::Player),
+        };
+        let end = match rng.below(8) {
+            0 | 1 => End::Close,
+            2 | 3 => End::Finish,
+            4 => End::CloseEarly,
+            5 => End::Reset,
+            6 => End::Quit,
+            _ => End::Malformed,
+        };
+        let name = format!("client {}", self.clients.borrow().len());
+        self.clients.borrow_mut().push(Client::new(&self.net, plan, name, script, end, rng));
+    }
+
+    /// Lets virtual time pass, on the network and on the clocks.
+    fn pass(&self, time: Duration) {
+        self.net.advance(time);
+        (self.counter)(time);
+    }
+
+    fn may_go(&self, index: usize) -> bool {
+        self.rests[index].get() <= self.net.now()
+            && self.workers[index].try_borrow().is_ok_and(|worker| worker.is_some())
+            && self.net.is_ready(index)
+    }
+
+    /// A turn of a worker that may go.
+    fn turn(&self, index: usize) {
+        let mut worker = self.workers[index].borrow_mut();
+        let worker = worker.as_mut().expect("it may go");
+        self.turns.set(self.turns.get() + 1);
+        worker.turn(self.waits[index].get()).expect("simulated turns do not fail");
+        self.pass(Duration::from_micros(self.below(self.plan.turn_max.as_micros() as u64 + 1)));
+        let wait = worker.wait();
+        self.waits[index].set(wait);
+        self.net.begin_wait(index, wait);
+    }
+
+    /// One of the workers that may go takes a turn or a rest; false if there is none.
+    fn step_workers(&self) -> bool {
+        let ready: Vec<usize> = (0..self.workers.len()).filter(|index| self.may_go(*index)).collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let index = ready[self.below(ready.len() as u64) as usize];
+        self.net.note(index as u64);
+        if self.chance(self.plan.rest_percent) {
+            let rest = Duration::from_micros(1 + self.below(self.plan.rest_max.as_micros() as u64));
+            self.rests[index].set(self.net.now() + rest);
+        } else {
+            self.turn(index);
+        }
+        true
+    }
+
+    fn step_clients(&self) -> bool {
+        let now = self.net.now();
+        let ms = EPOCH_MS + now.as_millis() as u64;
+        let mut stamp = || {
+            self.stamp.set(self.stamp.get() + 1);
+            Now { stamp: self.stamp.get(), ms }
+        };
+        let mut stepped = false;
+        for client in self.clients.borrow_mut().iter_mut() {
+            match client.step(now, &mut stamp) {
+                Ok(did) => stepped |= did,
+                Err(error) => {
+                    self.failure.borrow_mut().get_or_insert(error);
+                }
+            }
+        }
+        stepped
+    }
+
+    /// What happens while worker `index` is descheduled in the middle of its turn.
+    fn interlude(&self, index: usize) {
+        if !self.chance(self.plan.interlude_percent) {
+            return;
+        }
+        self.net.note(index as u64);
+        for _ in 0..self.below(INTERLUDE_TURNS_MAX) {
+            self.pass(Duration::from_micros(self.below(100)));
+            self.step_clients();
+            self.step_workers();
+        }
+    }
+
+    fn clients_are_done(&self) -> bool {
+        self.clients.borrow().iter().all(|client| client.done)
+    }
+
+    fn until_clients_are_done(&self) -> Result<(), String> {
+        self.until("clients wait for their replies", || self.clients_are_done())
+    }
+
+    /// Steps until something is true.
+    fn until(&self, otherwise: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
+        for _ in 0..STEPS_MAX {
+            let clients_stepped = self.step_clients();
+            if let Some(failure) = self.failure.borrow_mut().take() {
+                return Err(failure);
+            }
+            if is_done() {
+                return Ok(());
+            }
+            if !self.step_workers() && !clients_stepped && !self.skip_to_next() {
+                let states: Vec<_> = self.waits.iter().map(Cell::get).collect();
+                return Err(format!("everybody sleeps while {otherwise}: {states:?}"));
+            }
+        }
+        Err(format!("it does not end while {otherwise}"))
+    }
+
+    /// Nobody can do anything now: lets time pass until something happens that is not merely a worker's timer. A timer never
+    /// is what a client waits for, so a run in which only timers are left has lost a wake-up.
+    fn skip_to_next(&self) -> bool {
+        let now = self.net.now();
+        let rests = (0..self.workers.len()).filter(|index| self.net.is_ready(*index));
+        let rests = rests.map(|index| self.rests[index].get()).filter(|until| *until > now);
+        let clients = self.clients.borrow();
+        let clients = clients.iter().filter_map(|client| client.rests_until(now));
+        let Some(next) = rests.chain(clients).chain(self.net.next_arrival()).min() else { return false };
+        let timers = self.net.next_deadline().into_iter().filter(|at| *at < next);
+        let next = timers.min().unwrap_or(next);
+        self.pass(next - now);
+        true
+    }
+
+    /// Everybody is gone: what is left of them?
+    fn end(&self) -> Result<(), String> {
+        let attached = || (0..self.workers.len()).map(|index| self.net.attached_count(index)).sum::<usize>();
+        self.until("connections of clients that are gone are attached", || attached() == 0)?;
+        self.until("cards of clients that are gone are left", || self.shared.clients.count() == 0)?;
+        for (index, worker) in self.workers.iter().enumerate() {
+            let lent = worker.borrow_mut().as_mut().map_or(0, |worker| worker.io_mut().lent_buffers());
+            if lent > 0 {
+                return Err(format!("worker {index} has not given back {lent} receive buffers"));
+            }
+        }
+        self.shared.shutdown.request();
+        self.wakers.iter().for_each(Waker::wake);
+        let is_done =
+            |worker: &RefCell<Option<SimWorker>>| worker.borrow().as_ref().is_none_or(Worker::is_done);
+        self.until("workers were told to end", || self.workers.iter().all(is_done))?;
+        self.workers.iter().for_each(|worker| drop(worker.borrow_mut().take()));
+        let mut leases = Leases::new(&self.shared.keyspace, 0, false);
+        if !leases.take_all() {
+            return Err("a lease or a reservation is left".to_owned());
+        }
+        self.shared.keyspace.shards().for_each(|shard| leases.shard(shard).check_invariants());
+        Ok(())
+    }
+}
