@@ -1,0 +1,94 @@
+//! Whole commands made of the command table's words, to the server that `TORC` names (a path to its binary).
+//!
+//! Design: the input's bytes choose commands and words, so that mutating it mutates commands. The server is another process,
+//! started once; a command that ends it, or gets no reply, is a finding.
+#![no_main]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+const WORDS: &[&str] =
+    &["", "a", "b", "0", "1", "-1", "9223372036854775807", "1.5", "nan", "*", "[a", "\\", "536870912", "on", "off"];
+/// They end the server or the conversation, as they should.
+const LEFT_OUT: &[&str] = &["shutdown", "debug", "client|pause", "client|reply", "client|kill", "monitor", "quit", "config|set"];
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Server {
+    child: Child,
+    path: std::path::PathBuf,
+}
+
+fn server() -> &'static Mutex<Server> {
+    static SERVER: OnceLock<Mutex<Server>> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let program = std::env::var_os("TORC").expect("TORC names the server's binary");
+        let path = std::env::temp_dir().join(format!("torc-fuzz-{}", std::process::id()));
+        let child = Command::new(program)
+            .args(["--port", "0", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-random", "--unixsocket"])
+            .arg(&path)
+            .spawn()
+            .expect("the server can be started");
+        while UnixStream::connect(&path).is_err() {
+            std::thread::yield_now();
+        }
+        Mutex::new(Server { child, path })
+    })
+}
+
+/// The commands that the input's bytes choose.
+fn commands(data: &[u8]) -> Vec<Vec<String>> {
+    let table = torc::command::table();
+    let left_out =
+        |name: &str| LEFT_OUT.iter().any(|out| name == *out || name.starts_with(&format!("{out}|")));
+    let rows: Vec<_> = table.rows().iter().filter(|row| !left_out(&row.full_name)).collect();
+    let mut bytes = data.iter().map(|byte| usize::from(*byte));
+    let mut commands = Vec::new();
+    while let (Some(row), Some(count)) = (bytes.next(), bytes.next()) {
+        let row = rows[row % rows.len()];
+        let mut words: Vec<String> = row.full_name.split('|').map(str::to_owned).collect();
+        let syntax: Vec<&str> = row
+            .command
+            .syntax
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .filter(|word| !word.is_empty())
+            .collect();
+        for byte in bytes.by_ref().take(count % 8) {
+            let word = if byte % 3 == 0 && !syntax.is_empty() {
+                syntax[byte / 3 % syntax.len()]
+            } else {
+                WORDS[byte / 3 % WORDS.len()]
+            };
+            words.push(word.to_owned());
+        }
+        commands.push(words);
+    }
+    commands
+}
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let mut server = server().lock().expect("a target runs on one thread");
+    let mut stream = UnixStream::connect(&server.path).expect("the server takes connections");
+    stream.set_read_timeout(Some(REPLY_TIMEOUT)).expect("the timeout is not zero");
+    let mut request = Vec::new();
+    let commands = commands(data);
+    for words in &commands {
+        write!(request, "*{}\r\n", words.len()).expect("memory takes it");
+        for word in words {
+            write!(request, "${}\r\n{word}\r\n", word.len()).expect("memory takes it");
+        }
+    }
+    // An end that no other reply contains.
+    request.extend_from_slice(b"*2\r\n$4\r\nECHO\r\n$15\r\nend-of-commands\r\n");
+    stream.write_all(&request).expect("the server reads");
+    let (mut replies, mut some) = (Vec::new(), vec![0; 1 << 16]);
+    while !replies.ends_with(b"end-of-commands\r\n") {
+        let read = stream.read(&mut some);
+        let length = *read.as_ref().unwrap_or(&0);
+        let status = server.child.try_wait().expect("it is a child");
+        assert!(length > 0, "no reply to {commands:?}: {read:?}, the server: {status:?}");
+        replies.extend_from_slice(&some[..length]);
+    }
+});
