@@ -1,7 +1,11 @@
 //! The memory limit: bounded memory under every policy, which keys go, which commands are refused.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{Client, Server, command, until};
 
+/// Longer than the upkeep takes to count what clients hold.
+const GAUGES_SETTLE: Duration = Duration::from_millis(400);
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// Room above what the empty server uses.
 const ROOM_BYTES: u64 = 4 << 20;
@@ -53,6 +57,18 @@ fn fill(client: &mut Client, prefix: &str, count: usize, volatile: impl Fn(usize
     refused
 }
 
+/// Sets more keys until memory stays full: buffers that the filling itself took are given back, and counted, a little later.
+fn fill_up(client: &mut Client) {
+    let value = "x".repeat(VALUE_BYTES);
+    let (mut number, mut full_since) = (0, Instant::now());
+    while full_since.elapsed() < GAUGES_SETTLE {
+        if client.call(&["SET", &format!("filler:{number}"), &value]).string() != OOM {
+            full_since = Instant::now();
+        }
+        number += 1;
+    }
+}
+
 fn check_bounded(client: &mut Client, limit: u64, what: &str) {
     let used = info(client, "used_memory");
     assert!(used < limit + ROOM_BYTES / 20, "{what}: {used} bytes with a limit of {limit}");
@@ -102,8 +118,10 @@ fn several_clients_together_stay_below_the_limit() {
 
 #[test]
 fn volatile_policies_spare_keys_without_a_deadline() {
-    for workers in ["1", "3"] {
-        for policy in ["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"] {
+    for (workers, policies) in
+        [("1", ["volatile-lru", "volatile-ttl"]), ("3", ["volatile-lfu", "volatile-random"])]
+    {
+        for policy in policies {
             let server = Server::start(&["--workers", workers]);
             let mut client = server.client();
             limit(&mut client, policy);
@@ -112,6 +130,7 @@ fn volatile_policies_spare_keys_without_a_deadline() {
             assert_eq!(fill(&mut client, "mixed", kept, |number| number % 50 == 0), 0);
             let refused = fill(&mut client, "kept", KEYS, |_| false);
             assert!(refused > KEYS / 2, "{policy}: {refused} refused");
+            fill_up(&mut client);
             assert_eq!(client.ask("SET another value").string(), OOM);
             for number in (0..kept).step_by(7) {
                 let here = int(&mut client, &format!("EXISTS mixed:{number}")) == 1;
@@ -136,6 +155,7 @@ fn without_eviction_commands_that_need_memory_are_refused() {
         let limit = limit(&mut client, "noeviction");
         assert!(fill(&mut client, "key", KEYS, |_| true) > KEYS / 2);
         check_bounded(&mut client, limit, "noeviction");
+        fill_up(&mut client);
         for refused in ["SET k v", "APPEND key:0 v", "INCR n", "MSET a 1 b 2", "SETRANGE key:0 0 v"] {
             assert_eq!(client.ask(refused).string(), OOM, "{refused}");
         }

@@ -50,6 +50,8 @@ struct Story(u64);
 impl Drop for Story {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            eprintln!("seed {} failed in {name}", self.0);
             eprintln!("{}", repeat(self.0));
         }
     }
@@ -57,7 +59,10 @@ impl Drop for Story {
 
 fn repeat(seed: u64) -> String {
     let end = seed + 1;
-    format!("seed {seed}; repeat it with: TORC_SEEDS={seed}..{end} cargo test --test torc simulation::seeds")
+    format!(
+        "repeat a drawn plan with: TORC_SEEDS={seed}..{end} cargo test --test torc simulation::seeds; a test's own \
+        plan by its name"
+    )
 }
 
 fn run_part(part: u64) {
