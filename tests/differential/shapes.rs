@@ -128,6 +128,9 @@ pub const DATABASES: usize = 4;
 const REPEATED_MAX: usize = 4;
 /// A time to live that is not past is at least this long, in seconds: nothing expires during a run.
 const TTL_SECONDS_MIN: u64 = 1000;
+/// Two times to live differ by more than a run takes.
+const TTL_STEP_SECONDS: u64 = 1000;
+const TTL_STEPS: usize = 1 << 24;
 
 const KEYS: &[&[u8]] = &[
     b"a",
@@ -303,6 +306,11 @@ fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
     }
 }
 
+/// A time to live that practically never recurs: which of two is greater must not depend on the milliseconds between them.
+fn seconds(rng: &mut Rng) -> u64 {
+    TTL_SECONDS_MIN + rng.below(TTL_STEPS) as u64 * TTL_STEP_SECONDS
+}
+
 fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
     let one = |choices: &[&[u8]], rng: &mut Rng| rng.pick(choices).to_vec();
     let number = |number: u64| number.to_string().into_bytes();
@@ -318,8 +326,8 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
         "S" | "M" | "A" | "B" if rng.once_in(8) => {
             one(&[b"0", b"-1", b"abc", b"9223372036854775807", b"-9223372036854775808", b"1.5"], rng)
         }
-        "S" => number(TTL_SECONDS_MIN + rng.below(4) as u64 * 1000),
-        "M" => number((TTL_SECONDS_MIN + rng.below(4) as u64 * 1000) * 1000),
+        "S" => number(seconds(rng)),
+        "M" => number(seconds(rng) * 1000),
         // Far in the future and in the past.
         "A" => one(&[b"33177117420", b"33177117421", b"1000"], rng),
         "B" => one(&[b"33177117420000", b"33177117420001", b"1000"], rng),
