@@ -435,7 +435,10 @@ impl Facts {
     fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
         let flags = row.command.flags;
         if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
-            let all: Vec<&[u8]> = args.from(0).collect();
+            // What authenticates is nothing for a log.
+            let secret = matches!(row.full_name.as_str(), "auth" | "hello");
+            let shown = |(index, arg)| if secret && index > 0 { &b"(redacted)"[..] } else { arg };
+            let all: Vec<&[u8]> = args.from(0).enumerate().map(shown).collect();
             let name = session.card.name.load();
             let name = name.as_deref().map_or(&[][..], Vec::as_slice);
             let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
