@@ -376,3 +376,13 @@ proptest! {
         }
     }
 }
+
+/// A rewritten file used to lose the `n` of `notify-keyspace-events KAn`: CONFIG GET does not show it beside `A`, as Redis.
+#[test]
+fn events_beyond_all_survive_a_rewrite() {
+    let set = [("notify-keyspace-events", "KAn")];
+    let changed = crate::config::set(&Config::default(), &set, Caller::Local).expect("valid letters");
+    let text = String::from_utf8(rewrite(&changed, b"")).expect("text");
+    let line = text.lines().find(|line| line.starts_with("notify-keyspace-events")).expect("it is written");
+    assert!(line.contains('A') && line.contains('n') && line.contains('K'), "{line}");
+}

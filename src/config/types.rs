@@ -286,7 +286,13 @@ impl Setting for KeyspaceEvents {
     }
 
     fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        vec![(quote(&self.format(kind)), self != default)]
+        let mut letters = self.format(kind);
+        // CONFIG GET leaves out what `A` does not include, as Redis's does; a file must not lose it.
+        if letters.first() == Some(&b'A') {
+            let beyond = Self::CLASSES.iter().filter(|(_, class)| class & Self::ALL == 0);
+            letters.extend(beyond.filter(|(_, class)| self.contains(*class)).map(|(name, _)| *name));
+        }
+        vec![(quote(&letters), self != default)]
     }
 }
 
