@@ -282,7 +282,7 @@ directives! {
         "Cipher suites of TLS 1.3."
 
     // Process, log, files.
-    daemonize: bool = false; "daemonize"; Kind::Bool; FIXED | INERT;
+    daemonize: bool = false; "daemonize"; Kind::Bool; FIXED;
         "Go to the background; Torc stays in the foreground, under a service manager."
     supervised: Supervised = Supervised::No; "supervised"; Kind::Words(Supervised::WORDS); FIXED;
         "Service manager that is told when Torc is ready."

@@ -9,6 +9,8 @@
 //! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
+//! | `monitor` | the MONITOR feed |
+//! | `crew` | the threads: start, pin, join |
 //! | `mail`, `mailbox` | messages between workers |
 //! | `clock` | the only reader of time |
 //!
