@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks, one command |
+//! | `run` | parsing, chunks, whether a command may run |
+//! | `call` | one command under its leases: handler, statistics, slow log |
+//! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
 //! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
@@ -18,6 +20,7 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
+mod call;
 pub mod clock;
 mod crew;
 mod flush;
@@ -28,12 +31,13 @@ mod monitor;
 mod reap;
 mod refuse;
 mod run;
+mod transaction;
 mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Rng, Shared, Table, table};
+use crate::command::{Effect, Queue, Rng, Shared, Table, table};
 use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
@@ -69,6 +73,8 @@ pub struct Worker<I: Io> {
     batch: Batch,
     chunk: Chunk,
     effects: Vec<Effect>,
+    /// Emptied queues of transactions.
+    queues: Vec<Queue>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -91,7 +97,7 @@ pub struct Worker<I: Io> {
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     /// What is the same for all commands of a turn; away while they run.
-    facts: Option<Box<run::Facts>>,
+    facts: Option<Box<call::Facts>>,
     access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
@@ -144,6 +150,7 @@ impl<I: Io> Worker<I> {
             batch: Batch::default(),
             chunk: Chunk::default(),
             effects: Vec::new(),
+            queues: Vec::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
