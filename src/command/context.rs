@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Args, CommandError, Session, Shared};
 use crate::config::Config;
-use crate::observe::{ClientPlace, WorkerStats};
+use crate::observe::{ClientPlace, Ticket, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Touch, Type, WantedMask,
@@ -26,6 +26,15 @@ const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
 pub enum Effect {
     /// End this client; its card is marked.
     Kill(ClientPlace),
+    /// Tell this client, whose wait was ended, what became of it: an error, or as if its time were up.
+    Unblock {
+        /// Where it lives.
+        place: ClientPlace,
+        /// Which wait.
+        ticket: Ticket,
+        /// Whether it gets an error.
+        error: bool,
+    },
     /// Let clients go on that a pause held back.
     Resume,
     /// The configuration has changed: every worker looks at once.

@@ -6,6 +6,7 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+pub mod blocking;
 mod category;
 mod context;
 mod error;
@@ -25,6 +26,7 @@ mod server;
 mod string;
 
 pub use args::Args;
+pub use blocking::{Blocking, OnTimeout};
 pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
@@ -43,6 +45,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::object::ROWS,
     generic::relocate::ROWS,
     generic::scan::ROWS,
+    generic::wait::ROWS,
     keyspace::ROWS,
     connection::ROWS,
     client::ROWS,

@@ -19,6 +19,7 @@ use super::heap::Heap;
 use super::key_mut::KeyMut;
 use super::pool::POOL;
 use super::table::{Place, Verdict};
+use super::waiters::Waiters;
 use super::{DbIndex, table};
 
 /// Steps of a scan for each key asked for, so that an almost empty table does not make it long.
@@ -76,10 +77,34 @@ pub struct Shard {
     pub stats: ShardStats,
     changes: Changes,
     dirty: u64,
+    pub(super) listeners: Listeners,
+    pub(super) waiters: Option<Box<Waiters>>,
     discarded: Vec<Db>,
     expire_db: u16,
     expire_position: u64,
     evacuation: Evacuation,
+}
+
+/// Who wants to know of a shard's changes, in one byte, so that a write asks once for all of them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Listeners(u8);
+
+impl Listeners {
+    /// Changes are recorded.
+    pub const RECORDING: u8 = 1 << 0;
+    /// Somebody waits for a key.
+    pub const WAITERS: u8 = 1 << 1;
+    /// A key that somebody waits for is listed as ready.
+    pub const READY: u8 = 1 << 2;
+
+    #[inline]
+    pub fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+
+    pub fn set(&mut self, bits: u8, on: bool) {
+        self.0 = if on { self.0 | bits } else { self.0 & !bits };
+    }
 }
 
 /// How far this shard's segments have been moved out of a chunk of the pool.
@@ -107,6 +132,8 @@ impl Shard {
             stats: ShardStats::default(),
             changes: Changes::new(),
             dirty: 0,
+            listeners: Listeners::default(),
+            waiters: None,
             discarded: Vec::new(),
             expire_db: 0,
             expire_position: 0,
@@ -266,6 +293,7 @@ impl Shard {
             let taken = std::mem::take(self.parts(a).0);
             let other = std::mem::replace(self.parts(b).0, taken);
             *self.parts(a).0 = other;
+            self.list_swapped(a, b);
         }
     }
 
@@ -345,6 +373,12 @@ impl Shard {
         self.dirty
     }
 
+    /// Starts or stops recording changes; what was recorded stays until drained.
+    pub fn record_changes(&mut self, on: bool) {
+        self.listeners.set(Listeners::RECORDING, on);
+        self.changes.set_recording(on);
+    }
+
     /// What commands changed, if recording is on.
     pub fn changes(&mut self) -> &mut Changes {
         &mut self.changes
@@ -375,6 +409,7 @@ impl Shard {
     /// Checks the structures against each other; for tests and DEBUG.
     pub fn check_invariants(&self) {
         self.heap.check_invariants();
+        self.check_waiters();
         let mut bytes = 0;
         for db in self.all_dbs() {
             db.check_invariants(&self.hasher);
@@ -406,7 +441,17 @@ impl Shard {
     #[inline]
     pub(super) fn note_change(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.dirty += 1;
+        if self.listeners.0 != 0 {
+            self.tell_listeners(kind, db, hash, key);
+        }
+    }
+
+    #[cold]
+    fn tell_listeners(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.changes.note(kind, db, hash, key);
+        if kind == ChangeKind::Set {
+            self.list_ready(db, hash);
+        }
     }
 
     #[inline]

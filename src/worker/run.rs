@@ -119,9 +119,11 @@ impl<I: Io> Worker<I> {
         self.hold(&command);
         self.make_ready(command.slot);
         let token = self.connections.at(command.slot).token;
-        if reserve && self.reserved_for.is_none() && self.reserve(&command) {
+        // A command whose shards are reserved may find that it needs more than it knew of.
+        let own = self.reserved_for == Some(token);
+        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command) {
             self.reserved_for = Some(token);
-            self.stats().counters.leases_reserved.add(1);
+            self.stats().counters.leases_reserved.add(u64::from(!own));
         }
     }
 
@@ -143,7 +145,8 @@ impl<I: Io> Worker<I> {
             return self.leases.reserve(keyspace.shards());
         }
         let hashes = self.batch.hashes_of(command).iter();
-        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)))
+        let along = self.chunk.along(keyspace);
+        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
     /// Runs no more commands of this one's connection in this turn; they are parsed again.
@@ -158,10 +161,14 @@ impl<I: Io> Worker<I> {
         let chunk = std::mem::take(&mut self.chunk);
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
+        self.serves |= facts.shared.keyspace.is_waited();
         let mut ticks = self.clock.ticks();
         for member in chunk.members() {
             let command = self.batch.commands[*member as usize];
             ticks = self.execute(&command, facts, stats, ticks);
+            if self.serves {
+                self.serve(&command, facts);
+            }
         }
         self.chunk = chunk;
     }
@@ -241,7 +248,15 @@ impl<I: Io> Worker<I> {
             first_key: row.key_places.0,
             key_step: row.key_places.1,
         };
-        if let Err(error) = (row.command.handler)(&mut ctx, &args, &mut reply) {
+        let outcome = (row.command.handler)(&mut ctx, &args, &mut reply);
+        if outcome == Err(CommandError::Blocked) {
+            let end = self.begin_wait(command, start);
+            if facts.shared.monitors.load(Relaxed) > 0 {
+                self.show_monitors(command);
+            }
+            return end;
+        }
+        if let Err(error) = outcome {
             counts.failed.add(1);
             reply_error(error, &mut reply, stats);
         }
@@ -315,6 +330,13 @@ impl<I: Io> Worker<I> {
                 Effect::Monitor(place, on) => {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
+                }
+                Effect::Unblock { place, ticket, error } => {
+                    let token = Token { slot: place.slot, generation: place.generation };
+                    match place.worker as usize {
+                        here if here == self.number => self.tell_unblocked(token, ticket, error),
+                        target => self.post.send(target, Mail::Unblock { token, ticket, error }),
+                    }
                 }
                 Effect::Wake(wanted) => self.post.wake_wanting(wanted),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
@@ -408,7 +430,7 @@ fn silence(session: &mut Session, reply: &mut Reply<'_>, mark: crate::resp::Mark
 }
 
 /// CLIENT REPLY SKIP concerns the command after itself.
-fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
+pub(super) fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     match now {
         Replies::SkipNext if row.is_some_and(|row| row.full_name == "client|reply") => Replies::SkipThis,
         Replies::SkipThis | Replies::SkipNext => Replies::On,
@@ -417,22 +439,22 @@ fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
 }
 
 /// What is the same for all commands of a turn.
-struct Facts {
-    shared: Arc<Shared>,
-    config: Arc<Config>,
-    now_ms: u64,
-    now_us: u64,
+pub(super) struct Facts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: Arc<Config>,
+    pub(super) now_ms: u64,
+    pub(super) now_us: u64,
     /// From this duration on a command goes to the slow log.
     slow_ns: u64,
     /// From this duration on it is an event of the latency monitor.
     event_ns: u64,
     /// The smaller of the two.
-    notable_ns: u64,
+    pub(super) notable_ns: u64,
 }
 
 impl Facts {
     #[cold]
-    fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
+    pub(super) fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
         let flags = row.command.flags;
         if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
             // What authenticates is nothing for a log.
@@ -454,7 +476,7 @@ impl Facts {
 
 /// Writes a failed command's error, unless it has replied itself, and counts it.
 #[cold]
-fn reply_error(error: CommandError, reply: &mut Reply<'_>, stats: &WorkerStats) {
+pub(super) fn reply_error(error: CommandError, reply: &mut Reply<'_>, stats: &WorkerStats) {
     if error == CommandError::Replied {
         stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
     } else {
