@@ -21,6 +21,7 @@ mod connection;
 mod generic;
 mod introspect;
 mod keyspace;
+mod list;
 mod server;
 mod string;
 
@@ -37,6 +38,7 @@ pub use table::{KeyShape, LookupError, Row, Table, install, table};
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
+    list::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,
