@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::observe::{ClientPlace, Ticket, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
-    AccessClock, DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Touch, Type, WantedMask,
+    AccessClock, DbIndex, Entry, KeyMut, Leases, List, Shard, ShardId, Str, Touch, Type, WantedMask,
 };
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
@@ -221,9 +221,36 @@ impl Context<'_> {
     /// As [`Self::write`], for a key that must hold a string or nothing.
     #[inline]
     pub fn write_string<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
+        self.write_typed(args, index, Type::String)
+    }
+
+    /// As [`Self::read`], for a list or nothing.
+    #[inline]
+    pub fn read_list(&mut self, args: &Args<'_>, index: usize) -> Result<Option<List<'_>>, CommandError> {
+        match self.read(args, index) {
+            None => Ok(None),
+            Some(entry) if entry.ty() == Type::List => Ok(Some(entry.list())),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Self::write`], for a key that must hold a list or nothing.
+    #[inline]
+    pub fn write_list<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
+        self.write_typed(args, index, Type::List)
+    }
+
+    /// As [`Self::write`], for a key that must hold a value of this type or nothing.
+    #[inline]
+    pub fn write_typed<'k>(
+        &'k mut self,
+        args: &Args<'k>,
+        index: usize,
+        ty: Type,
+    ) -> Result<KeyMut<'k>, CommandError> {
         let place = self.write(args, index);
         match place.entry() {
-            Some(entry) if entry.ty() != Type::String => Err(CommandError::WrongType),
+            Some(entry) if entry.ty() != ty => Err(CommandError::WrongType),
             _ => Ok(place),
         }
     }

@@ -22,6 +22,7 @@ mod connection;
 mod generic;
 mod introspect;
 mod keyspace;
+mod list;
 mod server;
 mod string;
 
@@ -39,6 +40,8 @@ pub use table::{KeyShape, LookupError, Row, Table, install, table};
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
+    list::ROWS,
+    list::blocking::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,

@@ -237,6 +237,8 @@ pub enum KeyAccess {
     Update,
     /// `RW access delete`
     ReadDelete,
+    /// `RW delete`
+    Remove,
     /// `RM delete`
     Delete,
     /// `OW update`
@@ -258,6 +260,7 @@ impl KeyAccess {
             Self::ReadUpdate => &["RW", "access", "update"],
             Self::Update => &["RW", "update"],
             Self::ReadDelete => &["RW", "access", "delete"],
+            Self::Remove => &["RW", "delete"],
             Self::Delete => &["RM", "delete"],
             Self::Overwrite => &["OW", "update"],
             Self::Insert => &["OW", "insert"],

@@ -273,7 +273,7 @@ impl Shard {
         Discarded { keys: all.map(|db| self.flush(DbIndex(db)).keys).sum() }
     }
 
-    /// Frees about `budget` of the discarded entries; true when none is left.
+    /// Frees about `budget` of the discarded entries and pieces of huge values; true when none is left.
     pub fn free_discarded(&mut self, budget: usize) -> bool {
         let mut left = budget;
         while let Some(db) = self.discarded.last_mut() {
@@ -284,7 +284,8 @@ impl Shard {
             left = left.saturating_sub(before as usize);
             self.discarded.pop();
         }
-        true
+        self.heap.free_trash(left);
+        !self.heap.has_trash()
     }
 
     /// Exchanges the contents of two databases.
@@ -348,16 +349,16 @@ impl Shard {
         false
     }
 
-    /// Whether memory of flushed databases is still to be freed.
+    /// Whether memory of flushed databases or of huge values is still to be freed.
     pub fn has_discarded(&self) -> bool {
-        !self.discarded.is_empty()
+        !self.discarded.is_empty() || self.heap.has_trash()
     }
 
     /// Whether `upkeep` has something to do.
     #[inline]
     pub fn upkeep_due(&self) -> bool {
         let Evacuation { number, db, .. } = self.evacuation;
-        !self.discarded.is_empty()
+        self.has_discarded()
             || POOL
                 .evacuation()
                 .is_some_and(|(current, _)| current != number || usize::from(db) < self.databases())
@@ -417,7 +418,7 @@ impl Shard {
         for db in self.all_dbs().chain(&self.discarded) {
             db.table.for_each(|item| bytes += entry_of(&item).bytes_allocated() as u64);
         }
-        assert_eq!(bytes, self.heap.bytes_used());
+        assert_eq!(bytes + self.heap.trash_bytes(), self.heap.bytes_used());
     }
 
     #[inline]
