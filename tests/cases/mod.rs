@@ -40,6 +40,7 @@
 //!
 //! `TORC_CASES=text` runs only the cases whose names contain the text.
 
+mod blocking;
 mod command;
 mod connection;
 mod expect;
@@ -93,6 +94,7 @@ const BASICS: &[Case] = &[
 /// Every family.
 pub const FAMILIES: &[(&str, &[Case])] = &[
     ("basics", BASICS),
+    ("blocking", blocking::CASES),
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),

@@ -13,8 +13,7 @@ use crate::resp::Reply;
 use crate::store::{End, Type};
 
 const WAIT_POP: Command = Command { flags: Flags::WRITE.with(Flags::BLOCKING), ..LIST };
-const WAIT_MOVE: Command =
-    Command { flags: WAIT_POP.flags.with(Flags::DENYOOM), keys: KEYS_MOVE, ..LIST };
+const WAIT_MOVE: Command = Command { flags: WAIT_POP.flags.with(Flags::DENYOOM), keys: KEYS_MOVE, ..LIST };
 
 /// The rows of this file.
 pub const ROWS: &[Command] = &[
