@@ -18,6 +18,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::chores::Chore;
 use super::run::{Facts, next_replies, reply_error};
@@ -291,6 +292,8 @@ impl<I: Io> Worker<I> {
         assert!(connection.hold == Hold::Blocked);
         connection.hold = Hold::None;
         connection.session.card.set(flag::BLOCKED, false);
+        // Waiting was not being idle.
+        connection.session.card.active_ms.store(self.clock.now_ms(), Relaxed);
         self.timers.remove(waiter.blocking.until_ms, slot);
         self.show_timers();
         self.make_ready(slot);
