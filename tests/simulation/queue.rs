@@ -1,9 +1,8 @@
 //! Lists that some push to and others wait for.
 //!
 //! Every element is a number used once. Whoever gets one, however it came to him, gets what nobody else got and what was
-//! pushed; elements of one pusher on one list come out in the order in which they went in, as far as one client sees them. Waiting
-//! ends no earlier than asked for, and ends at all. In the end everything that was pushed was popped or is still there,
-//! but for what clients took along whose connection broke.
+//! pushed. Waiting ends no earlier than asked for, and ends at all. In the end everything that was pushed was popped or is
+//! still there, but for what clients took along whose connection broke.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +36,8 @@ pub struct Queues {
     elements: BTreeMap<u64, Fate>,
     /// Pops that were sent and not answered: each may have taken one along.
     pops_open: u64,
+    /// Elements whose push was not answered: they may never have come to be.
+    pushes_open: u64,
     /// Replies to commands that waited in vain, and to those that waited and were served.
     pub timeouts: u64,
     pub served: u64,
@@ -60,14 +61,15 @@ impl Queues {
         left.iter().try_for_each(|value| self.pop(value).map(|_| ()))
     }
 
-    /// Whether no more is missing than may be, of pushes that were answered.
+    /// Whether no more is missing than may be.
     ///
     /// # Errors
     /// What is wrong.
-    pub fn check(&self, lost_pushes: bool) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let missing = self.elements.values().filter(|fate| **fate == Fate::Pushed).count() as u64;
-        if missing > self.pops_open && !lost_pushes {
-            return Err(format!("{missing} elements are gone, but only {} pops are open", self.pops_open));
+        if missing > self.pops_open + self.pushes_open {
+            let (pops, pushes) = (self.pops_open, self.pushes_open);
+            return Err(format!("{missing} elements are gone; open are {pops} pops and {pushes} pushes"));
         }
         Ok(())
     }
@@ -75,10 +77,17 @@ impl Queues {
 
 #[derive(Clone, Copy, Debug)]
 enum Verb {
-    Push,
+    /// Of so many.
+    Push(u64),
     /// Asked when, for at least so long (ms).
-    Pop { asked_ms: u64, timeout_ms: u64 },
-    Move { asked_ms: u64, timeout_ms: u64 },
+    Pop {
+        asked_ms: u64,
+        timeout_ms: u64,
+    },
+    Move {
+        asked_ms: u64,
+        timeout_ms: u64,
+    },
     Left,
 }
 
@@ -111,10 +120,11 @@ impl Worker {
     }
 
     fn push(&mut self, rng: &mut Rng) -> Vec<u8> {
-        let mut numbers = Vec::new();
+        let (mut numbers, count) = (Vec::new(), 1 + rng.below(3));
         {
             let mut queues = self.queues.borrow_mut();
-            for _ in 0..1 + rng.below(3) {
+            queues.pushes_open += count;
+            for _ in 0..count {
                 queues.next += 1;
                 let number = queues.next;
                 queues.elements.insert(number, Fate::Pushed);
@@ -122,7 +132,7 @@ impl Worker {
             }
         }
         let list = Worker::list(rng.below(LISTS));
-        self.say(Verb::Push, &format!("RPUSH {list} {}", numbers.join(" ")))
+        self.say(Verb::Push(count), &format!("RPUSH {list} {}", numbers.join(" ")))
     }
 }
 
@@ -139,7 +149,6 @@ impl Script for Worker {
         match rng.below(8) {
             0..4 => self.push(rng),
             4 => {
-                self.queues.borrow_mut().pops_open += 1;
                 let source = Worker::list(rng.below(LISTS));
                 self.say(
                     Verb::Move { asked_ms, timeout_ms },
@@ -161,15 +170,19 @@ impl Script for Worker {
         }
     }
 
+    fn awaits_time(&self) -> bool {
+        matches!(self.asked.front(), Some(Verb::Pop { .. } | Verb::Move { .. }))
+    }
+
     fn answer(&mut self, reply: &[u8], now: Now) -> Result<(), String> {
         let verb = self.asked.pop_front().expect("the client counts its requests");
         let reply = value::parse(reply);
         let mut queues = self.queues.borrow_mut();
         match (verb, &reply) {
-            (Verb::Push, Value::Int(1..)) => {}
+            (Verb::Push(count), Value::Int(1..)) => queues.pushes_open -= count,
             (Verb::Left, Value::Array(values)) => queues.check_left(values)?,
             (Verb::Pop { asked_ms, timeout_ms } | Verb::Move { asked_ms, timeout_ms }, Value::NullArray) => {
-                queues.pops_open -= 1;
+                queues.pops_open -= u64::from(matches!(verb, Verb::Pop { .. }));
                 queues.timeouts += 1;
                 if now.ms < asked_ms + timeout_ms {
                     return Err(format!("{timeout_ms} ms were over after {}", now.ms - asked_ms));
@@ -180,11 +193,8 @@ impl Script for Worker {
                 queues.served += 1;
                 queues.pop(&parts[1])?;
             }
-            (Verb::Move { .. }, Value::Bulk(_)) => {
-                queues.pops_open -= 1;
-                queues.served += 1;
-                // It is in another list now, to be popped by somebody else, perhaps already.
-            }
+            // It is in another list now, to be popped by somebody else, perhaps already.
+            (Verb::Move { .. }, Value::Bulk(_)) => queues.served += 1,
             _ => return Err(format!("{verb:?} was answered {reply:?}")),
         }
         Ok(())
