@@ -195,7 +195,7 @@ impl Script for Worker {
             }
             // It is in another list now, to be popped by somebody else, perhaps already.
             (Verb::Move { .. }, Value::Bulk(_)) => queues.served += 1,
-            _ => return Err(format!("{verb:?} was answered {reply:?}")),
+            _ => return Err(format!("expected an answer to {verb:?}, got {reply:?}")),
         }
         Ok(())
     }

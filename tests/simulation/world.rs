@@ -32,7 +32,7 @@ pub const PORT: u16 = 6379;
 /// When the virtual time begins, Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Steps after which a run will never end.
-const STEPS_MAX: u64 = 300_000;
+const STEPS_MAX: u64 = 1_500_000;
 /// Turns of others in one interlude.
 const INTERLUDE_TURNS_MAX: u64 = 16;
 
