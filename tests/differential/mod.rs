@@ -42,12 +42,6 @@ const KNOWN: &[Known] = &[
         torc: r#"!"ERR value is out of range, value must between -9223372036854775807 and"#,
         why: "the smallest rank is refused since 7.2",
     },
-    Known {
-        command: "LREM",
-        redis: "",
-        torc: r#"!"ERR value is out of range, value must between -9223372036854775807 and"#,
-        why: "the smallest count is refused since 7.2",
-    },
 ];
 
 /// A pair of connections, one to each server.

@@ -98,7 +98,8 @@ pub const SHAPES: &[Shape] = &[
     exact("LINDEX L R"),
     exact("LSET L R E"),
     exact("LINSERT L (BEFORE|AFTER) E E"),
-    exact("LREM L (0|1|2|-1|-2|R) E"),
+    // The smallest number removes everything in 7.0 and is refused since 7.2.
+    exact("LREM L (0|1|2|-1|-2|5|-100|9223372036854775807|abc) E"),
     rare("LTRIM L R R"),
     exact("LPOS L E (RANK,R|) (COUNT,R|) (MAXLEN,R|)"),
     exact("LMOVE L L (LEFT|RIGHT) (LEFT|RIGHT)"),
