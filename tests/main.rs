@@ -14,6 +14,7 @@ mod eviction;
 mod harness;
 mod hostile;
 mod limits;
+mod lists;
 mod multi;
 mod mutation;
 mod readme;

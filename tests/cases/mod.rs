@@ -45,6 +45,7 @@ mod command;
 mod connection;
 mod expect;
 mod generic;
+mod list;
 mod run;
 mod server;
 mod string;
@@ -98,6 +99,7 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("list", list::CASES),
     ("server", server::CASES),
     ("string", string::CASES),
 ];

@@ -67,8 +67,8 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
     let count = match args.len() {
         2 => None,
         3 => {
-            let count = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
-            Some(usize::try_from(count).map_err(|_| NOT_POSITIVE)?)
+            let count = parse_i64(args.at(2)).and_then(|count| usize::try_from(count).ok());
+            Some(count.ok_or(NOT_POSITIVE)?)
         }
         _ => {
             let name = if end == End::Left { "lpop" } else { "rpop" };

@@ -80,7 +80,8 @@ impl<'a> Encoded<'a> {
             head[1] = len as u8;
             2
         } else {
-            let len = u32::try_from(len).expect("values are at most 4 GiB long");
+            // What is longer is never written, and is no element of a run.
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
             head[0] = 0xf0;
             head[1..5].copy_from_slice(&len.to_le_bytes());
             5
@@ -129,6 +130,7 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub fn write(&self, room: &mut [u8]) {
         assert!(room.len() == self.len());
+        assert!(u32::try_from(self.data.len()).is_ok(), "longer elements lie alone");
         let (head, rest) = room.split_at_mut(usize::from(self.head_len));
         let (data, back) = rest.split_at_mut(self.data.len());
         head.copy_from_slice(&self.head[..head.len()]);
