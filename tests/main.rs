@@ -6,6 +6,7 @@
 //!
 //! Not here: unit and property tests, which stand beside the code they test.
 
+mod blocking;
 mod cases;
 mod clients;
 mod differential;
@@ -13,6 +14,7 @@ mod eviction;
 mod harness;
 mod hostile;
 mod limits;
+mod lists;
 mod multi;
 mod mutation;
 mod readme;
