@@ -65,6 +65,7 @@ pub struct Worker<I: Io> {
     post: Post,
     connections: Slots,
     events: Vec<Event>,
+    letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
     effects: Vec<Effect>,
@@ -89,6 +90,8 @@ pub struct Worker<I: Io> {
     slowest: Slowest,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
+    /// What is the same for all commands of a turn; away while they run.
+    facts: Option<Box<run::Facts>>,
     access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
@@ -126,6 +129,7 @@ impl<I: Io> Worker<I> {
             number,
             io,
             memory: memory::Memory::new(config.config(), &shared),
+            facts: None,
             access_clock: AccessClock::new(clock.now_ms(), false),
             config,
             leases: Leases::new(&shared.keyspace, number, solo),
@@ -136,6 +140,7 @@ impl<I: Io> Worker<I> {
             post,
             connections: Slots::default(),
             events: Vec::new(),
+            letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
             effects: Vec::new(),
@@ -311,9 +316,9 @@ impl<I: Io> Worker<I> {
     }
 
     fn read_mail(&mut self) {
-        let mut letters = Vec::new();
+        let mut letters = std::mem::take(&mut self.letters);
         self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
-        for mail in letters {
+        for mail in letters.drain(..) {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
                 Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
@@ -321,5 +326,13 @@ impl<I: Io> Worker<I> {
                 Mail::Look => self.resume_paused(),
             }
         }
+        self.letters = letters;
     }
+}
+
+/// After a walk over a list that was taken out of the worker: its memory is used again, and what was added meanwhile stays.
+fn put_list_back<T>(list: &mut Vec<T>, mut walked: Vec<T>) {
+    walked.clear();
+    std::mem::swap(list, &mut walked);
+    list.append(&mut walked);
 }

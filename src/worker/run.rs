@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::memory::Means;
 use super::refuse::refuse;
-use super::{Mail, Slowest, Worker};
+use super::{Mail, Slowest, Worker, put_list_back};
 use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
 use crate::config::Config;
 use crate::exec::{Formed, Gathered, REFUSED, Source};
@@ -27,14 +27,14 @@ const REFUSALS_BEFORE_RESERVING: u32 = 4;
 impl<I: Io> Worker<I> {
     /// Parses every connection that has input and gathers their commands.
     pub(super) fn gather(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
+        let ready = std::mem::take(&mut self.ready);
         let config = self.config.config();
         let mut limits = Limits {
             bulk_bytes_max: config.proto_max_bulk_len,
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
-        for slot in ready.drain(..) {
+        for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.ready = false;
             if connection.closing || connection.hold != Hold::None {
@@ -58,9 +58,7 @@ impl<I: Io> Worker<I> {
                 self.io.receive(connection.token);
             }
         }
-        // The list's memory is used again; what was made ready meanwhile stays.
-        std::mem::swap(&mut self.ready, &mut ready);
-        self.ready.append(&mut ready);
+        put_list_back(&mut self.ready, ready);
     }
 
     /// Runs the batch, chunk by chunk.
@@ -69,6 +67,11 @@ impl<I: Io> Worker<I> {
             return;
         }
         let facts = self.facts();
+        self.run_chunks(&facts);
+        self.facts = Some(facts);
+    }
+
+    fn run_chunks(&mut self, facts: &Facts) {
         let (mut next, mut refusals) = (0, 0);
         while next < self.batch.commands.len() {
             let (connections, turn) = (&self.connections, self.turn);
@@ -80,7 +83,7 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.io.interlude();
-                    self.run_chunk(&facts);
+                    self.run_chunk(facts);
                     if self.memory.has_unnoted() {
                         self.note_chunk();
                     }
@@ -277,7 +280,14 @@ impl<I: Io> Worker<I> {
     }
 
     /// What is the same for all commands of this turn.
-    fn facts(&self) -> Facts {
+    fn facts(&mut self) -> Box<Facts> {
+        let (now_ms, now_us) = (self.clock.now_ms(), self.clock.unix_us());
+        if let Some(mut facts) = self.facts.take()
+            && Arc::ptr_eq(&facts.config, self.config.config_arc())
+        {
+            (facts.now_ms, facts.now_us) = (now_ms, now_us);
+            return facts;
+        }
         let config = Arc::clone(self.config.config_arc());
         let slow_ns = match config.slowlog_log_slower_than {
             us if us < 0 => u64::MAX,
@@ -287,16 +297,15 @@ impl<I: Io> Worker<I> {
             0 => u64::MAX,
             ms => ms.saturating_mul(1_000_000),
         };
-        let now_ms = self.clock.now_ms();
-        Facts {
+        Box::new(Facts {
             shared: Arc::clone(&self.shared),
             config,
             now_ms,
-            now_us: self.clock.unix_us(),
+            now_us,
             slow_ns,
             event_ns,
             notable_ns: slow_ns.min(event_ns),
-        }
+        })
     }
 
     /// Does what the chunk's commands left to be done outside the keyspace.
@@ -304,7 +313,8 @@ impl<I: Io> Worker<I> {
         if self.effects.is_empty() {
             return;
         }
-        for effect in std::mem::take(&mut self.effects) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
                     self.kill(Token { slot, generation });
@@ -323,11 +333,13 @@ impl<I: Io> Worker<I> {
                 }
             }
         }
+        put_list_back(&mut self.effects, effects);
     }
 
     /// What the turn leaves of each connection's input goes to its spill; the receive buffers go back.
     pub(super) fn settle(&mut self) {
-        for slot in std::mem::take(&mut self.gathered) {
+        let gathered = std::mem::take(&mut self.gathered);
+        for slot in gathered.iter().copied() {
             let connection = self.connections.at(slot);
             if let Some(error) = connection.take_error()
                 && !connection.ended
@@ -355,6 +367,7 @@ impl<I: Io> Worker<I> {
                 self.make_dirty(slot);
             }
         }
+        put_list_back(&mut self.gathered, gathered);
         for input in self.batch.inputs.drain(..) {
             self.io.give_back(input);
         }
@@ -416,8 +429,9 @@ fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     }
 }
 
-/// What is the same for all commands of a turn.
-struct Facts {
+/// What is the same for all commands of a turn. Kept from turn to turn, as counting references to what all workers share
+/// would have them pass a cache line around.
+pub(super) struct Facts {
     shared: Arc<Shared>,
     config: Arc<Config>,
     now_ms: u64,
