@@ -469,9 +469,14 @@ fn parse(
             return Stop { at, why: Why::Full };
         }
         let spans_start = batch.spans.len();
-        match parser.next(origin.buffer, at, &mut batch.spans, limits) {
+        let Batch { spans, known, .. } = batch;
+        let (step, row) = match parser.next_like(&known.prefix, origin.buffer, at, spans, limits) {
+            Some(step) => (step, Some(known.row)),
+            None => (parser.next(origin.buffer, at, spans, limits), None),
+        };
+        match step {
             Step::Command { end } => {
-                match batch.push(origin, at, spans_start, table, keyspace) {
+                match batch.push(origin, at, spans_start, row, table, keyspace) {
                     Role::Queued | Role::AtOnce => {}
                     role => origin.queueing = role == Role::Begin,
                 }
