@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Blocking;
+use super::{Blocking, Queue, Watch};
 use crate::observe::{ClientCard, flag};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
@@ -30,6 +30,10 @@ pub struct Session {
     pub blocking: Option<Blocking>,
     /// Row of the last command; `u16::MAX` before the first.
     pub last_row: u16,
+    /// The transaction that MULTI has begun.
+    pub multi: Option<Box<Queue>>,
+    /// What WATCH watches.
+    pub watch: Option<Box<Watch>>,
     /// What other workers may know.
     pub card: Arc<ClientCard>,
 }
@@ -62,6 +66,8 @@ impl Session {
             denies_blocking: false,
             blocking: None,
             last_row: u16::MAX,
+            multi: None,
+            watch: None,
             card,
         }
     }
@@ -98,6 +104,7 @@ impl Session {
 
     /// RESET: as if newly connected, but for the name of the library.
     pub fn reset(&mut self, authenticated: bool) {
+        self.discard();
         self.select(DbIndex(0));
         self.speak(Protocol::Resp2);
         self.authenticate(authenticated);

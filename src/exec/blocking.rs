@@ -188,9 +188,14 @@ struct AlongKey {
 impl Along {
     /// Takes the leases that go along with those of `hashes`, which are held; the shard that was refused, if one was: what
     /// was taken until then is still held.
-    pub fn take(&mut self, hashes: &[u64], keyspace: &Keyspace, leases: &mut Leases) -> Result<(), ShardId> {
+    pub fn take(
+        &mut self,
+        hashes: impl Iterator<Item = u64>,
+        keyspace: &Keyspace,
+        leases: &mut Leases,
+    ) -> Result<(), ShardId> {
         self.keys.clear();
-        hashes.iter().for_each(|hash| self.add_from(*hash, keyspace, leases));
+        hashes.for_each(|hash| self.add_from(hash, keyspace, leases));
         let mut next = 0;
         while let Some(AlongKey { hash, is_written }) = self.keys.get(next).copied() {
             next += 1;

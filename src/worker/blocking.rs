@@ -20,10 +20,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::call::{Facts, reply_error};
 use super::chores::Chore;
-use super::run::{Facts, next_replies, reply_error};
+use super::run::next_replies;
 use super::{Mail, Worker};
-use crate::command::{CommandError, Context, Scope};
+use crate::command::{CommandError, Scope};
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
 use crate::net::connection::Hold;
@@ -79,21 +80,16 @@ impl<I: Io> Worker<I> {
     /// A command has run, or a whole transaction: whoever waits for what it made ready is served, in the same instant.
     pub(super) fn serve(&mut self, command: &Gathered, facts: &Facts) {
         let (keyspace, leases) = (&facts.shared.keyspace, &self.leases);
+        let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
         let hashes = self.batch.hashes_of(command).iter();
         let shards = hashes.map(|hash| keyspace.shard_of(*hash));
-        let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
-        let any_ready = match command.scope {
-            Scope::None => false,
-            Scope::All => keyspace.shards().any(is_ready),
-            Scope::Keys => shards.clone().any(is_ready),
+        let shards = match command.scope {
+            Scope::Keys if shards.clone().any(is_ready) => shards.collect(),
+            Scope::All if keyspace.shards().any(is_ready) => keyspace.shards().collect(),
+            Scope::Transaction => std::mem::take(&mut self.touched),
+            Scope::Keys | Scope::All | Scope::None => return,
         };
-        if any_ready {
-            let shards = match command.scope {
-                Scope::All => keyspace.shards().collect(),
-                _ => shards.collect(),
-            };
-            self.serve_shards(shards, facts);
-        }
+        self.serve_shards(shards, facts);
     }
 
     #[cold]
@@ -159,22 +155,8 @@ impl<I: Io> Worker<I> {
         let counts = &stats.commands[waiter.row as usize];
         let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
         let mut reply = Reply::new(&mut output, waiter.protocol());
-        let mut ctx = Context {
-            session: &mut session,
-            shared: &facts.shared,
-            config: &facts.config,
-            stats,
-            worker: self.number,
-            now_ms: facts.now_ms,
-            now_us: facts.now_us,
-            access_clock: self.access_clock,
-            rng: &mut self.rng,
-            effects: &mut self.effects,
-            leases: &mut self.leases,
-            hashes: crate::store::Waiting::hashes(waiter),
-            first_key: row.key_places.0,
-            key_step: row.key_places.1,
-        };
+        let mut caller = self.caller(facts);
+        let mut ctx = caller.context(row, crate::store::Waiting::hashes(waiter), &mut session);
         match (row.command.handler)(&mut ctx, &args, &mut reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => return None,

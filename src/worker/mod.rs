@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks, one command |
+//! | `run` | parsing, chunks, whether a command may run |
+//! | `call` | one command under its leases: handler, statistics, slow log |
+//! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
 //! | `blocking` | clients that wait for keys: put on hold, served, let go on |
 //! | `timers` | when waits end |
@@ -22,6 +24,7 @@
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
 mod blocking;
+mod call;
 mod chores;
 pub mod clock;
 mod crew;
@@ -34,12 +37,14 @@ mod reap;
 mod refuse;
 mod run;
 mod timers;
+mod transaction;
 mod upkeep;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Rng, Shared, Table, table};
+use crate::command::{Effect, Queue, Rng, Shared, Table, table};
 use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
@@ -75,6 +80,10 @@ pub struct Worker<I: Io> {
     batch: Batch,
     chunk: Chunk,
     effects: Vec<Effect>,
+    /// Emptied queues of transactions.
+    queues: Vec<Queue>,
+    /// Shards that a transaction may have changed, if anybody waits for keys.
+    touched: VecDeque<ShardId>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -103,7 +112,7 @@ pub struct Worker<I: Io> {
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     /// What is the same for all commands of a turn; away while they run.
-    facts: Option<Box<run::Facts>>,
+    facts: Option<Box<call::Facts>>,
     access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
@@ -156,6 +165,8 @@ impl<I: Io> Worker<I> {
             batch: Batch::default(),
             chunk: Chunk::default(),
             effects: Vec::new(),
+            queues: Vec::new(),
+            touched: VecDeque::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),

@@ -49,6 +49,7 @@ mod list;
 mod run;
 mod server;
 mod string;
+mod transactions;
 
 pub use run::named_commands;
 
@@ -102,4 +103,5 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("list", list::CASES),
     ("server", server::CASES),
     ("string", string::CASES),
+    ("transactions", transactions::CASES),
 ];

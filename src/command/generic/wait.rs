@@ -27,6 +27,7 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         since: "7.2.0",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        categories: Categories::KEYSPACE,
         summary: "Blocks until all of the preceding write commands sent by the connection are written to the append-only \
                   file of the master and/or replicas.",
         syntax: "numlocal numreplicas timeout",
