@@ -103,7 +103,8 @@ impl Hasher for Spread {
 
 impl Queue {
     fn new(db: DbIndex) -> Queue {
-        let (entries, along) = Default::default();
+        // Most keys are waited for by one.
+        let (entries, along) = (VecDeque::with_capacity(1), Vec::new());
         Queue { db, entries, along, over_count: 0, listed: false }
     }
 

@@ -149,7 +149,8 @@ impl<I: Io> Worker<I> {
             Scope::All => return self.leases.reserve(keyspace.shards()),
             Scope::Transaction if session.needs_all() => return self.leases.reserve(keyspace.shards()),
             Scope::Transaction => {
-                return self.leases.reserve(session.needed().map(|hash| keyspace.shard_of(hash)));
+                let own = session.needed().map(|hash| keyspace.shard_of(hash));
+                return self.leases.reserve(own.chain(self.chunk.along(keyspace)));
             }
             Scope::Keys | Scope::None => {}
         }
