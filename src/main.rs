@@ -72,7 +72,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
         renames.map(|(old, new)| (old.lossy().into_owned(), new.lossy().into_owned())).collect();
     command::install(&renames)?;
 
-    torc::store::keep_spares().map_err(|error| format!("cannot start a thread: {error}"))?;
+    torc::store::keep_spares(&config::spare_cpus(&config))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
     let recruits = Recruits::enlist(&config)?;
     let listeners = net::listener::open(&config)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -10,6 +10,7 @@
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
+//! | `run_delay` | how long the thread had no processor |
 //! | `crew` | the threads: start, pin, join |
 //! | `mail`, `mailbox` | messages between workers |
 //! | `clock` | the only reader of time |
@@ -28,6 +29,7 @@ mod monitor;
 mod reap;
 mod refuse;
 mod run;
+mod run_delay;
 mod upkeep;
 
 use std::sync::Arc;
@@ -87,6 +89,7 @@ pub struct Worker<I: Io> {
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
     slowest: Slowest,
+    run_delay: run_delay::RunDelay,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     access_clock: AccessClock,
@@ -149,6 +152,7 @@ impl<I: Io> Worker<I> {
             refused: Vec::new(),
             reserved_for: None,
             slowest: Slowest::default(),
+            run_delay: run_delay::RunDelay::default(),
             stopping: false,
             stop_ms: 0,
             shared,
@@ -265,16 +269,16 @@ impl<I: Io> Worker<I> {
     fn report_long_turn(&self, ns: u64) {
         self.stats().counters.turns_long.add(1);
         let (worker, turn_us) = (self.number, ns / 1000);
-        match self.slowest {
-            Slowest { ns: 0, .. } => {
-                log::warn!("worker {worker}: a turn took {turn_us} us without running a command");
+        let slowest = match self.slowest {
+            Slowest { ns: 0, .. } => "without running a command".to_owned(),
+            Slowest { row, ns } => {
+                format!("{} us of it the command '{}'", ns / 1000, self.table.row(row).full_name)
             }
-            Slowest { row, ns } => log::warn!(
-                "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",
-                ns / 1000,
-                self.table.row(row).full_name
-            ),
-        }
+        };
+        let waited = self.run_delay.us_since_mark().map_or(String::new(), |us| {
+            format!(" (since the last tick the thread waited {us} us for a processor)")
+        });
+        log::warn!("worker {worker}: a turn took {turn_us} us, {slowest}{waited}");
     }
 
     fn stats(&self) -> &WorkerStats {

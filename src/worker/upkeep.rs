@@ -68,6 +68,7 @@ impl<I: Io> Worker<I> {
         let hz = u64::from(self.config.config().hz.max(1));
         // What could not be finished in the budget goes on soon; otherwise the next tick is a period away.
         self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { (1000 / hz).max(1) };
+        self.run_delay.mark();
         self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
     }
 
