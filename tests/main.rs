@@ -8,6 +8,7 @@
 
 mod cases;
 mod clients;
+mod crowd;
 mod differential;
 mod eviction;
 mod harness;

@@ -2,38 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Rng, Server, command, until};
-
-#[test]
-fn two_thousand_clients_are_all_served() {
-    const CLIENTS: usize = 2_000;
-    const ROUNDS: usize = 10;
-    for backend in ["io_uring", "epoll"] {
-        let server = Server::start_tcp(&["--workers", "2", "--io-backend", backend, "--maxclients", "5000"]);
-        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.tcp_client()).collect();
-        let mut slowest: Vec<Duration> = Vec::new();
-        for round in 0..ROUNDS {
-            let started = Instant::now();
-            for (index, client) in clients.iter_mut().enumerate() {
-                let key = format!("key:{index}");
-                let value = format!("{index}:{round}");
-                let commands = [command(&["SET", &key, &value]), command(&["GET", &key])].concat();
-                client.send_raw(&commands).expect("the server reads");
-            }
-            let mut latest = Duration::ZERO;
-            for (index, client) in clients.iter_mut().enumerate() {
-                assert_eq!(client.read().expect("a reply").string(), "OK", "client {index}");
-                assert_eq!(client.read().expect("a reply").string(), format!("{index}:{round}"));
-                latest = latest.max(started.elapsed());
-            }
-            slowest.push(latest);
-        }
-        slowest.sort_unstable();
-        assert!(slowest[ROUNDS - 1] < Duration::from_secs(20), "a client was starved: {slowest:?}");
-    }
-}
 
 /// Writers set all keys to one value in one MSET, readers must never see two.
 #[test]
