@@ -20,7 +20,7 @@ pub const DBS_MAX: usize = 16;
 /// Least time between two measurements of a rate.
 const RATE_PERIOD_MS: u64 = 100;
 /// Measurements that a rate is the mean of.
-const RATE_SAMPLES: usize = 16;
+pub const RATE_SAMPLES: usize = 16;
 
 /// What one shard says of one of its databases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

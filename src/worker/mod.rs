@@ -191,7 +191,9 @@ impl<I: Io> Worker<I> {
         self.reap(); // 3. completions into state
         self.read_mail(); // 4. mail, bounded
         self.gather(); // 5. parse every connection that has input
+        let busy = !self.batch.commands.is_empty();
         self.run_batch(); // 6. the batch, chunk by chunk
+        self.stats().busy_turns.add(busy.into());
         self.settle();
         self.upkeep(); // 7. upkeep, within a time budget
         self.flush(); // 9. one send per connection with output
@@ -214,7 +216,7 @@ impl<I: Io> Worker<I> {
             self.post.rise();
             return Wait::Poll;
         }
-        Wait::For(Duration::from_millis(self.upkeep.due_in_ms(self.clock.now_ms(), self.config.config())))
+        Wait::For(Duration::from_millis(self.upkeep.due_in_ms(self.clock.now_ms())))
     }
 
     /// Whether all that is ready are commands that were refused their leases.
@@ -317,6 +319,9 @@ impl<I: Io> Worker<I> {
     fn read_mail(&mut self) {
         let mut letters = Vec::new();
         self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
+        if !letters.is_empty() {
+            self.upkeep.note_events(self.turn);
+        }
         for mail in letters {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),

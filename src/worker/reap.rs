@@ -27,6 +27,9 @@ impl<I: Io> Worker<I> {
     pub(super) fn reap(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         self.io.reap(&mut events);
+        if !events.is_empty() {
+            self.upkeep.note_events(self.turn);
+        }
         for event in events.drain(..) {
             match event {
                 Event::Received { token, input } => self.received(token, input),
