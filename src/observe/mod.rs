@@ -15,7 +15,7 @@ mod stats;
 pub use clients::{ClientCard, ClientPlace, Registry, flag};
 pub use counter::Counter;
 pub use gauges::{
-    DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, RATE_SAMPLES, Rate, Rates, db_sample,
+    DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
 };
 pub use histogram::{Histogram, Snapshot};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};

@@ -115,6 +115,8 @@ pub struct WorkerStats {
     pub connections: Counter,
     /// Turns that ran commands, resets or not.
     pub busy_turns: Counter,
+    /// Commands that ran under a memory limit and may have written, resets or not.
+    pub limited_writes: Counter,
     /// Bytes in query buffers, output buffers and connection state.
     pub client_bytes: Counter,
     /// Largest query buffer and output seen lately, for INFO.
@@ -134,6 +136,7 @@ impl WorkerStats {
             turns: Histogram::default(),
             connections: Counter::default(),
             busy_turns: Counter::default(),
+            limited_writes: Counter::default(),
             client_bytes: Counter::default(),
             query_bytes_recent_max: Counter::default(),
             output_bytes_recent_max: Counter::default(),
@@ -227,6 +230,7 @@ impl Stats {
     /// `CONFIG RESETSTAT`, called on `worker`, whose counters are zeroed at once.
     pub fn reset(&self, worker: usize) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.gauges.over_limit.reset();
         self.follow_reset(worker);
     }
 
