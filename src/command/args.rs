@@ -54,6 +54,31 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Appends a copy of the command's bytes, with its spans moved along and its large bulks shared; false, with nothing
+    /// appended, where `bytes` would become longer than `bytes_max`.
+    pub fn copy_into(
+        &self,
+        bytes: &mut Vec<u8>,
+        spans: &mut Vec<Span>,
+        large: &mut Vec<Bytes>,
+        bytes_max: usize,
+    ) -> bool {
+        let here = || self.spans.iter().filter(|span| span.large_index().is_none());
+        let start = here().next().map_or(0, |span| span.start as usize);
+        let end = here().next_back().map_or(0, |span| (span.start + span.len) as usize);
+        if bytes.len() + (end - start) > bytes_max {
+            return false;
+        }
+        let (bytes_before, large_before) = (bytes.len(), large.len());
+        bytes.extend_from_slice(&self.buffer[start..end]);
+        large.extend_from_slice(self.large);
+        spans.extend(self.spans.iter().map(|span| match span.large_index() {
+            None => Span { start: (span.start as usize - start + bytes_before) as u32, len: span.len },
+            Some(index) => Span { start: (index + large_before) as u32, len: span.len },
+        }));
+        true
+    }
+
     /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.
     pub fn tail(&self, first: usize) -> Args<'a> {
         Self { spans: &self.spans[first..], ..*self }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Args, CommandError, Session, Shared};
+use super::{Args, CommandError, Queue, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
@@ -32,6 +32,8 @@ pub enum Effect {
     ConfigChanged,
     /// This client now receives the MONITOR feed (or no longer does).
     Monitor(ClientPlace, bool),
+    /// A line of the MONITOR feed, for all workers' monitors.
+    Show(Arc<[u8]>),
     /// The process is to end: every worker looks at once.
     Shutdown,
     /// Workers wait for leases that the command took and gave back.
@@ -60,6 +62,8 @@ pub struct Context<'a> {
     pub rng: &'a mut Rng,
     /// What to do afterwards.
     pub effects: &'a mut Vec<Effect>,
+    /// Emptied queues of transactions.
+    pub queues: &'a mut Vec<Queue>,
     /// The leases held.
     pub leases: &'a mut Leases,
     /// Hashes of the command's keys in the order of the key arguments, as the gathering computed them.

@@ -23,6 +23,7 @@ mod introspect;
 mod keyspace;
 mod server;
 mod string;
+mod transactions;
 
 pub use args::Args;
 pub use category::Categories;
@@ -32,7 +33,8 @@ pub use row::{Command, Flags, Group, Scope};
 pub use server::server_bytes;
 pub use session::{Replies, Session};
 pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
-pub use table::{KeyShape, LookupError, Row, Table, install, table};
+pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
+pub use transactions::{Queue, Watch};
 
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
@@ -48,4 +50,5 @@ pub const FAMILIES: &[&[Command]] = &[
     client::ROWS,
     introspect::ROWS,
     server::ROWS,
+    transactions::ROWS,
 ];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::{Queue, Watch};
 use crate::observe::{ClientCard, flag};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
@@ -25,6 +26,12 @@ pub struct Session {
     pub close_after_reply: bool,
     /// Row of the last command; `u16::MAX` before the first.
     pub last_row: u16,
+    /// The transaction that MULTI has begun.
+    pub multi: Option<Box<Queue>>,
+    /// Whether a command of a transaction runs: it must not block.
+    pub in_exec: bool,
+    /// What WATCH watches.
+    pub watch: Option<Box<Watch>>,
     /// What other workers may know.
     pub card: Arc<ClientCard>,
 }
@@ -55,6 +62,9 @@ impl Session {
             monitor: false,
             close_after_reply: false,
             last_row: u16::MAX,
+            multi: None,
+            in_exec: false,
+            watch: None,
             card,
         }
     }
@@ -85,6 +95,7 @@ impl Session {
 
     /// RESET: as if newly connected, but for the name of the library.
     pub fn reset(&mut self, authenticated: bool) {
+        self.discard();
         self.select(DbIndex(0));
         self.speak(Protocol::Resp2);
         self.authenticate(authenticated);

@@ -29,6 +29,35 @@ pub struct Row {
     pub subrows: Vec<u16>,
     /// The container's row.
     pub parent: Option<u16>,
+    /// What it does in a transaction.
+    pub role: Role,
+}
+
+/// What a command does between MULTI and EXEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is queued.
+    Queued,
+    /// It runs at once (WATCH, QUIT).
+    AtOnce,
+    /// It begins the transaction.
+    Begin,
+    /// It ends it without running it (DISCARD, RESET).
+    End,
+    /// It runs it.
+    Exec,
+}
+
+impl Role {
+    fn of(full_name: &str) -> Role {
+        match full_name {
+            "multi" => Role::Begin,
+            "exec" => Role::Exec,
+            "discard" | "reset" => Role::End,
+            "watch" | "quit" => Role::AtOnce,
+            _ => Role::Queued,
+        }
+    }
 }
 
 impl Row {
@@ -151,6 +180,7 @@ impl Table {
         self.rows.push(Row {
             command: *command,
             id,
+            role: Role::of(&full_name),
             full_name,
             shape,
             key_places,

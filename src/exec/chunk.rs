@@ -8,7 +8,7 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
-use crate::command::{KEYS_FETCHED_MAX, Scope};
+use crate::command::{KEYS_FETCHED_MAX, Scope, Session};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
@@ -44,15 +44,17 @@ impl Chunk {
         std::mem::take(&mut self.wanted)
     }
 
-    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over.
+    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over. What a transaction
+    /// needs is known by the `session` of its slot once all commands before it have run.
     #[inline]
-    pub fn form(
+    pub fn form<'s>(
         &mut self,
         batch: &Batch,
         next: &mut usize,
         leases: &mut Leases,
         keyspace: &Keyspace,
         skip: impl Fn(u32) -> bool,
+        session: impl Fn(u32) -> &'s Session,
     ) -> Formed {
         self.members.clear();
         let solo = leases.is_solo();
@@ -66,7 +68,11 @@ impl Chunk {
             }
             if !skip(command.slot) {
                 if !solo {
-                    match self.take(command, batch, leases, keyspace) {
+                    let taken = match command.scope {
+                        Scope::Transaction => self.take_for(session(command.slot), leases, keyspace),
+                        _ => self.take(command, batch, leases, keyspace),
+                    };
+                    match taken {
                         Taken::Yes => {}
                         Taken::Alone => {
                             self.members.push(*next as u32);
@@ -118,23 +124,46 @@ impl Chunk {
                     Taken::Refused(shard)
                 }
             }
-            Scope::Keys => self.take_several(batch.hashes_of(command), leases, keyspace),
-            Scope::All if !self.members.is_empty() => Taken::NotYet,
-            Scope::All => match leases.take_all_or_wanted() {
-                Ok(()) => Taken::Alone,
-                Err((wanted, shard)) => {
-                    self.wanted.add(wanted);
-                    Taken::Refused(shard)
-                }
-            },
+            Scope::Keys => self.take_several(batch.hashes_of(command).iter().copied(), leases, keyspace),
+            Scope::Transaction => unreachable!("its needs are its session's"),
+            Scope::All => self.take_all(leases),
+        }
+    }
+
+    /// The leases for EXEC, which comes first in its chunk.
+    fn take_for(&mut self, session: &Session, leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+        if !self.members.is_empty() {
+            return Taken::NotYet;
+        }
+        match session.needs_all() {
+            true => self.take_all(leases),
+            false => self.take_several(session.needed(), leases, keyspace),
+        }
+    }
+
+    fn take_all(&mut self, leases: &mut Leases) -> Taken {
+        if !self.members.is_empty() {
+            return Taken::NotYet;
+        }
+        match leases.take_all_or_wanted() {
+            Ok(()) => Taken::Alone,
+            Err((wanted, shard)) => {
+                self.wanted.add(wanted);
+                Taken::Refused(shard)
+            }
         }
     }
 
     /// All or none, by trying: the leases newly taken go back when one is refused.
-    fn take_several(&mut self, hashes: &[u64], leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+    fn take_several(
+        &mut self,
+        hashes: impl Iterator<Item = u64>,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+    ) -> Taken {
         let mark = leases.mark();
         for hash in hashes {
-            let shard = keyspace.shard_of(*hash);
+            let shard = keyspace.shard_of(hash);
             if !leases.try_take(shard) {
                 self.wanted.add(leases.release_back_to(mark));
                 return Taken::Refused(shard);
@@ -149,6 +178,7 @@ impl Chunk {
 fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
     match command.hashes_count {
         0 => {}
+        _ if command.queued => {}
         1 => each(command.hash),
         _ => batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).for_each(|hash| each(*hash)),
     }

@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{Args, Session, Table};
+use crate::command::{Args, Role, Session, Table};
 use crate::exec::{Batch, Origin, Source};
 use crate::io::{Input, Io, Token};
 use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
@@ -202,7 +202,8 @@ impl Connection {
 
     /// Received bytes of commands that have not run.
     pub fn query_bytes(&self) -> usize {
-        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>()
+        let queued = self.session.multi.as_ref().map_or(0, |queue| queue.bytes_allocated());
+        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>() + queued
     }
 
     /// Shows on the client's card what a turn has changed.
@@ -249,7 +250,8 @@ impl Connection {
         }
         self.turn = Turn { source: Some(source), ..Turn::default() };
         let buffer = input.as_ref().map_or(&self.spill[..], |input| io.input(input));
-        let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db };
+        let queueing = self.session.multi.is_some();
+        let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db, queueing };
         let stop = parse(&mut self.parser, origin, batch, limits, table, keyspace);
         batch.inputs.extend(input);
         self.turn.keep_from = stop.at;
@@ -446,7 +448,7 @@ enum Why {
 #[inline]
 fn parse(
     parser: &mut Parser,
-    origin: Origin<'_>,
+    mut origin: Origin<'_>,
     batch: &mut Batch,
     limits: &Limits,
     table: &Table,
@@ -460,7 +462,10 @@ fn parse(
         let spans_start = batch.spans.len();
         match parser.next(origin.buffer, at, &mut batch.spans, limits) {
             Step::Command { end } => {
-                batch.push(origin, at, spans_start, table, keyspace);
+                match batch.push(origin, at, spans_start, table, keyspace) {
+                    Role::Queued | Role::AtOnce => {}
+                    role => origin.queueing = role == Role::Begin,
+                }
                 (at, count) = (end, count + 1);
             }
             Step::Empty { end } => at = end,

@@ -86,6 +86,8 @@ pub struct ClientCard {
     pub last_command: AtomicU16,
     /// Commands queued in MULTI, or -1 as `u32::MAX`.
     pub multi_count: AtomicU32,
+    /// Memory of the commands queued in MULTI.
+    pub multi_bytes: AtomicU64,
     /// Keys watched.
     pub watch_count: AtomicU32,
     /// Bytes waiting in the query buffer.
@@ -133,6 +135,7 @@ impl ClientCard {
             protocol: AtomicU8::new(2),
             last_command: AtomicU16::new(u16::MAX),
             multi_count: AtomicU32::new(u32::MAX),
+            multi_bytes: AtomicU64::new(0),
             watch_count: AtomicU32::new(0),
             query_bytes: AtomicU64::new(0),
             query_bytes_free: AtomicU64::new(0),
@@ -150,6 +153,12 @@ impl ClientCard {
     /// Whether all bits of `bits` are set.
     pub fn has(&self, bits: u32) -> bool {
         self.flags.load(Relaxed) & bits == bits
+    }
+
+    /// How many commands the client has queued in MULTI (`u32::MAX`: it has not begun one), and their memory.
+    pub fn note_queue(&self, count: u32, bytes: usize) {
+        self.multi_count.store(count, Relaxed);
+        self.multi_bytes.store(bytes as u64, Relaxed);
     }
 
     /// Sets or clears bits; only the owning worker calls it.

@@ -113,7 +113,7 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
-    /// Turns that ran commands, resets or not.
+    /// Turns that ran commands or ended connections, resets or not.
     pub busy_turns: Counter,
     /// Commands that ran under a memory limit and may have written, resets or not.
     pub limited_writes: Counter,

@@ -9,6 +9,8 @@
 //! Not here: leases (`keyspace`), the guard (`key_mut`), what a command means by all this.
 #![expect(unsafe_code, reason = "touches entries found in tables")]
 
+use std::sync::Arc;
+
 use super::changes::{ChangeKind, Changes};
 use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of, tick_ms};
 use super::entry::Entry;
@@ -19,6 +21,7 @@ use super::heap::Heap;
 use super::key_mut::KeyMut;
 use super::pool::POOL;
 use super::table::{Place, Verdict};
+use super::watchers::{WatchFlag, Watchers};
 use super::{DbIndex, table};
 
 /// Steps of a scan for each key asked for, so that an almost empty table does not make it long.
@@ -75,6 +78,7 @@ pub struct Shard {
     /// Counters, for INFO.
     pub stats: ShardStats,
     changes: Changes,
+    watchers: Watchers,
     dirty: u64,
     discarded: Vec<Db>,
     expire_db: u16,
@@ -106,6 +110,7 @@ impl Shard {
             hasher,
             stats: ShardStats::default(),
             changes: Changes::new(),
+            watchers: Watchers::default(),
             dirty: 0,
             discarded: Vec::new(),
             expire_db: 0,
@@ -232,6 +237,7 @@ impl Shard {
     pub fn flush(&mut self, db: DbIndex) -> Discarded {
         let keys = self.len(db);
         if keys > 0 {
+            self.touch_watched(&[db]);
             let (db, _, _) = self.parts(db);
             let emptied = std::mem::take(db);
             self.discarded.push(emptied);
@@ -263,6 +269,7 @@ impl Shard {
     /// Exchanges the contents of two databases.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
         if a != b && self.len(a) + self.len(b) > 0 {
+            self.touch_watched(&[a, b]);
             let taken = std::mem::take(self.parts(a).0);
             let other = std::mem::replace(self.parts(b).0, taken);
             *self.parts(a).0 = other;
@@ -304,6 +311,9 @@ impl Shard {
     /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,
     /// helps to empty sparse chunks of the pool. True when there is nothing left to do.
     pub fn upkeep(&mut self, budget_entries: usize) -> bool {
+        if !self.watchers.is_empty() {
+            self.watchers.sweep();
+        }
         if !self.free_discarded(budget_entries) {
             return false;
         }
@@ -412,7 +422,40 @@ impl Shard {
     #[inline]
     pub(super) fn note_change(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.dirty += 1;
+        self.note(kind, db, hash, key);
+    }
+
+    /// Tells whoever listens of a change.
+    #[inline]
+    fn note(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.changes.note(kind, db, hash, key);
+        if !self.watchers.is_empty() {
+            self.watchers.touch(db, hash, key);
+        }
+    }
+
+    /// These databases are about to be emptied or exchanged: that changes every watched key that is in one of them, under
+    /// whichever of their numbers it is watched.
+    fn touch_watched(&mut self, dbs: &[DbIndex]) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let mut watchers = std::mem::take(&mut self.watchers);
+        watchers.touch_where(|db, hash, key| {
+            let there = |db: &DbIndex| self.db(*db).is_some_and(|db| db.find(hash, key).is_some());
+            dbs.contains(&db) && dbs.iter().any(there)
+        });
+        self.watchers = watchers;
+    }
+
+    /// Raises `flag` when this key changes, until it has been raised or has ended.
+    pub fn watch(&mut self, db: DbIndex, hash: u64, key: &[u8], flag: &Arc<WatchFlag>) {
+        self.watchers.add(db, hash, key, flag);
+    }
+
+    /// Forgets about `flag`, where it was registered under this hash.
+    pub fn unwatch(&mut self, hash: u64, flag: &Arc<WatchFlag>) {
+        self.watchers.remove(hash, flag);
     }
 
     #[inline]
@@ -432,7 +475,7 @@ impl Shard {
         let (found, heap, hasher) = self.parts(db);
         found.remove(place, hash, hasher, heap);
         self.stats.expired += 1;
-        self.changes.note(ChangeKind::Expired, db, hash, key);
+        self.note(ChangeKind::Expired, db, hash, key);
     }
 
     /// Expires keys of one database; true when it is through with it.
@@ -445,7 +488,7 @@ impl Shard {
         on_expired: &mut dyn FnMut(DbIndex, &[u8]),
     ) -> bool {
         let position = self.expire_position;
-        let Shard { first, others, heap, hasher, changes, .. } = self;
+        let Shard { first, others, heap, hasher, changes, watchers, .. } = self;
         let found = match usize::from(db.0) {
             0 => first,
             index => others[index - 1].get_or_insert_default(),
@@ -460,6 +503,9 @@ impl Shard {
             let hash = hasher.hash(entry.key());
             on_expired(db, entry.key());
             changes.note(ChangeKind::Expired, db, hash, entry.key());
+            if !watchers.is_empty() {
+                watchers.touch(db, hash, entry.key());
+            }
             expired += 1;
             sum += u128::from(deadline_ms);
             // SAFETY: the table forgets the entry on this verdict, and does not look at it again.

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks, one command |
+//! | `run` | parsing, chunks, whether a command may run |
+//! | `call` | one command under its leases: handler, statistics, slow log |
+//! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
 //! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
@@ -19,6 +21,7 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
+mod call;
 pub mod clock;
 mod crew;
 mod flush;
@@ -30,12 +33,13 @@ mod reap;
 mod refuse;
 mod run;
 mod run_delay;
+mod transaction;
 mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Rng, Shared, Table, table};
+use crate::command::{Effect, Queue, Rng, Shared, Table, table};
 use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
@@ -67,9 +71,12 @@ pub struct Worker<I: Io> {
     post: Post,
     connections: Slots,
     events: Vec<Event>,
+    letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
     effects: Vec<Effect>,
+    /// Emptied queues of transactions.
+    queues: Vec<Queue>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -92,6 +99,8 @@ pub struct Worker<I: Io> {
     run_delay: run_delay::RunDelay,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
+    /// What is the same for all commands of a turn; away while they run.
+    facts: Option<Box<call::Facts>>,
     access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
@@ -129,6 +138,7 @@ impl<I: Io> Worker<I> {
             number,
             io,
             memory: memory::Memory::new(config.config(), &shared),
+            facts: None,
             access_clock: AccessClock::new(clock.now_ms(), false),
             config,
             leases: Leases::new(&shared.keyspace, number, solo),
@@ -139,9 +149,11 @@ impl<I: Io> Worker<I> {
             post,
             connections: Slots::default(),
             events: Vec::new(),
+            letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
             effects: Vec::new(),
+            queues: Vec::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
@@ -317,12 +329,12 @@ impl<I: Io> Worker<I> {
     }
 
     fn read_mail(&mut self) {
-        let mut letters = Vec::new();
+        let mut letters = std::mem::take(&mut self.letters);
         self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
         if !letters.is_empty() {
             self.upkeep.note_events(self.turn);
         }
-        for mail in letters {
+        for mail in letters.drain(..) {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
                 Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
@@ -330,5 +342,13 @@ impl<I: Io> Worker<I> {
                 Mail::Look => self.resume_paused(),
             }
         }
+        self.letters = letters;
     }
+}
+
+/// After a walk over a list that was taken out of the worker: its memory is used again, and what was added meanwhile stays.
+fn put_list_back<T>(list: &mut Vec<T>, mut walked: Vec<T>) {
+    walked.clear();
+    std::mem::swap(list, &mut walked);
+    list.append(&mut walked);
 }

@@ -212,6 +212,8 @@ impl<I: Io> Worker<I> {
 
     fn detached(&mut self, token: Token) {
         self.connections.free(token);
+        // What it leaves in shards is for their upkeep.
+        self.stats().busy_turns.add(1);
         self.shared.clients.unassign(self.number);
         self.stats().connections.set(self.connections.len() as u64);
     }

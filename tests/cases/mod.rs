@@ -47,6 +47,7 @@ mod generic;
 mod run;
 mod server;
 mod string;
+mod transactions;
 
 pub use run::named_commands;
 
@@ -98,4 +99,5 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("generic", generic::CASES),
     ("server", server::CASES),
     ("string", string::CASES),
+    ("transactions", transactions::CASES),
 ];
