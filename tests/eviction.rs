@@ -163,10 +163,18 @@ fn without_eviction_commands_that_need_memory_are_refused() {
         assert_eq!(int(&mut client, "PERSIST key:0"), 1);
         assert_eq!(info(&mut client, "evicted_keys"), 0);
         assert!(client.ask("INFO commandstats").string().contains("cmdstat_incr:calls=0"));
+        let over_ms = |client: &mut Client| {
+            ["current", "total"].map(|which| info(client, &format!("{which}_eviction_exceeded_time")))
+        };
+        assert!(until(|| over_ms(&mut client)[0] > 0));
         for number in 0..200 {
             assert_eq!(int(&mut client, &format!("DEL key:{number}")), 1);
         }
         assert_eq!(client.ask("SET k v").string(), "OK");
+        assert!(until(|| over_ms(&mut client)[0] == 0));
+        assert!(over_ms(&mut client)[1] > 0);
+        assert_eq!(client.ask("CONFIG RESETSTAT").string(), "OK");
+        assert_eq!(over_ms(&mut client), [0, 0]);
         // What is flushed is no reason to refuse, even before it is freed.
         assert!(fill(&mut client, "more", KEYS, |_| false) > 0);
         assert_eq!(client.ask("FLUSHALL ASYNC").string(), "OK");

@@ -1,5 +1,7 @@
 //! The limits on clients, each at its edge: what is refused, what is closed, and that others notice nothing.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{Client, Server, command, until};
 
 fn closes(client: &mut Client) -> bool {
@@ -76,6 +78,38 @@ fn the_output_buffer_limit_closes_the_connection() {
     client.set_nonblocking(false);
     drop(client.read_to_end());
     assert_eq!(neighbour.ask("PING").string(), "PONG");
+}
+
+/// The soft limit lets a client be above it for so many seconds, but no longer; who is below it again begins anew.
+#[test]
+fn the_soft_output_buffer_limit_closes_the_connection_in_time() {
+    const SECONDS: u64 = 2;
+    for workers in ["1", "2"] {
+        let limit = format!("normal 0 1mb {SECONDS}");
+        let server = Server::start(&["--client-output-buffer-limit", &limit, "--workers", workers]);
+        let mut client = server.client();
+        assert_eq!(client.call(&["SET", "k", &"x".repeat(1 << 20)]).string(), "OK");
+        let mut neighbour = server.client();
+        let mut clients = || neighbour.ask("CLIENT LIST").string().lines().count();
+        let much = command(&["GET", "k"]).repeat(8);
+        // Above the limit for a moment: nothing happens.
+        for _ in 0..2 {
+            client.send_raw(&much).expect("few bytes fit into the socket's buffer");
+            for _ in 0..8 {
+                assert_eq!(client.read().expect("it is not closed").string().len(), 1 << 20);
+            }
+        }
+        // Above it for longer: not before the time is up, and soon after.
+        let began = Instant::now();
+        client.send_raw(&much).expect("few bytes fit into the socket's buffer");
+        assert!(until(|| clients() == 1), "a client above the soft limit stays");
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(SECONDS), "closed after {took:?}");
+        assert!(took < Duration::from_secs(SECONDS + 5), "closed only after {took:?}");
+        assert!(
+            neighbour.ask("INFO stats").string().contains("client_output_buffer_limit_disconnections:1\r\n")
+        );
+    }
 }
 
 #[test]

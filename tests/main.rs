@@ -9,6 +9,7 @@
 mod blocking;
 mod cases;
 mod clients;
+mod crowd;
 mod differential;
 mod eviction;
 mod harness;

@@ -6,35 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Rng, Server, command, until};
 
-#[test]
-fn two_thousand_clients_are_all_served() {
-    const CLIENTS: usize = 2_000;
-    const ROUNDS: usize = 10;
-    for backend in ["io_uring", "epoll"] {
-        let server = Server::start_tcp(&["--workers", "2", "--io-backend", backend, "--maxclients", "5000"]);
-        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.tcp_client()).collect();
-        let mut slowest: Vec<Duration> = Vec::new();
-        for round in 0..ROUNDS {
-            let started = Instant::now();
-            for (index, client) in clients.iter_mut().enumerate() {
-                let key = format!("key:{index}");
-                let value = format!("{index}:{round}");
-                let commands = [command(&["SET", &key, &value]), command(&["GET", &key])].concat();
-                client.send_raw(&commands).expect("the server reads");
-            }
-            let mut latest = Duration::ZERO;
-            for (index, client) in clients.iter_mut().enumerate() {
-                assert_eq!(client.read().expect("a reply").string(), "OK", "client {index}");
-                assert_eq!(client.read().expect("a reply").string(), format!("{index}:{round}"));
-                latest = latest.max(started.elapsed());
-            }
-            slowest.push(latest);
-        }
-        slowest.sort_unstable();
-        assert!(slowest[ROUNDS - 1] < Duration::from_secs(20), "a client was starved: {slowest:?}");
-    }
-}
-
 /// Writers set all keys to one value in one MSET, readers must never see two.
 #[test]
 fn commands_on_several_keys_are_atomic() {
@@ -167,4 +138,39 @@ fn databases_are_apart() {
     }
     assert_eq!(second.ask("FLUSHDB").string(), "OK");
     assert_eq!((first.ask("DBSIZE").int(), second.ask("DBSIZE").int()), (Some(100), Some(0)));
+}
+
+/// How often the worker threads of a server have waited so far.
+fn waits(server: &Server) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+    let workers = statuses.filter(|status| status.starts_with("Name:\ttorc-worker"));
+    let waits = workers.map(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("the kernel counts them")
+    });
+    waits.sum()
+}
+
+/// An idle server's workers wake once a second, and still expire keys when it is time.
+#[test]
+fn an_idle_server_rests() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut client = server.client();
+    for number in 0..100 {
+        assert_eq!(client.ask(&format!("SET key:{number} value EX 6")).string(), "OK");
+    }
+    let (mut since, mut before) = (Instant::now(), waits(&server));
+    let rests = until(|| {
+        if since.elapsed() < Duration::from_secs(1) {
+            return false;
+        }
+        let window = (since.elapsed(), waits(&server) - before);
+        (since, before) = (Instant::now(), waits(&server));
+        window.0 < Duration::from_secs(2) && window.1 <= 6
+    });
+    assert!(rests, "the workers go on waking");
+    // INFO does not expire: what it counts as expired, the upkeep has.
+    assert!(until(|| client.ask("INFO stats").string().contains("expired_keys:100\r\n")));
+    assert_eq!(client.ask("DBSIZE").int(), Some(0));
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, TempDir, free_port, until};
+use crate::harness::{Client, Server, TempDir, command, free_port, until};
 
 /// Runs the server with these arguments until it ends by itself.
 fn run(args: &[&str]) -> Output {
@@ -124,12 +124,39 @@ fn signals_end_the_server_in_order() {
 
 #[test]
 fn shutdown_ends_the_server_in_order() {
-    for words in [&["SHUTDOWN"][..], &["SHUTDOWN", "NOSAVE"], &["SHUTDOWN", "NOW", "FORCE"]] {
+    for words in [
+        &["SHUTDOWN"][..],
+        &["SHUTDOWN", "NOSAVE"],
+        &["SHUTDOWN", "NOW"],
+        &["SHUTDOWN", "NOW", "FORCE"],
+        &["shutdown", "force", "nosave", "now", "nosave"],
+        &["SHUTDOWN", "SAVE", "FORCE"],
+    ] {
         let mut server = Server::start(&["--workers", "3"]);
         let mut client = server.client();
         client.send(words).expect("the server reads");
         assert!(server.await_exit().success(), "{}", server.log());
         assert!(client.read().is_err());
+    }
+}
+
+/// SHUTDOWN ABORT in the same breath used to take the end back when half of the workers had begun with it.
+#[test]
+fn nothing_behind_a_shutdown_runs() {
+    for workers in ["1", "3"] {
+        let mut server = Server::start(&["--workers", workers]);
+        let mut client = server.client();
+        for refused in ["SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOSAVE", "SHUTDOWN NOW LATER"] {
+            assert_eq!(client.ask(refused).string(), "ERR syntax error", "{refused}");
+        }
+        for refused in ["SHUTDOWN ABORT", "SHUTDOWN ABORT ABORT"] {
+            assert_eq!(client.ask(refused).string(), "ERR No shutdown in progress.", "{refused}");
+        }
+        let behind = [command(&["PING"]), command(&["SHUTDOWN", "ABORT"])].concat();
+        let commands = [command(&["ECHO", "before"]), command(&["SHUTDOWN", "NOSAVE"]), behind].concat();
+        client.send_raw(&commands).expect("the server reads");
+        assert_eq!(client.read_to_end().0, b"$6\r\nbefore\r\n");
+        assert!(server.await_exit().success(), "{}", server.log());
     }
 }
 

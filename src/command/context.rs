@@ -167,8 +167,18 @@ impl Context<'_> {
     /// The entry of key argument `index`, counted as a hit or a miss and touched. Expired keys are gone.
     #[inline]
     pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
-        let hash = self.hash_of(args, index);
         let touch = self.touch();
+        self.find(args, index, touch)
+    }
+
+    /// The entry of key argument `index` without touching it; counted as a hit or a miss.
+    pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
+        self.find(args, index, Touch::None)
+    }
+
+    #[inline]
+    fn find(&mut self, args: &Args<'_>, index: usize, touch: Touch) -> Option<&Entry> {
+        let hash = self.hash_of(args, index);
         let (db, now_ms) = (self.session.db, self.now_ms);
         let shard = self.shared.keyspace.shard_of(hash);
         let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
@@ -189,21 +199,6 @@ impl Context<'_> {
             Some(entry) if entry.ty() == Type::String => Ok(Some(entry.string())),
             Some(_) => Err(CommandError::WrongType),
         }
-    }
-
-    /// The entry of key argument `index` without touching it; counted as a hit or a miss.
-    pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
-        let hash = self.hash_of(args, index);
-        let (db, now_ms) = (self.session.db, self.now_ms);
-        let shard = self.shared.keyspace.shard_of(hash);
-        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, Touch::None);
-        let counters = &self.stats.counters;
-        if found.is_some() {
-            counters.keyspace_hits.add(1);
-        } else {
-            counters.keyspace_misses.add(1);
-        }
-        found
     }
 
     /// The place of key argument `index`, to be changed. This touches it.

@@ -116,11 +116,6 @@ impl Shutdown {
         self.state.store(1, Ordering::Release);
     }
 
-    /// SHUTDOWN ABORT: whether there was anything to abort.
-    pub fn abort(&self) -> bool {
-        self.state.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
     /// Whether the workers are to finish.
     #[inline]
     pub fn requested(&self) -> bool {

@@ -32,3 +32,24 @@ pub fn worker_cpus(config: &Config) -> Vec<usize> {
     assert!(!cpus.is_empty(), "a process runs on some CPU");
     cpus.into_iter().cycle().take(worker_count(config)).collect()
 }
+
+/// The CPUs of this process that no worker is pinned to; often none.
+pub fn spare_cpus(config: &Config) -> Vec<usize> {
+    let taken = worker_cpus(config);
+    available_cpus().into_iter().filter(|cpu| !taken.contains(cpu)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::types::CpuList;
+
+    #[test]
+    fn what_no_worker_is_pinned_to_is_spare() {
+        let all = available_cpus();
+        let config = Config { workers: all.len(), ..Config::default() };
+        assert_eq!(spare_cpus(&config), []);
+        let config = Config { worker_cpus: CpuList(vec![all[0]]), ..Config::default() };
+        assert_eq!(spare_cpus(&config), all[1..]);
+    }
+}

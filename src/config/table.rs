@@ -409,8 +409,8 @@ directives! {
         "Expire keys that a script meets."
     hz: u32 = 10; "hz"; Kind::Integer(0, INT); MUTABLE;
         "Rounds of upkeep a second, 1 to 500."
-    dynamic_hz: bool = true; "dynamic-hz"; Kind::Bool; MUTABLE | INERT;
-        "More rounds with more clients."
+    dynamic_hz: bool = true; "dynamic-hz"; Kind::Bool; MUTABLE;
+        "More rounds with more clients, fewer while nothing happens."
     activerehashing: bool = true; "activerehashing"; Kind::Bool; MUTABLE | INERT;
         "Redis's background rehashing; Torc's table grows without it."
     activedefrag: bool = false; "activedefrag"; Kind::Bool; MUTABLE | INERT;

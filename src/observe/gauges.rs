@@ -20,7 +20,7 @@ pub const DBS_MAX: usize = 16;
 /// Least time between two measurements of a rate.
 const RATE_PERIOD_MS: u64 = 100;
 /// Measurements that a rate is the mean of.
-const RATE_SAMPLES: usize = 16;
+pub const RATE_SAMPLES: usize = 16;
 
 /// What one shard says of one of its databases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,12 +143,58 @@ fn set_with_total(gauge: &AtomicU64, total: &AtomicU64, value: u64) {
     }
 }
 
+/// How long memory was above its limit. Any worker that finds out that it is, or no longer is, says so.
+#[derive(Default)]
+pub struct OverLimit {
+    /// Since when it is, Unix time in us; 0 while it is not.
+    since_us: AtomicU64,
+    /// All times before that.
+    total_us: AtomicU64,
+}
+
+impl OverLimit {
+    /// Memory is above the limit, or is not.
+    #[inline]
+    pub fn note(&self, over: bool, now_us: u64) {
+        if over == (self.since_us.load(Relaxed) == 0) {
+            self.change(over, now_us);
+        }
+    }
+
+    #[cold]
+    fn change(&self, over: bool, now_us: u64) {
+        if over {
+            // Whoever says so first is right; the value before does not matter.
+            self.since_us.compare_exchange(0, now_us.max(1), Relaxed, Relaxed).unwrap_or_default();
+        } else {
+            let since_us = self.since_us.swap(0, Relaxed);
+            let lasted_us = if since_us == 0 { 0 } else { now_us.saturating_sub(since_us) };
+            self.total_us.fetch_add(lasted_us, Relaxed);
+        }
+    }
+
+    /// How long it has been so now, and how long in all, in us.
+    pub fn current_and_total_us(&self, now_us: u64) -> (u64, u64) {
+        let since_us = self.since_us.load(Relaxed);
+        let current_us = if since_us == 0 { 0 } else { now_us.saturating_sub(since_us) };
+        (current_us, self.total_us.load(Relaxed) + current_us)
+    }
+
+    /// Forgets all that was, as CONFIG RESETSTAT does.
+    pub fn reset(&self) {
+        self.since_us.store(0, Relaxed);
+        self.total_us.store(0, Relaxed);
+    }
+}
+
 /// The gauges of the process.
 #[derive(Default)]
 pub struct Gauges {
     shards: OnceLock<Box<[ShardGauge]>>,
     totals: Totals,
     used_bytes_peak: AtomicU64,
+    /// How long memory was above `maxmemory`.
+    pub over_limit: OverLimit,
     /// How fast the counters grow.
     pub rates: Rates,
 }
@@ -326,6 +372,23 @@ mod tests {
         stats.reset(0);
         gauges.tick(&stats, now_ms + RATE_PERIOD_MS);
         assert!(gauges.rates.commands.per_second() < 500);
+    }
+
+    #[test]
+    fn the_time_above_the_limit_is_summed() {
+        let over = OverLimit::default();
+        over.note(false, 5);
+        assert_eq!(over.current_and_total_us(6), (0, 0));
+        over.note(true, 10);
+        over.note(true, 20);
+        assert_eq!(over.current_and_total_us(30), (20, 20));
+        over.note(false, 40);
+        over.note(false, 50);
+        assert_eq!(over.current_and_total_us(60), (0, 30));
+        over.note(true, 70);
+        assert_eq!(over.current_and_total_us(75), (5, 35));
+        over.reset();
+        assert_eq!(over.current_and_total_us(80), (0, 0));
     }
 
     #[test]

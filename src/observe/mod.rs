@@ -16,7 +16,9 @@ mod stats;
 pub use claim::{Claim, Ending, Ticket};
 pub use clients::{ClientCard, ClientPlace, Registry, flag};
 pub use counter::Counter;
-pub use gauges::{DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, Rate, Rates, db_sample};
+pub use gauges::{
+    DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
+};
 pub use histogram::{Histogram, Snapshot};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};

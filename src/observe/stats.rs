@@ -115,6 +115,10 @@ pub struct WorkerStats {
     pub connections: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
+    /// Turns that ran commands or ended connections, resets or not.
+    pub busy_turns: Counter,
+    /// Commands that ran under a memory limit and may have written, resets or not.
+    pub limited_writes: Counter,
     /// Bytes in query buffers, output buffers and connection state.
     pub client_bytes: Counter,
     /// Largest query buffer and output seen lately, for INFO.
@@ -134,6 +138,8 @@ impl WorkerStats {
             turns: Histogram::default(),
             connections: Counter::default(),
             waits_timed: Counter::default(),
+            busy_turns: Counter::default(),
+            limited_writes: Counter::default(),
             client_bytes: Counter::default(),
             query_bytes_recent_max: Counter::default(),
             output_bytes_recent_max: Counter::default(),
@@ -227,6 +233,7 @@ impl Stats {
     /// `CONFIG RESETSTAT`, called on `worker`, whose counters are zeroed at once.
     pub fn reset(&self, worker: usize) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.gauges.over_limit.reset();
         self.follow_reset(worker);
     }
 

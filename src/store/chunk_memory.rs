@@ -3,7 +3,10 @@
 //! Design: the kernel clears a huge page when it is touched first, which takes from half a millisecond to several; in the
 //! middle of an insert that would be a pause of the whole worker. A thread of its own therefore keeps a few chunks mapped
 //! and touched, in slots that are filled and emptied with one exchange each; whoever empties one wakes it. When all slots
-//! are empty, the caller maps a chunk itself and pays for the touching as it goes.
+//! are empty, the caller maps a chunk itself and pays for the touching as it goes. On a virtual machine whose host has to find
+//! the memory first, one chunk takes up to 6 ms of kernel time, in which whatever ran on that processor does not: so the
+//! thread keeps to processors without a worker. Where there is none it asks not to interrupt a worker when it is woken. A lower
+//! weight would be worse: starved, it leaves the touching to the worker, and holds the lock on the address space the longer.
 //!
 //! Invariants: a slot holds the address of a chunk that nobody else knows, or 0.
 //!
@@ -18,6 +21,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::thread::Thread;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
 /// Chunks kept ready: at the fastest fill they last as long as the thread may have to wait for a processor.
@@ -26,9 +31,15 @@ const SPARE_CHUNKS: usize = 4;
 static SPARES: [AtomicUsize; SPARE_CHUNKS] = [const { AtomicUsize::new(0) }; SPARE_CHUNKS];
 static KEEPER: OnceLock<Thread> = OnceLock::new();
 
-/// Starts the thread that keeps chunks ready. Without it every chunk is mapped when it is asked for.
-pub fn keep_spares() -> std::io::Result<()> {
-    let keeper = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(|| {
+/// Starts the thread that keeps chunks ready. Without it every chunk is mapped when it is asked for. `cpus` are those that
+/// no worker is pinned to.
+pub fn keep_spares(cpus: &[usize]) -> std::io::Result<()> {
+    let mut mask = CpuSet::new();
+    cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU).for_each(|cpu| mask.set(*cpu));
+    let keeper = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(move || {
+        if mask.count() == 0 || sched_setaffinity(None, &mask).is_err() {
+            interrupt_nobody();
+        }
         loop {
             refill();
             std::thread::park();
@@ -36,6 +47,13 @@ pub fn keep_spares() -> std::io::Result<()> {
     })?;
     KEEPER.get_or_init(|| keeper.thread().clone());
     Ok(())
+}
+
+/// The calling thread, when it is woken, no longer takes the processor from whoever runs.
+fn interrupt_nobody() {
+    let normal = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter lives through the call. Every thread may do this; if it fails nothing has changed.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) };
 }
 
 /// A chunk's address, aligned to its size; its contents are zero. Aborts when memory is exhausted.

@@ -30,6 +30,11 @@ pub(super) fn now_tick(now_ms: u64) -> Tick {
     (now_ms.saturating_sub(TICK_BASE_MS) / TICK_MS).min(u64::from(NEVER - 1)) as Tick
 }
 
+/// When a tick begins, Unix time in ms.
+pub(super) fn tick_ms(tick: Tick) -> u64 {
+    if tick == NEVER { u64::MAX } else { TICK_BASE_MS + u64::from(tick) * TICK_MS }
+}
+
 /// Tells tables about entries.
 pub(super) struct Hashes<'a>(pub &'a KeyHasher);
 

@@ -222,6 +222,12 @@ impl Shard {
         if self.write(db, hash, &candidate.key, now_ms).evict() { Evicted::Key } else { Evicted::Expired }
     }
 
+    /// Whether a policy for volatile keys, or one for all, has keys here that it may remove.
+    pub fn has_evictable(&self, volatile: bool) -> bool {
+        let mut dbs = (0..self.databases() as u16).map(DbIndex);
+        dbs.any(|db| if volatile { self.expires(db) > 0 } else { self.len(db) > 0 })
+    }
+
     /// Compares entries of one database; looks further where volatile ones are few.
     fn sample_for(
         &self,

@@ -138,6 +138,11 @@ impl Pool {
         (base != 0).then(|| (self.runs.evacuation_number.load(Relaxed), base..base + CHUNK_BYTES))
     }
 
+    /// A number that is another one for each choice of a chunk to be emptied.
+    pub fn evacuation_number(&self) -> u64 {
+        self.runs.evacuation_number.load(Relaxed)
+    }
+
     /// What is reserved and used now.
     pub fn usage(&self) -> PoolUsage {
         PoolUsage {

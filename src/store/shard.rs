@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::changes::{ChangeKind, Changes};
-use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of};
+use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of, tick_ms};
 use super::entry::Entry;
 use super::entry::EntryPtr;
 use super::eviction::Touch;
@@ -331,6 +331,12 @@ impl Shard {
         }
         progress.done = true;
         progress
+    }
+
+    /// Before this time `expire_due` finds nothing, unless the shard is written to; Unix time in ms.
+    pub fn expire_due_ms(&self) -> u64 {
+        let due = |db: &Db| if db.expires > 0 { tick_ms(db.table.due()) } else { u64::MAX };
+        self.all_dbs().map(due).min().unwrap_or(u64::MAX)
     }
 
     /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,

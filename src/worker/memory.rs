@@ -4,10 +4,12 @@
 //! load. Under a limit every command that writes passes [`Memory::admit`], which first notes what the commands before it in
 //! the chunk have used; one that needs memory (`DENYOOM`) evicts if memory is short. A random shard whose lease is free gives
 //! up the key that the policy can best do without, and so on until memory suffices or the time for one command is up, as
-//! in Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict.
+//! in Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict. That is found out by
+//! asking every shard, so it is remembered until any worker runs a command that may write: a client that goes on writing to
+//! a full server costs next to nothing.
 //!
 //! Invariants: eviction never waits for a lease, and gives back each one it takes.
-//! Costs: without a limit, one branch a command and one a chunk.
+//! Costs: without a limit, one branch a command and one a chunk. A refused command reads one word per worker.
 //! Not here: what is chosen in a shard (`store::eviction`), the gauges (`observe`).
 
 use super::{Clock, Worker};
@@ -24,6 +26,8 @@ const EVICTED_AT_ONCE_MAX: u32 = 1 << 16;
 const EVICTED_PER_LOOK: u32 = 16;
 /// Entries of flushed databases freed before memory is looked at again.
 const FREED_PER_LOOK: usize = 256;
+/// How long it is remembered that there is nothing to evict, in ms.
+const BARREN_MS_MAX: u64 = 100;
 /// Time for one go at a tenacity of 10 or less, per point, in ns.
 const TENACITY_NS: u64 = 50_000;
 /// Above, the time grows by this with each point.
@@ -47,7 +51,19 @@ enum Search {
     Removed,
     /// Nowhere, but other workers hold some of the shards.
     Busy,
+    /// Nowhere, but among many others there are some that chance did not find.
+    Missed,
+    /// Nowhere: there are none.
     Nowhere,
+}
+
+/// That no shard had a key to evict.
+#[derive(Clone, Copy)]
+struct Barren {
+    /// What [`writes`] said before the shards were asked.
+    writes: u64,
+    /// Until when to believe it, Unix time in ms: a worker that has yet to see that there is a limit does not count.
+    until_ms: u64,
 }
 
 /// One worker's view of the memory limit.
@@ -65,6 +81,8 @@ pub(super) struct Memory {
     candidate: Candidate,
     /// Whether this worker's commands left memory over the limit, and upkeep can do something about it.
     behind: bool,
+    /// There was nothing to evict.
+    barren: Option<Barren>,
 }
 
 /// The parts of a worker that eviction needs.
@@ -94,6 +112,7 @@ impl Memory {
             unnoted: Vec::new(),
             candidate: Candidate::default(),
             behind: false,
+            barren: None,
         };
         memory.follow(config, shared);
         memory
@@ -108,6 +127,7 @@ impl Memory {
             bytes => bytes.saturating_sub(server_bytes(shared)),
         };
         self.policy = policy(config);
+        self.barren = None;
         self.counts_frequency =
             matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         self.time_ns_max = time_ns_max(config.maxmemory_eviction_tenacity);
@@ -149,9 +169,12 @@ impl Memory {
         means: &mut Means<'_>,
     ) -> bool {
         self.note_written(means);
-        if flags.has(Flags::DENYOOM) && self.is_over(means.shared) && self.evict(means) == Verdict::Full {
+        if flags.has(Flags::DENYOOM) && self.evict(means) == Verdict::Full {
             return false;
         }
+        // The command's leases are held from before this until after its writes: whoever counts the writes first and then
+        // gets the leases finds what it wrote.
+        means.stats.limited_writes.add(1);
         let keyspace = &means.shared.keyspace;
         match scope {
             Scope::None => {}
@@ -175,9 +198,18 @@ impl Memory {
         }
     }
 
-    /// Evicts until memory is below the limit, there is nothing to evict, or the time is up.
+    /// Evicts until memory is below the limit, there is nothing to evict, or the time is up. Nothing to do is soon done.
     fn evict(&mut self, means: &mut Means<'_>) -> Verdict {
-        let Some(policy) = self.policy else { return self.free_flushed(means) };
+        let verdict = if self.is_over(means.shared) { self.evict_now(means) } else { Verdict::Fits };
+        means.shared.stats.gauges.over_limit.note(verdict != Verdict::Fits, means.clock.unix_us());
+        verdict
+    }
+
+    fn evict_now(&mut self, means: &mut Means<'_>) -> Verdict {
+        let Some(policy) = self.policy.filter(|_| !self.is_barren(means)) else {
+            return self.free_flushed(means);
+        };
+        let writes = writes(means.shared);
         let (start, mut removed) = (means.clock.ticks(), 0);
         while self.is_over(means.shared) {
             if removed >= EVICTED_AT_ONCE_MAX
@@ -189,10 +221,21 @@ impl Memory {
             match self.evict_somewhere(&policy, means) {
                 Search::Removed => removed += 1,
                 Search::Busy => return Verdict::Behind,
-                Search::Nowhere => return self.free_flushed(means),
+                Search::Missed => return self.free_flushed(means),
+                Search::Nowhere => {
+                    let until_ms = means.clock.now_ms() + BARREN_MS_MAX;
+                    self.barren = Some(Barren { writes, until_ms });
+                    return self.free_flushed(means);
+                }
             }
         }
         Verdict::Fits
+    }
+
+    /// Whether there was nothing to evict lately, and nothing has been written since.
+    fn is_barren(&self, means: &Means<'_>) -> bool {
+        let now_ms = means.clock.now_ms();
+        self.barren.is_some_and(|barren| now_ms < barren.until_ms && barren.writes == writes(means.shared))
     }
 
     /// Evicts a key of the first shard that has one, from a random one on.
@@ -213,6 +256,11 @@ impl Memory {
             match evicted {
                 Evicted::Key => means.stats.counters.evicted_keys.add(1),
                 Evicted::Expired => means.stats.counters.expired_keys.add(1),
+                Evicted::Nothing if matches!(search, Search::Nowhere) => {
+                    if shard.has_evictable(policy.volatile) {
+                        search = Search::Missed;
+                    }
+                }
                 Evicted::Nothing => {}
             }
             if evicted != Evicted::Nothing {
@@ -278,10 +326,12 @@ impl<I: Io> Worker<I> {
     /// Evicts if memory is over the limit; whether there is more to evict.
     pub(super) fn upkeep_memory(&mut self) -> bool {
         self.memory.behind = false;
-        if !self.memory.is_limited() || !self.memory.is_over(&self.shared) {
+        if !self.memory.is_limited() || self.shared.pause.active(self.clock.now_ms()).is_some() {
             return false;
         }
-        if self.memory.policy.is_none() || self.shared.pause.active(self.clock.now_ms()).is_some() {
+        if self.memory.policy.is_none() {
+            let over = self.memory.is_over(&self.shared);
+            self.shared.stats.gauges.over_limit.note(over, self.clock.unix_us());
             return false;
         }
         let (memory, mut means) = self.memory_means();
@@ -295,6 +345,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn follow_memory(&mut self) {
         self.memory.follow(self.config.config(), &self.shared);
         if !self.memory.is_limited() {
+            self.shared.stats.gauges.over_limit.note(false, self.clock.unix_us());
             return;
         }
         let mut wanted = WantedMask::NONE;
@@ -320,6 +371,11 @@ impl<I: Io> Worker<I> {
         };
         (&mut self.memory, means)
     }
+}
+
+/// Counts the commands of all workers that may have made a key to evict.
+fn writes(shared: &Shared) -> u64 {
+    shared.stats.all().iter().map(|worker| worker.limited_writes.read()).sum()
 }
 
 /// The policy that the configuration names; none for noeviction.

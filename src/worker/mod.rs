@@ -15,6 +15,7 @@
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
+//! | `run_delay` | how long the thread had no processor |
 //! | `crew` | the threads: start, pin, join |
 //! | `mail`, `mailbox` | messages between workers |
 //! | `clock` | the only reader of time |
@@ -36,6 +37,7 @@ mod monitor;
 mod reap;
 mod refuse;
 mod run;
+mod run_delay;
 mod timers;
 mod transaction;
 mod upkeep;
@@ -109,6 +111,7 @@ pub struct Worker<I: Io> {
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
     slowest: Slowest,
+    run_delay: run_delay::RunDelay,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     /// What is the same for all commands of a turn; away while they run.
@@ -180,6 +183,7 @@ impl<I: Io> Worker<I> {
             refused: Vec::new(),
             reserved_for: None,
             slowest: Slowest::default(),
+            run_delay: run_delay::RunDelay::default(),
             stopping: false,
             stop_ms: 0,
             shared,
@@ -219,7 +223,9 @@ impl<I: Io> Worker<I> {
         self.read_mail(); // 4. mail, bounded; then the waits whose time is up, which mail may have ended in time
         self.end_waits();
         self.gather(); // 5. parse every connection that has input
+        let busy = !self.batch.commands.is_empty();
         self.run_batch(); // 6. the batch, chunk by chunk
+        self.stats().busy_turns.add(busy.into());
         self.settle();
         self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
         self.upkeep();
@@ -244,7 +250,7 @@ impl<I: Io> Worker<I> {
             return Wait::Poll;
         }
         let now_ms = self.clock.now_ms();
-        let upkeep_ms = self.upkeep.due_in_ms(now_ms, self.config.config());
+        let upkeep_ms = self.upkeep.due_in_ms(now_ms);
         let wait_ms = self.timers.due_in_ms(now_ms).map_or(upkeep_ms, |due_ms| due_ms.min(upkeep_ms));
         Wait::For(Duration::from_millis(wait_ms))
     }
@@ -301,16 +307,16 @@ impl<I: Io> Worker<I> {
     fn report_long_turn(&self, ns: u64) {
         self.stats().counters.turns_long.add(1);
         let (worker, turn_us) = (self.number, ns / 1000);
-        match self.slowest {
-            Slowest { ns: 0, .. } => {
-                log::warn!("worker {worker}: a turn took {turn_us} us without running a command");
+        let slowest = match self.slowest {
+            Slowest { ns: 0, .. } => "without running a command".to_owned(),
+            Slowest { row, ns } => {
+                format!("{} us of it the command '{}'", ns / 1000, self.table.row(row).full_name)
             }
-            Slowest { row, ns } => log::warn!(
-                "worker {worker}: a turn took {turn_us} us, {} us of it the command '{}'",
-                ns / 1000,
-                self.table.row(row).full_name
-            ),
-        }
+        };
+        let waited = self.run_delay.us_since_mark().map_or(String::new(), |us| {
+            format!(" (since the last tick the thread waited {us} us for a processor)")
+        });
+        log::warn!("worker {worker}: a turn took {turn_us} us, {slowest}{waited}");
     }
 
     fn stats(&self) -> &WorkerStats {
@@ -349,6 +355,9 @@ impl<I: Io> Worker<I> {
     fn read_mail(&mut self) {
         let mut letters = std::mem::take(&mut self.letters);
         self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
+        if !letters.is_empty() {
+            self.upkeep.note_events(self.turn);
+        }
         for mail in letters.drain(..) {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),

@@ -27,6 +27,9 @@ impl<I: Io> Worker<I> {
     pub(super) fn reap(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         self.io.reap(&mut events);
+        if !events.is_empty() {
+            self.upkeep.note_events(self.turn);
+        }
         for event in events.drain(..) {
             match event {
                 Event::Received { token, input } => self.received(token, input),
@@ -217,6 +220,8 @@ impl<I: Io> Worker<I> {
 
     fn detached(&mut self, token: Token) {
         self.connections.free(token);
+        // What it leaves in shards is for their upkeep.
+        self.stats().busy_turns.add(1);
         self.shared.clients.unassign(self.number);
         self.stats().connections.set(self.connections.len() as u64);
     }

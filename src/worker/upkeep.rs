@@ -1,18 +1,27 @@
 //! Upkeep of the home shards and of the connections, in slices within a time budget.
 //!
-//! Design: as Redis's cron, `hz` times a second while there is something to do; each tick spends at most
-//! [`BUDGET_US`] and remembers where it stopped. A home shard is touched under its lease like any other, and skipped if
-//! another worker holds it right now.
+//! Design: as Redis's cron, `hz` times a second; each tick spends at most [`BUDGET_US`] and remembers where it stopped. A home
+//! shard is touched under its lease like any other, and skipped if another worker holds it right now. A round over the home
+//! shards begins only when there may be something to do: a worker has run commands since the last one began, the earliest
+//! deadline seen in it has come, or another chunk of the pool is to be emptied. Connections likewise are only looked at after
+//! something arrived for one of them, or when time itself may end one. Once all this has been quiet for a while, ticks come
+//! once a second (`dynamic-hz`); the first event brings them back.
+//!
+//! Invariants: what other workers write to home shards is noticed by the next tick, at most [`QUIET_PERIOD_MS`] later.
+//!
+//! Costs: a tick of a quiet server reads two words per worker and one line of /proc.
 //!
 //! Not here: growth of tables, which happens where the insert happens (`store`).
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use crate::config::Config;
+use crate::command::Shared;
 use crate::io::Io;
 use crate::net::connection::Hold;
+use crate::observe::RATE_SAMPLES;
 use crate::store::ShardId;
+use crate::store::pool::POOL;
 
 /// Most that one tick takes, in us: short against the latency of a request over a network.
 const BUDGET_US: u64 = 500;
@@ -22,6 +31,14 @@ const PAUSE_MS: u64 = 2;
 const EXPIRE_ENTRIES_MAX: usize = 128;
 /// Connections looked at in one tick.
 const CONNECTIONS_PER_TICK: u32 = 512;
+/// Ticks without anything to do before they come more slowly: longer than the rates of INFO look back.
+const QUIET_TICKS_MIN: u32 = 20;
+/// Time between ticks then, in ms.
+const QUIET_PERIOD_MS: u64 = 1000;
+/// Most ticks a second with many clients, as in Redis.
+const HZ_MAX: u64 = 500;
+
+const _: () = assert!(QUIET_TICKS_MIN as usize > RATE_SAMPLES);
 
 /// Where the upkeep stands.
 pub(super) struct Upkeep {
@@ -30,22 +47,70 @@ pub(super) struct Upkeep {
     shards_left: usize,
     /// Whether a shard of this round has more to do than it was given time for.
     pending: bool,
+    /// What was seen when this round, or the last one, began; none before the first.
+    seen: Option<Activity>,
+    /// The earliest deadline that this round, or the last one, has left in the home shards.
+    due_ms: u64,
+    /// Connections below this have been looked at in this pass.
     slot: u32,
+    /// The last turn with an event, and the one in which this pass over the connections, or the last one, began.
+    events_turn: u64,
+    pass_turn: u64,
+    /// Whether the pass has seen a connection that time may end.
+    waits: bool,
+    /// Ticks in a row without anything to do.
+    quiet_ticks: u32,
+}
+
+/// What changes whenever the home shards may need a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Activity {
+    busy_turns: u64,
+    evacuation: u64,
+}
+
+impl Activity {
+    fn now(shared: &Shared) -> Self {
+        let busy_turns = shared.stats.all().iter().map(|worker| worker.busy_turns.read()).sum();
+        Self { busy_turns, evacuation: POOL.evacuation_number() }
+    }
 }
 
 impl Upkeep {
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { next_ms: now_ms, shards_left: 0, pending: false, slot: 0 }
+        Self {
+            next_ms: now_ms,
+            shards_left: 0,
+            pending: false,
+            seen: None,
+            due_ms: 0,
+            slot: 0,
+            events_turn: 0,
+            pass_turn: 0,
+            waits: false,
+            quiet_ticks: 0,
+        }
     }
 
     /// How long until there is upkeep to do.
-    pub(super) fn due_in_ms(&self, now_ms: u64, _: &Config) -> u64 {
+    pub(super) fn due_in_ms(&self, now_ms: u64) -> u64 {
         self.next_ms.saturating_sub(now_ms)
     }
 
-    /// Makes the next tick come at once.
+    /// Makes the next tick come at once, and do everything.
     pub(super) fn hurry(&mut self) {
         self.next_ms = 0;
+        self.seen = None;
+        self.quiet_ticks = 0;
+    }
+
+    /// Something has arrived in this turn.
+    pub(super) fn note_events(&mut self, turn: u64) {
+        self.events_turn = turn;
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet_ticks >= QUIET_TICKS_MIN
     }
 }
 
@@ -57,26 +122,78 @@ impl<I: Io> Worker<I> {
             if self.memory.is_behind() && self.upkeep_memory() {
                 self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + PAUSE_MS);
             }
+            if self.upkeep.is_quiet() && self.upkeep.events_turn == self.turn {
+                self.upkeep.quiet_ticks = 0;
+                self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + self.period_ms());
+            }
             return;
         }
         let start = self.clock.ticks();
-        let pending = self.upkeep_shards(start) | self.upkeep_memory();
+        let activity = Activity::now(&self.shared);
+        let quiet = !self.shards_need(activity, now_ms) && !self.connections_need();
+        let pending = self.upkeep_shards(start, activity) | self.upkeep_memory();
         self.upkeep_connections(now_ms);
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
         }
-        let hz = u64::from(self.config.config().hz.max(1));
-        // What could not be finished in the budget goes on soon; otherwise the next tick is a period away.
-        self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { (1000 / hz).max(1) };
+        self.upkeep.quiet_ticks =
+            if quiet && !pending { self.upkeep.quiet_ticks.saturating_add(1) } else { 0 };
+        self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
+        self.run_delay.mark();
         self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
     }
 
+    /// Whether the home shards may have something to do.
+    fn shards_need(&self, activity: Activity, now_ms: u64) -> bool {
+        let upkeep = &self.upkeep;
+        upkeep.shards_left > 0 || upkeep.pending || upkeep.seen != Some(activity) || now_ms >= upkeep.due_ms
+    }
+
+    /// Whether connections are to be looked at.
+    fn connections_need(&self) -> bool {
+        let upkeep = &self.upkeep;
+        let timed = self.config.config().timeout > 0 && !self.connections.is_empty();
+        timed
+            || upkeep.waits
+            || self.stopping
+            || !self.paused.is_empty()
+            || upkeep.slot < self.connections.bound()
+            || upkeep.events_turn >= upkeep.pass_turn
+    }
+
+    /// Time from one tick to the next while there is something to do, in ms.
+    fn period_ms(&self) -> u64 {
+        let config = self.config.config();
+        let mut hz = u64::from(config.hz.max(1));
+        // So that each connection is looked at about once a second.
+        while config.dynamic_hz
+            && hz < HZ_MAX
+            && self.connections.len() as u64 > hz * u64::from(CONNECTIONS_PER_TICK)
+        {
+            hz *= 2;
+        }
+        1000 / hz.min(HZ_MAX)
+    }
+
+    /// Time to the next tick when this one has done all it was to do, in ms.
+    fn rest_ms(&self, now_ms: u64) -> u64 {
+        let period_ms = self.period_ms();
+        if !self.upkeep.is_quiet() || !self.config.config().dynamic_hz {
+            return period_ms;
+        }
+        self.upkeep.due_ms.saturating_sub(now_ms).clamp(period_ms, QUIET_PERIOD_MS.max(period_ms))
+    }
+
     /// Visits home shards until the round or the budget ends; whether something is left to do.
-    fn upkeep_shards(&mut self, start: u64) -> bool {
-        let home_count = self.shared.keyspace.home_count(self.number);
+    fn upkeep_shards(&mut self, start: u64, activity: Activity) -> bool {
+        if !self.shards_need(activity, self.clock.now_ms()) {
+            return false;
+        }
         if self.upkeep.shards_left == 0 {
-            self.upkeep.shards_left = home_count;
+            self.upkeep.shards_left = self.shared.keyspace.home_count(self.number);
             self.upkeep.pending = false;
+            self.upkeep.seen = Some(activity);
+            self.upkeep.due_ms = u64::MAX;
         }
         while self.upkeep.shards_left > 0 {
             self.upkeep.shards_left -= 1;
@@ -101,6 +218,7 @@ impl<I: Io> Worker<I> {
         if active {
             more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
         }
+        self.upkeep.due_ms = self.upkeep.due_ms.min(home.expire_due_ms());
         let expired = home.stats.expired - before;
         self.shared.stats.gauges.note(shard, self.shared.keyspace.shard_count(), home);
         let wanted = self.leases.release_all();
@@ -114,10 +232,16 @@ impl<I: Io> Worker<I> {
         if self.shared.pause.until_ms() <= now_ms && !self.paused.is_empty() {
             self.resume_paused();
         }
+        if !self.connections_need() {
+            return;
+        }
         let timeout_ms = u64::from(self.config.config().timeout) * 1000;
         let bound = self.connections.bound();
         if self.upkeep.slot >= bound {
             self.upkeep.slot = 0;
+            self.upkeep.waits = false;
+            // What arrived in this turn may yet show when its replies leave.
+            self.upkeep.pass_turn = self.turn;
             let bytes =
                 (0..bound).filter_map(|slot| self.connections.get(slot)).map(|c| c.allocated_bytes() as u64);
             let bytes = bytes.sum();
@@ -133,6 +257,7 @@ impl<I: Io> Worker<I> {
                 log::debug!("Closing idle client");
                 self.close(token);
             } else if connection.soft_limit_since_ms > 0 {
+                self.upkeep.waits = true;
                 self.make_dirty(slot);
             }
         }

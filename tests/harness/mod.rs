@@ -221,6 +221,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("it is bound").port()
 }
 
+/// Lets this process, and the servers it starts, have so many files open; fails the test where the system forbids it.
+pub fn raise_open_files(wanted: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let maximum = limit.maximum.map(|maximum| maximum.max(wanted));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        assert!(raised.is_ok(), "this test needs {wanted} open files, and the limit is {limit:?}");
+    }
+}
+
 /// Where one of Redis's programs is. `TORC_REDIS_BIN` names another directory for them.
 pub fn redis_program(name: &str) -> String {
     let dirs = std::env::var("TORC_REDIS_BIN").or_else(|_| std::env::var("PATH")).unwrap_or_default();

@@ -1,4 +1,8 @@
-//! SHUTDOWN. A success has no reply: the connection closes with the server.
+//! SHUTDOWN. A success has no reply: the connection closes with the server, and nothing that the client sent behind it runs.
+//!
+//! Redis can abort a shutdown while it waits for replicas to catch up. Without replicas there is nothing to wait for: once asked
+//! for, the end has come for all workers, and ABORT never finds one in progress. NOW and FORCE likewise change nothing
+//! but whether a failure to save counts.
 
 use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER};
 use crate::command::{CommandError, Effect};
@@ -44,14 +48,10 @@ fn options(args: &Args<'_>) -> Result<Options, CommandError> {
     Ok(options)
 }
 
-fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
     let options = options(args)?;
     if options.abort {
-        if !ctx.shared.shutdown.abort() {
-            return Err(CommandError::Text("ERR No shutdown in progress."));
-        }
-        reply.ok();
-        return Ok(());
+        return Err(CommandError::Text("ERR No shutdown in progress."));
     }
     if options.save {
         log::warn!("SHUTDOWN SAVE: this server cannot save yet");
@@ -61,6 +61,7 @@ fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     }
     log::warn!("User requested shutdown...");
     ctx.shared.shutdown.request();
+    ctx.session.close_after_reply();
     ctx.effects.push(Effect::Shutdown);
     Ok(())
 }

@@ -124,6 +124,11 @@ impl Table {
         self.len
     }
 
+    /// No item is due before.
+    pub fn due(&self) -> Tick {
+        if self.len == 0 { NEVER } else { self.due }
+    }
+
     /// Bytes of segments and directory.
     pub fn bytes(&self) -> u64 {
         let directory_bytes = self.directory.capacity() * size_of::<SegmentRef>();

@@ -29,12 +29,10 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("expired_time_cap_reached_count", stats.sum(|c| &c.expired_time_cap_reached));
     text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.upkeep_ns) / 1_000_000);
     text.line("evicted_keys", stats.sum(|c| &c.evicted_keys));
-    text.lines(&[
-        ("evicted_clients", "0"),
-        ("evicted_scripts", "0"),
-        ("total_eviction_exceeded_time", "0"),
-        ("current_eviction_exceeded_time", "0"),
-    ]);
+    text.lines(&[("evicted_clients", "0"), ("evicted_scripts", "0")]);
+    let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(facts.ctx.now_us);
+    text.line("total_eviction_exceeded_time", total_us / 1000);
+    text.line("current_eviction_exceeded_time", current_us / 1000);
     text.line("keyspace_hits", stats.sum(|c| &c.keyspace_hits));
     text.line("keyspace_misses", stats.sum(|c| &c.keyspace_misses));
     text.lines(&[
