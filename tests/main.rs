@@ -11,6 +11,7 @@ mod clients;
 mod differential;
 mod eviction;
 mod harness;
+mod history;
 mod hostile;
 mod limits;
 mod multi;
