@@ -65,7 +65,6 @@ fn run_all(server: &Server, operations: usize, seed: u64) -> Vec<Anomaly> {
     anomalies
 }
 
-#[cfg(not(feature = "planted-bug"))]
 mod runs {
     use super::*;
 
@@ -92,6 +91,6 @@ mod runs {
     /// What the checkers and workloads are held against.
     #[test]
     fn redis_is_strictly_serialisable() {
-        check_none("Redis", &run_all(&Server::redis(&[]), OPERATIONS, 1));
+        check_none("Redis", &run_all(&Server::redis(&[]), operations(), 1));
     }
 }

@@ -40,6 +40,9 @@ const UNDER_WAY_MAX: usize = 64;
 /// Situations kept: a workload that needs more is to be made simpler.
 const SITUATIONS_MAX: usize = 1 << 20;
 
+/// What this checker finds.
+pub const NOT_LINEARIZABLE: &str = "not linearizable";
+
 /// Checks a history in which keys are numbers below `KEYS_MAX`, all of them absent at its beginning. Operations of one
 /// connection are in the order sent.
 pub fn check(history: &[Operation]) -> Result<(), Anomaly> {
@@ -79,55 +82,74 @@ struct Search<'h> {
     history: &'h [Operation],
     /// The operations under way, each at the place that is its bit.
     under_way: [Option<u32>; UNDER_WAY_MAX],
+    /// The same as bits, and those of them that changed nothing.
+    busy: u64,
+    idle: u64,
     /// For each of them, the bits of those that its connection sent before.
     after: [u64; UNDER_WAY_MAX],
     situations: Situations,
-    /// Where the history was last without operations under way, and the states then.
-    window: (usize, Situations),
 }
+
+/// An operation's beginning or end: the time, whether it is the end, the operation. At equal times beginnings come first: the
+/// order of the two is not known.
+type Moment = (u64, bool, u32);
 
 impl<'h> Search<'h> {
     fn new(history: &'h [Operation]) -> Self {
         let first = Situation { state: [NOTHING; KEYS_MAX], done: 0 };
-        let situations: Situations = std::iter::once(first).collect();
-        let window = (0, situations.clone());
-        Self { history, under_way: [None; UNDER_WAY_MAX], after: [0; UNDER_WAY_MAX], situations, window }
+        Self {
+            history,
+            under_way: [None; UNDER_WAY_MAX],
+            busy: 0,
+            idle: 0,
+            after: [0; UNDER_WAY_MAX],
+            situations: std::iter::once(first).collect(),
+        }
     }
 
     fn run(mut self) -> Result<(), Anomaly> {
-        // At equal times invocations come first: the order of the two is not known.
-        let mut moments: Vec<(u64, bool, u32)> = Vec::new();
+        let mut moments: Vec<Moment> = Vec::new();
         for (index, operation) in self.history.iter().enumerate() {
             moments.push((operation.span.invoked_ns, false, index as u32));
             moments.extend(operation.span.completed_ns.map(|at| (at, true, index as u32)));
         }
         moments.sort_unstable();
-        for (at, (_, completes, index)) in moments.iter().enumerate() {
-            if !completes {
+        match self.advance(&moments) {
+            Ok(()) => Ok(()),
+            Err(failed) => Err(report(self.history, &moments, failed)),
+        }
+    }
+
+    /// Goes through moments; if one leaves nothing that explains what was seen, which operation ended there.
+    fn advance(&mut self, moments: &[Moment]) -> Result<(), u32> {
+        for (_, completes, index) in moments {
+            if *completes {
+                self.complete(*index);
+            } else {
                 self.begin(*index);
-                continue;
             }
-            self.complete(*index);
             if self.situations.is_empty() {
-                return Err(self.report(&moments[self.window.0..=at], *index));
-            }
-            if self.under_way.iter().all(Option::is_none) {
-                self.window = (at + 1, self.situations.clone());
+                return Err(*index);
             }
         }
         Ok(())
     }
 
     fn begin(&mut self, index: u32) {
-        let free = self.under_way.iter().position(Option::is_none);
-        let place = free.expect("a workload keeps few operations under way");
-        let connection = self.history[index as usize].connection;
-        let before = |(place, other): (usize, &Option<u32>)| match other {
-            Some(other) if self.history[*other as usize].connection == connection => 1 << place,
-            _ => 0,
+        let place = self.busy.trailing_ones() as usize;
+        assert!(place < UNDER_WAY_MAX, "a workload keeps few operations under way");
+        let operation = &self.history[index as usize];
+        let same = |place: &usize| {
+            let other = self.under_way[*place].expect("its bit is set");
+            self.history[other as usize].connection == operation.connection
         };
-        self.after[place] = self.under_way.iter().enumerate().map(before).sum();
+        self.after[place] = bits(self.busy).filter(same).map(|place| 1 << place).sum();
         self.under_way[place] = Some(index);
+        self.busy |= 1 << place;
+        let changes_nothing = operation.replies.as_ref().is_some_and(|replies| {
+            operation.steps.iter().zip(replies).all(|(step, reply)| step.is_idle(reply))
+        });
+        self.idle |= u64::from(changes_nothing) << place;
     }
 
     /// Keeps the situations in which the operation had its instant, or can have it now.
@@ -148,7 +170,7 @@ impl<'h> Search<'h> {
                 kept.insert(Situation { done: situation.done & !bit, ..situation });
                 continue;
             }
-            for next in 0..UNDER_WAY_MAX {
+            for next in bits(self.busy & !situation.done) {
                 if let Some(after) = self.step(&situation, next) {
                     let after = self.settle(after);
                     if seen.insert(after) {
@@ -159,28 +181,20 @@ impl<'h> Search<'h> {
             assert!(seen.len() <= SITUATIONS_MAX, "a workload keeps few writes under way");
         }
         self.under_way[place] = None;
+        self.busy &= !bit;
+        self.idle &= !bit;
         self.after.iter_mut().for_each(|after| *after &= !bit);
         self.situations = kept;
     }
 
     /// Gives all operations that changed nothing their instant, as far as the state allows.
     fn settle(&self, mut situation: Situation) -> Situation {
-        loop {
-            let idle = (0..UNDER_WAY_MAX).filter(|place| self.is_idle(*place));
-            let steps = idle.filter_map(|place| self.step(&situation, place));
-            match steps.into_iter().next() {
-                Some(after) => situation = after,
-                None => return situation,
-            }
+        while let Some(after) =
+            bits(self.idle & !situation.done).find_map(|place| self.step(&situation, place))
+        {
+            situation = after;
         }
-    }
-
-    fn is_idle(&self, place: usize) -> bool {
-        let Some(operation) = self.under_way[place].map(|index| &self.history[index as usize]) else {
-            return false;
-        };
-        let Some(replies) = &operation.replies else { return false };
-        operation.steps.iter().zip(replies).all(|(step, reply)| step.is_idle(reply))
+        situation
     }
 
     /// The situation after the operation at a place, if it may be next and its replies agree.
@@ -198,22 +212,46 @@ impl<'h> Search<'h> {
         }
         Some(Situation { state, done: situation.done | 1 << place })
     }
+}
 
-    fn report(&self, moments: &[(u64, bool, u32)], failed: u32) -> Anomaly {
-        let mut text = String::from("  no order explains these operations, from a state of rest on:\n");
-        for Situation { state, .. } in self.window.1.iter().take(3) {
-            let shown: Vec<String> = state.iter().map(|value| Reply::Value(*value).to_string()).collect();
-            writeln!(text, "  keys before: {}", shown.join(" ")).expect("a string takes everything");
-        }
-        for (_, completes, index) in moments {
-            if !completes {
-                let mark = if *index == failed { "  <- unexplained" } else { "" };
-                let shown = show(&self.history[*index as usize]);
-                writeln!(text, "  {shown}{mark}").expect("a string takes everything");
-            }
-        }
-        Anomaly { kind: "not linearizable", text }
+/// The places whose bits are set.
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (place < UNDER_WAY_MAX).then_some(place)
+    })
+}
+
+/// States shown in a report.
+const STATES_SHOWN_MAX: usize = 4;
+
+/// What an operation was that nothing explains: the states that were possible when it began, and all that overlapped it.
+fn report(history: &[Operation], moments: &[Moment], failed: u32) -> Anomaly {
+    let began = moments.iter().position(|(.., index)| *index == failed).expect("it has a beginning");
+    let mut before = Search::new(history);
+    before.advance(&moments[..began]).expect("it failed later");
+    let states: HashSet<State> = before.situations.iter().map(|situation| situation.state).collect();
+    let mut text = format!(
+        "  no order explains the operation that is marked; when it began, the keys were one of {}:\n",
+        states.len()
+    );
+    for state in states.iter().take(STATES_SHOWN_MAX) {
+        let shown: Vec<String> = state.iter().map(|value| Reply::Value(*value).to_string()).collect();
+        writeln!(text, "    {}", shown.join(" ")).expect("a string takes everything");
     }
+    let Span { invoked_ns, completed_ns } = history[failed as usize].span;
+    let overlaps = |span: Span| {
+        span.completed_ns.is_none_or(|end| end >= invoked_ns) && Some(span.invoked_ns) <= completed_ns
+    };
+    for (_, completes, index) in moments {
+        let operation = &history[*index as usize];
+        if !completes && overlaps(operation.span) {
+            let mark = if *index == failed { "  <- unexplained" } else { "" };
+            writeln!(text, "  {}{mark}", show(operation)).expect("a string takes everything");
+        }
+    }
+    Anomaly { kind: NOT_LINEARIZABLE, text }
 }
 
 fn show(operation: &Operation) -> String {
