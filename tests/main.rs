@@ -6,6 +6,7 @@
 //!
 //! Not here: unit and property tests, which stand beside the code they test.
 
+mod blocking;
 mod cases;
 mod clients;
 mod differential;
@@ -14,6 +15,7 @@ mod harness;
 mod history;
 mod hostile;
 mod limits;
+mod lists;
 mod multi;
 mod mutation;
 mod readme;

@@ -8,7 +8,7 @@ use std::ops::Index;
 use bytes::Bytes;
 
 use crate::resp::Span;
-use crate::store::NewString;
+use crate::store::{NewItem, NewString};
 
 /// The arguments of one command, the command's name included as number 0.
 #[derive(Clone, Copy)]
@@ -52,6 +52,47 @@ impl<'a> Args<'a> {
             None => NewString::Bytes(self.at(index)),
             Some(large) => NewString::Blob(self.large[large].clone()),
         }
+    }
+
+    /// Appends a copy of the command's bytes, with its spans moved along and its large bulks shared; false, with nothing
+    /// appended, where `bytes` would become longer than `bytes_max`.
+    pub fn copy_into(
+        &self,
+        bytes: &mut Vec<u8>,
+        spans: &mut Vec<Span>,
+        large: &mut Vec<Bytes>,
+        bytes_max: usize,
+    ) -> bool {
+        let here = || self.spans.iter().filter(|span| span.large_index().is_none());
+        let start = here().next().map_or(0, |span| span.start as usize);
+        let end = here().next_back().map_or(0, |span| (span.start + span.len) as usize);
+        if bytes.len() + (end - start) > bytes_max {
+            return false;
+        }
+        let (bytes_before, large_before) = (bytes.len(), large.len());
+        bytes.extend_from_slice(&self.buffer[start..end]);
+        large.extend_from_slice(self.large);
+        spans.extend(self.spans.iter().map(|span| match span.large_index() {
+            None => Span { start: (span.start as usize - start + bytes_before) as u32, len: span.len },
+            Some(index) => Span { start: (index + large_before) as u32, len: span.len },
+        }));
+        true
+    }
+
+    /// Argument `index` as an element to store: a large bulk is shared, anything else is to be copied.
+    #[inline]
+    pub fn new_item(&self, index: usize) -> NewItem<'a> {
+        match self.spans[index].large_index() {
+            None => NewItem::Bytes(self.at(index)),
+            Some(large) => NewItem::Blob(self.large[large].clone()),
+        }
+    }
+
+    /// All arguments from `first` on as elements to store.
+    #[inline]
+    pub fn new_items(&self, first: usize) -> impl Iterator<Item = NewItem<'a>> + Clone + use<'a> {
+        let args = *self;
+        (first..args.len()).map(move |index| args.new_item(index))
     }
 
     /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.

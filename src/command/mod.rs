@@ -6,6 +6,7 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+pub mod blocking;
 mod category;
 mod context;
 mod error;
@@ -21,10 +22,13 @@ mod connection;
 mod generic;
 mod introspect;
 mod keyspace;
+mod list;
 mod server;
 mod string;
+mod transactions;
 
 pub use args::Args;
+pub use blocking::{Blocking, OnTimeout};
 pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
@@ -32,20 +36,25 @@ pub use row::{Command, Flags, Group, Scope};
 pub use server::server_bytes;
 pub use session::{Replies, Session};
 pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
-pub use table::{KeyShape, LookupError, Row, Table, install, table};
+pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
+pub use transactions::{Queue, Watch};
 
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
+    list::ROWS,
+    list::blocking::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,
     generic::object::ROWS,
     generic::relocate::ROWS,
     generic::scan::ROWS,
+    generic::wait::ROWS,
     keyspace::ROWS,
     connection::ROWS,
     client::ROWS,
     introspect::ROWS,
     server::ROWS,
+    transactions::ROWS,
 ];

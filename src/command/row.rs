@@ -78,6 +78,8 @@ pub enum Scope {
     Keys,
     /// Every shard: it may touch anything.
     All,
+    /// What the commands that its client has queued need, and the shards of the keys that the client watches.
+    Transaction,
 }
 
 /// A family of commands, named as in `COMMAND DOCS`.
@@ -112,7 +114,7 @@ impl Group {
 }
 
 /// A set of command flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u32);
 
 macro_rules! flags {
@@ -237,6 +239,8 @@ pub enum KeyAccess {
     Update,
     /// `RW access delete`
     ReadDelete,
+    /// `RW delete`
+    Remove,
     /// `RM delete`
     Delete,
     /// `OW update`
@@ -258,6 +262,7 @@ impl KeyAccess {
             Self::ReadUpdate => &["RW", "access", "update"],
             Self::Update => &["RW", "update"],
             Self::ReadDelete => &["RW", "access", "delete"],
+            Self::Remove => &["RW", "delete"],
             Self::Delete => &["RM", "delete"],
             Self::Overwrite => &["OW", "update"],
             Self::Insert => &["OW", "insert"],

@@ -5,7 +5,7 @@
 //! or its connection's spill.
 
 use crate::command::keys::each_key;
-use crate::command::{Args, Row, Scope, Table};
+use crate::command::{Args, Role, Row, Scope, Table};
 use crate::io::Input;
 use crate::resp::Span;
 use crate::store::{DbIndex, Keyspace};
@@ -44,6 +44,8 @@ pub struct Gathered {
     pub hash: u64,
     /// Selected database when it was gathered: a hint for prefetching.
     pub db_hint: DbIndex,
+    /// It stands behind a MULTI and will be queued, so that it needs no leases.
+    pub queued: bool,
 }
 
 /// In place of a row's number: the command is refused when its turn comes.
@@ -63,7 +65,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds the command whose spans were pushed from `spans_start` on.
+    /// Adds the command whose spans were pushed from `spans_start` on. Says what it does in a transaction.
     #[inline]
     pub fn push(
         &mut self,
@@ -72,16 +74,20 @@ impl Batch {
         spans_start: usize,
         table: &Table,
         keyspace: &Keyspace,
-    ) {
+    ) -> Role {
         let args = Args::new(from.buffer, &self.spans[spans_start..], from.large);
         let hashes_start = self.hashes.len();
-        let (row, scope) = match table.resolve(args.at(0), || args.find(1), args.len()) {
+        let (row, role, mut scope) = match table.resolve(args.at(0), || args.find(1), args.len()) {
             Ok(row) => match hash_keys(row, &args, keyspace, &mut self.hashes) {
-                true => (row.id, row.command.scope),
-                false => (row.id, Scope::None),
+                true => (row.id, row.role, row.command.scope),
+                false => (row.id, row.role, Scope::None),
             },
-            Err(_) => (REFUSED, Scope::None),
+            Err(_) => (REFUSED, Role::AtOnce, Scope::None),
         };
+        let queued = from.queueing && role == Role::Queued;
+        if queued {
+            scope = Scope::None;
+        }
         self.commands.push(Gathered {
             slot: from.slot,
             row,
@@ -94,7 +100,9 @@ impl Batch {
             hashes_count: (self.hashes.len() - hashes_start) as u32,
             hash: self.hashes.get(hashes_start).copied().unwrap_or(0),
             db_hint: from.db_hint,
+            queued,
         });
+        role
     }
 
     /// Forgets all commands; the receive buffers are the caller's to give back first.
@@ -133,6 +141,8 @@ pub struct Origin<'a> {
     pub large: &'a [bytes::Bytes],
     /// Its selected database.
     pub db_hint: DbIndex,
+    /// Whether a transaction has been begun.
+    pub queueing: bool,
 }
 
 /// Pushes the hashes of all keys; `false`, with none pushed, when the keys do not add up (the handler says so).

@@ -8,7 +8,8 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
-use crate::command::{KEYS_FETCHED_MAX, Scope};
+use super::blocking::Along;
+use crate::command::{KEYS_FETCHED_MAX, Scope, Session};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
@@ -20,6 +21,7 @@ pub struct Chunk {
     members: Vec<u32>,
     /// Who waits for leases that were given back because another of the same command was refused.
     wanted: WantedMask,
+    along: Along,
 }
 
 /// What forming a chunk came to.
@@ -39,20 +41,27 @@ impl Chunk {
         &self.members
     }
 
+    /// Shards beyond its keys' that the command needs which was refused: as far as they are known.
+    pub fn along(&self, keyspace: &Keyspace) -> impl Iterator<Item = ShardId> {
+        self.along.shards(keyspace)
+    }
+
     /// The workers to wake for leases given back while forming.
     pub fn take_wanted(&mut self) -> WantedMask {
         std::mem::take(&mut self.wanted)
     }
 
-    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over.
+    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over. What a transaction
+    /// needs is known by the `session` of its slot once all commands before it have run.
     #[inline]
-    pub fn form(
+    pub fn form<'s>(
         &mut self,
         batch: &Batch,
         next: &mut usize,
         leases: &mut Leases,
         keyspace: &Keyspace,
         skip: impl Fn(u32) -> bool,
+        session: impl Fn(u32) -> &'s Session,
     ) -> Formed {
         self.members.clear();
         let solo = leases.is_solo();
@@ -66,7 +75,11 @@ impl Chunk {
             }
             if !skip(command.slot) {
                 if !solo {
-                    match self.take(command, batch, leases, keyspace) {
+                    let taken = match command.scope {
+                        Scope::Transaction => self.take_for(session(command.slot), leases, keyspace),
+                        _ => self.take(command, batch, leases, keyspace),
+                    };
+                    match taken {
                         Taken::Yes => {}
                         Taken::Alone => {
                             self.members.push(*next as u32);
@@ -112,37 +125,85 @@ impl Chunk {
             Scope::None => Taken::Yes,
             Scope::Keys if command.hashes_count <= 1 => {
                 let shard = keyspace.shard_of(command.hash);
-                if command.hashes_count == 0 || leases.try_take(shard) {
-                    Taken::Yes
-                } else {
+                if command.hashes_count == 0 {
+                    return Taken::Yes;
+                }
+                let mark = leases.mark();
+                if !leases.try_take(shard) {
                     Taken::Refused(shard)
+                } else if keyspace.is_waited() && leases.shard_ref(shard).has_waiters() {
+                    self.take_along(mark, [command.hash].into_iter(), leases, keyspace)
+                } else {
+                    Taken::Yes
                 }
             }
-            Scope::Keys => self.take_several(batch.hashes_of(command), leases, keyspace),
-            Scope::All if !self.members.is_empty() => Taken::NotYet,
-            Scope::All => match leases.take_all_or_wanted() {
-                Ok(()) => Taken::Alone,
-                Err((wanted, shard)) => {
-                    self.wanted.add(wanted);
-                    Taken::Refused(shard)
-                }
-            },
+            Scope::Keys => self.take_several(batch.hashes_of(command).iter().copied(), leases, keyspace),
+            Scope::Transaction => unreachable!("its needs are its session's"),
+            Scope::All => self.take_all(leases),
+        }
+    }
+
+    /// The leases for EXEC, which comes first in its chunk.
+    fn take_for(&mut self, session: &Session, leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+        if !self.members.is_empty() {
+            return Taken::NotYet;
+        }
+        match session.needs_all() {
+            true => self.take_all(leases),
+            false => self.take_several(session.needed(), leases, keyspace),
+        }
+    }
+
+    fn take_all(&mut self, leases: &mut Leases) -> Taken {
+        if !self.members.is_empty() {
+            return Taken::NotYet;
+        }
+        match leases.take_all_or_wanted() {
+            Ok(()) => Taken::Alone,
+            Err((wanted, shard)) => {
+                self.wanted.add(wanted);
+                Taken::Refused(shard)
+            }
         }
     }
 
     /// All or none, by trying: the leases newly taken go back when one is refused.
-    fn take_several(&mut self, hashes: &[u64], leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+    fn take_several(
+        &mut self,
+        hashes: impl Iterator<Item = u64> + Clone,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+    ) -> Taken {
         let mark = leases.mark();
         // Only the first, in the build with the bug that the history checker must find.
-        let hashes = if cfg!(feature = "planted-bug") { &hashes[..1] } else { hashes };
-        for hash in hashes {
-            let shard = keyspace.shard_of(*hash);
+        #[cfg(feature = "planted-bug")]
+        let hashes = hashes.take(1);
+        for hash in hashes.clone() {
+            let shard = keyspace.shard_of(hash);
             if !leases.try_take(shard) {
                 self.wanted.add(leases.release_back_to(mark));
                 return Taken::Refused(shard);
             }
         }
-        Taken::Yes
+        if keyspace.is_waited() { self.take_along(mark, hashes, leases, keyspace) } else { Taken::Yes }
+    }
+
+    /// The keys' leases are held: takes along those that serving their waiters may need. All or none since the mark.
+    #[cold]
+    fn take_along(
+        &mut self,
+        mark: usize,
+        hashes: impl Iterator<Item = u64>,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+    ) -> Taken {
+        match self.along.take(hashes, keyspace, leases) {
+            Ok(()) => Taken::Yes,
+            Err(shard) => {
+                self.wanted.add(leases.release_back_to(mark));
+                Taken::Refused(shard)
+            }
+        }
     }
 }
 
@@ -151,6 +212,7 @@ impl Chunk {
 fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
     match command.hashes_count {
         0 => {}
+        _ if command.queued => {}
         1 => each(command.hash),
         _ => batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).for_each(|hash| each(*hash)),
     }

@@ -230,6 +230,12 @@ pub trait Io {
     /// Sends all of `outgoing`, which must not be empty; at most one send per token is in flight.
     fn send(&mut self, token: Token, outgoing: Outgoing);
 
+    /// As `send`, for a worker that does nothing when the send finishes but keep the buffer: [`Event::Sent`] need not end
+    /// the wait of a turn, and comes with the next events.
+    fn send_unawaited(&mut self, token: Token, outgoing: Outgoing) {
+        self.send(token, outgoing);
+    }
+
     /// Ends the connection: cancels what is in flight, closes the socket, reports `Detached`.
     fn close(&mut self, token: Token);
 

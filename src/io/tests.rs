@@ -56,6 +56,7 @@ suites!(
     reset_ends_a_send,
     close_with_send_in_flight_detaches,
     close_without_anything_in_flight_detaches,
+    close_behind_an_unawaited_send_detaches,
     slots_are_reused_by_generations,
     wakes_from_another_thread,
     bulk_is_received_whole_while_more_follows,
@@ -190,7 +191,10 @@ impl<I: Io> Bed<I> {
         if !echo.out.is_empty() {
             echo.sending = true;
             let out = std::mem::take(&mut echo.out);
-            self.io.send(token, Outgoing::Flat(out));
+            match token.slot % 2 {
+                0 => self.io.send(token, Outgoing::Flat(out)),
+                _ => self.io.send_unawaited(token, Outgoing::Flat(out)),
+            }
         } else if echo.ended {
             self.io.close(token);
         }
@@ -265,10 +269,15 @@ fn echoes_with_four_buffers_and_fifty_sockets<I: Io>(open: fn(&Options) -> I) {
 }
 
 fn slow_reader_gets_every_byte<I: Io>(open: fn(&Options) -> I) {
+    slow_reader(open, I::send);
+    slow_reader(open, I::send_unawaited);
+}
+
+fn slow_reader<I: Io>(open: fn(&Options) -> I, send: fn(&mut I, Token, Outgoing)) {
     const LEN: usize = 24 << 20;
     let mut bed = Bed::new(open, &Options::default());
     let (mut client, token) = bed.connect(1);
-    bed.io.send(token, Outgoing::Flat(patterned(9, 0..LEN)));
+    send(&mut bed.io, token, Outgoing::Flat(patterned(9, 0..LEN)));
     let reader = thread::spawn(move || {
         let mut got = Vec::new();
         let mut piece = vec![0; 30_011];
@@ -352,9 +361,14 @@ fn reset_is_reported<I: Io>(open: fn(&Options) -> I) {
 }
 
 fn reset_ends_a_send<I: Io>(open: fn(&Options) -> I) {
+    reset_during(open, I::send);
+    reset_during(open, I::send_unawaited);
+}
+
+fn reset_during<I: Io>(open: fn(&Options) -> I, send: fn(&mut I, Token, Outgoing)) {
     let mut bed = Bed::new(open, &Options::default());
     let (client, token) = bed.connect(1);
-    bed.io.send(token, Outgoing::Flat(vec![7; 32 << 20]));
+    send(&mut bed.io, token, Outgoing::Flat(vec![7; 32 << 20]));
     bed.io.turn(Wait::Poll).expect("turns");
     reset(client);
     bed.until("the failed send", |_, event| match event {
@@ -390,6 +404,28 @@ fn close_with_send_in_flight_detaches<I: Io>(open: fn(&Options) -> I) {
         Ok(count) => assert!(count < 32 << 20),
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
+}
+
+/// Replies that nobody waits for are sent all the same when the connection is closed behind them.
+fn close_behind_an_unawaited_send_detaches<I: Io>(open: fn(&Options) -> I) {
+    let mut bed = Bed::new(open, &Options::default());
+    let (mut client, token) = bed.connect(1);
+    bed.io.receive(token);
+    bed.io.send_unawaited(token, Outgoing::Flat(b"bye".to_vec()));
+    bed.io.close(token);
+    let mut sent = 0;
+    bed.until("detach", |_, event| match event {
+        Event::Sent { .. } => {
+            sent += 1;
+            false
+        }
+        Event::Detached { token: of } => of == token,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(sent, 1);
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).expect("reads");
+    assert!(b"bye".starts_with(&got[..]));
 }
 
 fn close_without_anything_in_flight_detaches<I: Io>(open: fn(&Options) -> I) {
@@ -806,4 +842,16 @@ fn uring_counts_what_is_in_flight() {
     bed.until("the end", |_, event| matches!(event, Event::InputEnded { .. }));
     bed.io.close(token);
     assert_eq!(bed.io.in_flight_count(), 2);
+}
+
+#[test]
+fn uring_waits_on_after_an_unawaited_send() {
+    let mut bed = Bed::new(open_uring, &Options::default());
+    let (mut client, token) = bed.connect(1);
+    bed.io.send_unawaited(token, Outgoing::Flat(vec![7; 100]));
+    let started = Instant::now();
+    bed.io.turn(Wait::For(TICK)).expect("turns");
+    assert!(started.elapsed() >= TICK / 2, "the send ended the wait");
+    bed.until("the send", |_, event| matches!(event, Event::Sent { result: Ok(100), .. }));
+    client.read_exact(&mut [0; 100]).expect("reads");
 }

@@ -12,6 +12,9 @@
 //! - A cancel may miss an operation that is being worked on: a failed cancel is repeated.
 //! - Closing a descriptor does not cancel: all operations end first, then the socket is closed.
 //! - MSG_WAITALL sends may still be short: the rest is sent by another operation.
+//! - The completion of a send ends the wait of the turn that submitted it, which costs a turn and a system call for nothing.
+//!   A send that nobody waits for is therefore silent: it may not wait for the socket, so that it is over when it has been
+//!   submitted, and completes only if it failed; what the socket did not take goes the usual way.
 //! - A full completion queue loses nothing (the kernel keeps what does not fit) but ends multishots.
 //!
 //! Incremental buffers and bundles are left alone: kernels from 6.12 to 6.19 have bugs in them.
@@ -34,7 +37,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use io_uring::cqueue;
@@ -45,7 +48,7 @@ use super::sending::Sending;
 use super::{
     EndCause, Event, Input, Io, Listener, OpenError, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
 };
-use connection::{Bulk, Connection, Flow, Part, next_part};
+use connection::{Bulk, Connection, Flow, OPERATION_BYTES_MAX, Part, next_part};
 use ring::{Kind, Ring, Tag};
 
 /// Pause before accepting again after a failure such as EMFILE.
@@ -54,6 +57,8 @@ const ACCEPT_AGAIN_MS: u64 = 100;
 const REARM_PER_TURN: usize = 64;
 /// Completions copied from the queue at a time.
 const REAP_BATCH: usize = 64;
+/// How much later than asked for a wait may end.
+const ALARM_SLACK: Duration = Duration::from_millis(1);
 /// Waits for the kernel to finish when the ring is dropped, and the length of each.
 const DRAIN_ROUNDS: u32 = 100;
 const DRAIN_ROUND_MS: u64 = 20;
@@ -71,6 +76,14 @@ pub struct Uring {
     suspects: Vec<Token>,
     /// Happened without a completion; reported by the next `reap`.
     ready: Vec<Event>,
+    /// Sends that are done once they were submitted, unless a completion says otherwise.
+    silent: Vec<Token>,
+    /// The worker waits for one of those to be done.
+    silent_awaited: bool,
+    /// When the timeout in flight ends, if one is.
+    alarm_at: Option<Instant>,
+    /// Read by the kernel while that timeout is being submitted.
+    alarm_time: Box<Timespec>,
     waker: Waker,
     held_buffers_max: u16,
     in_flight_count: usize,
@@ -103,6 +116,10 @@ impl Uring {
             starved: VecDeque::new(),
             suspects: Vec::new(),
             ready: Vec::new(),
+            silent: Vec::new(),
+            silent_awaited: false,
+            alarm_at: None,
+            alarm_time: Box::new(Timespec::new()),
             waker: Waker::with_eventfd().map_err(eventfd)?,
             held_buffers_max: options.held_buffers_max.clamp(1, options.buffer_count.div_ceil(2)),
             in_flight_count: 0,
@@ -233,6 +250,13 @@ impl Uring {
         let sending = connection.sending.as_ref().expect("callers have set it");
         let tag = Tag::of(Kind::Send, token);
         match next_part(sending, &mut connection.message) {
+            Part::Flat(bytes) if connection.silent => {
+                let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
+                // SAFETY: `sending` owns the bytes and stays in the connection until `conclude_silent` has seen that the
+                // entry was submitted; its heap memory does not move.
+                unsafe { self.ring.send_at_once(connection.fd, start, len, tag) };
+                self.silent.push(token);
+            }
             Part::Flat(bytes) => {
                 let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
                 // SAFETY: `sending` owns the bytes and stays in the connection until the completion; its
@@ -248,6 +272,49 @@ impl Uring {
         self.in_flight_count += 1;
     }
 
+    /// Reports the sends that were submitted and did not fail. Those that did have had their completion by now.
+    fn conclude_silent(&mut self, events: &mut Vec<Event>) {
+        if self.silent.is_empty() || !self.ring.is_settled() {
+            return;
+        }
+        self.silent_awaited = false;
+        let mut silent = std::mem::take(&mut self.silent);
+        for token in silent.drain(..) {
+            let Some(connection) = self.connection_opt(token).filter(|connection| connection.silent) else {
+                continue;
+            };
+            connection.silent = false;
+            let closing = connection.closing;
+            let sending = connection.sending.take().expect("a silent send is a send");
+            self.in_flight_count -= 1;
+            let (outgoing, result) = (sending.outgoing, Ok(sending.total));
+            events.push(Event::Sent { token, outgoing, result });
+            if closing {
+                self.advance(token, events);
+            }
+        }
+        self.silent = silent;
+    }
+
+    /// How to wait for at most `time`. A timeout in flight serves all waits until it ends; a wait with a time of its own
+    /// has the kernel set and clear a timer each time.
+    fn with_alarm(&mut self, time: Duration) -> Wait {
+        let until = Instant::now() + time;
+        match self.alarm_at {
+            Some(at) if at <= until + ALARM_SLACK => Wait::Forever,
+            Some(_) => Wait::For(time),
+            None => {
+                *self.alarm_time = Timespec::from(time);
+                self.alarm_at = Some(until);
+                let alarm: *const Timespec = &raw const *self.alarm_time;
+                // SAFETY: boxed, and written again only after this timeout has completed.
+                unsafe { self.ring.timeout(alarm, Tag::plain(Kind::Alarm, 0)) };
+                self.in_flight_count += 1;
+                Wait::Forever
+            }
+        }
+    }
+
     fn complete(&mut self, cqe: &cqueue::Entry, events: &mut Vec<Event>) {
         let tag = Tag::unpack(cqe.user_data()).expect("the kernel returns what was submitted");
         let result = cqe.result();
@@ -260,6 +327,10 @@ impl Uring {
             Kind::AcceptAgain => {
                 self.in_flight_count -= 1;
                 self.accept_again(tag.slot as u16);
+            }
+            Kind::Alarm => {
+                self.in_flight_count -= 1;
+                self.alarm_at = None;
             }
             Kind::Wake => {
                 if !more {
@@ -359,6 +430,8 @@ impl Uring {
         self.in_flight_count -= 1;
         let connection = self.connection_tagged(tag).expect("a slot is kept until its last completion");
         let (token, closing) = (connection.token, connection.closing);
+        // A silent send that completes has failed, or came to a part; the rest goes the usual way.
+        connection.silent = false;
         let sending = connection.sending.as_mut().expect("it was in flight");
         let result = match result {
             1.. => {
@@ -512,7 +585,7 @@ impl Uring {
 
     #[cfg(test)]
     pub(super) fn in_flight_count(&self) -> usize {
-        self.in_flight_count
+        self.in_flight_count - usize::from(self.alarm_at.is_some())
     }
 }
 
@@ -604,6 +677,13 @@ impl Io for Uring {
         self.submit_send(token);
     }
 
+    fn send_unawaited(&mut self, token: Token, outgoing: Outgoing) {
+        let silent = self.ring.submits_itself()
+            && matches!(&outgoing, Outgoing::Flat(bytes) if bytes.len() <= OPERATION_BYTES_MAX);
+        self.connection(token).silent = silent;
+        self.send(token, outgoing);
+    }
+
     fn close(&mut self, token: Token) {
         let connection = self.connection(token);
         if connection.closing {
@@ -611,7 +691,10 @@ impl Io for Uring {
         }
         connection.closing = true;
         let receiving = connection.flow == Flow::Armed;
-        let sending = connection.sending.is_some();
+        // A silent send is over with the next submission.
+        let sending = connection.sending.is_some() && !connection.silent;
+        self.silent_awaited |= connection.silent;
+        let connection = self.connection(token);
         let bulk_in_flight = connection.bulk.as_ref().is_some_and(|bulk| bulk.in_flight);
         if !bulk_in_flight {
             connection.bulk = None;
@@ -635,8 +718,13 @@ impl Io for Uring {
     fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.throttle();
         self.buffers.publish();
-        let more_to_do = self.rearm_starved() || !self.ready.is_empty();
-        self.ring.enter(if more_to_do { Wait::Poll } else { wait })
+        let more_to_do = self.rearm_starved() || !self.ready.is_empty() || self.silent_awaited;
+        let wait = match wait {
+            _ if more_to_do => Wait::Poll,
+            Wait::For(time) => self.with_alarm(time),
+            other => other,
+        };
+        self.ring.enter(wait)
     }
 
     fn reap(&mut self, events: &mut Vec<Event>) {
@@ -648,9 +736,10 @@ impl Io for Uring {
                 self.complete(cqe, events);
             }
             if completions.len() < REAP_BATCH {
-                return;
+                break;
             }
         }
+        self.conclude_silent(events);
     }
 
     fn input(&self, input: &Input) -> &[u8] {

@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
+use super::claim::Claim;
+
 /// Slots per segment of the registry.
 const SEGMENT: usize = 1024;
 /// Segments per worker: over a million connections.
@@ -86,6 +88,8 @@ pub struct ClientCard {
     pub last_command: AtomicU16,
     /// Commands queued in MULTI, or -1 as `u32::MAX`.
     pub multi_count: AtomicU32,
+    /// Memory of the commands queued in MULTI.
+    pub multi_bytes: AtomicU64,
     /// Keys watched.
     pub watch_count: AtomicU32,
     /// Bytes waiting in the query buffer.
@@ -108,6 +112,8 @@ pub struct ClientCard {
     pub authenticated: AtomicBool,
     /// Set by whoever ends this client; its worker then closes it.
     pub killed: AtomicBool,
+    /// Whether it waits for a key, and who ends that.
+    pub wait: Claim,
 }
 
 impl ClientCard {
@@ -133,6 +139,7 @@ impl ClientCard {
             protocol: AtomicU8::new(2),
             last_command: AtomicU16::new(u16::MAX),
             multi_count: AtomicU32::new(u32::MAX),
+            multi_bytes: AtomicU64::new(0),
             watch_count: AtomicU32::new(0),
             query_bytes: AtomicU64::new(0),
             query_bytes_free: AtomicU64::new(0),
@@ -144,12 +151,19 @@ impl ClientCard {
             lib_version: ArcSwapOption::empty(),
             authenticated: AtomicBool::new(true),
             killed: AtomicBool::new(false),
+            wait: Claim::default(),
         }
     }
 
     /// Whether all bits of `bits` are set.
     pub fn has(&self, bits: u32) -> bool {
         self.flags.load(Relaxed) & bits == bits
+    }
+
+    /// How many commands the client has queued in MULTI (`u32::MAX`: it has not begun one), and their memory.
+    pub fn note_queue(&self, count: u32, bytes: usize) {
+        self.multi_count.store(count, Relaxed);
+        self.multi_bytes.store(bytes as u64, Relaxed);
     }
 
     /// Sets or clears bits; only the owning worker calls it.

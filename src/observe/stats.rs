@@ -113,6 +113,8 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
+    /// Clients of this worker that wait for a key, for a limited time.
+    pub waits_timed: Counter,
     /// Bytes in query buffers, output buffers and connection state.
     pub client_bytes: Counter,
     /// Largest query buffer and output seen lately, for INFO.
@@ -131,6 +133,7 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
+            waits_timed: Counter::default(),
             client_bytes: Counter::default(),
             query_bytes_recent_max: Counter::default(),
             output_bytes_recent_max: Counter::default(),

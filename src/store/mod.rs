@@ -21,6 +21,9 @@ pub mod pool;
 mod shard;
 mod slab;
 mod table;
+mod value;
+mod waiters;
+mod watchers;
 
 pub use changes::{Change, ChangeKind, Changes};
 pub use chunk_memory::keep_spares;
@@ -31,6 +34,9 @@ pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
 pub use lease::{Lease, WORKERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
+pub use value::{End, Item, Items, List, ListLimits, ListNode, NewItem, NewList, NewNode, OwnedItem, packed};
+pub use waiters::{ReadyKey, Registration, Waiting};
+pub use watchers::WatchFlag;
 
 /// A database's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

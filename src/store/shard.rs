@@ -9,6 +9,8 @@
 //! Not here: leases (`keyspace`), the guard (`key_mut`), what a command means by all this.
 #![expect(unsafe_code, reason = "touches entries found in tables")]
 
+use std::sync::Arc;
+
 use super::changes::{ChangeKind, Changes};
 use super::db::{Db, Hashes, due_tick, entry_of, now_tick, pointer_of};
 use super::entry::Entry;
@@ -19,6 +21,8 @@ use super::heap::Heap;
 use super::key_mut::KeyMut;
 use super::pool::POOL;
 use super::table::{Place, Verdict};
+use super::waiters::Waiters;
+use super::watchers::{WatchFlag, Watchers};
 use super::{DbIndex, table};
 
 /// Steps of a scan for each key asked for, so that an almost empty table does not make it long.
@@ -75,11 +79,38 @@ pub struct Shard {
     /// Counters, for INFO.
     pub stats: ShardStats,
     changes: Changes,
+    watchers: Watchers,
     dirty: u64,
+    pub(super) listeners: Listeners,
+    pub(super) waiters: Option<Box<Waiters>>,
     discarded: Vec<Db>,
     expire_db: u16,
     expire_position: u64,
     evacuation: Evacuation,
+}
+
+/// Who wants to know of a shard's changes, in one byte, so that a write asks once for all of them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Listeners(u8);
+
+impl Listeners {
+    /// Changes are recorded.
+    pub const RECORDING: u8 = 1 << 0;
+    /// Somebody waits for a key.
+    pub const WAITERS: u8 = 1 << 1;
+    /// A key that somebody waits for is listed as ready.
+    pub const READY: u8 = 1 << 2;
+    /// Somebody watches a key.
+    pub const WATCHERS: u8 = 1 << 3;
+
+    #[inline]
+    pub fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+
+    pub fn set(&mut self, bits: u8, on: bool) {
+        self.0 = if on { self.0 | bits } else { self.0 & !bits };
+    }
 }
 
 /// How far this shard's segments have been moved out of a chunk of the pool.
@@ -106,7 +137,10 @@ impl Shard {
             hasher,
             stats: ShardStats::default(),
             changes: Changes::new(),
+            watchers: Watchers::default(),
             dirty: 0,
+            listeners: Listeners::default(),
+            waiters: None,
             discarded: Vec::new(),
             expire_db: 0,
             expire_position: 0,
@@ -232,6 +266,7 @@ impl Shard {
     pub fn flush(&mut self, db: DbIndex) -> Discarded {
         let keys = self.len(db);
         if keys > 0 {
+            self.touch_watched(&[db]);
             let (db, _, _) = self.parts(db);
             let emptied = std::mem::take(db);
             self.discarded.push(emptied);
@@ -246,7 +281,7 @@ impl Shard {
         Discarded { keys: all.map(|db| self.flush(DbIndex(db)).keys).sum() }
     }
 
-    /// Frees about `budget` of the discarded entries; true when none is left.
+    /// Frees about `budget` of the discarded entries and pieces of huge values; true when none is left.
     pub fn free_discarded(&mut self, budget: usize) -> bool {
         let mut left = budget;
         while let Some(db) = self.discarded.last_mut() {
@@ -257,15 +292,18 @@ impl Shard {
             left = left.saturating_sub(before as usize);
             self.discarded.pop();
         }
-        true
+        self.heap.free_trash(left);
+        !self.heap.has_trash()
     }
 
     /// Exchanges the contents of two databases.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
         if a != b && self.len(a) + self.len(b) > 0 {
+            self.touch_watched(&[a, b]);
             let taken = std::mem::take(self.parts(a).0);
             let other = std::mem::replace(self.parts(b).0, taken);
             *self.parts(a).0 = other;
+            self.list_swapped(a, b);
         }
     }
 
@@ -298,6 +336,10 @@ impl Shard {
     /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,
     /// helps to empty sparse chunks of the pool. True when there is nothing left to do.
     pub fn upkeep(&mut self, budget_entries: usize) -> bool {
+        if self.listeners.has(Listeners::WATCHERS) {
+            self.watchers.sweep();
+            self.recount_watchers();
+        }
         if !self.free_discarded(budget_entries) {
             return false;
         }
@@ -320,16 +362,16 @@ impl Shard {
         false
     }
 
-    /// Whether memory of flushed databases is still to be freed.
+    /// Whether memory of flushed databases or of huge values is still to be freed.
     pub fn has_discarded(&self) -> bool {
-        !self.discarded.is_empty()
+        !self.discarded.is_empty() || self.heap.has_trash()
     }
 
     /// Whether `upkeep` has something to do.
     #[inline]
     pub fn upkeep_due(&self) -> bool {
         let Evacuation { number, db, .. } = self.evacuation;
-        !self.discarded.is_empty()
+        self.has_discarded()
             || POOL
                 .evacuation()
                 .is_some_and(|(current, _)| current != number || usize::from(db) < self.databases())
@@ -343,6 +385,12 @@ impl Shard {
     /// Changes since the shard was made: one for each key changed by a command.
     pub fn dirty(&self) -> u64 {
         self.dirty
+    }
+
+    /// Starts or stops recording changes; what was recorded stays until drained.
+    pub fn record_changes(&mut self, on: bool) {
+        self.listeners.set(Listeners::RECORDING, on);
+        self.changes.set_recording(on);
     }
 
     /// What commands changed, if recording is on.
@@ -375,6 +423,7 @@ impl Shard {
     /// Checks the structures against each other; for tests and DEBUG.
     pub fn check_invariants(&self) {
         self.heap.check_invariants();
+        self.check_waiters();
         let mut bytes = 0;
         for db in self.all_dbs() {
             db.check_invariants(&self.hasher);
@@ -382,7 +431,7 @@ impl Shard {
         for db in self.all_dbs().chain(&self.discarded) {
             db.table.for_each(|item| bytes += entry_of(&item).bytes_allocated() as u64);
         }
-        assert_eq!(bytes, self.heap.bytes_used());
+        assert_eq!(bytes + self.heap.trash_bytes(), self.heap.bytes_used());
     }
 
     #[inline]
@@ -406,7 +455,58 @@ impl Shard {
     #[inline]
     pub(super) fn note_change(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.dirty += 1;
+        self.note(kind, db, hash, key);
+    }
+
+    /// Tells whoever listens of a change.
+    #[inline]
+    fn note(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
+        if self.listeners.0 != 0 {
+            self.tell_listeners(kind, db, hash, key);
+        }
+    }
+
+    #[cold]
+    fn tell_listeners(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.changes.note(kind, db, hash, key);
+        if kind == ChangeKind::Set {
+            self.list_ready(db, hash);
+        }
+        if self.listeners.has(Listeners::WATCHERS) {
+            self.watchers.touch(db, hash, key);
+            self.recount_watchers();
+        }
+    }
+
+    /// These databases are about to be emptied or exchanged: that changes every watched key that is in one of them, under
+    /// whichever of their numbers it is watched.
+    fn touch_watched(&mut self, dbs: &[DbIndex]) {
+        if !self.listeners.has(Listeners::WATCHERS) {
+            return;
+        }
+        let mut watchers = std::mem::take(&mut self.watchers);
+        watchers.touch_where(|db, hash, key| {
+            let there = |db: &DbIndex| self.db(*db).is_some_and(|db| db.find(hash, key).is_some());
+            dbs.contains(&db) && dbs.iter().any(there)
+        });
+        self.watchers = watchers;
+        self.recount_watchers();
+    }
+
+    /// Raises `flag` when this key changes, until it has been raised or has ended.
+    pub fn watch(&mut self, db: DbIndex, hash: u64, key: &[u8], flag: &Arc<WatchFlag>) {
+        self.watchers.add(db, hash, key, flag);
+        self.recount_watchers();
+    }
+
+    /// Forgets about `flag`, where it was registered under this hash.
+    pub fn unwatch(&mut self, hash: u64, flag: &Arc<WatchFlag>) {
+        self.watchers.remove(hash, flag);
+        self.recount_watchers();
+    }
+
+    fn recount_watchers(&mut self) {
+        self.listeners.set(Listeners::WATCHERS, !self.watchers.is_empty());
     }
 
     #[inline]
@@ -426,7 +526,7 @@ impl Shard {
         let (found, heap, hasher) = self.parts(db);
         found.remove(place, hash, hasher, heap);
         self.stats.expired += 1;
-        self.changes.note(ChangeKind::Expired, db, hash, key);
+        self.note(ChangeKind::Expired, db, hash, key);
     }
 
     /// Expires keys of one database; true when it is through with it.
@@ -439,7 +539,7 @@ impl Shard {
         on_expired: &mut dyn FnMut(DbIndex, &[u8]),
     ) -> bool {
         let position = self.expire_position;
-        let Shard { first, others, heap, hasher, changes, .. } = self;
+        let Shard { first, others, heap, hasher, changes, watchers, .. } = self;
         let found = match usize::from(db.0) {
             0 => first,
             index => others[index - 1].get_or_insert_default(),
@@ -454,6 +554,9 @@ impl Shard {
             let hash = hasher.hash(entry.key());
             on_expired(db, entry.key());
             changes.note(ChangeKind::Expired, db, hash, entry.key());
+            if !watchers.is_empty() {
+                watchers.touch(db, hash, entry.key());
+            }
             expired += 1;
             sum += u128::from(deadline_ms);
             // SAFETY: the table forgets the entry on this verdict, and does not look at it again.

@@ -1,6 +1,6 @@
 //! Replies out: one send per connection with output, and the end of those that have all they get.
 
-use super::Worker;
+use super::{Worker, put_list_back};
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
 use crate::net::connection::Hold;
@@ -9,8 +9,9 @@ use crate::resp::Taken;
 impl<I: Io> Worker<I> {
     /// Sends what the turn's commands have written.
     pub(super) fn flush(&mut self) {
-        for slot in std::mem::take(&mut self.dirty) {
-            let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.now_ms();
+        let dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.dirty = false;
             if connection.closing {
@@ -37,7 +38,12 @@ impl<I: Io> Worker<I> {
                     Taken::Pieces(pieces) => Outgoing::Gather(pieces),
                 };
                 connection.sending_bytes = outgoing.byte_count();
-                self.io.send(token, outgoing);
+                // Who is to be closed, or let go on, after these replies needs to know of their end at once.
+                if connection.ended || connection.input_ended || connection.hold != Hold::None {
+                    self.io.send(token, outgoing);
+                } else {
+                    self.io.send_unawaited(token, outgoing);
+                }
                 self.stats().counters.writes_processed.add(1);
             }
             let connection = self.connections.at(slot);
@@ -47,6 +53,7 @@ impl<I: Io> Worker<I> {
                 self.close(token);
             }
         }
+        put_list_back(&mut self.dirty, dirty);
     }
 
     /// Ends a connection now; replies not yet sent are lost.
@@ -58,6 +65,10 @@ impl<I: Io> Worker<I> {
         connection.closing = true;
         connection.ended = true;
         connection.hold = Hold::None;
+        if connection.wait.is_some() {
+            self.abandon_wait(token.slot);
+        }
+        let connection = self.connections.at(token.slot);
         while let Some(input) = connection.take_input() {
             self.io.give_back(input);
         }

@@ -157,6 +157,7 @@ impl Memory {
             Scope::None => {}
             Scope::Keys => self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash))),
             Scope::All => self.unnoted.extend(keyspace.shards()),
+            Scope::Transaction => unreachable!("a transaction has the scope of its commands"),
         }
         true
     }

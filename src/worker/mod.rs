@@ -4,8 +4,13 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks, one command |
+//! | `run` | parsing, chunks, whether a command may run |
+//! | `call` | one command under its leases: handler, statistics, slow log |
+//! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
+//! | `blocking` | clients that wait for keys: put on hold, served, let go on |
+//! | `timers` | when waits end |
+//! | `chores` | what is to be tidied up in shards |
 //! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
@@ -18,6 +23,9 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
+mod blocking;
+mod call;
+mod chores;
 pub mod clock;
 mod crew;
 mod flush;
@@ -28,12 +36,15 @@ mod monitor;
 mod reap;
 mod refuse;
 mod run;
+mod timers;
+mod transaction;
 mod upkeep;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Rng, Shared, Table, table};
+use crate::command::{Effect, Queue, Rng, Shared, Table, table};
 use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
@@ -65,9 +76,14 @@ pub struct Worker<I: Io> {
     post: Post,
     connections: Slots,
     events: Vec<Event>,
+    letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
     effects: Vec<Effect>,
+    /// Emptied queues of transactions.
+    queues: Vec<Queue>,
+    /// Shards that a transaction may have changed, if anybody waits for keys.
+    touched: VecDeque<ShardId>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -78,6 +94,12 @@ pub struct Worker<I: Io> {
     paused: Vec<u32>,
     /// Connections that receive the MONITOR feed.
     monitors: Vec<u32>,
+    /// When waits of its clients end.
+    timers: timers::Timers,
+    /// What is to be tidied up in shards.
+    chores: Vec<chores::Chore>,
+    /// Whether any client has ever waited for a key, as far as this worker knows.
+    serves: bool,
     /// Emptied output buffers.
     spares: Vec<Vec<u8>>,
     /// Counts turns; stamps what is true for one turn only.
@@ -89,6 +111,8 @@ pub struct Worker<I: Io> {
     slowest: Slowest,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
+    /// What is the same for all commands of a turn; away while they run.
+    facts: Option<Box<call::Facts>>,
     access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
@@ -126,6 +150,7 @@ impl<I: Io> Worker<I> {
             number,
             io,
             memory: memory::Memory::new(config.config(), &shared),
+            facts: None,
             access_clock: AccessClock::new(clock.now_ms(), false),
             config,
             leases: Leases::new(&shared.keyspace, number, solo),
@@ -136,14 +161,20 @@ impl<I: Io> Worker<I> {
             post,
             connections: Slots::default(),
             events: Vec::new(),
+            letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
             effects: Vec::new(),
+            queues: Vec::new(),
+            touched: VecDeque::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
             paused: Vec::new(),
             monitors: Vec::new(),
+            timers: timers::Timers::default(),
+            chores: Vec::new(),
+            serves: false,
             spares: Vec::new(),
             turn: 0,
             refused: Vec::new(),
@@ -185,11 +216,13 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         self.begin_turn();
         self.reap(); // 3. completions into state
-        self.read_mail(); // 4. mail, bounded
+        self.read_mail(); // 4. mail, bounded; then the waits whose time is up, which mail may have ended in time
+        self.end_waits();
         self.gather(); // 5. parse every connection that has input
         self.run_batch(); // 6. the batch, chunk by chunk
         self.settle();
-        self.upkeep(); // 7. upkeep, within a time budget
+        self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
+        self.upkeep();
         self.flush(); // 9. one send per connection with output
         self.post.deliver(); // 8. mail, and wake-ups for those who sleep
         self.end_turn(start);
@@ -210,7 +243,10 @@ impl<I: Io> Worker<I> {
             self.post.rise();
             return Wait::Poll;
         }
-        Wait::For(Duration::from_millis(self.upkeep.due_in_ms(self.clock.now_ms(), self.config.config())))
+        let now_ms = self.clock.now_ms();
+        let upkeep_ms = self.upkeep.due_in_ms(now_ms, self.config.config());
+        let wait_ms = self.timers.due_in_ms(now_ms).map_or(upkeep_ms, |due_ms| due_ms.min(upkeep_ms));
+        Wait::For(Duration::from_millis(wait_ms))
     }
 
     /// Whether all that is ready are commands that were refused their leases.
@@ -311,15 +347,25 @@ impl<I: Io> Worker<I> {
     }
 
     fn read_mail(&mut self) {
-        let mut letters = Vec::new();
+        let mut letters = std::mem::take(&mut self.letters);
         self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
-        for mail in letters {
+        for mail in letters.drain(..) {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
                 Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
                 Mail::Monitor(line) => self.feed_monitors(&line),
+                Mail::Served(served) => self.deliver(*served),
+                Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
                 Mail::Look => self.resume_paused(),
             }
         }
+        self.letters = letters;
     }
+}
+
+/// After a walk over a list that was taken out of the worker: its memory is used again, and what was added meanwhile stays.
+fn put_list_back<T>(list: &mut Vec<T>, mut walked: Vec<T>) {
+    walked.clear();
+    std::mem::swap(list, &mut walked);
+    list.append(&mut walked);
 }

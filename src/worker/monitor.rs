@@ -1,12 +1,11 @@
 //! The MONITOR feed: every worker shows the commands it runs to the clients that asked, wherever they live.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Mail, Worker};
-use crate::command::{Args, Flags};
-use crate::exec::{Gathered, Source};
+use super::Worker;
+use super::call::Caller;
+use crate::command::{Args, Effect, Flags, Row, Session};
 use crate::io::{Io, Token};
 use crate::observe::flag;
 
@@ -28,26 +27,6 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// Shows a command that is about to run, unless it is one that MONITOR never shows.
-    #[cold]
-    pub(super) fn show_monitors(&mut self, command: &Gathered) {
-        let row = self.table.row(command.row);
-        if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
-            return;
-        }
-        let input = match command.source {
-            Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
-            Source::Spill => &[],
-        };
-        let spans = command.spans_start as usize;
-        let spans = &self.batch.spans[spans..spans + command.spans_count as usize];
-        let (args, session, _) = self.connections.at(command.slot).split(command.source, input, spans);
-        let (now_us, hide) = (self.clock.unix_us(), row.full_name == "auth" || row.full_name == "hello");
-        let line: Arc<[u8]> = line(&args, now_us, session.db.0, &session.card.address, hide).into();
-        self.feed_monitors(&line);
-        self.post.send_all(|| Mail::Monitor(Arc::clone(&line)));
-    }
-
     /// Writes a line of the feed to this worker's monitors.
     pub(super) fn feed_monitors(&mut self, line: &[u8]) {
         for index in 0..self.monitors.len() {
@@ -55,6 +34,26 @@ impl<I: Io> Worker<I> {
             self.connections.at(slot).output.push_bytes(line);
             self.make_dirty(slot);
         }
+    }
+}
+
+impl Caller<'_> {
+    /// Shows a command that has run to the monitors, unless it is one that MONITOR never shows.
+    #[inline]
+    pub(super) fn show(&mut self, row: &Row, args: &Args<'_>, session: &Session) {
+        if self.facts.shared.monitors.load(Relaxed) > 0 {
+            self.show_all(row, args, session);
+        }
+    }
+
+    #[cold]
+    fn show_all(&mut self, row: &Row, args: &Args<'_>, session: &Session) {
+        if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
+            return;
+        }
+        let hide = row.full_name == "auth" || row.full_name == "hello";
+        let line = line(args, self.facts.now_us, session.db.0, &session.card.address, hide);
+        self.effects.push(Effect::Show(line.into()));
     }
 }
 

@@ -1,18 +1,17 @@
 //! From input to replies: parsing, chunks, and one command.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
+use super::call::{Caller, Facts};
 use super::memory::Means;
-use super::refuse::refuse;
-use super::{Mail, Slowest, Worker};
-use crate::command::{Args, CommandError, Context, Effect, Flags, PauseMode, Replies, Row, Session, Shared};
-use crate::config::Config;
+use super::transaction::{enqueue, refuse_in, reject};
+use super::{Mail, Worker, put_list_back};
+use crate::command::{CommandError, Effect, Flags, PauseMode, Replies, Role, Row, Scope, Session, Shared};
 use crate::exec::{Formed, Gathered, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX, OUTPUT_BYTES_HIGH};
-use crate::observe::{ClientPlace, Event, WorkerStats};
+use crate::observe::{ClientPlace, WorkerStats};
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -27,14 +26,14 @@ const REFUSALS_BEFORE_RESERVING: u32 = 4;
 impl<I: Io> Worker<I> {
     /// Parses every connection that has input and gathers their commands.
     pub(super) fn gather(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
+        let ready = std::mem::take(&mut self.ready);
         let config = self.config.config();
         let mut limits = Limits {
             bulk_bytes_max: config.proto_max_bulk_len,
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
-        for slot in ready.drain(..) {
+        for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.ready = false;
             if connection.closing || connection.hold != Hold::None {
@@ -58,9 +57,7 @@ impl<I: Io> Worker<I> {
                 self.io.receive(connection.token);
             }
         }
-        // The list's memory is used again; what was made ready meanwhile stays.
-        std::mem::swap(&mut self.ready, &mut ready);
-        self.ready.append(&mut ready);
+        put_list_back(&mut self.ready, ready);
     }
 
     /// Runs the batch, chunk by chunk.
@@ -69,18 +66,24 @@ impl<I: Io> Worker<I> {
             return;
         }
         let facts = self.facts();
+        self.run_chunks(&facts);
+        self.facts = Some(facts);
+    }
+
+    fn run_chunks(&mut self, facts: &Facts) {
         let (mut next, mut refusals) = (0, 0);
         while next < self.batch.commands.len() {
             let (connections, turn) = (&self.connections, self.turn);
             let skip = |slot| connections.get(slot).is_none_or(|c| c.held_in_turn == turn);
+            let session = |slot| &connections.get(slot).expect("it is not passed over").session;
             let keyspace = &self.shared.keyspace;
-            match self.chunk.form(&self.batch, &mut next, &mut self.leases, keyspace, skip) {
+            match self.chunk.form(&self.batch, &mut next, &mut self.leases, keyspace, skip, session) {
                 Formed::Done => break,
                 Formed::Ready => {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.io.interlude();
-                    self.run_chunk(&facts);
+                    self.run_chunk(facts);
                     if self.memory.has_unnoted() {
                         self.note_chunk();
                     }
@@ -119,9 +122,11 @@ impl<I: Io> Worker<I> {
         self.hold(&command);
         self.make_ready(command.slot);
         let token = self.connections.at(command.slot).token;
-        if reserve && self.reserved_for.is_none() && self.reserve(&command) {
+        // A command whose shards are reserved may find that it needs more than it knew of.
+        let own = self.reserved_for == Some(token);
+        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command) {
             self.reserved_for = Some(token);
-            self.stats().counters.leases_reserved.add(1);
+            self.stats().counters.leases_reserved.add(u64::from(!own));
         }
     }
 
@@ -139,11 +144,18 @@ impl<I: Io> Worker<I> {
     /// Keeps other workers' chunks off a command's shards; one worker may do so at a time.
     fn reserve(&mut self, command: &Gathered) -> bool {
         let keyspace = &self.shared.keyspace;
-        if command.scope == crate::command::Scope::All {
-            return self.leases.reserve(keyspace.shards());
+        let session = &self.connections.at(command.slot).session;
+        match command.scope {
+            Scope::All => return self.leases.reserve(keyspace.shards()),
+            Scope::Transaction if session.needs_all() => return self.leases.reserve(keyspace.shards()),
+            Scope::Transaction => {
+                return self.leases.reserve(session.needed().map(|hash| keyspace.shard_of(hash)));
+            }
+            Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
-        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)))
+        let along = self.chunk.along(keyspace);
+        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
     /// Runs no more commands of this one's connection in this turn; they are parsed again.
@@ -158,10 +170,14 @@ impl<I: Io> Worker<I> {
         let chunk = std::mem::take(&mut self.chunk);
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
+        self.serves |= facts.shared.keyspace.is_waited();
         let mut ticks = self.clock.ticks();
         for member in chunk.members() {
             let command = self.batch.commands[*member as usize];
             ticks = self.execute(&command, facts, stats, ticks);
+            if self.serves {
+                self.serve(&command, facts);
+            }
         }
         self.chunk = chunk;
     }
@@ -188,14 +204,18 @@ impl<I: Io> Worker<I> {
             connection.split(command.source, input, self.batch.spans_of(command));
         let mark = reply.mark();
         if command.row == REFUSED {
-            refuse(&args, &mut reply, self.table, stats);
+            refuse_in(session, &args, &mut reply, self.table, stats);
             silence(session, &mut reply, mark, None);
             return start;
         }
         let row = self.table.row(command.row);
-        let counts = &stats.commands[command.row as usize];
-        let mut admission = admit(row, session, &facts.shared, facts.now_ms);
-        let flags = row.command.flags;
+        let flags = match row.role {
+            Role::Exec => row.command.flags.with(session.queued_flags()),
+            // Queues take memory, whatever is in them.
+            _ if command.queued => row.command.flags.with(Flags::DENYOOM),
+            _ => row.command.flags,
+        };
+        let mut admission = admit(flags, session, &facts.shared, facts.now_ms);
         if flags.has(self.memory.watched()) && matches!(admission, Admission::Yes) {
             let mut means = Means {
                 leases: &mut self.leases,
@@ -205,17 +225,23 @@ impl<I: Io> Worker<I> {
                 rng: &mut self.rng,
                 effects: &mut self.effects,
             };
-            let hashes = self.batch.hashes_of(command);
-            if !self.memory.admit(flags, command.scope, hashes, &mut means) {
+            let admitted = match row.role {
+                Role::Exec => self.memory.admit(flags, session.scope(), session.queued_hashes(), &mut means),
+                _ => {
+                    let hashes = self.batch.hashes_of(command);
+                    self.memory.admit(flags, command.scope, hashes, &mut means)
+                }
+            };
+            if !admitted {
                 admission = Admission::Error(CommandError::OutOfMemory);
             }
         }
         match admission {
             Admission::Yes => {}
             Admission::Error(error) => {
-                counts.rejected.add(1);
+                stats.commands[command.row as usize].rejected.add(1);
                 stats.counters.commands_rejected.add(1);
-                reply_error(error, &mut reply, stats);
+                reject(error, row.role, session, &mut reply, stats);
                 silence(session, &mut reply, mark, Some(row));
                 return start;
             }
@@ -224,47 +250,48 @@ impl<I: Io> Worker<I> {
                 return self.hold_back(command, Hold::Paused, start);
             }
         }
+        let hashes = self.batch.hashes_of(command);
+        if session.multi.is_some() && row.role == Role::Queued {
+            assert!(command.queued, "what stands behind a MULTI is gathered as such");
+            enqueue(row, &args, hashes, session, &mut reply, stats);
+            if session.replies != Replies::On {
+                silence(session, &mut reply, mark, Some(row));
+            }
+            return start;
+        }
+        if command.queued {
+            // MULTI was refused, so this one needs leases after all.
+            self.hold_back(command, Hold::None, start);
+            self.make_ready(command.slot);
+            return start;
+        }
         session.last_row = command.row;
-        let mut ctx = Context {
-            session,
-            shared: &facts.shared,
-            config: &facts.config,
+        let mut caller = Caller {
+            facts,
             stats,
+            clock: &self.clock,
             worker: self.number,
-            now_ms: facts.now_ms,
-            now_us: facts.now_us,
             access_clock: self.access_clock,
+            table: self.table,
             rng: &mut self.rng,
             effects: &mut self.effects,
+            queues: &mut self.queues,
             leases: &mut self.leases,
-            hashes: self.batch.hashes_of(command),
-            first_key: row.key_places.0,
-            key_step: row.key_places.1,
+            touched: &mut self.touched,
+            slowest: &mut self.slowest,
         };
-        if let Err(error) = (row.command.handler)(&mut ctx, &args, &mut reply) {
-            counts.failed.add(1);
-            reply_error(error, &mut reply, stats);
-        }
+        let end = match row.role {
+            Role::Exec => caller.execute_transaction(row, &args, session, &mut reply, start),
+            _ => match caller.call(row, &args, hashes, session, &mut reply, start) {
+                Some(end) => end,
+                None => return self.begin_wait(command, start),
+            },
+        };
         if session.replies != Replies::On {
             silence(session, &mut reply, mark, Some(row));
         }
-        let end = self.clock.ticks();
-        let ns = self.clock.ns_between(start, end);
-        counts.calls.add(1);
-        counts.total_ns.add(ns);
-        counts.durations.record(ns, 1);
-        stats.counters.commands_processed.add(1);
-        if ns >= facts.notable_ns {
-            facts.note(row, &args, session, ns);
-        }
         connection.ended |= session.close_after_reply;
         connection.refusals = 0;
-        if ns > self.slowest.ns {
-            self.slowest = Slowest { row: command.row, ns };
-        }
-        if facts.shared.monitors.load(Relaxed) > 0 {
-            self.show_monitors(command);
-        }
         end
     }
 
@@ -276,35 +303,13 @@ impl<I: Io> Worker<I> {
         start
     }
 
-    /// What is the same for all commands of this turn.
-    fn facts(&self) -> Facts {
-        let config = Arc::clone(self.config.config_arc());
-        let slow_ns = match config.slowlog_log_slower_than {
-            us if us < 0 => u64::MAX,
-            us => (us as u64).saturating_mul(1000),
-        };
-        let event_ns = match config.latency_monitor_threshold {
-            0 => u64::MAX,
-            ms => ms.saturating_mul(1_000_000),
-        };
-        let now_ms = self.clock.now_ms();
-        Facts {
-            shared: Arc::clone(&self.shared),
-            config,
-            now_ms,
-            now_us: self.clock.unix_us(),
-            slow_ns,
-            event_ns,
-            notable_ns: slow_ns.min(event_ns),
-        }
-    }
-
     /// Does what the chunk's commands left to be done outside the keyspace.
     pub(super) fn act(&mut self) {
         if self.effects.is_empty() {
             return;
         }
-        for effect in std::mem::take(&mut self.effects) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
             match effect {
                 Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
                     self.kill(Token { slot, generation });
@@ -316,6 +321,17 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
+                Effect::Show(line) => {
+                    self.feed_monitors(&line);
+                    self.post.send_all(|| Mail::Monitor(Arc::clone(&line)));
+                }
+                Effect::Unblock { place, ticket, error } => {
+                    let token = Token { slot: place.slot, generation: place.generation };
+                    match place.worker as usize {
+                        here if here == self.number => self.tell_unblocked(token, ticket, error),
+                        target => self.post.send(target, Mail::Unblock { token, ticket, error }),
+                    }
+                }
                 Effect::Wake(wanted) => self.post.wake_wanting(wanted),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
                     self.resume_paused();
@@ -323,11 +339,13 @@ impl<I: Io> Worker<I> {
                 }
             }
         }
+        put_list_back(&mut self.effects, effects);
     }
 
     /// What the turn leaves of each connection's input goes to its spill; the receive buffers go back.
     pub(super) fn settle(&mut self) {
-        for slot in std::mem::take(&mut self.gathered) {
+        let gathered = std::mem::take(&mut self.gathered);
+        for slot in gathered.iter().copied() {
             let connection = self.connections.at(slot);
             if let Some(error) = connection.take_error()
                 && !connection.ended
@@ -355,6 +373,7 @@ impl<I: Io> Worker<I> {
                 self.make_dirty(slot);
             }
         }
+        put_list_back(&mut self.gathered, gathered);
         for input in self.batch.inputs.drain(..) {
             self.io.give_back(input);
         }
@@ -383,8 +402,7 @@ enum Admission {
 }
 
 #[inline]
-fn admit(row: &Row, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
-    let flags = row.command.flags;
+fn admit(flags: Flags, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
     if !session.authenticated && !flags.has(Flags::NO_AUTH) {
         return Admission::Error(CommandError::NoAuth);
     }
@@ -408,57 +426,10 @@ fn silence(session: &mut Session, reply: &mut Reply<'_>, mark: crate::resp::Mark
 }
 
 /// CLIENT REPLY SKIP concerns the command after itself.
-fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
+pub(super) fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     match now {
         Replies::SkipNext if row.is_some_and(|row| row.full_name == "client|reply") => Replies::SkipThis,
         Replies::SkipThis | Replies::SkipNext => Replies::On,
         other => other,
-    }
-}
-
-/// What is the same for all commands of a turn.
-struct Facts {
-    shared: Arc<Shared>,
-    config: Arc<Config>,
-    now_ms: u64,
-    now_us: u64,
-    /// From this duration on a command goes to the slow log.
-    slow_ns: u64,
-    /// From this duration on it is an event of the latency monitor.
-    event_ns: u64,
-    /// The smaller of the two.
-    notable_ns: u64,
-}
-
-impl Facts {
-    #[cold]
-    fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
-        let flags = row.command.flags;
-        if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
-            // What authenticates is nothing for a log.
-            let secret = matches!(row.full_name.as_str(), "auth" | "hello");
-            let shown = |(index, arg)| if secret && index > 0 { &b"(redacted)"[..] } else { arg };
-            let all: Vec<&[u8]> = args.from(0).enumerate().map(shown).collect();
-            let name = session.card.name.load();
-            let name = name.as_deref().map_or(&[][..], Vec::as_slice);
-            let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
-            let address = &session.card.address;
-            self.shared.slowlog.push(time_s, ns / 1000, all.into_iter(), address, name, len_max);
-        }
-        if ns >= self.event_ns {
-            let event = if flags.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
-            self.shared.stats.latency.add(event, self.now_ms, ns / 1_000_000);
-        }
-    }
-}
-
-/// Writes a failed command's error, unless it has replied itself, and counts it.
-#[cold]
-fn reply_error(error: CommandError, reply: &mut Reply<'_>, stats: &WorkerStats) {
-    if error == CommandError::Replied {
-        stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
-    } else {
-        stats.count_error(error.text());
-        reply.error(error.text());
     }
 }

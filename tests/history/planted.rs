@@ -6,7 +6,7 @@
 #![cfg(feature = "planted-bug")]
 
 use super::register::NOT_LINEARIZABLE;
-use super::run_all;
+use super::{Queues, run_all};
 use crate::harness::Server;
 
 /// Runs until both kinds of checkers have seen the bug; each takes seconds.
@@ -17,7 +17,7 @@ fn is_found(workers: &str) {
     let (mut cycle, mut disorder) = (None, None);
     for seed in 1..=ATTEMPTS_MAX {
         let server = Server::start(&["--workers", workers]);
-        let mut anomalies = run_all(&server, OPERATIONS, seed).into_iter();
+        let mut anomalies = run_all(&server, OPERATIONS, seed, Queues::Without).into_iter();
         // Names of cycles begin with Adya's letter.
         cycle = cycle.or_else(|| anomalies.clone().find(|anomaly| anomaly.kind.starts_with('G')));
         disorder = disorder.or_else(|| anomalies.find(|anomaly| anomaly.kind == NOT_LINEARIZABLE));

@@ -114,12 +114,13 @@ fn write_line(card: &ClientCard, now_ms: u64, idle_s: u64, row: u16, text: &mut 
     }
     write!(
         rest,
-        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
+        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 \
          obl=0 oll={} omem={} tot-mem={} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
         card.db.load(Relaxed),
         card.watch_count.load(Relaxed),
         card.query_bytes.load(Relaxed),
         card.query_bytes_free.load(Relaxed),
+        card.multi_bytes.load(Relaxed),
         card.output_pieces.load(Relaxed),
         card.output_bytes.load(Relaxed),
         card.total_bytes.load(Relaxed),

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) ended: Option<EndCause>,
     pub(super) bulk: Option<Box<Bulk>>,
     pub(super) sending: Option<Sending>,
+    /// The send succeeds without a completion: it is done once it was submitted, unless one says otherwise.
+    pub(super) silent: bool,
     /// Kept from one gathered send to the next.
     pub(super) message: Option<Box<Message>>,
 }
@@ -71,6 +73,7 @@ impl Connection {
             ended: None,
             bulk: None,
             sending: None,
+            silent: false,
             message: None,
         }
     }

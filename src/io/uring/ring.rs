@@ -37,6 +37,8 @@ pub(super) enum Kind {
     CancelSend,
     /// A cancel whose outcome nobody needs.
     CancelOther,
+    /// The time has come that a turn may wait for.
+    Alarm,
 }
 
 /// `user_data`: kind (4 bits), generation (28), slot (32).
@@ -69,7 +71,7 @@ impl Tag {
     /// The tag that `pack` made; `None` for a kind that does not exist.
     pub(super) fn unpack(user_data: u64) -> Option<Tag> {
         let high = (user_data >> 32) as u32;
-        const KINDS: [Kind; 10] = [
+        const KINDS: [Kind; 11] = [
             Kind::Accept,
             Kind::AcceptAgain,
             Kind::Wake,
@@ -80,6 +82,7 @@ impl Tag {
             Kind::CancelBulk,
             Kind::CancelSend,
             Kind::CancelOther,
+            Kind::Alarm,
         ];
         let index = ((high >> GENERATION_BITS) as usize).checked_sub(1)?;
         Some(Tag {
@@ -147,6 +150,7 @@ impl Ring {
             (params.is_feature_submit_stable(), "io_uring stable submission"),
             (params.is_feature_fast_poll(), "io_uring internal polling"),
             (params.is_feature_ext_arg(), "io_uring timed waiting"),
+            (params.is_feature_skip_cqe_on_success(), "io_uring silent success"),
         ];
         for (present, name) in features {
             if !present {
@@ -237,6 +241,30 @@ impl Ring {
         let entry = opcode::Send::new(Fd(fd), start, len).flags(SEND_FLAGS);
         // SAFETY: the caller keeps the memory until the completion.
         unsafe { self.push(entry.build(), tag) };
+    }
+
+    /// Sends `len` bytes from `start` if the socket takes all of them at once; only a failure completes, and does so
+    /// while it is submitted: with EAGAIN, or how many bytes the socket took.
+    ///
+    /// # Safety
+    /// - `start` is valid for reads of `len` bytes until the entry has been submitted.
+    pub(super) unsafe fn send_at_once(&mut self, fd: RawFd, start: *const u8, len: u32, tag: Tag) {
+        let entry = opcode::Send::new(Fd(fd), start, len).flags(SEND_FLAGS | libc::MSG_DONTWAIT);
+        // SAFETY: the caller keeps the memory until the kernel has done with it, which is in the submission.
+        unsafe { self.push(entry.build().flags(squeue::Flags::SKIP_SUCCESS), tag) };
+    }
+
+    /// Whether sends can be known to be done by their submission: not where a kernel thread submits.
+    pub(super) fn submits_itself(&self) -> bool {
+        !self.polled_by_kernel
+    }
+
+    /// Whether everything pushed has been submitted, and every completion of it was taken.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let queue = self.ring.submission();
+        let empty = queue.is_empty() && !queue.cq_overflow();
+        drop(queue);
+        empty && self.backlog.is_empty() && self.ring.completion().is_empty()
     }
 
     /// Sends what `message` describes.
@@ -369,9 +397,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tags_survive_packing(kind in 1u64..=10, generation in 0u32..1 << GENERATION_BITS, slot: u32) {
+        fn tags_survive_packing(kind in 1u64..=11, generation in 0u32..1 << GENERATION_BITS, slot: u32) {
             let user_data = (kind << 60) | (u64::from(generation) << 32) | u64::from(slot);
-            let tag = Tag::unpack(user_data).expect("kinds 1 to 10 exist");
+            let tag = Tag::unpack(user_data).expect("kinds 1 to 11 exist");
             prop_assert_eq!(tag.generation, generation);
             prop_assert_eq!(tag.slot, slot);
             prop_assert_eq!(tag.pack(), user_data);
@@ -381,6 +409,6 @@ mod tests {
     #[test]
     fn kinds_that_do_not_exist_are_not_made_up() {
         assert_eq!(Tag::unpack(0), None);
-        assert_eq!(Tag::unpack(11 << 60), None);
+        assert_eq!(Tag::unpack(12 << 60), None);
     }
 }

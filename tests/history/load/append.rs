@@ -91,12 +91,12 @@ struct Appender<'r> {
 impl Appender<'_> {
     fn step(&mut self, deaths: usize) {
         match self.rng.below(8) {
-            0..=2 if self.run.abilities.transactions => {
+            0..=2 => {
                 let count = 1 + self.rng.below(3);
                 let batch = (0..count).map(|_| (Form::Multi, self.micros())).collect();
                 self.send(batch, deaths);
             }
-            3 | 4 if self.run.abilities.transactions => self.watch(deaths),
+            3 | 4 => self.watch(deaths),
             _ => {
                 let count = if self.rng.once_in(3) { 1 } else { 1 + self.rng.below(PIPELINE_MAX) };
                 let batch = (0..count).map(|_| (Form::Plain, self.single())).collect();
@@ -129,43 +129,33 @@ impl Appender<'_> {
             return vec![self.micro()];
         }
         let mut keys: Vec<u32> = (0..4).map(|_| self.key()).collect();
-        keys.retain(|key| !self.is_list(*key));
+        keys.retain(|key| !is_list(*key));
         if keys.is_empty() {
             return vec![self.micro()];
         }
         keys.into_iter().map(|key| Micro::Read { key, seen: None }).collect()
     }
 
-    fn is_list(&self, key: u32) -> bool {
-        self.run.abilities.lists && key % 2 == 1
-    }
-
-    fn name(&self, key: u32) -> String {
-        format!("{}:{key}", if self.is_list(key) { "list" } else { "string" })
-    }
-
-    fn bytes(&self, micro: &Micro) -> Vec<u8> {
+    fn bytes(micro: &Micro) -> Vec<u8> {
         match micro {
-            Micro::Append { key, element, .. } if self.is_list(*key) => {
-                command(&["RPUSH", &self.name(*key), &format!("{element:08x}")])
+            Micro::Append { key, element, .. } if is_list(*key) => {
+                command(&["RPUSH", &name(*key), &format!("{element:08x}")])
             }
             Micro::Append { key, element, .. } => {
-                command(&["APPEND", &self.name(*key), &format!("{element:08x}")])
+                command(&["APPEND", &name(*key), &format!("{element:08x}")])
             }
-            Micro::Read { key, .. } if self.is_list(*key) => {
-                command(&["LRANGE", &self.name(*key), "0", "-1"])
-            }
-            Micro::Read { key, .. } => command(&["GET", &self.name(*key)]),
+            Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
+            Micro::Read { key, .. } => command(&["GET", &name(*key)]),
         }
     }
 
-    fn request(&self, form: Form, micros: &[Micro]) -> Request {
-        let commands = || micros.iter().flat_map(|micro| self.bytes(micro));
+    fn request(form: Form, micros: &[Micro]) -> Request {
+        let commands = || micros.iter().flat_map(Self::bytes);
         match form {
             Form::Plain if micros.len() == 1 => Request { bytes: commands().collect(), replies: 1 },
             Form::Plain => {
                 let keys = micros.iter().map(|micro| match micro {
-                    Micro::Append { key, .. } | Micro::Read { key, .. } => self.name(*key),
+                    Micro::Append { key, .. } | Micro::Read { key, .. } => name(*key),
                 });
                 let words: Vec<String> = std::iter::once("MGET".to_owned()).chain(keys).collect();
                 Request { bytes: command(&words), replies: 1 }
@@ -179,7 +169,8 @@ impl Appender<'_> {
 
     /// Sends transactions and records what became of them.
     fn send(&mut self, batch: Vec<(Form, Vec<Micro>)>, deaths: usize) {
-        let requests: Vec<Request> = batch.iter().map(|(form, micros)| self.request(*form, micros)).collect();
+        let requests: Vec<Request> =
+            batch.iter().map(|(form, micros)| Self::request(*form, micros)).collect();
         let connection = self.link.connection;
         let fates = if sometimes(&mut self.rng, deaths) {
             self.link.die(&requests, &mut self.rng)
@@ -224,13 +215,13 @@ impl Appender<'_> {
     fn fill(&self, micro: &mut Micro, value: &Value) {
         let good = match micro {
             Micro::Append { key, length, .. } => {
-                let unit = if self.is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
+                let unit = if is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
                 *length = value.int().filter(|n| n % unit == 0).and_then(|n| u32::try_from(n / unit).ok());
                 length.is_some()
             }
             Micro::Read { key, seen } => {
                 *seen = match value {
-                    Value::Array(elements) if self.is_list(*key) => {
+                    Value::Array(elements) if is_list(*key) => {
                         elements.iter().map(|element| parse(element.text())).collect()
                     }
                     Value::Bulk(text) => text.chunks(ELEMENT_DIGITS).map(parse).collect(),
@@ -248,11 +239,11 @@ impl Appender<'_> {
     /// Reads keys it watches, and appends to some of them unless they have changed.
     fn watch(&mut self, deaths: usize) {
         let keys: Vec<u32> = (0..1 + self.rng.below(3)).map(|_| self.key()).collect();
-        let names = keys.iter().map(|key| self.name(*key));
+        let names = keys.iter().map(|key| name(*key));
         let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
         let reads: Vec<Micro> = keys.iter().map(|key| Micro::Read { key: *key, seen: None }).collect();
         let mut requests = vec![Request { bytes: command(&words), replies: 1 }];
-        requests.extend(reads.iter().map(|micro| self.request(Form::Plain, std::slice::from_ref(micro))));
+        requests.extend(reads.iter().map(|micro| Self::request(Form::Plain, std::slice::from_ref(micro))));
         let connection = self.link.connection;
         let (_, mut fates) = self.link.exchange(&requests);
         fates.remove(0);
@@ -289,6 +280,15 @@ impl Appender<'_> {
             self.send(batch.collect(), 0);
         }
     }
+}
+
+/// Whether a key's list is a list; else it is a string.
+fn is_list(key: u32) -> bool {
+    key % 2 == 1
+}
+
+fn name(key: u32) -> String {
+    format!("{}:{key}", if is_list(key) { "list" } else { "string" })
 }
 
 fn parse(digits: &[u8]) -> Option<u32> {

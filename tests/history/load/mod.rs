@@ -22,35 +22,11 @@ pub struct Run<'s> {
     pub server: &'s Server,
     /// The run's time.
     pub clock: Clock,
-    /// What it can do.
-    pub abilities: Abilities,
     connections: AtomicU32,
     /// Operations recorded so far.
     pub operations: AtomicUsize,
     stopped: AtomicBool,
     failure: Mutex<Option<String>>,
-}
-
-/// Groups of commands that workloads can do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Abilities {
-    /// MULTI, EXEC and WATCH.
-    pub transactions: bool,
-    /// RPUSH, LRANGE.
-    pub lists: bool,
-    /// BLPOP.
-    pub blocking: bool,
-}
-
-impl Abilities {
-    /// Those of a server.
-    pub fn of(server: &Server) -> Self {
-        let mut client = server.client();
-        let mut has = |name: &str| {
-            client.ask(&format!("COMMAND INFO {name}")).elements().first().is_some_and(|row| !row.is_null())
-        };
-        Self { transactions: has("exec"), lists: has("rpush") && has("lrange"), blocking: has("blpop") }
-    }
 }
 
 impl<'s> Run<'s> {
@@ -59,7 +35,6 @@ impl<'s> Run<'s> {
         Self {
             server,
             clock: Clock::start(),
-            abilities: Abilities::of(server),
             connections: AtomicU32::new(0),
             operations: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),

@@ -88,7 +88,7 @@ fn push_all(run: &Run<'_>, plan: Plan, client: u32) -> Vec<Push> {
     let mut pushes = Vec::new();
     let mut next = client << 24;
     while pushes.len() < plan.elements / plan.pushers as usize && !run.stopped() {
-        let multi = run.abilities.transactions && rng.once_in(4);
+        let multi = rng.once_in(4);
         // Of a step, the requests with what each pushes.
         let mut steps: Vec<Vec<(u32, Vec<u32>)>> = Vec::new();
         for _ in 0..1 + rng.below(4) {

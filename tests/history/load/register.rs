@@ -103,20 +103,19 @@ struct Player<'r> {
 
 impl Player<'_> {
     fn round(&mut self, round: usize) -> Vec<Operation> {
-        let transactions = self.run.abilities.transactions;
         for _ in 0..ROUND_STEPS {
             if self.run.stopped() {
                 break;
             }
             // Every third round has commands on single keys alone: each key is then a history of its own.
             match self.rng.below(6) {
-                0 | 1 if transactions && !round.is_multiple_of(3) => {
+                0 | 1 if !round.is_multiple_of(3) => {
                     let steps = (0..2 + self.rng.below(TRANSACTION_STEPS_MAX - 1))
                         .map(|_| self.step(false))
                         .collect();
                     self.send(vec![steps]);
                 }
-                2 if transactions => self.compare_and_set(),
+                2 => self.compare_and_set(),
                 _ => {
                     let count = 1 + self.rng.below(PIPELINE_MAX);
                     let batch = (0..count).map(|_| vec![self.step(round.is_multiple_of(3))]).collect();

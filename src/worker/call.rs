@@ -1,0 +1,203 @@
+//! One command, run under the leases it needs: the handler with its context, then what is counted and noted of it.
+//!
+//! Design: what all commands of a turn share is in `Facts`; what running one needs besides is borrowed from the worker in a
+//! `Caller`, so that a connection's session and output can be borrowed beside it. Commands by themselves and commands of
+//! a transaction come through the same `call`.
+//!
+//! Not here: whether a command may run (`run`), transactions (`transaction`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::clock::Clock;
+use super::{Slowest, Worker};
+use crate::command::{Args, CommandError, Context, Effect, Flags, Queue, Rng, Row, Session, Shared, Table};
+use crate::config::Config;
+use crate::io::Io;
+use crate::observe::{Event, WorkerStats};
+use crate::resp::Reply;
+use crate::store::{AccessClock, Leases, ShardId};
+
+/// What running commands needs of the worker.
+pub(super) struct Caller<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) stats: &'a WorkerStats,
+    pub(super) clock: &'a Clock,
+    pub(super) worker: usize,
+    pub(super) access_clock: AccessClock,
+    pub(super) table: &'static Table,
+    pub(super) rng: &'a mut Rng,
+    pub(super) effects: &'a mut Vec<Effect>,
+    pub(super) queues: &'a mut Vec<Queue>,
+    pub(super) leases: &'a mut Leases,
+    /// Shards that a transaction may have changed, if anybody waits for keys.
+    pub(super) touched: &'a mut VecDeque<ShardId>,
+    pub(super) slowest: &'a mut Slowest,
+}
+
+impl Caller<'_> {
+    /// A command's view of the world.
+    #[inline]
+    pub(super) fn context<'c>(
+        &'c mut self,
+        row: &Row,
+        hashes: &'c [u64],
+        session: &'c mut Session,
+    ) -> Context<'c> {
+        Context {
+            session,
+            shared: &self.facts.shared,
+            config: &self.facts.config,
+            stats: self.stats,
+            worker: self.worker,
+            now_ms: self.facts.now_ms,
+            now_us: self.facts.now_us,
+            access_clock: self.access_clock,
+            rng: self.rng,
+            effects: self.effects,
+            queues: self.queues,
+            leases: self.leases,
+            hashes,
+            first_key: row.key_places.0,
+            key_step: row.key_places.1,
+        }
+    }
+
+    /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter. No result: it
+    /// has to wait.
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        row: &Row,
+        args: &Args<'_>,
+        hashes: &[u64],
+        session: &mut Session,
+        reply: &mut Reply<'_>,
+        start: u64,
+    ) -> Option<u64> {
+        let (facts, stats) = (self.facts, self.stats);
+        let counts = &stats.commands[row.id as usize];
+        match (row.command.handler)(&mut self.context(row, hashes, session), args, reply) {
+            Ok(()) => {}
+            Err(CommandError::Blocked) => {
+                self.show(row, args, session);
+                return None;
+            }
+            Err(error) => {
+                counts.failed.add(1);
+                reply_error(error, reply, stats);
+            }
+        }
+        let end = self.clock.ticks();
+        let ns = self.clock.ns_between(start, end);
+        counts.calls.add(1);
+        counts.total_ns.add(ns);
+        counts.durations.record(ns, 1);
+        stats.counters.commands_processed.add(1);
+        if ns >= facts.notable_ns {
+            facts.note(row, args, session, ns);
+        }
+        if ns > self.slowest.ns {
+            *self.slowest = Slowest { row: row.id, ns };
+        }
+        self.show(row, args, session);
+        Some(end)
+    }
+}
+
+impl<I: Io> Worker<I> {
+    /// What running commands needs, where no connection is borrowed.
+    pub(super) fn caller<'a>(&'a mut self, facts: &'a Facts) -> Caller<'a> {
+        Caller {
+            facts,
+            stats: facts.shared.stats.of(self.number),
+            clock: &self.clock,
+            worker: self.number,
+            access_clock: self.access_clock,
+            table: self.table,
+            rng: &mut self.rng,
+            effects: &mut self.effects,
+            queues: &mut self.queues,
+            leases: &mut self.leases,
+            touched: &mut self.touched,
+            slowest: &mut self.slowest,
+        }
+    }
+
+    /// What is the same for all commands of this turn.
+    pub(super) fn facts(&mut self) -> Box<Facts> {
+        let (now_ms, now_us) = (self.clock.now_ms(), self.clock.unix_us());
+        if let Some(mut facts) = self.facts.take()
+            && Arc::ptr_eq(&facts.config, self.config.config_arc())
+        {
+            (facts.now_ms, facts.now_us) = (now_ms, now_us);
+            return facts;
+        }
+        let config = Arc::clone(self.config.config_arc());
+        let slow_ns = match config.slowlog_log_slower_than {
+            us if us < 0 => u64::MAX,
+            us => (us as u64).saturating_mul(1000),
+        };
+        let event_ns = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        Box::new(Facts {
+            shared: Arc::clone(&self.shared),
+            config,
+            now_ms,
+            now_us,
+            slow_ns,
+            event_ns,
+            notable_ns: slow_ns.min(event_ns),
+        })
+    }
+}
+
+/// What is the same for all commands of a turn. Kept from turn to turn, as counting references to what all workers share
+/// would have them pass a cache line around.
+pub(super) struct Facts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: Arc<Config>,
+    pub(super) now_ms: u64,
+    pub(super) now_us: u64,
+    /// From this duration on a command goes to the slow log.
+    slow_ns: u64,
+    /// From this duration on it is an event of the latency monitor.
+    event_ns: u64,
+    /// The smaller of the two.
+    pub(super) notable_ns: u64,
+}
+
+impl Facts {
+    #[cold]
+    pub(super) fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
+        let flags = row.command.flags;
+        if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
+            // What authenticates is nothing for a log.
+            let secret = matches!(row.full_name.as_str(), "auth" | "hello");
+            let shown = |(index, arg)| if secret && index > 0 { &b"(redacted)"[..] } else { arg };
+            let all: Vec<&[u8]> = args.from(0).enumerate().map(shown).collect();
+            let name = session.card.name.load();
+            let name = name.as_deref().map_or(&[][..], Vec::as_slice);
+            let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
+            let address = &session.card.address;
+            self.shared.slowlog.push(time_s, ns / 1000, all.into_iter(), address, name, len_max);
+        }
+        if ns >= self.event_ns {
+            let event = if flags.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
+            self.shared.stats.latency.add(event, self.now_ms, ns / 1_000_000);
+        }
+    }
+}
+
+/// Writes a failed command's error, unless it has replied itself, and counts it.
+#[cold]
+pub(super) fn reply_error(error: CommandError, reply: &mut Reply<'_>, stats: &WorkerStats) {
+    if error == CommandError::Replied {
+        stats.count_error(&String::from_utf8_lossy(reply.output().error_word().as_bytes()));
+    } else {
+        stats.count_error(error.text());
+        reply.error(error.text());
+    }
+}

@@ -1,0 +1,212 @@
+//! Transactions: what is queued, what ends one, and EXEC.
+//!
+//! Design: EXEC is the first command of its chunk, so that everything before it has run and its session knows what it needs:
+//! the leases of the queued commands' keys and of the watched ones are held when it gets here. It runs the queued commands
+//! one after another as if they had come by themselves, and nobody else runs between them.
+//!
+//! Not here: how commands get into the chunk (`exec::chunk`), the queue itself (`command::transactions`).
+
+use super::call::{Caller, reply_error};
+use super::refuse::refuse;
+use crate::command::{Args, CommandError, Flags, Role, Row, Scope, Session, Table};
+use crate::observe::WorkerStats;
+use crate::resp::Reply;
+use crate::store::Touch;
+
+/// Emptied queues that a worker keeps, and the memory each may have.
+const QUEUES_MAX: usize = 64;
+const QUEUE_BYTES_KEPT: usize = 16 << 10;
+
+const ABORTED: CommandError =
+    CommandError::Text("EXECABORT Transaction discarded because of previous errors.");
+
+impl Session {
+    /// The flags of the commands that EXEC would run.
+    pub(super) fn queued_flags(&self) -> Flags {
+        self.multi.as_ref().map_or(Flags::NONE, |queue| queue.flags)
+    }
+
+    /// The hashes of their keys.
+    pub(super) fn queued_hashes(&self) -> &[u64] {
+        self.multi.as_ref().map_or(&[], |queue| queue.hashes())
+    }
+
+    /// Which shards they need.
+    pub(super) fn scope(&self) -> Scope {
+        if self.needs_all() { Scope::All } else { Scope::Keys }
+    }
+}
+
+/// Queues a command that was admitted between MULTI and EXEC.
+#[inline]
+pub(super) fn enqueue(
+    row: &Row,
+    args: &Args<'_>,
+    hashes: &[u64],
+    session: &mut Session,
+    reply: &mut Reply<'_>,
+    stats: &WorkerStats,
+) {
+    let queue = session.multi.as_mut().expect("the caller looked");
+    if row.command.flags.has(Flags::NO_MULTI) {
+        queue.failed = true;
+        stats.commands[row.id as usize].rejected.add(1);
+        return reply_error(CommandError::Text("ERR Command not allowed inside a transaction"), reply, stats);
+    }
+    // A transaction that will not run needs no commands.
+    if !queue.failed
+        && let Err(error) = queue.push(row, args, hashes)
+    {
+        queue.failed = true;
+        return reply_error(error, reply, stats);
+    }
+    session.card.note_queue(queue.len() as u32, queue.bytes_allocated());
+    reply.queued();
+}
+
+/// Replies to a command that may not run now. Inside a transaction it keeps the transaction from running; if it is EXEC
+/// itself, it ends it.
+#[cold]
+pub(super) fn reject(
+    error: CommandError,
+    role: Role,
+    session: &mut Session,
+    reply: &mut Reply<'_>,
+    stats: &WorkerStats,
+) {
+    if role == Role::Exec && session.multi.is_some() {
+        return abort(error.text(), session, reply, stats);
+    }
+    if let Some(queue) = &mut session.multi {
+        queue.failed = true;
+    }
+    reply_error(error, reply, stats);
+}
+
+/// Replies to what is no command, as `refuse` does, with the same consequences for a transaction as `reject`.
+#[cold]
+pub(super) fn refuse_in(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    table: &Table,
+    stats: &WorkerStats,
+) {
+    if let Some(exec) = table.find(args.at(0)).filter(|row| row.role == Role::Exec) {
+        stats.commands[exec.id as usize].rejected.add(1);
+        stats.counters.commands_rejected.add(1);
+        return abort("ERR wrong number of arguments for 'exec' command", session, reply, stats);
+    }
+    if let Some(queue) = &mut session.multi {
+        queue.failed = true;
+    }
+    refuse(args, reply, table, stats);
+}
+
+/// EXEC may not run, and the transaction ends.
+fn abort(why: &str, session: &mut Session, reply: &mut Reply<'_>, stats: &WorkerStats) {
+    session.discard();
+    let why = why.strip_prefix("ERR ").unwrap_or(why);
+    reply.error_fmt(format_args!("EXECABORT Transaction discarded because of: {why}"));
+    stats.count_error("EXECABORT");
+}
+
+impl Caller<'_> {
+    /// EXEC, with all leases held that it needs.
+    pub(super) fn execute_transaction(
+        &mut self,
+        exec: &Row,
+        args: &Args<'_>,
+        session: &mut Session,
+        reply: &mut Reply<'_>,
+        start: u64,
+    ) -> u64 {
+        let outcome = self.run_queue(session, reply, start);
+        let counts = &self.stats.commands[exec.id as usize];
+        if let Err(error) = outcome {
+            counts.failed.add(1);
+            reply_error(error, reply, self.stats);
+        }
+        let end = self.clock.ticks();
+        let ns = self.clock.ns_between(start, end);
+        counts.calls.add(1);
+        counts.total_ns.add(ns);
+        counts.durations.record(ns, 1);
+        self.stats.counters.commands_processed.add(1);
+        self.show(exec, args, session);
+        end
+    }
+
+    fn run_queue(
+        &mut self,
+        session: &mut Session,
+        reply: &mut Reply<'_>,
+        start: u64,
+    ) -> Result<(), CommandError> {
+        if session.multi.is_none() {
+            return Err(CommandError::Text("ERR EXEC without MULTI"));
+        }
+        let touched = self.end_watch(session);
+        let mut queue = session.multi.take().expect("just seen");
+        let failed = queue.failed;
+        if !failed && !touched {
+            self.prefetch(queue.hashes(), session);
+            reply.array(queue.len());
+            session.denies_blocking = true;
+            let mut ticks = start;
+            for (row, args, hashes) in queue.commands() {
+                let end = self.call(self.table.row(row), &args, hashes, session, reply, ticks);
+                ticks = end.expect("no command waits in a transaction");
+            }
+            session.denies_blocking = false;
+            let keyspace = &self.facts.shared.keyspace;
+            if keyspace.is_waited() {
+                match queue.needs_all {
+                    true => self.touched.extend(keyspace.shards()),
+                    false => self.touched.extend(queue.hashes().iter().map(|hash| keyspace.shard_of(*hash))),
+                }
+            }
+        }
+        session.end_transaction();
+        if self.queues.len() < QUEUES_MAX {
+            queue.clear(QUEUE_BYTES_KEPT);
+            self.queues.push(*queue);
+        }
+        match (failed, touched) {
+            (true, _) => Err(ABORTED),
+            (false, true) => {
+                reply.null_array();
+                Ok(())
+            }
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Ends the client's watch; whether a watched key has changed, or its time has come.
+    fn end_watch(&mut self, session: &mut Session) -> bool {
+        let Some(watch) = session.take_watch() else { return false };
+        let keyspace = &self.facts.shared.keyspace;
+        for watched in &watch.keys {
+            let shard = self.leases.shard(keyspace.shard_of(watched.hash));
+            if !watch.flag.is_touched() {
+                // Removes it if its time has come, which raises the flag as any removal does.
+                shard.read(watched.db, watched.hash, &watched.key, self.facts.now_ms, Touch::None);
+            }
+            shard.unwatch(watched.hash, &watch.flag);
+        }
+        watch.flag.is_touched()
+    }
+
+    /// Brings the buckets, then the entries of all keys close to the processor.
+    fn prefetch(&mut self, hashes: &[u64], session: &Session) {
+        let keyspace = &self.facts.shared.keyspace;
+        for group in hashes.chunks(crate::command::KEYS_FETCHED_MAX).take(1) {
+            for hash in group {
+                self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(session.db, *hash);
+            }
+            for hash in group {
+                self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(session.db, *hash);
+            }
+        }
+    }
+}
