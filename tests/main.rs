@@ -13,6 +13,7 @@ mod crowd;
 mod differential;
 mod eviction;
 mod harness;
+mod history;
 mod hostile;
 mod limits;
 mod lists;
