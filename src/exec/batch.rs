@@ -76,7 +76,8 @@ pub struct Known {
 }
 
 impl Batch {
-    /// Adds the command whose spans were pushed from `spans_start` on; `known` is its row, if that is known. Says what it does in a transaction.
+    /// Adds the command whose spans were pushed from `spans_start` on; `known` is its row, if that is known. Says what it
+    /// does in a transaction.
     #[inline]
     pub fn push(
         &mut self,
