@@ -4,7 +4,7 @@
 //! write without another lookup. When it is dropped it does the accounting (dirty counter, changes), so that a command
 //! cannot forget it; memory is counted where it is allocated.
 //!
-//! Invariants: `place` is where the key is, or none if it is absent.
+//! Invariants: `found` is where the key is and the entry there, or none if it is absent.
 //!
 //! Costs: an overwrite whose size rounds to the same slot is written in place and touches no allocator.
 //!
@@ -52,13 +52,20 @@ pub enum Deadline {
     At(u64),
 }
 
+/// Where a key was found: its place in the table, and the entry there.
+#[derive(Clone, Copy)]
+struct Found {
+    place: Place,
+    pointer: EntryPtr,
+}
+
 /// Exclusive access to one key of a shard, present or absent.
 pub struct KeyMut<'a> {
     shard: &'a mut Shard,
     db: DbIndex,
     hash: u64,
     key: &'a [u8],
-    place: Option<Place>,
+    found: Option<Found>,
     now_ms: u64,
     /// The access clock of a new value; none: that of now, also for what replaces an old one.
     fresh_clock: Option<u32>,
@@ -71,10 +78,11 @@ impl<'a> KeyMut<'a> {
         db: DbIndex,
         hash: u64,
         key: &'a [u8],
-        place: Option<Place>,
+        found: Option<(Place, EntryPtr)>,
         now_ms: u64,
     ) -> Self {
-        KeyMut { shard, db, hash, key, place, now_ms, fresh_clock: None, change: None }
+        let found = found.map(|(place, pointer)| Found { place, pointer });
+        KeyMut { shard, db, hash, key, found, now_ms, fresh_clock: None, change: None }
     }
 
     /// The access clock of the value that is set: a key that is accessed keeps its own.
@@ -102,8 +110,9 @@ impl<'a> KeyMut<'a> {
     /// The entry, if the key exists.
     #[inline]
     pub fn entry(&self) -> Option<&Entry> {
-        let place = self.place?;
-        self.shard.db(self.db).map(|db| db.entry(place))
+        let found = self.found?;
+        // SAFETY: the entry is in the table, and whoever changes or frees it needs the guard mutably.
+        Some(unsafe { found.pointer.entry() })
     }
 
     /// Creates the key as a string, or replaces whatever it was.
@@ -153,10 +162,9 @@ impl<'a> KeyMut<'a> {
 
     /// Sets or removes the deadline of a key that exists.
     pub fn set_deadline(&mut self, deadline: Option<u64>) {
-        let Some(place) = self.place else { return };
+        let Some(Found { place, pointer }) = self.found else { return };
+        let before = self.entry().and_then(Entry::deadline);
         let (db, heap, _) = self.shard.parts(self.db);
-        let pointer = db.pointer(place);
-        let before = db.entry(place).deadline();
         if before == deadline {
             return;
         }
@@ -169,21 +177,21 @@ impl<'a> KeyMut<'a> {
             // SAFETY: as above.
             let moved = unsafe { heap.rebuild(pointer, |parts| parts.deadline = deadline) };
             db.table.replace(place, moved.block(), due_tick(deadline));
+            self.found = Some(Found { place, pointer: moved });
         }
         self.change.get_or_insert(ChangeKind::Deadline);
     }
 
     /// Sets the access clock of a key that exists: 24 bits. This is no change.
     pub fn set_clock(&mut self, clock: u32) {
-        let Some(place) = self.place else { return };
-        let (db, _, _) = self.shard.parts(self.db);
-        // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
-        unsafe { db.pointer(place).set_clock(clock) };
+        let Some(found) = self.found else { return };
+        // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
+        unsafe { found.pointer.set_clock(clock) };
     }
 
     /// Removes the key; whether it existed.
     pub fn remove(&mut self) -> bool {
-        let Some(place) = self.place.take() else { return false };
+        let Some(Found { place, .. }) = self.found.take() else { return false };
         let (db, heap, hasher) = self.shard.parts(self.db);
         db.remove(place, self.hash, hasher, heap);
         self.change = Some(ChangeKind::Removed);
@@ -201,7 +209,7 @@ impl<'a> KeyMut<'a> {
 
     /// Removes the key and hands out what it held, to be put elsewhere.
     pub fn take(&mut self) -> Option<OwnedEntry> {
-        let place = self.place.take()?;
+        let place = self.found.take()?.place;
         let (db, heap, hasher) = self.shard.parts(self.db);
         let pointer = db.detach(place, self.hash, hasher);
         // SAFETY: the entry is out of the table; nobody refers to it.
@@ -235,15 +243,16 @@ impl<'a> KeyMut<'a> {
         let (db, heap, hasher) = self.shard.parts(self.db);
         let after = parts.deadline;
         let due = due_tick(after);
-        match self.place {
+        match self.found {
             None => {
                 let pointer = heap.create(parts, 0);
-                self.place = Some(db.table.insert(self.hash, pointer.block(), due, &Hashes(hasher)));
+                let place = db.table.insert(self.hash, pointer.block(), due, &Hashes(hasher));
+                self.found = Some(Found { place, pointer });
                 db.recount_deadline(None, after);
             }
-            Some(place) => {
-                let pointer = db.pointer(place);
-                let before = db.entry(place).deadline();
+            Some(Found { place, pointer }) => {
+                // SAFETY: the entry is in the table; the reference ends here.
+                let before = unsafe { pointer.entry() }.deadline();
                 db.recount_deadline(before, after);
                 // SAFETY: the pointer leads to the entry in the table.
                 if unsafe { heap.fits(pointer, &parts) } {
@@ -253,6 +262,7 @@ impl<'a> KeyMut<'a> {
                 } else {
                     let created = heap.create(parts, 0);
                     db.table.replace(place, created.block(), due);
+                    self.found = Some(Found { place, pointer: created });
                     // SAFETY: the table has forgotten the old entry; nobody has a reference to it.
                     unsafe { heap.destroy(pointer) };
                 }
@@ -264,7 +274,7 @@ impl<'a> KeyMut<'a> {
     /// Makes the string `len` bytes long (never shorter), encoded raw, and lets `edit` change it. Room grows by half
     /// more than needed, so that appending is cheap on average.
     fn edit_raw(&mut self, len: usize, edit: impl FnOnce(&mut [u8])) {
-        let Some(place) = self.place else {
+        let Some(Found { pointer, .. }) = self.found else {
             let mut value = BytesMut::zeroed(len);
             edit(&mut value);
             let value = if len < BLOB_BYTES_MIN {
@@ -283,9 +293,9 @@ impl<'a> KeyMut<'a> {
             return self.store(parts);
         };
         self.change = Some(ChangeKind::Set);
-        let (db, heap, _) = self.shard.parts(self.db);
-        let pointer = db.pointer(place);
-        let entry = db.entry(place);
+        let (_, heap, _) = self.shard.parts(self.db);
+        // SAFETY: the entry is in the table; what follows changes it only once this reference is used no more.
+        let entry = unsafe { pointer.entry() };
         assert!(entry.ty() == Type::String, "commands check the type first");
         if entry.external().is_some() {
             // SAFETY: the database is borrowed mutably and `entry` not used any more: nobody has a reference.
@@ -329,7 +339,7 @@ impl<'a> KeyMut<'a> {
             edit(unsafe { created.resize_inline(len) });
             created
         };
-        self.replace(place, created);
+        self.replace(created);
     }
 
     /// Gives the key a value of a type, in the place of whatever it held; its deadline and its clock stay.
@@ -341,10 +351,11 @@ impl<'a> KeyMut<'a> {
     /// Replaces `removed` bytes at `at` of a pack by as many as are inserted, to be written by the caller, and lends the
     /// pack out. Its block grows by a little more than needed, and shrinks when it is much too large.
     pub(super) fn splice_pack(&mut self, at: usize, removed: usize, inserted: usize) -> &mut [u8] {
-        let place = self.place.expect("only a key that exists has a pack");
+        let pointer = self.found.expect("only a key that exists has a pack").pointer;
         self.change = Some(ChangeKind::Set);
-        let (db, heap, _) = self.shard.parts(self.db);
-        let (pointer, entry) = (db.pointer(place), db.entry(place));
+        let (_, heap, _) = self.shard.parts(self.db);
+        // SAFETY: the entry is in the table; what follows changes it only once this reference is used no more.
+        let entry = unsafe { pointer.entry() };
         assert!(!matches!(entry.encoding(), Encoding::Int) && entry.external().is_none());
         let needed = entry.value_offset() + entry.inline_len() - removed + inserted;
         let capacity = entry.block_bytes();
@@ -363,18 +374,18 @@ impl<'a> KeyMut<'a> {
         };
         let slack = if inserted > removed { pack_slack(needed) } else { 0 };
         let created = heap.create(parts, needed + slack);
-        self.replace(place, created);
+        self.replace(created);
         // SAFETY: as above, of the entry just created.
         unsafe { created.splice_inline(at, inserted, inserted) }
     }
 
     /// Changes the large value that the key has, and counts what that allocates.
     pub(super) fn edit_external<R>(&mut self, edit: impl FnOnce(&mut External) -> R) -> R {
-        let place = self.place.expect("only a key that exists has a value");
+        let pointer = self.found.expect("only a key that exists has a value").pointer;
         self.change = Some(ChangeKind::Set);
-        let (db, heap, _) = self.shard.parts(self.db);
-        // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
-        let external = unsafe { db.pointer(place).external_mut() }.expect("the value is a large one");
+        let (_, heap, _) = self.shard.parts(self.db);
+        // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
+        let external = unsafe { pointer.external_mut() }.expect("the value is a large one");
         let before = external.allocated();
         let result = edit(external);
         heap.recount_blob(before, external.allocated());
@@ -382,13 +393,14 @@ impl<'a> KeyMut<'a> {
     }
 
     /// Enters an entry with the same deadline in the place of another, which is freed.
-    fn replace(&mut self, place: Place, created: EntryPtr) {
+    fn replace(&mut self, created: EntryPtr) {
+        let Found { place, pointer } = self.found.expect("only a key that exists has an entry");
+        let due = due_tick(self.entry().and_then(Entry::deadline));
+        self.found = Some(Found { place, pointer: created });
         let (db, heap, _) = self.shard.parts(self.db);
-        let old = db.pointer(place);
-        let due = due_tick(db.entry(place).deadline());
         db.table.replace(place, created.block(), due);
         // SAFETY: the table has forgotten the old entry; nobody has a reference to it.
-        unsafe { heap.destroy(old) };
+        unsafe { heap.destroy(pointer) };
     }
 }
 

@@ -192,8 +192,8 @@ impl Shard {
     /// Gives access to a key, present or absent, for changing it. One whose deadline has come is removed first.
     #[inline]
     pub fn write<'a>(&'a mut self, db: DbIndex, hash: u64, key: &'a [u8], now_ms: u64) -> KeyMut<'a> {
-        let place = self.find_alive(db, hash, key, now_ms).map(|(place, _)| place);
-        KeyMut::new(self, db, hash, key, place, now_ms)
+        let found = self.find_alive(db, hash, key, now_ms);
+        KeyMut::new(self, db, hash, key, found, now_ms)
     }
 
     /// The number of keys, those included whose deadline has come unnoticed.
