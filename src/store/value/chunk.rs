@@ -1,8 +1,8 @@
 //! A chunk of a deque: a buffer with a run of elements that grows at both ends, or one long element.
 //!
 //! Design: the run lies anywhere in its buffer. What is pushed uses the room at that end; when there is none, the run is
-//! moved to the other end of a buffer that is larger, if it may be. So pushing copies each byte about twice, and taking
-//! from the ends moves nothing.
+//! moved to the other end of a buffer that is larger, if it may be. So pushing copies each byte hardly more than once, and
+//! taking from the ends moves nothing.
 //!
 //! ```text
 //! buffer   | room | element element ... element | room |
@@ -18,8 +18,10 @@ use bytes::Bytes;
 use super::End;
 use super::packed::{self, Encoded};
 
-/// The first buffer of a chunk that is begun anew.
-const BUFFER_BYTES_MIN: usize = 256;
+/// The first buffer of a chunk that is begun anew, and how much larger the next one is: the chunk before it is full, so that
+/// a few KiB more are little, and each new buffer costs its clearing and a copy of the run.
+const BUFFER_BYTES_MIN: usize = 2048;
+const BUFFER_GROWTH: usize = 4;
 /// A full chunk gives room back if it is more than this part of it.
 const SLACK_SHARE: usize = 8;
 
@@ -190,7 +192,7 @@ impl Run {
     fn rebuild(&mut self, at: usize, removed: usize, inserted: usize, bytes_max: usize) {
         let len = self.len();
         let new_len = len - removed + inserted;
-        let bytes = (new_len * 2).max(BUFFER_BYTES_MIN).min(bytes_max).max(new_len);
+        let bytes = (new_len * BUFFER_GROWTH).max(BUFFER_BYTES_MIN).min(bytes_max).max(new_len);
         let mut buffer = vec![0; bytes].into_boxed_slice();
         let start = if at < len - at - removed { bytes - new_len } else { 0 };
         buffer[start..start + at].copy_from_slice(&self.bytes()[..at]);
