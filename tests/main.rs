@@ -6,14 +6,17 @@
 //!
 //! Not here: unit and property tests, which stand beside the code they test.
 
+mod blocking;
 mod cases;
 mod clients;
 mod crowd;
 mod differential;
 mod eviction;
 mod harness;
+mod history;
 mod hostile;
 mod limits;
+mod lists;
 mod multi;
 mod mutation;
 mod readme;

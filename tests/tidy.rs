@@ -22,7 +22,7 @@ const USES: &[(&str, &[&str])] = &[
     ("observe", &["config", "store"]),
     ("persist", &["resp", "store"]),
     ("command", &["config", "glob", "observe", "persist", "resp", "store"]),
-    ("exec", &["command", "io", "resp", "store"]),
+    ("exec", &["command", "io", "observe", "resp", "store"]),
     ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),
 ];
 

@@ -8,7 +8,7 @@ use std::ops::Index;
 use bytes::Bytes;
 
 use crate::resp::Span;
-use crate::store::NewString;
+use crate::store::{NewItem, NewString};
 
 /// The arguments of one command, the command's name included as number 0.
 #[derive(Clone, Copy)]
@@ -77,6 +77,22 @@ impl<'a> Args<'a> {
             Some(index) => Span { start: (index + large_before) as u32, len: span.len },
         }));
         true
+    }
+
+    /// Argument `index` as an element to store: a large bulk is shared, anything else is to be copied.
+    #[inline]
+    pub fn new_item(&self, index: usize) -> NewItem<'a> {
+        match self.spans[index].large_index() {
+            None => NewItem::Bytes(self.at(index)),
+            Some(large) => NewItem::Blob(self.large[large].clone()),
+        }
+    }
+
+    /// All arguments from `first` on as elements to store.
+    #[inline]
+    pub fn new_items(&self, first: usize) -> impl Iterator<Item = NewItem<'a>> + Clone + use<'a> {
+        let args = *self;
+        (first..args.len()).map(move |index| args.new_item(index))
     }
 
     /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.

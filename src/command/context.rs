@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::{Args, CommandError, Queue, Session, Shared};
 use crate::config::Config;
-use crate::observe::{ClientPlace, WorkerStats};
+use crate::observe::{ClientPlace, Ticket, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
-    AccessClock, DbIndex, Entry, KeyMut, Leases, Shard, ShardId, Str, Touch, Type, WantedMask,
+    AccessClock, DbIndex, Entry, KeyMut, Leases, List, Shard, ShardId, Str, Touch, Type, WantedMask,
 };
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
@@ -26,6 +26,15 @@ const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
 pub enum Effect {
     /// End this client; its card is marked.
     Kill(ClientPlace),
+    /// Tell this client, whose wait was ended, what became of it: an error, or as if its time were up.
+    Unblock {
+        /// Where it lives.
+        place: ClientPlace,
+        /// Which wait.
+        ticket: Ticket,
+        /// Whether it gets an error.
+        error: bool,
+    },
     /// Let clients go on that a pause held back.
     Resume,
     /// The configuration has changed: every worker looks at once.
@@ -211,9 +220,36 @@ impl Context<'_> {
     /// As [`Self::write`], for a key that must hold a string or nothing.
     #[inline]
     pub fn write_string<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
+        self.write_typed(args, index, Type::String)
+    }
+
+    /// As [`Self::read`], for a list or nothing.
+    #[inline]
+    pub fn read_list(&mut self, args: &Args<'_>, index: usize) -> Result<Option<List<'_>>, CommandError> {
+        match self.read(args, index) {
+            None => Ok(None),
+            Some(entry) if entry.ty() == Type::List => Ok(Some(entry.list())),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// As [`Self::write`], for a key that must hold a list or nothing.
+    #[inline]
+    pub fn write_list<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
+        self.write_typed(args, index, Type::List)
+    }
+
+    /// As [`Self::write`], for a key that must hold a value of this type or nothing.
+    #[inline]
+    pub fn write_typed<'k>(
+        &'k mut self,
+        args: &Args<'k>,
+        index: usize,
+        ty: Type,
+    ) -> Result<KeyMut<'k>, CommandError> {
         let place = self.write(args, index);
         match place.entry() {
-            Some(entry) if entry.ty() != Type::String => Err(CommandError::WrongType),
+            Some(entry) if entry.ty() != ty => Err(CommandError::WrongType),
             _ => Ok(place),
         }
     }

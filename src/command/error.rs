@@ -27,10 +27,12 @@ pub enum CommandError {
     Text(&'static str),
     /// The handler has written its error reply itself (`Reply::error_fmt`).
     Replied,
+    /// No error: the command has to wait (`Context::block`), and has replied nothing yet.
+    Blocked,
 }
 
 impl CommandError {
-    /// The reply's text without the leading `-`; empty where the handler has replied itself.
+    /// The reply's text without the leading `-`; empty where the handler has replied itself or will do so.
     pub fn text(self) -> &'static str {
         match self {
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -43,7 +45,7 @@ impl CommandError {
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::Text(text) => text,
-            Self::Replied => "",
+            Self::Replied | Self::Blocked => "",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
 mod args;
+pub mod blocking;
 mod category;
 mod context;
 mod error;
@@ -21,11 +22,13 @@ mod connection;
 mod generic;
 mod introspect;
 mod keyspace;
+mod list;
 mod server;
 mod string;
 mod transactions;
 
 pub use args::Args;
+pub use blocking::{Blocking, OnTimeout};
 pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
 pub use error::{CommandError, Outcome};
@@ -39,12 +42,15 @@ pub use transactions::{Queue, Watch};
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
+    list::ROWS,
+    list::blocking::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,
     generic::object::ROWS,
     generic::relocate::ROWS,
     generic::scan::ROWS,
+    generic::wait::ROWS,
     keyspace::ROWS,
     connection::ROWS,
     client::ROWS,

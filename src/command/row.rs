@@ -239,6 +239,8 @@ pub enum KeyAccess {
     Update,
     /// `RW access delete`
     ReadDelete,
+    /// `RW delete`
+    Remove,
     /// `RM delete`
     Delete,
     /// `OW update`
@@ -260,6 +262,7 @@ impl KeyAccess {
             Self::ReadUpdate => &["RW", "access", "update"],
             Self::Update => &["RW", "update"],
             Self::ReadDelete => &["RW", "access", "delete"],
+            Self::Remove => &["RW", "delete"],
             Self::Delete => &["RM", "delete"],
             Self::Overwrite => &["OW", "update"],
             Self::Insert => &["OW", "insert"],

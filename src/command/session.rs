@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Queue, Watch};
+use super::{Blocking, Queue, Watch};
 use crate::observe::{ClientCard, flag};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
@@ -24,12 +24,14 @@ pub struct Session {
     pub monitor: bool,
     /// Closes once the replies so far are written (QUIT, protocol errors, CLIENT KILL of itself).
     pub close_after_reply: bool,
+    /// No command may wait now: in a transaction.
+    pub denies_blocking: bool,
+    /// What the command waits for that has just run, until the worker takes it.
+    pub blocking: Option<Blocking>,
     /// Row of the last command; `u16::MAX` before the first.
     pub last_row: u16,
     /// The transaction that MULTI has begun.
     pub multi: Option<Box<Queue>>,
-    /// Whether a command of a transaction runs: it must not block.
-    pub in_exec: bool,
     /// What WATCH watches.
     pub watch: Option<Box<Watch>>,
     /// What other workers may know.
@@ -61,12 +63,19 @@ impl Session {
             no_touch: false,
             monitor: false,
             close_after_reply: false,
+            denies_blocking: false,
+            blocking: None,
             last_row: u16::MAX,
             multi: None,
-            in_exec: false,
             watch: None,
             card,
         }
+    }
+
+    /// What stands in for a client's state while another worker, perhaps, serves its waiting command.
+    pub fn stand_in(card: Arc<ClientCard>, db: DbIndex, protocol: Protocol) -> Self {
+        let (authenticated, no_touch) = (card.authenticated.load(Relaxed), card.has(flag::NO_TOUCH));
+        Self { db, protocol, no_touch, ..Self::new(card, authenticated) }
     }
 
     /// SELECT.

@@ -23,7 +23,7 @@ pub struct Row {
     pub full_name: String,
     /// Where the keys are, reduced to what the gathering needs.
     pub shape: KeyShape,
-    /// Argument of the first key, and the distance between keys, where they follow from the row.
+    /// Argument of the first key, and the distance between keys: where the hash of a key stands among those gathered.
     pub key_places: (usize, usize),
     /// The rows of the subcommands.
     pub subrows: Vec<u16>,
@@ -110,6 +110,23 @@ impl KeyShape {
     }
 }
 
+/// The first key and the distance between keys, of specifications that are no plain range: a counted run of keys, or single
+/// keys next to each other. For any others a place where no key is, so that the hashes that were gathered are not taken for
+/// those of other keys.
+fn general_places(specs: &[KeySpec]) -> (usize, usize) {
+    const NOWHERE: usize = usize::MAX / 2;
+    if let [KeySpec { begin: Begin::Index(begin), find: Find::Count { first, step, .. }, .. }] = specs {
+        return ((begin + first) as usize, *step as usize);
+    }
+    let at = |spec: &KeySpec| match (spec.begin, spec.find) {
+        (Begin::Index(index), Find::Range { last: 0, .. }) => Some(index as usize),
+        _ => None,
+    };
+    let first = specs.first().and_then(at).unwrap_or(NOWHERE);
+    let is_row = specs.iter().enumerate().all(|(place, spec)| at(spec) == Some(first + place));
+    if is_row { (first, 1) } else { (NOWHERE, 1) }
+}
+
 /// All rows and the index over their names.
 pub struct Table {
     rows: Vec<Row>,
@@ -175,6 +192,7 @@ impl Table {
         let shape = KeyShape::of(command);
         let key_places = match shape {
             KeyShape::Range { first, step, .. } => (first as usize, step as usize),
+            KeyShape::General => general_places(command.keys),
             _ => (1, 1),
         };
         self.rows.push(Row {

@@ -444,7 +444,7 @@ directives! {
     list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size";
         Kind::Integer(-INT - 1, INT); MUTABLE;
         "Elements of a list's node; -1 to -5: 4 to 64 KiB."
-    list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE;
+    list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Nodes at a list's ends that are not compressed; 0 compresses none."
     set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Integer(0, LONG); MUTABLE;
         "Members of a set of integers."

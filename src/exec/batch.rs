@@ -7,7 +7,7 @@
 use crate::command::keys::each_key;
 use crate::command::{Args, Role, Row, Scope, Table};
 use crate::io::Input;
-use crate::resp::Span;
+use crate::resp::{Prefix, Span};
 use crate::store::{DbIndex, Keyspace};
 
 /// Where a command's bytes lie.
@@ -62,22 +62,48 @@ pub struct Batch {
     pub hashes: Vec<u64>,
     /// Receive buffers in use.
     pub inputs: Vec<Input>,
+    /// How the last command began, and its row: the next is often the same. Outlives the turn.
+    pub known: Known,
+}
+
+/// How a command begins that needs no lookup.
+#[derive(Clone, Copy, Default)]
+pub struct Known {
+    /// Number of arguments and name, as they came.
+    pub prefix: Prefix,
+    /// The row that these mean.
+    pub row: u16,
 }
 
 impl Batch {
-    /// Adds the command whose spans were pushed from `spans_start` on. Says what it does in a transaction.
+    /// Adds the command whose spans were pushed from `spans_start` on; `known` is its row, if that is known. Says what it
+    /// does in a transaction.
     #[inline]
     pub fn push(
         &mut self,
         from: Origin<'_>,
         start: usize,
         spans_start: usize,
+        known: Option<u16>,
         table: &Table,
         keyspace: &Keyspace,
     ) -> Role {
         let args = Args::new(from.buffer, &self.spans[spans_start..], from.large);
         let hashes_start = self.hashes.len();
-        let (row, role, mut scope) = match table.resolve(args.at(0), || args.find(1), args.len()) {
+        let found = match known {
+            Some(row) => Ok(table.row(row)),
+            None => table.resolve(args.at(0), || args.find(1), args.len()),
+        };
+        if known.is_none() {
+            let name = self.spans[spans_start];
+            self.known = match found {
+                Ok(row) if row.subrows.is_empty() && row.parent.is_none() => {
+                    Known { prefix: Prefix::of(from.buffer, start, name, args.len()), row: row.id }
+                }
+                _ => Known::default(),
+            };
+        }
+        let (row, role, mut scope) = match found {
             Ok(row) => match hash_keys(row, &args, keyspace, &mut self.hashes) {
                 true => (row.id, row.role, row.command.scope),
                 false => (row.id, row.role, Scope::None),

@@ -8,6 +8,7 @@
 //! first command holds nothing.
 
 use super::batch::{Batch, Gathered};
+use super::blocking::Along;
 use crate::command::{KEYS_FETCHED_MAX, Scope, Session};
 use crate::store::{Keyspace, Leases, ShardId, WantedMask};
 
@@ -20,6 +21,7 @@ pub struct Chunk {
     members: Vec<u32>,
     /// Who waits for leases that were given back because another of the same command was refused.
     wanted: WantedMask,
+    along: Along,
 }
 
 /// What forming a chunk came to.
@@ -37,6 +39,11 @@ impl Chunk {
     /// The members, as places in the batch.
     pub fn members(&self) -> &[u32] {
         &self.members
+    }
+
+    /// Shards beyond its keys' that the command needs which was refused: as far as they are known.
+    pub fn along(&self, keyspace: &Keyspace) -> impl Iterator<Item = ShardId> {
+        self.along.shards(keyspace)
     }
 
     /// The workers to wake for leases given back while forming.
@@ -118,10 +125,16 @@ impl Chunk {
             Scope::None => Taken::Yes,
             Scope::Keys if command.hashes_count <= 1 => {
                 let shard = keyspace.shard_of(command.hash);
-                if command.hashes_count == 0 || leases.try_take(shard) {
-                    Taken::Yes
-                } else {
+                if command.hashes_count == 0 {
+                    return Taken::Yes;
+                }
+                let mark = leases.mark();
+                if !leases.try_take(shard) {
                     Taken::Refused(shard)
+                } else if keyspace.is_waited() && leases.shard_ref(shard).has_waiters() {
+                    self.take_along(mark, [command.hash].into_iter(), leases, keyspace)
+                } else {
+                    Taken::Yes
                 }
             }
             Scope::Keys => self.take_several(batch.hashes_of(command).iter().copied(), leases, keyspace),
@@ -157,19 +170,40 @@ impl Chunk {
     /// All or none, by trying: the leases newly taken go back when one is refused.
     fn take_several(
         &mut self,
-        hashes: impl Iterator<Item = u64>,
+        hashes: impl Iterator<Item = u64> + Clone,
         leases: &mut Leases,
         keyspace: &Keyspace,
     ) -> Taken {
         let mark = leases.mark();
-        for hash in hashes {
+        // Only the first, in the build with the bug that the history checker must find.
+        #[cfg(feature = "planted-bug")]
+        let hashes = hashes.take(1);
+        for hash in hashes.clone() {
             let shard = keyspace.shard_of(hash);
             if !leases.try_take(shard) {
                 self.wanted.add(leases.release_back_to(mark));
                 return Taken::Refused(shard);
             }
         }
-        Taken::Yes
+        if keyspace.is_waited() { self.take_along(mark, hashes, leases, keyspace) } else { Taken::Yes }
+    }
+
+    /// The keys' leases are held: takes along those that serving their waiters may need. All or none since the mark.
+    #[cold]
+    fn take_along(
+        &mut self,
+        mark: usize,
+        hashes: impl Iterator<Item = u64>,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+    ) -> Taken {
+        match self.along.take(hashes, keyspace, leases) {
+            Ok(()) => Taken::Yes,
+            Err(shard) => {
+                self.wanted.add(leases.release_back_to(mark));
+                Taken::Refused(shard)
+            }
+        }
     }
 }
 

@@ -20,12 +20,13 @@
 //! Not here: sockets (`io`), when to read and to send (`worker`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::command::{Args, Role, Session, Table};
-use crate::exec::{Batch, Origin, Source};
+use crate::exec::{Batch, Origin, Source, Waiter};
 use crate::io::{Input, Io, Token};
 use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
 use crate::store::Keyspace;
@@ -38,6 +39,8 @@ pub const OUTPUT_BYTES_HIGH: usize = 1 << 20;
 pub const OUTPUT_BYTES_LOW: usize = OUTPUT_BYTES_HIGH / 4;
 /// Received buffers that may wait in the inbox before the connection is no longer read from.
 pub const INBOX_MAX: usize = 8;
+/// A client that waits for a key is read from until it has sent more than this, in bytes.
+pub const BLOCKED_INPUT_BYTES_MAX: usize = 1 << 20;
 /// A spill or output buffer larger than this is not kept for the next use.
 pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
@@ -65,6 +68,8 @@ pub struct Connection {
     pub ended: bool,
     /// Why none of its commands run for longer than this turn.
     pub hold: Hold,
+    /// The command that waits, while the connection is on hold for it.
+    pub wait: Option<Arc<Waiter>>,
     /// `close` was asked of the backend; only its last completion is awaited.
     pub closing: bool,
     /// The backend was told not to read from it.
@@ -93,6 +98,8 @@ pub enum Hold {
     Output,
     /// CLIENT PAUSE.
     Paused,
+    /// A command of it waits for a key.
+    Blocked,
 }
 
 /// A large bulk being received straight into the memory that will hold it.
@@ -138,6 +145,7 @@ impl Connection {
             input_ended: false,
             ended: false,
             hold: Hold::None,
+            wait: None,
             closing: false,
             input_paused: false,
             refusals: 0,
@@ -348,7 +356,8 @@ impl Connection {
         self.parser.bulk_taken();
     }
 
-    /// The command at `start` of the source could not run this turn: it and all behind it are parsed again.
+    /// The command at `start` of the source could not run this turn, or the one before it has to wait: it and all behind it
+    /// are parsed again.
     pub fn put_back(&mut self, start: usize) {
         if !self.turn.put_back {
             self.turn.put_back = true;
@@ -460,9 +469,14 @@ fn parse(
             return Stop { at, why: Why::Full };
         }
         let spans_start = batch.spans.len();
-        match parser.next(origin.buffer, at, &mut batch.spans, limits) {
+        let Batch { spans, known, .. } = batch;
+        let (step, row) = match parser.next_like(&known.prefix, origin.buffer, at, spans, limits) {
+            Some(step) => (step, Some(known.row)),
+            None => (parser.next(origin.buffer, at, spans, limits), None),
+        };
+        match step {
             Step::Command { end } => {
-                match batch.push(origin, at, spans_start, table, keyspace) {
+                match batch.push(origin, at, spans_start, row, table, keyspace) {
                     Role::Queued | Role::AtOnce => {}
                     role => origin.queueing = role == Role::Begin,
                 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
+use super::claim::Claim;
+
 /// Slots per segment of the registry.
 const SEGMENT: usize = 1024;
 /// Segments per worker: over a million connections.
@@ -110,6 +112,8 @@ pub struct ClientCard {
     pub authenticated: AtomicBool,
     /// Set by whoever ends this client; its worker then closes it.
     pub killed: AtomicBool,
+    /// Whether it waits for a key, and who ends that.
+    pub wait: Claim,
 }
 
 impl ClientCard {
@@ -147,6 +151,7 @@ impl ClientCard {
             lib_version: ArcSwapOption::empty(),
             authenticated: AtomicBool::new(true),
             killed: AtomicBool::new(false),
+            wait: Claim::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything here has one writer per datum and any number of readers, and takes no lock; what is only read rarely (INFO,
 //! CLIENT LIST, LATENCY HISTOGRAM) is put together by the reader.
 
+mod claim;
 mod clients;
 mod counter;
 mod gauges;
@@ -12,6 +13,7 @@ pub mod log;
 mod slowlog;
 mod stats;
 
+pub use claim::{Claim, Ending, Ticket};
 pub use clients::{ClientCard, ClientPlace, Registry, flag};
 pub use counter::Counter;
 pub use gauges::{

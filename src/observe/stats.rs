@@ -113,6 +113,8 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
+    /// Clients of this worker that wait for a key, for a limited time.
+    pub waits_timed: Counter,
     /// Turns that ran commands or ended connections, resets or not.
     pub busy_turns: Counter,
     /// Commands that ran under a memory limit and may have written, resets or not.
@@ -135,6 +137,7 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
+            waits_timed: Counter::default(),
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),
             client_bytes: Counter::default(),

@@ -40,6 +40,8 @@ const RESUME_ARGS_MIN: usize = 8;
 pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Most arguments of one command (Redis: INT_MAX).
 pub const ARGS_MAX: u32 = i32::MAX as u32;
+/// The longest prefix that is remembered: `*3\r\n$6\r\nINCRBY\r\n` fits.
+const PREFIX_BYTES: usize = 16;
 /// Most arguments of a command from a client that has yet to authenticate.
 pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 /// Longest argument, in bytes, from a client that has yet to authenticate.
@@ -209,6 +211,50 @@ pub struct Parser {
     scanned: u32,
 }
 
+/// The first bytes of a command: how many arguments, and its name. Commands often begin as the one before did, which one
+/// comparison shows; then nothing of this has to be read again, nor the name looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prefix {
+    bytes: u128,
+    mask: u128,
+    /// Bytes up to the second argument's header; 0 for none, which no command begins with.
+    len: u8,
+    name_start: u8,
+    name_len: u8,
+    count: u32,
+}
+
+impl Prefix {
+    /// The prefix of the command of `count` arguments at `start`, whose name lies in `name`; none, if it is too long.
+    pub fn of(input: &[u8], start: usize, name: Span, count: usize) -> Prefix {
+        let name_start = (name.start as usize).saturating_sub(start);
+        let len = name_start + name.len as usize + 2;
+        let Some(bytes) = input.get(start..).and_then(|rest| rest.first_chunk::<PREFIX_BYTES>()) else {
+            return Prefix::default();
+        };
+        if name.large_index().is_some() || len > PREFIX_BYTES || count as i64 > UNAUTHENTICATED_ARGS_MAX {
+            return Prefix::default();
+        }
+        let mask = u128::MAX >> (8 * (PREFIX_BYTES - len));
+        Prefix {
+            bytes: u128::from_le_bytes(*bytes) & mask,
+            mask,
+            len: len as u8,
+            name_start: name_start as u8,
+            name_len: name.len as u8,
+            count: count as u32,
+        }
+    }
+
+    #[inline]
+    fn leads(&self, input: &[u8], start: usize) -> bool {
+        let Some(bytes) = input.get(start..).and_then(|rest| rest.first_chunk::<PREFIX_BYTES>()) else {
+            return false;
+        };
+        self.len > 0 && u128::from_le_bytes(*bytes) & self.mask == self.bytes
+    }
+}
+
 /// An incomplete command of many arguments or with a large bulk. Offsets count from the command's first byte.
 #[derive(Debug)]
 struct Progress {
@@ -289,6 +335,31 @@ impl Parser {
             Stop::Complete => Step::Command { end: cursor.position },
             stop => self.suspend(&stop, cursor, start, spans, spans_before),
         }
+    }
+
+    /// As `next`, for a command that begins as the one before did; `None` where it does not, with nothing done.
+    #[inline]
+    pub fn next_like(
+        &mut self,
+        prefix: &Prefix,
+        input: &[u8],
+        start: usize,
+        spans: &mut Vec<Span>,
+        limits: &Limits,
+    ) -> Option<Step> {
+        if !prefix.leads(input, start) || self.progress.is_some() {
+            return None;
+        }
+        assert!(input.len() < u32::MAX as usize, "spans are offsets of 32 bits");
+        let spans_before = spans.len();
+        spans.reserve(prefix.count as usize);
+        spans.push(Span::new(start + prefix.name_start as usize, prefix.name_len as usize));
+        let position = start + prefix.len as usize;
+        let mut cursor = Cursor { position, remaining: prefix.count - 1, place: Place::Header };
+        Some(match read_arguments(&mut cursor, input, 0, spans, limits) {
+            Stop::Complete => Step::Command { end: cursor.position },
+            stop => self.suspend(&stop, cursor, start, spans, spans_before),
+        })
     }
 
     /// Whether a command is known to have begun (the bytes from its start must be kept) with state held for it.
@@ -588,6 +659,7 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
     // Bytes that the large bulk being received still lacks.
     let mut missing = 0;
     let mut large = Vec::new();
+    let mut prefix = Prefix::default();
     for mut chunk in data.chunks(piece) {
         if missing > 0 {
             let taken = missing.min(chunk.len());
@@ -604,8 +676,10 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
         let mut start = 0;
         loop {
             spans.clear();
-            match parser.next(&input, start, &mut spans, limits) {
+            let step = parser.next_like(&prefix, &input, start, &mut spans, limits);
+            match step.unwrap_or_else(|| parser.next(&input, start, &mut spans, limits)) {
                 Step::Command { end } => {
+                    prefix = Prefix::of(&input, start, spans[0], spans.len());
                     assert!(start < end && end <= input.len() && !spans.is_empty());
                     let args = spans.iter().map(|span| span.resolve(&input, &larges).to_vec()).collect();
                     found.push(Found::Command(args));

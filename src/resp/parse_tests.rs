@@ -288,12 +288,36 @@ fn any_garbage() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(token, 0..30).prop_map(|tokens| tokens.concat())
 }
 
+/// Commands whose first bytes are the same as far as a prefix may go, or almost.
+const ALIKE: &[&str] = &[
+    "GET a",
+    "GET abcdefghijklmnopqrst",
+    "GEX a",
+    "GET a b",
+    "get a",
+    "PING",
+    "INCRBY a 1",
+    "INCRBYX a 1",
+    "LPUSH a 1 2 3 4 5 6 7 8",
+    "LPUSH a 1 2 3 4 5 6 7 8 9 10 11 12",
+];
+
 proptest! {
     #[test]
     fn commands_survive_cuts(sent in proptest::collection::vec(any_args(), 1..8), piece in 1usize..600, direct in 0u64..1200) {
         let stream: Vec<u8> = sent.iter().flat_map(|args| inline::encode(args)).collect();
         let limits = Limits { bulk_direct_min: direct, ..limits() };
         prop_assert_eq!(commands(fuzz_run(&stream, piece, &limits)), sent);
+    }
+
+    #[test]
+    fn commands_that_begin_alike_survive_cuts(
+        sent in proptest::collection::vec(proptest::sample::select(ALIKE), 1..30), piece in 1usize..200,
+    ) {
+        let words = |text: &str| text.split(' ').map(|word| word.as_bytes().to_vec()).collect::<Args>();
+        let sent: Vec<Args> = sent.into_iter().map(words).collect();
+        let stream: Vec<u8> = sent.iter().flat_map(|args| inline::encode(args)).collect();
+        prop_assert_eq!(commands(fuzz_run(&stream, piece, &limits())), sent);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Design: the guard over a key notes its change when it is dropped, so that no command can forget it. Nothing is kept
 //! unless somebody listens. The listener drains after each command, which bounds the list by one command's keys.
 //!
-//! Costs: nobody listening, one predictable branch; else one push, keys back to back in one buffer.
+//! Costs: nobody listening, one predictable branch (`shard`); else one push, keys back to back in one buffer.
+//!
+//! Not here: clients that wait for a key (`waiters`).
 
 use super::DbIndex;
 
@@ -56,8 +58,7 @@ impl Changes {
         Changes { recording: false, records: Vec::new(), keys: Vec::new() }
     }
 
-    /// Starts or stops recording; what was recorded stays until drained.
-    pub fn set_recording(&mut self, on: bool) {
+    pub(super) fn set_recording(&mut self, on: bool) {
         self.recording = on;
     }
 

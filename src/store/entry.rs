@@ -8,7 +8,7 @@
 //! | kind | flags | vlen | klen | clock | deadline? | wide klen? | key | (padding) value |
 //! kind   type in the low, encoding in the high four bits
 //! klen   255: the length follows as u32
-//! value  strings: vlen bytes; integers: 8 bytes; EXTERNAL: a `Blob`, aligned to 8
+//! value  strings, packs: vlen bytes; integers: 8 bytes; EXTERNAL: an `External`, aligned to 8
 //! ```
 //!
 //! Strings of `BLOB_BYTES_MIN` and more are reference-counted `Bytes`, so that a reply can send them from where they
@@ -29,6 +29,7 @@ use std::ptr::NonNull;
 use bytes::Bytes;
 
 use super::slab::{SLAB_BYTES_MAX, Slab};
+use super::value::{Deque, List};
 
 /// Strings of at least this many bytes are not inline but `Bytes`.
 pub const BLOB_BYTES_MIN: usize = 16 << 10;
@@ -171,6 +172,23 @@ pub(super) struct Blob {
     pub allocated: u64,
 }
 
+/// A large value outside its entry, which owns it.
+#[derive(Clone, Debug)]
+pub(super) enum External {
+    Blob(Blob),
+    List(Box<Deque>),
+}
+
+impl External {
+    /// Bytes allocated for it.
+    pub fn allocated(&self) -> u64 {
+        match self {
+            External::Blob(blob) => blob.allocated,
+            External::List(deque) => deque.allocated() as u64,
+        }
+    }
+}
+
 /// The header of an entry; the data follows it in memory. Only ever seen behind a reference into a shard.
 #[repr(C, align(8))]
 pub struct Entry {
@@ -233,18 +251,30 @@ impl Entry {
 
     /// The value of a large string, which can be cloned without copying it.
     pub fn blob(&self) -> Option<&Bytes> {
-        self.external().map(|blob| &blob.bytes)
+        match self.external() {
+            Some(External::Blob(blob)) => Some(&blob.bytes),
+            _ => None,
+        }
+    }
+
+    /// The value of a list. Panics for other types: commands check `ty` first.
+    pub fn list(&self) -> List<'_> {
+        assert!(self.ty() == Type::List);
+        match self.external() {
+            Some(External::List(deque)) => List::Deque(deque),
+            _ => List::of_pack(self.inline_value()),
+        }
     }
 
     /// Bytes allocated for the entry: its block and, outside of it, its large value.
     pub fn bytes_allocated(&self) -> usize {
-        self.block_bytes() + self.external().map_or(0, |blob| blob.allocated as usize)
+        self.block_bytes() + self.external().map_or(0, |external| external.allocated() as usize)
     }
 
-    pub(super) fn external(&self) -> Option<&Blob> {
+    pub(super) fn external(&self) -> Option<&External> {
         (self.flags & FLAG_EXTERNAL != 0).then(|| {
-            let at = self.at(self.value_offset()).cast::<Blob>();
-            // SAFETY: the flag says that a `Blob` lies at the value's offset, which is aligned to 8; it lives as
+            let at = self.at(self.value_offset()).cast::<External>();
+            // SAFETY: the flag says that an `External` lies at the value's offset, which is aligned to 8; it lives as
             // long as the entry.
             unsafe { at.as_ref() }
         })
@@ -273,9 +303,25 @@ impl Entry {
         usize::from(self.vlen)
     }
 
+    /// The bytes of a value that lies in the entry, whatever they mean.
+    pub(super) fn inline_value(&self) -> &[u8] {
+        debug_assert!(self.flags & FLAG_EXTERNAL == 0);
+        self.slice(self.value_offset(), usize::from(self.vlen))
+    }
+
     pub(super) fn value_offset(&self) -> usize {
         let (offset, klen) = self.key_span();
         value_offset(offset + klen, self.flags & FLAG_EXTERNAL != 0)
+    }
+
+    /// Notes the length of the inline value at `offset`, and whether that leaves room in a block of `capacity`.
+    fn set_inline_len(&mut self, len: usize, offset: usize, capacity: usize) {
+        self.vlen = u16::try_from(len).expect("inline values are at most 64 KiB long");
+        if Slab::rounded(offset + len) == capacity {
+            self.flags &= !FLAG_SLACK;
+        } else {
+            self.flags |= FLAG_SLACK;
+        }
     }
 
     fn key_span(&self) -> (usize, usize) {
@@ -314,9 +360,9 @@ pub(super) struct Parts<'a> {
 pub(super) enum Value<'a> {
     Int(i64),
     Inline(&'a [u8]),
-    /// So many bytes, to be written by the caller afterwards; the first ones are given.
-    Room(&'a [u8], usize),
-    External(Blob),
+    /// Bytes, a gap of so many zeros to be written by the caller afterwards, and further bytes.
+    Room(&'a [u8], usize, &'a [u8]),
+    External(External),
 }
 
 impl Parts<'_> {
@@ -340,8 +386,8 @@ impl Parts<'_> {
         match &self.value {
             Value::Int(_) => INT_BYTES,
             Value::Inline(bytes) => bytes.len(),
-            Value::Room(_, len) => *len,
-            Value::External(_) => size_of::<Blob>(),
+            Value::Room(head, gap, tail) => head.len() + gap + tail.len(),
+            Value::External(_) => size_of::<External>(),
         }
     }
 
@@ -369,7 +415,7 @@ impl Parts<'_> {
         let header = Entry {
             kind: self.ty as u8 | (self.encoding as u8) << 4,
             flags,
-            vlen: u16::try_from(value_bytes).expect("inline values are shorter than BLOB_BYTES_MIN"),
+            vlen: u16::try_from(value_bytes).expect("inline values are at most 64 KiB long"),
             klen: if wide { WIDE_KLEN } else { self.key.len() as u8 },
             clock: clock_bytes(self.clock),
         };
@@ -387,18 +433,18 @@ impl Parts<'_> {
         match self.value {
             Value::Int(value) => writer.push(&value.to_ne_bytes()),
             Value::Inline(value) => writer.push(value),
-            Value::Room(value, len) => {
-                assert!(value.len() <= len);
-                writer.push(value);
-                writer.push_zeros(len - value.len());
+            Value::Room(head, gap, tail) => {
+                writer.push(head);
+                writer.push_zeros(gap);
+                writer.push(tail);
             }
-            Value::External(blob) => {
+            Value::External(external) => {
                 writer.offset = value_offset(writer.offset, true);
-                assert!(writer.offset + size_of::<Blob>() <= block_bytes);
+                assert!(writer.offset + size_of::<External>() <= block_bytes);
                 // SAFETY: the offset is inside the block, as just asserted.
                 let at = unsafe { block.add(writer.offset) };
                 // SAFETY: aligned to 8 and free for the value.
-                unsafe { at.cast::<Blob>().write(blob) };
+                unsafe { at.cast::<External>().write(external) };
             }
         }
     }
@@ -484,23 +530,23 @@ impl EntryPtr {
     /// # Safety
     /// - nobody has a reference to the entry;
     /// - nobody looks at the entry's value before it is written anew.
-    pub unsafe fn take_external(self) -> Option<Blob> {
+    pub unsafe fn take_external(self) -> Option<External> {
         // SAFETY: as the caller says.
         let entry = unsafe { self.entry() };
-        let blob = entry.external()?;
+        let external = entry.external()?;
         // SAFETY: the value is valid, and by the caller's word never used again where it is.
-        Some(unsafe { std::ptr::read(blob) })
+        Some(unsafe { std::ptr::read(external) })
     }
 
-    /// Replaces the large value of an entry that has one.
+    /// The large value of an entry that has one, to be changed.
     ///
     /// # Safety
-    /// - nobody has a reference to the entry.
-    pub unsafe fn external_mut<'a>(self) -> Option<&'a mut Blob> {
+    /// - nobody has a reference to the entry, nor while the result lives.
+    pub unsafe fn external_mut<'a>(self) -> Option<&'a mut External> {
         // SAFETY: as the caller says.
         let entry = unsafe { self.entry() };
         entry.external()?;
-        let at = entry.at(entry.value_offset()).cast::<Blob>();
+        let at = entry.at(entry.value_offset()).cast::<External>();
         // SAFETY: there is a value at this offset, as just seen, and nobody else uses it.
         Some(unsafe { &mut *at.as_ptr() })
     }
@@ -517,19 +563,51 @@ impl EntryPtr {
         assert!(old <= len && offset + len <= capacity);
         // SAFETY: nobody has a reference.
         let header = unsafe { self.0.cast::<Entry>().as_mut() };
-        header.vlen = u16::try_from(len).expect("inline values are shorter than BLOB_BYTES_MIN");
         header.kind = Type::String as u8 | (Encoding::Raw as u8) << 4;
-        if Slab::rounded(offset + len) == capacity {
-            header.flags &= !FLAG_SLACK;
-        } else {
-            header.flags |= FLAG_SLACK;
-        }
+        header.set_inline_len(len, offset, capacity);
         let mut writer = Writer { block: self.0, offset: offset + old, end: capacity };
         writer.push_zeros(len - old);
         // SAFETY: inside the block, as asserted above.
         let at = unsafe { self.0.add(offset) };
         // SAFETY: all `len` bytes are written, and nobody else uses them.
         unsafe { std::slice::from_raw_parts_mut(at.as_ptr(), len) }
+    }
+}
+
+impl EntryPtr {
+    /// Replaces `removed` bytes at `at` of an inline value by as many as are inserted, to be written by the caller, and
+    /// lends the value out. The block must have room for it.
+    ///
+    /// # Safety
+    /// - nobody has a reference to the entry, nor while the result lives;
+    /// - the entry's value is inline, and no integer.
+    pub unsafe fn splice_inline<'a>(self, at: usize, removed: usize, inserted: usize) -> &'a mut [u8] {
+        // SAFETY: as the caller says.
+        let entry = unsafe { self.entry() };
+        let (offset, old, capacity) = (entry.value_offset(), entry.inline_len(), entry.block_bytes());
+        assert!(at + removed <= old);
+        let len = old - removed + inserted;
+        assert!(offset + len <= capacity);
+        if inserted != removed {
+            // SAFETY: inside the value, as asserted.
+            let source = unsafe { self.0.add(offset + at + removed) };
+            // SAFETY: inside the block, as asserted.
+            let target = unsafe { self.0.add(offset + at + inserted) };
+            // SAFETY: what is behind the removed bytes stays inside the block, as asserted; nobody else uses it.
+            unsafe { target.as_ptr().copy_from(source.as_ptr(), old - at - removed) };
+            if inserted > removed {
+                // What was never written must not be lent out.
+                let mut writer = Writer { block: self.0, offset: offset + at + removed, end: capacity };
+                writer.push_zeros(inserted - removed);
+            }
+        }
+        // SAFETY: nobody has a reference.
+        let header = unsafe { self.0.cast::<Entry>().as_mut() };
+        header.set_inline_len(len, offset, capacity);
+        // SAFETY: inside the block, as asserted.
+        let value = unsafe { self.0.add(offset) };
+        // SAFETY: all `len` bytes are written, and nobody else uses them.
+        unsafe { std::slice::from_raw_parts_mut(value.as_ptr(), len) }
     }
 }
 
@@ -559,7 +637,7 @@ pub fn parse_int(bytes: &[u8]) -> Option<i64> {
 }
 
 fn value_offset(key_end: usize, external: bool) -> usize {
-    if external { key_end.next_multiple_of(align_of::<Blob>()) } else { key_end }
+    if external { key_end.next_multiple_of(align_of::<External>()) } else { key_end }
 }
 
 fn clock_bytes(clock: u32) -> [u8; 3] {

@@ -87,7 +87,8 @@ fn integers_and_blobs_round_trip() {
                 assert_eq!(entry.key(), key);
             });
             let bytes = Bytes::from(vec![9; BLOB_BYTES_MIN]);
-            let value = Value::External(Blob { bytes: bytes.clone(), allocated: BLOB_BYTES_MIN as u64 });
+            let blob = Blob { bytes: bytes.clone(), allocated: BLOB_BYTES_MIN as u64 };
+            let value = Value::External(External::Blob(blob));
             let blob =
                 Parts { ty: Type::String, encoding: Encoding::Raw, clock: 0, deadline, key: &key, value };
             with_entry(blob, 0, |entry| {

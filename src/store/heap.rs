@@ -1,24 +1,31 @@
 //! The heap: a shard's memory for entries, and the count of it.
 //!
 //! Design: blocks come from the shard's slab; what is outside of them (large values) is counted here, so that
-//! `bytes_used` is all that the shard's entries occupy.
+//! `bytes_used` is all that the shard's entries occupy. A value of very many pieces is not freed at once but kept as trash,
+//! still counted, which upkeep frees in slices.
 //!
-//! Invariants: `blob_bytes` is the sum of what the large values of all entries allocated.
+//! Invariants: `blob_bytes` is the sum of what the large values of all entries, and the trash, allocated.
 #![expect(unsafe_code, reason = "creates and frees entries")]
 
-use super::entry::{EntryPtr, Parts, Value};
+use super::entry::{EntryPtr, External, Parts, Value};
 use super::slab::Slab;
+use super::value::Deque;
+
+/// A list of more chunks is freed in slices.
+const CHUNKS_FREED_AT_ONCE_MAX: usize = 64;
 
 /// Creates and frees the entries of a shard.
 #[derive(Default)]
 pub(super) struct Heap {
     slab: Slab,
     blob_bytes: u64,
+    #[expect(clippy::vec_box, reason = "a value changes hands without being moved")]
+    trash: Vec<Box<Deque>>,
 }
 
 impl Heap {
     pub const fn new() -> Heap {
-        Heap { slab: Slab::new(), blob_bytes: 0 }
+        Heap { slab: Slab::new(), blob_bytes: 0, trash: Vec::new() }
     }
 
     /// Creates an entry in a block of at least `block_bytes`, and at least what it needs.
@@ -87,6 +94,34 @@ impl Heap {
         unsafe { self.slab.free(ptr.block(), large) };
     }
 
+    /// Frees about so many pieces of trash; how many more might have been.
+    pub fn free_trash(&mut self, budget: usize) -> usize {
+        let mut left = budget;
+        while left > 0
+            && let Some(deque) = self.trash.last_mut()
+        {
+            let (before, pieces) = (deque.allocated(), deque.chunks().len());
+            let done = deque.drain(left);
+            let after = if done { 0 } else { deque.allocated() };
+            self.blob_bytes -= (before - after) as u64;
+            left = left.saturating_sub(pieces.max(1));
+            if done {
+                self.trash.pop();
+            }
+        }
+        left
+    }
+
+    /// Whether there is trash to free.
+    pub fn has_trash(&self) -> bool {
+        !self.trash.is_empty()
+    }
+
+    /// Bytes of it.
+    pub fn trash_bytes(&self) -> u64 {
+        self.trash.iter().map(|deque| deque.allocated() as u64).sum()
+    }
+
     /// Counts that a large value's allocation changed, or that it was moved out.
     pub fn recount_blob(&mut self, before: u64, after: u64) {
         self.blob_bytes = self.blob_bytes - before + after;
@@ -113,8 +148,8 @@ impl Heap {
 
     #[inline]
     fn count(&mut self, parts: &Parts<'_>) {
-        if let Value::External(blob) = &parts.value {
-            self.blob_bytes += blob.allocated;
+        if let Value::External(external) = &parts.value {
+            self.blob_bytes += external.allocated();
         }
     }
 
@@ -123,8 +158,19 @@ impl Heap {
     #[inline]
     unsafe fn drop_external(&mut self, ptr: EntryPtr) {
         // SAFETY: as the caller says.
-        if let Some(blob) = unsafe { ptr.take_external() } {
-            self.blob_bytes -= blob.allocated;
+        if let Some(external) = unsafe { ptr.take_external() } {
+            self.discard(external);
+        }
+    }
+
+    /// Frees a large value, at once or as trash.
+    #[cold]
+    fn discard(&mut self, external: External) {
+        match external {
+            External::List(deque) if deque.chunks().len() > CHUNKS_FREED_AT_ONCE_MAX => {
+                self.trash.push(deque);
+            }
+            external => self.blob_bytes -= external.allocated(),
         }
     }
 }

@@ -17,13 +17,17 @@ use super::DbIndex;
 use super::changes::ChangeKind;
 use super::db::{Hashes, due_tick};
 use super::entry::{
-    BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value,
-    parse_int,
+    BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, External, Parts, Str, Type,
+    Value, parse_int,
 };
 use super::eviction::Touch;
 use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::Shard;
+use super::slab::SLAB_BYTES_MAX;
 use super::table::Place;
+
+/// A pack's block is left as it is if it is too large by this and twice its slack.
+const PACK_SLACK_BYTES_MIN: usize = 64;
 
 /// The value of a string to be stored.
 pub enum NewString<'a> {
@@ -110,7 +114,7 @@ impl<'a> KeyMut<'a> {
             NewString::Text(bytes) => encode_text(bytes),
             NewString::Blob(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
                 let allocated = bytes.len() as u64;
-                (Encoding::Raw, Value::External(Blob { bytes, allocated }))
+                (Encoding::Raw, Value::External(External::Blob(Blob { bytes, allocated })))
             }
             NewString::Blob(ref bytes) => encode(bytes),
         };
@@ -263,8 +267,11 @@ impl<'a> KeyMut<'a> {
         let Some(place) = self.place else {
             let mut value = BytesMut::zeroed(len);
             edit(&mut value);
-            let value =
-                if len < BLOB_BYTES_MIN { Value::Inline(&value) } else { Value::External(blob(value)) };
+            let value = if len < BLOB_BYTES_MIN {
+                Value::Inline(&value)
+            } else {
+                Value::External(External::Blob(blob(value)))
+            };
             let parts = Parts {
                 ty: Type::String,
                 encoding: Encoding::Raw,
@@ -282,7 +289,8 @@ impl<'a> KeyMut<'a> {
         assert!(entry.ty() == Type::String, "commands check the type first");
         if entry.external().is_some() {
             // SAFETY: the database is borrowed mutably and `entry` not used any more: nobody has a reference.
-            let blob = unsafe { pointer.external_mut() }.expect("seen just above");
+            let external = unsafe { pointer.external_mut() };
+            let Some(External::Blob(blob)) = external else { unreachable!("large strings are blobs") };
             let before = blob.allocated;
             edit_blob(blob, len, edit);
             heap.recount_blob(before, blob.allocated);
@@ -308,13 +316,13 @@ impl<'a> KeyMut<'a> {
             bytes.extend_from_slice(old);
             bytes.resize(len, 0);
             edit(&mut bytes);
-            heap.create(part(Value::External(blob(bytes))), 0)
+            heap.create(part(Value::External(External::Blob(blob(bytes)))), 0)
         } else if !is_int && entry.value_offset() + len <= entry.block_bytes() {
             // SAFETY: an inline string, no integer; the references made above are not used any more.
             edit(unsafe { pointer.resize_inline(len) });
             return;
         } else {
-            let parts = part(Value::Room(old, len));
+            let parts = part(Value::Room(old, len - old.len(), &[]));
             let block_bytes = parts.bytes() + if len > old.len() { len / 2 } else { 0 };
             let created = heap.create(parts, block_bytes);
             // SAFETY: created just above as an inline string; nobody has a reference.
@@ -322,6 +330,55 @@ impl<'a> KeyMut<'a> {
             created
         };
         self.replace(place, created);
+    }
+
+    /// Gives the key a value of a type, in the place of whatever it held; its deadline and its clock stay.
+    pub(super) fn set_value(&mut self, ty: Type, encoding: Encoding, value: Value<'_>) {
+        let (clock, deadline) = (self.clock(), self.entry().and_then(Entry::deadline));
+        self.store(Parts { ty, encoding, clock, deadline, key: self.key, value });
+    }
+
+    /// Replaces `removed` bytes at `at` of a pack by as many as are inserted, to be written by the caller, and lends the
+    /// pack out. Its block grows by a little more than needed, and shrinks when it is much too large.
+    pub(super) fn splice_pack(&mut self, at: usize, removed: usize, inserted: usize) -> &mut [u8] {
+        let place = self.place.expect("only a key that exists has a pack");
+        self.change = Some(ChangeKind::Set);
+        let (db, heap, _) = self.shard.parts(self.db);
+        let (pointer, entry) = (db.pointer(place), db.entry(place));
+        assert!(!matches!(entry.encoding(), Encoding::Int) && entry.external().is_none());
+        let needed = entry.value_offset() + entry.inline_len() - removed + inserted;
+        let capacity = entry.block_bytes();
+        if needed <= capacity && capacity <= needed + 2 * pack_slack(needed) + PACK_SLACK_BYTES_MIN {
+            // SAFETY: the value is inline and no integer; the shard is borrowed mutably as long as the result lives.
+            return unsafe { pointer.splice_inline(at, removed, inserted) };
+        }
+        let old = entry.inline_value();
+        let parts = Parts {
+            ty: entry.ty(),
+            encoding: entry.encoding(),
+            clock: entry.clock(),
+            deadline: entry.deadline(),
+            key: entry.key(),
+            value: Value::Room(&old[..at], inserted, &old[at + removed..]),
+        };
+        let slack = if inserted > removed { pack_slack(needed) } else { 0 };
+        let created = heap.create(parts, needed + slack);
+        self.replace(place, created);
+        // SAFETY: as above, of the entry just created.
+        unsafe { created.splice_inline(at, inserted, inserted) }
+    }
+
+    /// Changes the large value that the key has, and counts what that allocates.
+    pub(super) fn edit_external<R>(&mut self, edit: impl FnOnce(&mut External) -> R) -> R {
+        let place = self.place.expect("only a key that exists has a value");
+        self.change = Some(ChangeKind::Set);
+        let (db, heap, _) = self.shard.parts(self.db);
+        // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
+        let external = unsafe { db.pointer(place).external_mut() }.expect("the value is a large one");
+        let before = external.allocated();
+        let result = edit(external);
+        heap.recount_blob(before, external.allocated());
+        result
     }
 
     /// Enters an entry with the same deadline in the place of another, which is freed.
@@ -343,6 +400,11 @@ impl Drop for KeyMut<'_> {
     }
 }
 
+/// Room that a pack's block gets beyond what is needed when it grows: less where growing is cheap.
+fn pack_slack(needed: usize) -> usize {
+    if needed <= SLAB_BYTES_MAX { needed / 8 } else { needed / 4 }
+}
+
 /// How Redis would encode a string that is set as a whole.
 fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
     if let Some(value) = parse_int(bytes) { (Encoding::Int, Value::Int(value)) } else { encode_text(bytes) }
@@ -355,7 +417,10 @@ fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {
         (Encoding::Raw, Value::Inline(bytes))
     } else {
         let allocated = bytes.len() as u64;
-        (Encoding::Raw, Value::External(Blob { bytes: Bytes::copy_from_slice(bytes), allocated }))
+        (
+            Encoding::Raw,
+            Value::External(External::Blob(Blob { bytes: Bytes::copy_from_slice(bytes), allocated })),
+        )
     }
 }
 

@@ -14,8 +14,8 @@
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::ShardId;
 use super::hash::KeyHasher;
@@ -45,6 +45,9 @@ pub struct Keyspace {
     hasher: KeyHasher,
     databases: usize,
     workers: usize,
+    /// Whether any client has ever waited for a key: until then nobody looks for waiters.
+    waited: AtomicBool,
+    waited_keys: AtomicUsize,
     /// The worker that has reserved leases, plus one: only one may at a time, so that two never wait for each other.
     reserver: AtomicUsize,
 }
@@ -71,7 +74,9 @@ impl Keyspace {
             shard: UnsafeCell::new(Shard::new(databases, hasher.clone())),
         };
         let reserver = AtomicUsize::new(0);
-        Keyspace { cells: (0..shards).map(cell).collect(), hasher, databases, workers, reserver }
+        let cells = (0..shards).map(cell).collect();
+        let (waited, waited_keys) = Default::default();
+        Keyspace { cells, hasher, databases, workers, waited, waited_keys, reserver }
     }
 
     /// The hash of a key.
@@ -127,6 +132,28 @@ impl Keyspace {
         (0..self.cells.len()).map(|shard| ShardId(shard as u16))
     }
 
+    /// Whether any client has ever waited for a key of a shard whose lease is held.
+    #[inline]
+    pub fn is_waited(&self) -> bool {
+        // Who waits says so under the lease of its key's shard, so whoever has that lease later sees it.
+        self.waited.load(Relaxed)
+    }
+
+    /// A client begins to wait for a key; to be told before the lease is given back.
+    pub fn set_waited(&self) {
+        self.waited.store(true, Relaxed);
+    }
+
+    /// The number of keys for which clients wait.
+    pub fn waited_keys(&self) -> usize {
+        self.waited_keys.load(Relaxed)
+    }
+
+    /// The number of keys of one shard for which clients wait has changed.
+    pub fn recount_waited(&self, before: usize, after: usize) {
+        self.waited_keys.fetch_add(after.wrapping_sub(before), Relaxed);
+    }
+
     /// The lease of a shard.
     #[inline]
     pub fn lease(&self, shard: ShardId) -> &Lease {
@@ -145,6 +172,9 @@ pub struct Leases {
     reserved: Vec<ShardId>,
     /// The same as bits.
     holds: Box<[u64]>,
+    /// Whom to wake for what `take_late` gave back.
+    #[cfg(feature = "planted-bug")]
+    wanted_late: WantedMask,
     /// One thread at a time.
     not_sync: PhantomData<Cell<()>>,
 }
@@ -161,6 +191,8 @@ impl Leases {
             taken: Vec::with_capacity(keyspace.shard_count()),
             reserved: Vec::new(),
             holds: vec![0; words].into_boxed_slice(),
+            #[cfg(feature = "planted-bug")]
+            wanted_late: WantedMask::NONE,
             not_sync: PhantomData,
         };
         if solo {
@@ -232,11 +264,27 @@ impl Leases {
     /// The shard of a lease that is held.
     #[inline]
     pub fn shard(&mut self, shard: ShardId) -> &mut Shard {
+        #[cfg(feature = "planted-bug")]
+        self.take_late(shard);
         assert!(self.holds(shard), "a shard is touched under its lease");
         let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
         // SAFETY: the lease is held by this value, so no other thread touches the shard; the result borrows this
         // value mutably, so nobody else does on this one.
         unsafe { &mut *cell }
+    }
+
+    /// The planted bug that the history checker must find: commands hold the lease of their first key only, and get others one at
+    /// a time when they touch them, giving back what they had. So no shard is ever touched without its lease, none is waited
+    /// for while another is held, and nothing is atomic.
+    #[cfg(feature = "planted-bug")]
+    fn take_late(&mut self, shard: ShardId) {
+        if !self.holds(shard) {
+            let wanted = self.release_back_to(0);
+            self.wanted_late.add(wanted);
+            while !self.try_take(shard) {
+                std::thread::yield_now();
+            }
+        }
     }
 
     /// The shard of a lease that is held, for reading.
@@ -282,16 +330,21 @@ impl Leases {
         wanted
     }
 
-    /// Keeps all other workers from taking these leases until `unreserve`, without taking them; false if another worker has
-    /// reservations now, or this one still has.
+    /// Keeps all other workers from taking these leases until `unreserve`, without taking them, in addition to those that it
+    /// has reserved already; false if another worker has reservations now.
     pub fn reserve(&mut self, shards: impl Iterator<Item = ShardId>) -> bool {
         let reserver = &self.keyspace.reserver;
-        if reserver.compare_exchange(0, self.worker + 1, Acquire, Relaxed).is_err() {
+        if self.reserved.is_empty()
+            && reserver.compare_exchange(0, self.worker + 1, Acquire, Relaxed).is_err()
+        {
             return false;
         }
+        let more = !self.reserved.is_empty();
         for shard in shards {
             assert!(self.keyspace.lease(shard).reserve(self.worker), "one worker reserves at a time");
-            self.reserved.push(shard);
+            if !more || !self.reserved.contains(&shard) {
+                self.reserved.push(shard);
+            }
         }
         true
     }
@@ -311,6 +364,13 @@ impl Leases {
     /// Gives everything back. The workers in the mask must be woken.
     #[inline]
     pub fn release_all(&mut self) -> WantedMask {
+        #[cfg(feature = "planted-bug")]
+        {
+            let mut wanted = std::mem::replace(&mut self.wanted_late, WantedMask::NONE);
+            wanted.add(self.release_back_to(0));
+            wanted
+        }
+        #[cfg(not(feature = "planted-bug"))]
         self.release_back_to(0)
     }
 }

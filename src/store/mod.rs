@@ -21,6 +21,8 @@ pub mod pool;
 mod shard;
 mod slab;
 mod table;
+mod value;
+mod waiters;
 mod watchers;
 
 pub use changes::{Change, ChangeKind, Changes};
@@ -32,6 +34,8 @@ pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
 pub use lease::{Lease, WORKERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
+pub use value::{End, Item, Items, List, ListLimits, ListNode, NewItem, NewList, NewNode, OwnedItem, packed};
+pub use waiters::{ReadyKey, Registration, Waiting};
 pub use watchers::WatchFlag;
 
 /// A database's number.

@@ -3,7 +3,7 @@
 //! Design: a block of a shard's slab cannot leave the shard, so small values are copied; large ones only change hands.
 #![expect(unsafe_code, reason = "takes the values out of entries")]
 
-use super::entry::{Blob, Encoding, Entry, EntryPtr, Parts, Str, Type, Value};
+use super::entry::{Encoding, Entry, EntryPtr, External, Parts, Str, Type, Value};
 use super::heap::Heap;
 
 /// What a key held.
@@ -18,15 +18,23 @@ pub struct OwnedEntry {
 pub(super) enum OwnedValue {
     Int(i64),
     Inline(Box<[u8]>),
-    External(Blob),
+    External(External),
 }
 
 impl OwnedEntry {
     pub(super) fn copy_of(entry: &Entry) -> OwnedEntry {
-        let value = match (entry.external(), entry.string()) {
-            (Some(blob), _) => OwnedValue::External(blob.clone()),
-            (None, Str::Int(value)) => OwnedValue::Int(value),
-            (None, Str::Bytes(bytes)) => OwnedValue::Inline(bytes.into()),
+        OwnedEntry::of(entry, entry.external().cloned())
+    }
+
+    /// What an entry holds; its large value is given.
+    fn of(entry: &Entry, external: Option<External>) -> OwnedEntry {
+        let value = match external {
+            Some(external) => OwnedValue::External(external),
+            None if entry.encoding() == Encoding::Int => match entry.string() {
+                Str::Int(value) => OwnedValue::Int(value),
+                Str::Bytes(_) => unreachable!("the encoding says that it is an integer"),
+            },
+            None => OwnedValue::Inline(entry.inline_value().into()),
         };
         OwnedEntry {
             ty: entry.ty(),
@@ -59,12 +67,19 @@ impl Heap {
     /// # Safety
     /// - `pointer` leads to an entry of this heap that nobody refers to any more.
     pub(super) unsafe fn dissolve(&mut self, pointer: EntryPtr) -> OwnedEntry {
+        // SAFETY: the entry is freed below, and its large value not looked at before.
+        let external = self.uncounted(unsafe { pointer.take_external() });
         // SAFETY: the entry is valid until freed below.
-        let owned = OwnedEntry::copy_of(unsafe { pointer.entry() });
-        // The copy shares a large value, so that dropping the original frees nothing but the count.
-        // SAFETY: as the caller says.
-        unsafe { self.destroy(pointer) };
+        let owned = OwnedEntry::of(unsafe { pointer.entry() }, external);
+        // SAFETY: as the caller says; the large value was taken out.
+        unsafe { self.free_block(pointer) };
         owned
+    }
+
+    /// A large value that was taken out of its entry is not counted any more.
+    fn uncounted(&mut self, external: Option<External>) -> Option<External> {
+        self.recount_blob(external.as_ref().map_or(0, External::allocated), 0);
+        external
     }
 
     /// Moves an entry to a block of its size after `adjust` has changed its parts, and frees the old one.
@@ -76,12 +91,17 @@ impl Heap {
         pointer: EntryPtr,
         adjust: impl FnOnce(&mut Parts<'_>),
     ) -> EntryPtr {
+        // SAFETY: the entry is freed below, and its large value not looked at before.
+        let external = self.uncounted(unsafe { pointer.take_external() });
         // SAFETY: the entry is valid until freed below.
         let entry = unsafe { pointer.entry() };
-        let value = match (entry.external(), entry.string()) {
-            (Some(blob), _) => Value::External(blob.clone()),
-            (None, Str::Int(value)) => Value::Int(value),
-            (None, Str::Bytes(bytes)) => Value::Inline(bytes),
+        let value = match external {
+            Some(external) => Value::External(external),
+            None if entry.encoding() == Encoding::Int => match entry.string() {
+                Str::Int(value) => Value::Int(value),
+                Str::Bytes(_) => unreachable!("the encoding says that it is an integer"),
+            },
+            None => Value::Inline(entry.inline_value()),
         };
         let mut parts = Parts {
             ty: entry.ty(),
@@ -93,8 +113,8 @@ impl Heap {
         };
         adjust(&mut parts);
         let created = self.create(parts, 0);
-        // SAFETY: as the caller says.
-        unsafe { self.destroy(pointer) };
+        // SAFETY: as the caller says; the large value was taken out.
+        unsafe { self.free_block(pointer) };
         created
     }
 }

@@ -21,6 +21,7 @@ use super::heap::Heap;
 use super::key_mut::KeyMut;
 use super::pool::POOL;
 use super::table::{Place, Verdict};
+use super::waiters::Waiters;
 use super::watchers::{WatchFlag, Watchers};
 use super::{DbIndex, table};
 
@@ -80,10 +81,36 @@ pub struct Shard {
     changes: Changes,
     watchers: Watchers,
     dirty: u64,
+    pub(super) listeners: Listeners,
+    pub(super) waiters: Option<Box<Waiters>>,
     discarded: Vec<Db>,
     expire_db: u16,
     expire_position: u64,
     evacuation: Evacuation,
+}
+
+/// Who wants to know of a shard's changes, in one byte, so that a write asks once for all of them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Listeners(u8);
+
+impl Listeners {
+    /// Changes are recorded.
+    pub const RECORDING: u8 = 1 << 0;
+    /// Somebody waits for a key.
+    pub const WAITERS: u8 = 1 << 1;
+    /// A key that somebody waits for is listed as ready.
+    pub const READY: u8 = 1 << 2;
+    /// Somebody watches a key.
+    pub const WATCHERS: u8 = 1 << 3;
+
+    #[inline]
+    pub fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+
+    pub fn set(&mut self, bits: u8, on: bool) {
+        self.0 = if on { self.0 | bits } else { self.0 & !bits };
+    }
 }
 
 /// How far this shard's segments have been moved out of a chunk of the pool.
@@ -112,6 +139,8 @@ impl Shard {
             changes: Changes::new(),
             watchers: Watchers::default(),
             dirty: 0,
+            listeners: Listeners::default(),
+            waiters: None,
             discarded: Vec::new(),
             expire_db: 0,
             expire_position: 0,
@@ -252,7 +281,7 @@ impl Shard {
         Discarded { keys: all.map(|db| self.flush(DbIndex(db)).keys).sum() }
     }
 
-    /// Frees about `budget` of the discarded entries; true when none is left.
+    /// Frees about `budget` of the discarded entries and pieces of huge values; true when none is left.
     pub fn free_discarded(&mut self, budget: usize) -> bool {
         let mut left = budget;
         while let Some(db) = self.discarded.last_mut() {
@@ -263,7 +292,8 @@ impl Shard {
             left = left.saturating_sub(before as usize);
             self.discarded.pop();
         }
-        true
+        self.heap.free_trash(left);
+        !self.heap.has_trash()
     }
 
     /// Exchanges the contents of two databases.
@@ -273,6 +303,7 @@ impl Shard {
             let taken = std::mem::take(self.parts(a).0);
             let other = std::mem::replace(self.parts(b).0, taken);
             *self.parts(a).0 = other;
+            self.list_swapped(a, b);
         }
     }
 
@@ -311,8 +342,9 @@ impl Shard {
     /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,
     /// helps to empty sparse chunks of the pool. True when there is nothing left to do.
     pub fn upkeep(&mut self, budget_entries: usize) -> bool {
-        if !self.watchers.is_empty() {
+        if self.listeners.has(Listeners::WATCHERS) {
             self.watchers.sweep();
+            self.recount_watchers();
         }
         if !self.free_discarded(budget_entries) {
             return false;
@@ -336,16 +368,16 @@ impl Shard {
         false
     }
 
-    /// Whether memory of flushed databases is still to be freed.
+    /// Whether memory of flushed databases or of huge values is still to be freed.
     pub fn has_discarded(&self) -> bool {
-        !self.discarded.is_empty()
+        !self.discarded.is_empty() || self.heap.has_trash()
     }
 
     /// Whether `upkeep` has something to do.
     #[inline]
     pub fn upkeep_due(&self) -> bool {
         let Evacuation { number, db, .. } = self.evacuation;
-        !self.discarded.is_empty()
+        self.has_discarded()
             || POOL
                 .evacuation()
                 .is_some_and(|(current, _)| current != number || usize::from(db) < self.databases())
@@ -359,6 +391,12 @@ impl Shard {
     /// Changes since the shard was made: one for each key changed by a command.
     pub fn dirty(&self) -> u64 {
         self.dirty
+    }
+
+    /// Starts or stops recording changes; what was recorded stays until drained.
+    pub fn record_changes(&mut self, on: bool) {
+        self.listeners.set(Listeners::RECORDING, on);
+        self.changes.set_recording(on);
     }
 
     /// What commands changed, if recording is on.
@@ -391,6 +429,7 @@ impl Shard {
     /// Checks the structures against each other; for tests and DEBUG.
     pub fn check_invariants(&self) {
         self.heap.check_invariants();
+        self.check_waiters();
         let mut bytes = 0;
         for db in self.all_dbs() {
             db.check_invariants(&self.hasher);
@@ -398,7 +437,7 @@ impl Shard {
         for db in self.all_dbs().chain(&self.discarded) {
             db.table.for_each(|item| bytes += entry_of(&item).bytes_allocated() as u64);
         }
-        assert_eq!(bytes, self.heap.bytes_used());
+        assert_eq!(bytes + self.heap.trash_bytes(), self.heap.bytes_used());
     }
 
     #[inline]
@@ -428,16 +467,27 @@ impl Shard {
     /// Tells whoever listens of a change.
     #[inline]
     fn note(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
+        if self.listeners.0 != 0 {
+            self.tell_listeners(kind, db, hash, key);
+        }
+    }
+
+    #[cold]
+    fn tell_listeners(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         self.changes.note(kind, db, hash, key);
-        if !self.watchers.is_empty() {
+        if kind == ChangeKind::Set {
+            self.list_ready(db, hash);
+        }
+        if self.listeners.has(Listeners::WATCHERS) {
             self.watchers.touch(db, hash, key);
+            self.recount_watchers();
         }
     }
 
     /// These databases are about to be emptied or exchanged: that changes every watched key that is in one of them, under
     /// whichever of their numbers it is watched.
     fn touch_watched(&mut self, dbs: &[DbIndex]) {
-        if self.watchers.is_empty() {
+        if !self.listeners.has(Listeners::WATCHERS) {
             return;
         }
         let mut watchers = std::mem::take(&mut self.watchers);
@@ -446,16 +496,23 @@ impl Shard {
             dbs.contains(&db) && dbs.iter().any(there)
         });
         self.watchers = watchers;
+        self.recount_watchers();
     }
 
     /// Raises `flag` when this key changes, until it has been raised or has ended.
     pub fn watch(&mut self, db: DbIndex, hash: u64, key: &[u8], flag: &Arc<WatchFlag>) {
         self.watchers.add(db, hash, key, flag);
+        self.recount_watchers();
     }
 
     /// Forgets about `flag`, where it was registered under this hash.
     pub fn unwatch(&mut self, hash: u64, flag: &Arc<WatchFlag>) {
         self.watchers.remove(hash, flag);
+        self.recount_watchers();
+    }
+
+    fn recount_watchers(&mut self) {
+        self.listeners.set(Listeners::WATCHERS, !self.watchers.is_empty());
     }
 
     #[inline]

@@ -275,7 +275,7 @@ fn deadlines_expire_on_access_and_in_rounds() {
 #[test]
 fn the_guard_accounts_for_each_key_once() {
     let (mut shard, hasher) = shard();
-    shard.changes().set_recording(true);
+    shard.record_changes(true);
     let hash = hasher.hash(b"k");
     let mut guard = shard.write(DB, hash, b"k", 0);
     guard.set_string(NewString::Int(1), Deadline::None);

@@ -6,6 +6,7 @@
 //!
 //! Not here: whether a command may run (`run`), transactions (`transaction`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::clock::Clock;
@@ -15,7 +16,7 @@ use crate::config::Config;
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::resp::Reply;
-use crate::store::{AccessClock, Leases};
+use crate::store::{AccessClock, Leases, ShardId};
 
 /// What running commands needs of the worker.
 pub(super) struct Caller<'a> {
@@ -29,11 +30,41 @@ pub(super) struct Caller<'a> {
     pub(super) effects: &'a mut Vec<Effect>,
     pub(super) queues: &'a mut Vec<Queue>,
     pub(super) leases: &'a mut Leases,
+    /// Shards that a transaction may have changed, if anybody waits for keys.
+    pub(super) touched: &'a mut VecDeque<ShardId>,
     pub(super) slowest: &'a mut Slowest,
 }
 
 impl Caller<'_> {
-    /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter.
+    /// A command's view of the world.
+    #[inline]
+    pub(super) fn context<'c>(
+        &'c mut self,
+        row: &Row,
+        hashes: &'c [u64],
+        session: &'c mut Session,
+    ) -> Context<'c> {
+        Context {
+            session,
+            shared: &self.facts.shared,
+            config: &self.facts.config,
+            stats: self.stats,
+            worker: self.worker,
+            now_ms: self.facts.now_ms,
+            now_us: self.facts.now_us,
+            access_clock: self.access_clock,
+            rng: self.rng,
+            effects: self.effects,
+            queues: self.queues,
+            leases: self.leases,
+            hashes,
+            first_key: row.key_places.0,
+            key_step: row.key_places.1,
+        }
+    }
+
+    /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter. No result: it
+    /// has to wait.
     #[inline]
     pub(super) fn call(
         &mut self,
@@ -43,29 +74,19 @@ impl Caller<'_> {
         session: &mut Session,
         reply: &mut Reply<'_>,
         start: u64,
-    ) -> u64 {
+    ) -> Option<u64> {
         let (facts, stats) = (self.facts, self.stats);
         let counts = &stats.commands[row.id as usize];
-        let mut ctx = Context {
-            session,
-            shared: &facts.shared,
-            config: &facts.config,
-            stats,
-            worker: self.worker,
-            now_ms: facts.now_ms,
-            now_us: facts.now_us,
-            access_clock: self.access_clock,
-            rng: self.rng,
-            effects: self.effects,
-            queues: self.queues,
-            leases: self.leases,
-            hashes,
-            first_key: row.key_places.0,
-            key_step: row.key_places.1,
-        };
-        if let Err(error) = (row.command.handler)(&mut ctx, args, reply) {
-            counts.failed.add(1);
-            reply_error(error, reply, stats);
+        match (row.command.handler)(&mut self.context(row, hashes, session), args, reply) {
+            Ok(()) => {}
+            Err(CommandError::Blocked) => {
+                self.show(row, args, session);
+                return None;
+            }
+            Err(error) => {
+                counts.failed.add(1);
+                reply_error(error, reply, stats);
+            }
         }
         let end = self.clock.ticks();
         let ns = self.clock.ns_between(start, end);
@@ -80,11 +101,29 @@ impl Caller<'_> {
             *self.slowest = Slowest { row: row.id, ns };
         }
         self.show(row, args, session);
-        end
+        Some(end)
     }
 }
 
 impl<I: Io> Worker<I> {
+    /// What running commands needs, where no connection is borrowed.
+    pub(super) fn caller<'a>(&'a mut self, facts: &'a Facts) -> Caller<'a> {
+        Caller {
+            facts,
+            stats: facts.shared.stats.of(self.number),
+            clock: &self.clock,
+            worker: self.number,
+            access_clock: self.access_clock,
+            table: self.table,
+            rng: &mut self.rng,
+            effects: &mut self.effects,
+            queues: &mut self.queues,
+            leases: &mut self.leases,
+            touched: &mut self.touched,
+            slowest: &mut self.slowest,
+        }
+    }
+
     /// What is the same for all commands of this turn.
     pub(super) fn facts(&mut self) -> Box<Facts> {
         let (now_ms, now_us) = (self.clock.now_ms(), self.clock.unix_us());
@@ -127,7 +166,7 @@ pub(super) struct Facts {
     /// From this duration on it is an event of the latency monitor.
     event_ns: u64,
     /// The smaller of the two.
-    notable_ns: u64,
+    pub(super) notable_ns: u64,
 }
 
 impl Facts {

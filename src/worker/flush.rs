@@ -65,6 +65,10 @@ impl<I: Io> Worker<I> {
         connection.closing = true;
         connection.ended = true;
         connection.hold = Hold::None;
+        if connection.wait.is_some() {
+            self.abandon_wait(token.slot);
+        }
+        let connection = self.connections.at(token.slot);
         while let Some(input) = connection.take_input() {
             self.io.give_back(input);
         }

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::blocking::Served;
 use super::mailbox::{Receiver, Sender, Sleep, ring};
-use crate::io::{Socket, Waker};
+use crate::io::{Socket, Token, Waker};
+use crate::observe::Ticket;
 use crate::store::WantedMask;
 
 /// A message from one worker to another.
@@ -17,6 +19,17 @@ pub enum Mail {
         slot: u32,
         /// The slot's generation.
         generation: u32,
+    },
+    /// The reply to a command of a client that waited.
+    Served(Box<Served>),
+    /// A client's wait was ended from elsewhere: it is to be told.
+    Unblock {
+        /// The connection.
+        token: Token,
+        /// Which of its waits.
+        ticket: Ticket,
+        /// Whether it gets an error.
+        error: bool,
     },
     /// A line for the clients that receive the MONITOR feed.
     Monitor(Arc<[u8]>),

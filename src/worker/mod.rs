@@ -8,6 +8,9 @@
 //! | `call` | one command under its leases: handler, statistics, slow log |
 //! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
+//! | `blocking` | clients that wait for keys: put on hold, served, let go on |
+//! | `timers` | when waits end |
+//! | `chores` | what is to be tidied up in shards |
 //! | `memory` | the memory limit and eviction |
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
@@ -21,7 +24,9 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
+mod blocking;
 mod call;
+mod chores;
 pub mod clock;
 mod crew;
 mod flush;
@@ -33,9 +38,11 @@ mod reap;
 mod refuse;
 mod run;
 mod run_delay;
+mod timers;
 mod transaction;
 mod upkeep;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +84,8 @@ pub struct Worker<I: Io> {
     effects: Vec<Effect>,
     /// Emptied queues of transactions.
     queues: Vec<Queue>,
+    /// Shards that a transaction may have changed, if anybody waits for keys.
+    touched: VecDeque<ShardId>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -87,6 +96,12 @@ pub struct Worker<I: Io> {
     paused: Vec<u32>,
     /// Connections that receive the MONITOR feed.
     monitors: Vec<u32>,
+    /// When waits of its clients end.
+    timers: timers::Timers,
+    /// What is to be tidied up in shards.
+    chores: Vec<chores::Chore>,
+    /// Whether any client has ever waited for a key, as far as this worker knows.
+    serves: bool,
     /// Emptied output buffers.
     spares: Vec<Vec<u8>>,
     /// Counts turns; stamps what is true for one turn only.
@@ -154,11 +169,15 @@ impl<I: Io> Worker<I> {
             chunk: Chunk::default(),
             effects: Vec::new(),
             queues: Vec::new(),
+            touched: VecDeque::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
             paused: Vec::new(),
             monitors: Vec::new(),
+            timers: timers::Timers::default(),
+            chores: Vec::new(),
+            serves: false,
             spares: Vec::new(),
             turn: 0,
             refused: Vec::new(),
@@ -201,13 +220,15 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         self.begin_turn();
         self.reap(); // 3. completions into state
-        self.read_mail(); // 4. mail, bounded
+        self.read_mail(); // 4. mail, bounded; then the waits whose time is up, which mail may have ended in time
+        self.end_waits();
         self.gather(); // 5. parse every connection that has input
         let busy = !self.batch.commands.is_empty();
         self.run_batch(); // 6. the batch, chunk by chunk
         self.stats().busy_turns.add(busy.into());
         self.settle();
-        self.upkeep(); // 7. upkeep, within a time budget
+        self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
+        self.upkeep();
         self.flush(); // 9. one send per connection with output
         self.post.deliver(); // 8. mail, and wake-ups for those who sleep
         self.end_turn(start);
@@ -228,7 +249,10 @@ impl<I: Io> Worker<I> {
             self.post.rise();
             return Wait::Poll;
         }
-        Wait::For(Duration::from_millis(self.upkeep.due_in_ms(self.clock.now_ms())))
+        let now_ms = self.clock.now_ms();
+        let upkeep_ms = self.upkeep.due_in_ms(now_ms);
+        let wait_ms = self.timers.due_in_ms(now_ms).map_or(upkeep_ms, |due_ms| due_ms.min(upkeep_ms));
+        Wait::For(Duration::from_millis(wait_ms))
     }
 
     /// Whether all that is ready are commands that were refused their leases.
@@ -339,6 +363,8 @@ impl<I: Io> Worker<I> {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
                 Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
                 Mail::Monitor(line) => self.feed_monitors(&line),
+                Mail::Served(served) => self.deliver(*served),
+                Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
                 Mail::Look => self.resume_paused(),
             }
         }

@@ -8,7 +8,7 @@ use super::{Mail, SPARES_MAX, Worker};
 use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
 use crate::net::Connection;
-use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
+use crate::net::connection::{BLOCKED_INPUT_BYTES_MAX, BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
 use crate::observe::{ClientCard, ClientPlace, flag};
 
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
@@ -85,11 +85,14 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// A connection on hold is not read from, and keeps no receive buffers: they are all connections' own.
+    /// A connection on hold keeps no receive buffers: they are all connections' own. It is not read from, unless it waits for
+    /// a key and has not sent much meanwhile: then its end is to be noticed.
     pub(super) fn stall(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         connection.absorb(&mut self.io);
-        if !connection.input_paused {
+        let reads_on =
+            connection.hold == Hold::Blocked && connection.spill_bytes() <= BLOCKED_INPUT_BYTES_MAX;
+        if !reads_on && !connection.input_paused {
             connection.input_paused = true;
             self.io.pause(connection.token);
         }
@@ -143,6 +146,11 @@ impl<I: Io> Worker<I> {
     fn input_ended(&mut self, token: Token, cause: EndCause) {
         let Some(connection) = self.connections.find(token) else { return };
         connection.input_ended = true;
+        if connection.wait.is_some() {
+            // Nobody may be served any more whose reply will not be read.
+            self.abandon_wait(token.slot);
+        }
+        let connection = self.connections.at(token.slot);
         if cause == EndCause::Eof && (connection.ready || connection.unsent_bytes() > 0) {
             // What was sent before the end is still answered; the flush closes it then.
             self.make_dirty(token.slot);

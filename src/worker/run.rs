@@ -122,9 +122,11 @@ impl<I: Io> Worker<I> {
         self.hold(&command);
         self.make_ready(command.slot);
         let token = self.connections.at(command.slot).token;
-        if reserve && self.reserved_for.is_none() && self.reserve(&command) {
+        // A command whose shards are reserved may find that it needs more than it knew of.
+        let own = self.reserved_for == Some(token);
+        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command) {
             self.reserved_for = Some(token);
-            self.stats().counters.leases_reserved.add(1);
+            self.stats().counters.leases_reserved.add(u64::from(!own));
         }
     }
 
@@ -147,12 +149,14 @@ impl<I: Io> Worker<I> {
             Scope::All => return self.leases.reserve(keyspace.shards()),
             Scope::Transaction if session.needs_all() => return self.leases.reserve(keyspace.shards()),
             Scope::Transaction => {
-                return self.leases.reserve(session.needed().map(|hash| keyspace.shard_of(hash)));
+                let own = session.needed().map(|hash| keyspace.shard_of(hash));
+                return self.leases.reserve(own.chain(self.chunk.along(keyspace)));
             }
             Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
-        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)))
+        let along = self.chunk.along(keyspace);
+        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
     /// Runs no more commands of this one's connection in this turn; they are parsed again.
@@ -167,10 +171,14 @@ impl<I: Io> Worker<I> {
         let chunk = std::mem::take(&mut self.chunk);
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
+        self.serves |= facts.shared.keyspace.is_waited();
         let mut ticks = self.clock.ticks();
         for member in chunk.members() {
             let command = self.batch.commands[*member as usize];
             ticks = self.execute(&command, facts, stats, ticks);
+            if self.serves {
+                self.serve(&command, facts);
+            }
         }
         self.chunk = chunk;
     }
@@ -270,11 +278,15 @@ impl<I: Io> Worker<I> {
             effects: &mut self.effects,
             queues: &mut self.queues,
             leases: &mut self.leases,
+            touched: &mut self.touched,
             slowest: &mut self.slowest,
         };
         let end = match row.role {
             Role::Exec => caller.execute_transaction(row, &args, session, &mut reply, start),
-            _ => caller.call(row, &args, hashes, session, &mut reply, start),
+            _ => match caller.call(row, &args, hashes, session, &mut reply, start) {
+                Some(end) => end,
+                None => return self.begin_wait(command, start),
+            },
         };
         if session.replies != Replies::On {
             silence(session, &mut reply, mark, Some(row));
@@ -313,6 +325,13 @@ impl<I: Io> Worker<I> {
                 Effect::Show(line) => {
                     self.feed_monitors(&line);
                     self.post.send_all(|| Mail::Monitor(Arc::clone(&line)));
+                }
+                Effect::Unblock { place, ticket, error } => {
+                    let token = Token { slot: place.slot, generation: place.generation };
+                    match place.worker as usize {
+                        here if here == self.number => self.tell_unblocked(token, ticket, error),
+                        target => self.post.send(target, Mail::Unblock { token, ticket, error }),
+                    }
                 }
                 Effect::Wake(wanted) => self.post.wake_wanting(wanted),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
@@ -408,7 +427,7 @@ fn silence(session: &mut Session, reply: &mut Reply<'_>, mark: crate::resp::Mark
 }
 
 /// CLIENT REPLY SKIP concerns the command after itself.
-fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
+pub(super) fn next_replies(now: Replies, row: Option<&Row>) -> Replies {
     match now {
         Replies::SkipNext if row.is_some_and(|row| row.full_name == "client|reply") => Replies::SkipThis,
         Replies::SkipThis | Replies::SkipNext => Replies::On,

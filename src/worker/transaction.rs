@@ -152,12 +152,20 @@ impl Caller<'_> {
         if !failed && !touched {
             self.prefetch(queue.hashes(), session);
             reply.array(queue.len());
-            session.in_exec = true;
+            session.denies_blocking = true;
             let mut ticks = start;
             for (row, args, hashes) in queue.commands() {
-                ticks = self.call(self.table.row(row), &args, hashes, session, reply, ticks);
+                let end = self.call(self.table.row(row), &args, hashes, session, reply, ticks);
+                ticks = end.expect("no command waits in a transaction");
             }
-            session.in_exec = false;
+            session.denies_blocking = false;
+            let keyspace = &self.facts.shared.keyspace;
+            if keyspace.is_waited() {
+                match queue.needs_all {
+                    true => self.touched.extend(keyspace.shards()),
+                    false => self.touched.extend(queue.hashes().iter().map(|hash| keyspace.shard_of(*hash))),
+                }
+            }
         }
         session.end_transaction();
         if self.queues.len() < QUEUES_MAX {

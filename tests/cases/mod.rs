@@ -40,10 +40,12 @@
 //!
 //! `TORC_CASES=text` runs only the cases whose names contain the text.
 
+mod blocking;
 mod command;
 mod connection;
 mod expect;
 mod generic;
+mod list;
 mod run;
 mod server;
 mod string;
@@ -94,9 +96,11 @@ const BASICS: &[Case] = &[
 /// Every family.
 pub const FAMILIES: &[(&str, &[Case])] = &[
     ("basics", BASICS),
+    ("blocking", blocking::CASES),
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("list", list::CASES),
     ("server", server::CASES),
     ("string", string::CASES),
     ("transactions", transactions::CASES),

@@ -314,6 +314,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "memory runs short within a transaction",
         steps: &[
+            ("SET other \"something that takes memory\"", "OK"),
             ("MULTI", "OK"),
             ("b> CONFIG SET maxmemory 1 maxmemory-policy noeviction", "OK"),
             ("SET a 1", "!OOM command not allowed when used memory > 'maxmemory'."),

@@ -5,6 +5,8 @@
 //! | letter | drawn |
 //! |---|---|
 //! | `K` | a key of the small pool, binary and empty ones among them |
+//! | `L` | a key of a smaller pool of keys that mostly hold lists |
+//! | `E` | a value, most often one of a few, so that lists have equal elements |
 //! | `V` | a value: empty, short, long, binary, numbers and what nearly is one |
 //! | `I`, `F` | an integer near the limits of its type; a float |
 //! | `R` | an index: small, negative, far out |
@@ -12,7 +14,7 @@
 //! | `P`, `Q` | a point in the future: a key set with a past one is counted until it is looked at |
 //! | `D` | a database's number |
 //! | `G` | a glob-style pattern |
-//! | `K+`, `KV+` | one to four of them |
+//! | `K+`, `KV+`, `E+` | one to four of them |
 //! | `(a\|b,S\|)` | one alternative, its words separated by commas; it may be empty |
 
 use crate::harness::Rng;
@@ -83,6 +85,27 @@ pub const SHAPES: &[Shape] = &[
     exact("MSET KV+"),
     exact("MSETNX KV+"),
     exact("LCS K K (LEN|IDX|) (MINMATCHLEN,R|WITHMATCHLEN|)"),
+    // list
+    exact("LPUSH L E+"),
+    exact("RPUSH L E+"),
+    exact("RPUSH L E+ E+ E+"),
+    exact("LPUSHX L E+"),
+    exact("RPUSHX L E+"),
+    exact("LPOP L (R|)"),
+    exact("RPOP L (R|)"),
+    exact("LLEN L"),
+    exact("LRANGE L R R"),
+    exact("LINDEX L R"),
+    exact("LSET L R E"),
+    exact("LINSERT L (BEFORE|AFTER) E E"),
+    // The smallest number removes everything in 7.0 and is refused since 7.2.
+    exact("LREM L (0|1|2|-1|-2|5|-100|9223372036854775807|abc) E"),
+    rare("LTRIM L R R"),
+    exact("LPOS L E (RANK,R|) (COUNT,R|) (MAXLEN,R|)"),
+    exact("LMOVE L L (LEFT|RIGHT) (LEFT|RIGHT)"),
+    exact("RPOPLPUSH L L"),
+    exact("LMPOP 1 L (LEFT|RIGHT) (COUNT,R|)"),
+    exact("LMPOP 2 L L (LEFT|RIGHT) (COUNT,R|)"),
     // generic
     exact("DEL K+"),
     exact("UNLINK K+"),
@@ -148,6 +171,9 @@ const KEYS: &[&[u8]] = &[
     b"0",
     b"a somewhat longer key that does not fit into a small inline field of any kind",
 ];
+const LIST_KEYS: &[&[u8]] = &[b"list:1", b"list:2", b"list:3", b"{tag}list"];
+const ELEMENTS: &[&[u8]] =
+    &[b"a", b"b", b"1", b"-300", b"70000", b"a longer element, though not a very long one"];
 const VALUES: &[&[u8]] = &[
     b"",
     b"a",
@@ -315,7 +341,15 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
     let one = |choices: &[&[u8]], rng: &mut Rng| rng.pick(choices).to_vec();
     let number = |number: u64| number.to_string().into_bytes();
     let word = match token {
+        "K" if rng.once_in(10) => one(LIST_KEYS, rng),
         "K" => one(KEYS, rng),
+        "L" if rng.once_in(10) => one(KEYS, rng),
+        "L" => one(LIST_KEYS, rng),
+        "E" if rng.once_in(3) => {
+            push(words, "V", rng);
+            return;
+        }
+        "E" => one(ELEMENTS, rng),
         "V" if rng.once_in(20) => vec![b'x'; rng.below(20_000)],
         "V" => one(VALUES, rng),
         "I" => one(INTEGERS, rng),
@@ -335,6 +369,10 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
         "Q" => number(33_177_117_420_000 + rng.below(2) as u64),
         "K+" => {
             (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "K", rng));
+            return;
+        }
+        "E+" => {
+            (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "E", rng));
             return;
         }
         "KV+" => {

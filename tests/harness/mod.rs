@@ -1,6 +1,6 @@
 //! Servers for tests: Torc and, as the oracle, Redis; each in a directory of its own, killed when dropped.
 //!
-//! Readiness is a connection that succeeds. `until` awaits anything else, with a limit; it is the only place that pauses.
+//! Readiness is a connection that succeeds. `until` awaits anything else, with a limit; nothing else waits by pausing.
 
 mod client;
 pub mod value;
@@ -32,6 +32,11 @@ pub fn until(mut met: impl FnMut() -> bool) -> bool {
         std::thread::sleep(POLL);
     }
     true
+}
+
+/// Lets time pass: for clients that think between commands, never to await anything.
+pub fn pause_ms(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
 }
 
 /// A directory that goes when it is dropped.

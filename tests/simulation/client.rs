@@ -24,6 +24,11 @@ pub trait Script {
 
     /// Judges the reply to the oldest request that has none.
     fn answer(&mut self, reply: &[u8], now: Now) -> Result<(), String>;
+
+    /// Whether it is only the passing of time that may bring that reply.
+    fn awaits_time(&self) -> bool {
+        false
+    }
 }
 
 /// How a client ends.
@@ -143,6 +148,11 @@ impl Client {
     /// When it goes on if it rests now.
     pub fn rests_until(&self, time: Duration) -> Option<Duration> {
         (!self.done && self.rests_until > time).then_some(self.rests_until)
+    }
+
+    /// Whether it may take nothing but time until its next reply comes.
+    pub fn awaits_time(&self) -> bool {
+        !self.done && self.script.awaits_time()
     }
 
     /// Does what it can; whether it did anything.

@@ -9,6 +9,7 @@
 //! | [`twin`] | keys of its own, every kind of command: each reply to the byte, against a map |
 //! | [`fading`] | deadlines: what must live lives, what must be gone is gone |
 //! | [`board`] | shared keys: groups written by MSET are linearizable, no increment or renamed key is lost or doubled |
+//! | [`queue`] | lists that some push to and others wait for: nothing is lost, doubled or too early |
 //! | [`hog`] | a client that does not read holds up nobody else |
 //!
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
@@ -23,6 +24,7 @@ mod client;
 mod fading;
 mod hog;
 mod plan;
+mod queue;
 mod register;
 mod twin;
 mod world;
@@ -82,6 +84,8 @@ fn run_part(part: u64) {
         assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
         assert!(sum.wanted > 20, "workers hardly ever slept for a lease: {sum:?}");
         assert!(sum.reserved > 0, "no command was refused often enough to reserve its shards: {sum:?}");
+        assert!(sum.served > 100, "hardly anybody got what he waited for: {sum:?}");
+        assert!(sum.timeouts > 100, "hardly anybody waited in vain: {sum:?}");
         assert!(sum.lost > 20, "hardly any connection was lost: {sum:?}");
     }
 }

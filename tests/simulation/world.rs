@@ -24,6 +24,7 @@ use super::client::{Client, End, Now};
 use super::fading::Fading;
 use super::hog::{self, Hog};
 use super::plan::{Plan, Plant};
+use super::queue::{self, Queues};
 use super::twin::Twin;
 
 /// The port that everybody connects to.
@@ -31,7 +32,7 @@ pub const PORT: u16 = 6379;
 /// When the virtual time begins, Unix ms.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Steps after which a run will never end.
-const STEPS_MAX: u64 = 300_000;
+const STEPS_MAX: u64 = 1_500_000;
 /// Turns of others in one interlude.
 const INTERLUDE_TURNS_MAX: u64 = 16;
 
@@ -48,6 +49,9 @@ pub struct Summary {
     pub refused: u64,
     pub wanted: u64,
     pub reserved: u64,
+    /// How often somebody got from a list, and how often waiting was in vain.
+    pub served: u64,
+    pub timeouts: u64,
 }
 
 impl Summary {
@@ -60,6 +64,8 @@ impl Summary {
         self.refused += other.refused;
         self.wanted += other.wanted;
         self.reserved += other.reserved;
+        self.served += other.served;
+        self.timeouts += other.timeouts;
     }
 }
 
@@ -76,6 +82,7 @@ struct World {
     waits: Vec<Cell<Wait>>,
     rests: Vec<Cell<Duration>>,
     clients: RefCell<Vec<Client>>,
+    queues: Rc<RefCell<Queues>>,
     rng: RefCell<Rng>,
     stamp: Cell<u64>,
     turns: Cell<u64>,
@@ -105,6 +112,8 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         refused: sum(|c| &c.leases_refused),
         wanted: sum(|c| &c.leases_wanted),
         reserved: sum(|c| &c.leases_reserved),
+        served: world.queues.borrow().served,
+        timeouts: world.queues.borrow().timeouts,
     })
 }
 
@@ -168,6 +177,7 @@ impl World {
             waits: (0..plan.workers).map(|_| Cell::new(Wait::Poll)).collect(),
             rests: (0..plan.workers).map(|_| Cell::new(Duration::ZERO)).collect(),
             clients: RefCell::default(),
+            queues: Rc::default(),
             rng: RefCell::new(Rng::new(plan.seed)),
             stamp: Cell::new(0),
             turns: Cell::new(0),
@@ -199,6 +209,9 @@ impl World {
         self.join_player(&board, Role::Auditor);
         self.until_clients_are_done()?;
         board.borrow().check()?;
+        self.join_auditor_of_queues();
+        self.until_clients_are_done()?;
+        self.queues.borrow().check()?;
         self.end()
     }
 
@@ -219,12 +232,22 @@ impl World {
         self.clients.borrow_mut().push(client.with_requests(count));
     }
 
+    fn join_auditor_of_queues(&self) {
+        let script = Box::new(queue::Worker::new(&self.queues, true));
+        let rng = &mut *self.rng.borrow_mut();
+        let client =
+            Client::new(&self.net, &self.plan, "auditor of lists".to_owned(), script, End::Close, rng);
+        self.clients.borrow_mut().push(client.with_requests(queue::Worker::audit_requests()));
+    }
+
     fn join(&self, board: &Rc<RefCell<Board>>, number: usize) {
         let rng = &mut *self.rng.borrow_mut();
         let plan = &self.plan;
         let wrong_at = (plan.plant == Some(Plant::WrongReply)).then_some(3);
         let player = |role| Box::new(Player::new(board, role));
+        let waits = !plan.wild && rng.chance(40);
         let script: Box<dyn super::client::Script> = match rng.below(6) {
+            _ if waits => Box::new(queue::Worker::new(&self.queues, false)),
             0 if plan.wild => player(Role::Wrecker),
             0..3 if !plan.wild => Box::new(Twin::new(format!("own{number}"), plan.large_values, wrong_at)),
             3 if !plan.wild => Box::new(Fading::new(format!("fading{number}"))),
@@ -232,10 +255,11 @@ impl World {
         };
         let end = match rng.below(8) {
             0 | 1 => End::Close,
-            2 | 3 => End::Finish,
+            // Who waits and sends no more is gone, for the server.
+            2 | 3 if !waits => End::Finish,
             4 => End::CloseEarly,
             5 => End::Reset,
-            6 => End::Quit,
+            2 | 3 | 6 => End::Quit,
             _ => End::Malformed,
         };
         let name = format!("client {}", self.clients.borrow().len());
@@ -341,15 +365,19 @@ impl World {
         Err(format!("it does not end while {otherwise}"))
     }
 
-    /// Nobody can do anything now: lets time pass until something happens that is not merely a worker's timer. A timer never
-    /// is what a client waits for, so a run in which only timers are left has lost a wake-up.
+    /// Nobody can do anything now: lets time pass until something happens that is not merely a worker's timer. A timer is not
+    /// what a client waits for, unless it has said so, so a run in which only timers are left has lost a wake-up.
     fn skip_to_next(&self) -> bool {
         let now = self.net.now();
         let rests = (0..self.workers.len()).filter(|index| self.net.is_ready(*index));
         let rests = rests.map(|index| self.rests[index].get()).filter(|until| *until > now);
         let clients = self.clients.borrow();
+        let awaits_time = clients.iter().any(Client::awaits_time);
+        let awaited = self.net.next_deadline().filter(|_| awaits_time);
         let clients = clients.iter().filter_map(|client| client.rests_until(now));
-        let Some(next) = rests.chain(clients).chain(self.net.next_arrival()).min() else { return false };
+        let Some(next) = rests.chain(clients).chain(awaited).chain(self.net.next_arrival()).min() else {
+            return false;
+        };
         let timers = self.net.next_deadline().into_iter().filter(|at| *at < next);
         let next = timers.min().unwrap_or(next);
         self.pass(next - now);

@@ -320,16 +320,22 @@ fn tracking_info(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     Ok(())
 }
 
-/// No command blocks yet, so there is never anyone to unblock.
-fn unblock(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    match args.len() {
-        3 => {}
-        4 if args.is(3, "TIMEOUT") || args.is(3, "ERROR") => {}
+/// Ends the wait here and now; the client's worker tells it.
+fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let error = match args.len() {
+        3 => false,
+        4 if args.is(3, "TIMEOUT") => false,
+        4 if args.is(3, "ERROR") => true,
         4 => return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
         _ => return help::subcommand_syntax(args, reply),
+    };
+    let id = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    let card = list::living(ctx).into_iter().find(|card| card.id as i64 == id);
+    let ended = card.and_then(|card| Some((card.place, card.wait.end_any()?)));
+    if let Some((place, ticket)) = ended {
+        ctx.effects.push(Effect::Unblock { place, ticket, error });
     }
-    parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
-    reply.integer(0);
+    reply.integer(ended.is_some().into());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::persist::rdb::{self, PayloadError, decode::Text, encode};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::store::eviction::{frequency_clock, minutes};
-use crate::store::{BLOB_BYTES_MIN, CLOCK_MAX, Deadline, Entry, NewString, Str, Type};
+use crate::store::{BLOB_BYTES_MIN, CLOCK_MAX, Deadline, Entry, KeyMut, ListLimits, NewString, Str, Type};
 
 const RESTORE: Command = Command {
     name: "restore",
@@ -75,6 +75,9 @@ fn payload(entry: &Entry, compress: bool) -> Vec<u8> {
                 Str::Bytes(bytes) => encode::string(out, bytes, compress),
             })
         }
+        Type::List => rdb::payload(rdb::list::TYPE_LIST_QUICKLIST_2, entry.bytes_allocated(), |out| {
+            rdb::list::write(out, &entry.list(), compress);
+        }),
         other => unreachable!("no command makes values of the type {}", other.name()),
     }
 }
@@ -86,7 +89,8 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     }
     let ttl = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     let ttl = u64::try_from(ttl).map_err(|_| CommandError::Text("ERR Invalid TTL value, must be >= 0"))?;
-    let value = rdb::checked(args.at(3)).and_then(rdb::string).map_err(|error| {
+    let limits = ListLimits::new(ctx.config.list_max_listpack_size);
+    let value = rdb::checked(args.at(3)).and_then(|value| rdb::value(value, limits)).map_err(|error| {
         CommandError::Text(match error {
             PayloadError::Trailer => "ERR DUMP payload version or checksum are wrong",
             PayloadError::Format => "ERR Bad data format",
@@ -102,11 +106,22 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let mut place = ctx.write(args, 1);
     place.remove();
     if !matches!(deadline, Deadline::At(deadline_ms) if deadline_ms <= now_ms) {
-        place.set_string(new_string(value), deadline);
+        set_value(&mut place, value, deadline);
         place.set_clock(clock);
     }
     reply.ok();
     Ok(())
+}
+
+/// Stores a value under a key that does not exist.
+fn set_value(place: &mut KeyMut<'_>, value: rdb::Value<'_>, deadline: Deadline) {
+    match value {
+        rdb::Value::String(text) => return place.set_string(new_string(text), deadline),
+        rdb::Value::List(list) => place.set_list(list),
+    }
+    if let Deadline::At(deadline_ms) = deadline {
+        place.set_deadline(Some(deadline_ms));
+    }
 }
 
 fn new_string(text: Text<'_>) -> NewString<'_> {

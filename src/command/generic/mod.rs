@@ -1,8 +1,8 @@
 //! The family `generic`: commands about keys, whatever they hold.
 //!
-//! Here: the existence of keys (DEL, EXISTS, TOUCH, TYPE, UNLINK) and waiting for replicas, of which there are none.
+//! Here: the existence of keys (DEL, EXISTS, TOUCH, TYPE, UNLINK).
 //! `expire` has deadlines, `relocate` what carries a value from key to key, `dump` what carries it from server to server,
-//! `scan` what walks all keys, `object` what shows how a value is kept.
+//! `scan` what walks all keys, `object` what shows how a value is kept, `wait` what waits for replicas.
 //!
 //! Not here: commands about whole databases (`keyspace`), expiry itself (`store`).
 
@@ -11,11 +11,11 @@ pub(super) mod expire;
 pub(super) mod object;
 pub(super) mod relocate;
 pub(super) mod scan;
+pub(super) mod wait;
 
 use super::row::{BASE, KeyAccess, key_at, keys_from};
-use super::{Args, Categories, Command, CommandError, Context, Flags, Outcome, Scope};
+use super::{Args, Command, Context, Flags, Outcome, Scope};
 use crate::resp::Reply;
-use crate::resp::number::parse_i64;
 
 /// What the rows of the family default to.
 const GENERIC: Command = Command { scope: Scope::Keys, ..BASE };
@@ -87,20 +87,6 @@ pub const ROWS: &[Command] = &[
         handler: del,
         ..GENERIC
     },
-    Command {
-        name: "wait",
-        arity: 3,
-        flags: Flags::BLOCKING,
-        scope: Scope::None,
-        since: "3.0.0",
-        categories: Categories::CONNECTION,
-        tips: &["request_policy:all_shards", "response_policy:agg_min"],
-        summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
-                  completed.",
-        syntax: "numreplicas timeout",
-        handler: wait,
-        ..GENERIC
-    },
 ];
 
 fn del(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -126,17 +112,5 @@ fn touch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn value_type(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.simple(ctx.look(args, 1).map_or("none", |entry| entry.ty().name()));
-    Ok(())
-}
-
-/// There are no replicas to wait for.
-fn wait(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    parse_i64(args.at(1)).ok_or(CommandError::NotInteger)?;
-    let timeout =
-        parse_i64(args.at(2)).ok_or(CommandError::Text("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(CommandError::Text("ERR timeout is negative"));
-    }
-    reply.integer(0);
     Ok(())
 }

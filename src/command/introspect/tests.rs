@@ -158,6 +158,10 @@ const CHANGED: &[(&str, usize)] = &[
     ("client|setname", 7),
     ("wait", 2),
     ("wait", 6),
+    ("blmove", 2),
+    ("blpop", 2),
+    ("brpop", 2),
+    ("brpoplpush", 2),
 ];
 
 #[test]

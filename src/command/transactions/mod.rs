@@ -122,7 +122,7 @@ impl Session {
     }
 
     /// The hashes of the keys whose shards EXEC needs otherwise: those of the queued commands and those watched.
-    pub fn needed(&self) -> impl Iterator<Item = u64> {
+    pub fn needed(&self) -> impl Iterator<Item = u64> + Clone {
         let queued = self.multi.iter().flat_map(|queue| queue.hashes());
         queued.copied().chain(self.watch.iter().flat_map(|watch| &watch.keys).map(|watched| watched.hash))
     }

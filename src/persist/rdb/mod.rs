@@ -15,14 +15,20 @@
 pub mod crc64;
 pub mod decode;
 pub mod encode;
+pub mod list;
 pub mod lzf;
+pub mod ziplist;
 
 use decode::{Malformed, Reader, Text};
+
+use crate::store::{ListLimits, NewList};
 
 /// The newest version understood: that of Redis 7.4.
 pub const VERSION_MAX: u16 = 12;
 /// The first version whose payloads have this trailer; strings have not changed since, but for lengths of 64 bits.
 const VERSION_STRING: u16 = 6;
+/// The first version whose lists have listpacks for nodes.
+const VERSION_LISTPACK: u16 = 10;
 /// The first version with lengths of 64 bits.
 const VERSION_LENGTH_64: u16 = 8;
 const TRAILER_BYTES: usize = 10;
@@ -50,7 +56,11 @@ pub fn payload(value_type: u8, len_hint: usize, write: impl FnOnce(&mut Vec<u8>)
     let mut out = Vec::with_capacity(1 + encode::LENGTH_BYTES_MAX + len_hint + TRAILER_BYTES);
     out.push(value_type);
     write(&mut out);
-    let version = if u32::try_from(out.len()).is_err() { VERSION_LENGTH_64 } else { VERSION_STRING };
+    let version = match value_type {
+        list::TYPE_LIST_QUICKLIST_2 => VERSION_LISTPACK,
+        _ if u32::try_from(out.len()).is_err() => VERSION_LENGTH_64,
+        _ => VERSION_STRING,
+    };
     out.extend_from_slice(&version.to_le_bytes());
     let sum = crc64::sum(0, &out);
     out.extend_from_slice(&sum.to_le_bytes());
@@ -66,13 +76,21 @@ pub fn checked(payload: &[u8]) -> Result<&[u8], PayloadError> {
     if right { Ok(value) } else { Err(PayloadError::Trailer) }
 }
 
-/// The string that a payload without its trailer holds. Bytes behind it are ignored, as Redis does.
-pub fn string(value: &[u8]) -> Result<Text<'_>, PayloadError> {
+/// A value that was read.
+pub enum Value<'a> {
+    /// A string.
+    String(Text<'a>),
+    /// A list.
+    List(NewList),
+}
+
+/// The value that a payload without its trailer holds. Bytes behind it are ignored, as Redis does.
+pub fn value(value: &[u8], limits: ListLimits) -> Result<Value<'_>, PayloadError> {
     let mut reader = Reader::new(value);
-    if reader.byte()? != TYPE_STRING {
-        return Err(PayloadError::Format);
+    match reader.byte()? {
+        TYPE_STRING => Ok(Value::String(reader.string()?)),
+        other => Ok(Value::List(list::read(other, &mut reader, limits)?)),
     }
-    Ok(reader.string()?)
 }
 
 #[cfg(test)]
@@ -85,7 +103,10 @@ mod tests {
     }
 
     fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
-        string(checked(payload)?).map(|text| text.to_vec())
+        match value(checked(payload)?, ListLimits::new(-2))? {
+            Value::String(text) => Ok(text.to_vec()),
+            Value::List(_) => Err(PayloadError::Format),
+        }
     }
 
     /// What redis-server 7.0 gave for these values.
@@ -136,7 +157,7 @@ mod tests {
             let mut value = vec![TYPE_STRING];
             value.extend_from_slice([&b""[..], b"\xc3", b"\x80", b"\x81"][kind]);
             value.extend_from_slice(&bytes);
-            if let Ok(text) = string(&value) {
+            if let Ok(Value::String(text)) = super::value(&value, ListLimits::new(-2)) {
                 prop_assert!(text.len() <= value.len() * lzf::EXPANSION_MAX);
             }
         }

@@ -31,12 +31,16 @@ impl Digest {
     /// Adds an entry's value and deadline.
     fn mix_value(&mut self, entry: &Entry) {
         self.mix(&type_number(entry.ty()).to_be_bytes());
-        // A type whose values this file does not know counts by its type alone.
-        if entry.ty() == Type::String {
-            match entry.string() {
+        match entry.ty() {
+            Type::String => match entry.string() {
                 Str::Bytes(bytes) => self.mix(bytes),
                 Str::Int(number) => self.mix(itoa::Buffer::new().format(number).as_bytes()),
+            },
+            Type::List => {
+                entry.list().iter().for_each(|item| self.mix(item.bytes(&mut itoa::Buffer::new())));
             }
+            // A type whose values this file does not know counts by its type alone.
+            _ => {}
         }
         if entry.deadline().is_some() {
             self.add(b"!!expire!!");

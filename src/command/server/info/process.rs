@@ -89,9 +89,11 @@ pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("blocked_clients", blocked);
     text.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
     text.line("watching_clients", watching);
-    text.line("clients_in_timeout_table", 0);
+    let timed = stats.iter().map(|worker| worker.waits_timed.read());
+    text.line("clients_in_timeout_table", timed.sum::<u64>());
     text.line("total_watched_keys", watched);
-    text.lines(&[("total_blocking_keys", "0"), ("total_blocking_keys_on_nokey", "0")]);
+    text.line("total_blocking_keys", shared.keyspace.waited_keys());
+    text.line("total_blocking_keys_on_nokey", 0);
 }
 
 pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {

@@ -1,0 +1,167 @@
+//! The commands that wait until there is something to pop: BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH.
+//!
+//! Design: each does what its twin does that does not wait, and waits where that one would reply that there is nothing. When
+//! a key has become a list it is run again as it stands (`command::blocking`).
+
+use super::super::blocking::until_after_seconds;
+use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
+use super::ends::{ManyPop, pop_many, pop_one};
+use super::transfer::{Way, move_one};
+use super::{KEYS_MOVE, LIST, end_at, limits};
+use crate::command::row::{Begin, Find, KeyAccess, KeySpec, keys_from};
+use crate::resp::Reply;
+use crate::store::{End, Type};
+
+const WAIT_POP: Command = Command { flags: Flags::WRITE.with(Flags::BLOCKING), ..LIST };
+const WAIT_MOVE: Command = Command { flags: WAIT_POP.flags.with(Flags::DENYOOM), keys: KEYS_MOVE, ..LIST };
+
+/// The rows of this file.
+pub const ROWS: &[Command] = &[
+    Command {
+        name: "blmove",
+        arity: 6,
+        since: "6.2.0",
+        summary: "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available \
+            otherwise. Deletes the list if the last element was moved.",
+        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+        handler: blmove,
+        ..WAIT_MOVE
+    },
+    Command {
+        name: "blmpop",
+        arity: -5,
+        keys: &[KeySpec {
+            access: KeyAccess::ReadDelete,
+            begin: Begin::Index(2),
+            find: Find::Count { count: 0, first: 1, step: 1 },
+        }],
+        since: "7.0.0",
+        complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
+        summary: "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes \
+            the list if the last element was popped.",
+        syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        handler: blmpop,
+        ..WAIT_POP
+    },
+    Command {
+        name: "blpop",
+        arity: -3,
+        keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
+        since: "2.0.0",
+        complexity: "O(N) where N is the number of provided keys.",
+        summary: "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the \
+            list if the last element was popped.",
+        syntax: "key [key ...] timeout",
+        handler: blpop,
+        ..WAIT_POP
+    },
+    Command {
+        name: "brpop",
+        arity: -3,
+        keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
+        since: "2.0.0",
+        complexity: "O(N) where N is the number of provided keys.",
+        summary: "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the \
+            list if the last element was popped.",
+        syntax: "key [key ...] timeout",
+        handler: brpop,
+        ..WAIT_POP
+    },
+    Command {
+        name: "brpoplpush",
+        arity: 4,
+        since: "2.2.0",
+        summary: "Pops an element from a list, pushes it to another list and returns it. Block until an element is available \
+            otherwise. Deletes the list if the last element was popped.",
+        syntax: "source destination timeout",
+        deprecated: Some(("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments")),
+        handler: brpoplpush,
+        ..WAIT_MOVE
+    },
+];
+
+fn blpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    pop(ctx, args, reply, End::Left)
+}
+
+fn brpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    pop(ctx, args, reply, End::Right)
+}
+
+/// From the first of the keys that is a list; one of another type before it is an error.
+fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
+    let timeout = args.len() - 1;
+    let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
+    let limits = limits(ctx);
+    for index in 1..timeout {
+        ctx.fetch_ahead(index - 1);
+        let mut place = ctx.write_list(args, index)?;
+        if place.entry().is_some() {
+            reply.array(2);
+            reply.bulk(args.at(index));
+            pop_one(&mut place, end, limits, reply);
+            return Ok(());
+        }
+    }
+    wait_for_list(ctx, timeout - 1, until_ms, reply)
+}
+
+fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let until_ms = until_after_seconds(args.at(1), ctx.now_ms)?;
+    let ManyPop { keys, end, count } = ManyPop::parse(args, 2)?;
+    let (limits, key_count) = (limits(ctx), keys.len());
+    for (number, index) in keys.enumerate() {
+        ctx.fetch_ahead(number);
+        let mut place = ctx.write_list(args, index)?;
+        if place.entry().is_some() {
+            reply.array(2);
+            reply.bulk(args.at(index));
+            pop_many(&mut place, end, count, limits, reply);
+            return Ok(());
+        }
+    }
+    wait_for_list(ctx, key_count, until_ms, reply)
+}
+
+/// A null array for now, or in the end, is the reply.
+fn wait_for_list(
+    ctx: &mut Context<'_>,
+    awaited_count: usize,
+    until_ms: u64,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    if !ctx.may_block() {
+        reply.null_array();
+        return Ok(());
+    }
+    let (wants, on_timeout) = (Some(Type::List), OnTimeout::NullArray);
+    ctx.block(Blocking { awaited_count, wants, until_ms, on_timeout })
+}
+
+fn blmove(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let way = Way { source: 1, target: 2, from: end_at(args, 3)?, to: end_at(args, 4)? };
+    move_or_wait(ctx, args, way, 5, reply)
+}
+
+fn brpoplpush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    move_or_wait(ctx, args, Way { source: 1, target: 2, from: End::Right, to: End::Left }, 3, reply)
+}
+
+/// As in Redis, what is replied in the end is a null array, but where there is no waiting it is a plain null.
+fn move_or_wait(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    way: Way,
+    timeout: usize,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
+    if move_one(ctx, args, way, reply)? {
+        return Ok(());
+    }
+    if !ctx.may_block() {
+        reply.null();
+        return Ok(());
+    }
+    wait_for_list(ctx, 1, until_ms, reply)
+}

@@ -1,0 +1,160 @@
+//! The ends of lists: LPUSH, RPUSH, LPUSHX, RPUSHX, LPOP, RPOP, LMPOP.
+//!
+//! Not here: moving an element to another list (`transfer`).
+
+use super::super::{Args, CommandError, Context, Outcome};
+use super::{end_at, limits, reply_item};
+use crate::resp::Reply;
+use crate::resp::number::parse_i64;
+use crate::store::{End, KeyMut, ListLimits};
+
+const NOT_POSITIVE: CommandError = CommandError::Text("ERR value is out of range, must be positive");
+const NUMKEYS: CommandError = CommandError::Text("ERR numkeys should be greater than 0");
+const COUNT: CommandError = CommandError::Text("ERR count should be greater than 0");
+
+/// LPUSH.
+pub(super) fn lpush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    push(ctx, args, reply, End::Left, false)
+}
+
+/// RPUSH.
+pub(super) fn rpush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    push(ctx, args, reply, End::Right, false)
+}
+
+/// LPUSHX.
+pub(super) fn lpushx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    push(ctx, args, reply, End::Left, true)
+}
+
+/// RPUSHX.
+pub(super) fn rpushx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    push(ctx, args, reply, End::Right, true)
+}
+
+#[inline]
+fn push(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    end: End,
+    only_existing: bool,
+) -> Outcome {
+    let limits = limits(ctx);
+    let mut place = ctx.write_list(args, 1)?;
+    let len = match place.entry() {
+        None if only_existing => 0,
+        _ => place.list_push(end, args.new_items(2), limits),
+    };
+    reply.integer(len as i64);
+    Ok(())
+}
+
+/// LPOP.
+pub(super) fn lpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    pop(ctx, args, reply, End::Left)
+}
+
+/// RPOP.
+pub(super) fn rpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    pop(ctx, args, reply, End::Right)
+}
+
+/// Errors in this order: number of arguments, count, type.
+#[inline]
+fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
+    let limits = limits(ctx);
+    let count = match args.len() {
+        2 => None,
+        3 => {
+            let count = parse_i64(args.at(2)).and_then(|count| usize::try_from(count).ok());
+            Some(count.ok_or(NOT_POSITIVE)?)
+        }
+        _ => {
+            let name = if end == End::Left { "lpop" } else { "rpop" };
+            reply.error_fmt(format_args!("ERR wrong number of arguments for '{name}' command"));
+            return Err(CommandError::Replied);
+        }
+    };
+    let mut place = ctx.write_list(args, 1)?;
+    match (count, place.entry().is_some()) {
+        (None, false) => reply.null(),
+        (Some(_), false) => reply.null_array(),
+        (None, true) => pop_one(&mut place, end, limits, reply),
+        (Some(count), true) => pop_many(&mut place, end, count, limits, reply),
+    }
+    Ok(())
+}
+
+/// Takes the element at an end of a list that exists, and replies it.
+#[inline]
+pub(super) fn pop_one(place: &mut KeyMut<'_>, end: End, limits: ListLimits, reply: &mut Reply<'_>) {
+    let list = place.list().expect("the caller has seen the key");
+    let index = if end == End::Left { 0 } else { list.len() - 1 };
+    reply_item(list.get(index).expect("a list is never empty"), reply);
+    place.list_remove(index, 1, limits);
+}
+
+/// Takes up to `count` elements at an end of a list that exists, and replies them as an array.
+pub(super) fn pop_many(
+    place: &mut KeyMut<'_>,
+    end: End,
+    count: usize,
+    limits: ListLimits,
+    reply: &mut Reply<'_>,
+) {
+    let list = place.list().expect("the caller has seen the key");
+    let len = list.len();
+    let count = count.min(len);
+    reply.array(count);
+    let (from, start) = if end == End::Left { (0, 0) } else { (len - 1, len - count) };
+    list.items(end, from, count).for_each(|item| reply_item(item, reply));
+    place.list_remove(start, count, limits);
+}
+
+/// LMPOP.
+pub(super) fn lmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let ManyPop { keys, end, count } = ManyPop::parse(args, 1)?;
+    let limits = limits(ctx);
+    for (number, index) in keys.enumerate() {
+        ctx.fetch_ahead(number);
+        let mut place = ctx.write_list(args, index)?;
+        if place.entry().is_some() {
+            reply.array(2);
+            reply.bulk(args.at(index));
+            pop_many(&mut place, end, count, limits, reply);
+            return Ok(());
+        }
+    }
+    reply.null_array();
+    Ok(())
+}
+
+/// What LMPOP and its blocking twin are asked for: `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`.
+pub(super) struct ManyPop {
+    /// The arguments that are keys.
+    pub keys: std::ops::Range<usize>,
+    /// Where to take from.
+    pub end: End,
+    /// How many at most.
+    pub count: usize,
+}
+
+impl ManyPop {
+    /// `first` is the argument that says how many keys there are.
+    pub(super) fn parse(args: &Args<'_>, first: usize) -> Result<Self, CommandError> {
+        let keys = parse_i64(args.at(first)).filter(|keys| *keys > 0).ok_or(NUMKEYS)?;
+        let end_index = usize::try_from(keys).ok().and_then(|keys| keys.checked_add(first + 1));
+        let end_index = end_index.filter(|index| *index < args.len()).ok_or(CommandError::Syntax)?;
+        let end = end_at(args, end_index)?;
+        let mut count = None;
+        let mut index = end_index + 1;
+        while index < args.len() {
+            let given = args.find(index + 1).filter(|_| count.is_none() && args.is(index, "COUNT"));
+            let text = given.ok_or(CommandError::Syntax)?;
+            count = Some(parse_i64(text).filter(|count| *count > 0).ok_or(COUNT)?);
+            index += 2;
+        }
+        Ok(Self { keys: first + 1..end_index, end, count: count.unwrap_or(1) as usize })
+    }
+}

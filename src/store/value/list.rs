@@ -1,0 +1,305 @@
+//! A list as a command sees it: a pack in its entry, or a deque of chunks.
+//!
+//! Design: one view over both, so that commands that read need not know which it is; they walk packed memory in
+//! place. The limits are those of `list-max-listpack-size`: up to them a list is packed, and so long is a chunk.
+//!
+//! Not here: changes (`list_mut`).
+
+use bytes::Bytes;
+
+use super::chunk::{Chunk, Run};
+use super::deque::Deque;
+use super::{Item, NewItem, packed};
+
+/// Bytes of a pack before its run: the number of elements.
+pub(super) const PACK_HEADER_BYTES: usize = 2;
+/// Chunks of a list whose elements are counted, not weighed, are no longer than this.
+const COUNTED_BYTES_MAX: usize = 8192;
+/// The sizes that negative limits mean, from -1 on.
+const SIZES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
+
+// The longest pack fits the length field of an entry, and its count the header.
+const _: () = assert!(SIZES[4] - packed::LISTPACK_FRAME_BYTES + PACK_HEADER_BYTES <= u16::MAX as usize);
+
+/// An end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its head, where index 0 is.
+    Left,
+    /// Its tail.
+    Right,
+}
+
+/// How much lies in one packed piece. Sizes are those of listpacks, frame included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListLimits {
+    bytes_max: usize,
+    items_max: usize,
+}
+
+impl ListLimits {
+    /// What `list-max-listpack-size` says: a number of elements, or -1 to -5 for 4 to 64 KiB.
+    pub fn new(directive: i32) -> ListLimits {
+        match usize::try_from(directive) {
+            Ok(items) => ListLimits { bytes_max: COUNTED_BYTES_MAX, items_max: items.max(1) },
+            Err(_) => {
+                let step = (directive.unsigned_abs() as usize - 1).min(SIZES.len() - 1);
+                ListLimits { bytes_max: SIZES[step], items_max: usize::MAX }
+            }
+        }
+    }
+
+    /// Whether a listpack of so many bytes and elements is too large.
+    #[inline]
+    pub(super) fn exceeds(self, bytes: usize, items: usize) -> bool {
+        bytes > self.bytes_max || items > self.items_max
+    }
+
+    /// Whether a large list that shrank to one listpack of this size becomes a pack: half as large as the limit, so that
+    /// it does not change back and forth.
+    pub(super) fn packs(self, bytes: usize, items: usize) -> bool {
+        let counted = self.items_max != usize::MAX;
+        let bytes_max = if counted { self.bytes_max } else { self.bytes_max / 2 };
+        bytes <= bytes_max && items <= self.items_max / 2
+    }
+
+    /// Whether an element of so many bytes lies alone.
+    #[inline]
+    pub(super) fn is_long(self, text_len: usize) -> bool {
+        text_len > self.bytes_max
+    }
+
+    /// The longest run in bytes.
+    #[inline]
+    pub(super) fn run_bytes_max(self) -> usize {
+        self.bytes_max
+    }
+}
+
+/// A list, wherever it lies.
+#[derive(Clone, Copy)]
+pub enum List<'a> {
+    /// Elements in one run, and their number.
+    Packed(&'a [u8], usize),
+    /// A deque of chunks.
+    Deque(&'a Deque),
+}
+
+/// A piece of a list as it is saved.
+#[derive(Clone, Copy, Debug)]
+pub enum ListNode<'a> {
+    /// A run and the number of its elements.
+    Run(&'a [u8], usize),
+    /// One long element.
+    Long(&'a Bytes),
+}
+
+impl<'a> List<'a> {
+    /// The list that a pack is.
+    #[inline]
+    pub(in crate::store) fn of_pack(pack: &'a [u8]) -> List<'a> {
+        let (count, run) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
+        List::Packed(run, usize::from(u16::from_ne_bytes(*count)))
+    }
+
+    /// The number of elements.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "there are no empty lists")]
+    pub fn len(&self) -> usize {
+        match self {
+            List::Packed(_, count) => *count,
+            List::Deque(deque) => deque.len(),
+        }
+    }
+
+    /// Element `index`.
+    pub fn get(&self, index: usize) -> Option<Item<'a>> {
+        if index >= self.len() {
+            return None;
+        }
+        Some(match self {
+            List::Packed(run, count) => packed::item(run, packed::offset_of(run, *count, index)).0,
+            List::Deque(deque) => deque.item(deque.position(index)),
+        })
+    }
+
+    /// Up to `count` elements, from element `index` on in the direction away from `end`. `index` counts from the head in
+    /// either case.
+    pub fn items(&self, end: End, index: usize, count: usize) -> Items<'a> {
+        let len = self.len();
+        let none = Items { rest: Rest::Run(&[], 0), left: 0, end, deque: None, chunk: 0 };
+        if index >= len {
+            return none;
+        }
+        let left = count.min(if end == End::Left { len - index } else { index + 1 });
+        // Backwards, an element is found at its end.
+        let skipped = |index| if end == End::Left { index } else { index + 1 };
+        match self {
+            List::Packed(run, total) => {
+                let at = packed::offset_of(run, *total, skipped(index));
+                Items { rest: Rest::Run(run, at), left, ..none }
+            }
+            List::Deque(deque) => {
+                let at = deque.position(index);
+                let rest = match &deque.chunks()[at.chunk] {
+                    Chunk::Long(bytes) => Rest::Long(bytes),
+                    Chunk::Run(run) => Rest::Run(run.bytes(), run.offset_of(skipped(at.index))),
+                };
+                Items { rest, left, deque: Some(deque), chunk: at.chunk, ..none }
+            }
+        }
+    }
+
+    /// All elements.
+    pub fn iter(&self) -> Items<'a> {
+        self.items(End::Left, 0, usize::MAX)
+    }
+
+    /// The pieces that are saved.
+    pub fn nodes(&self) -> impl Iterator<Item = ListNode<'a>> + use<'a> {
+        let (packed, chunks) = match self {
+            List::Packed(run, count) => (Some(ListNode::Run(run, *count)), None),
+            List::Deque(deque) => (None, Some(deque.chunks().iter())),
+        };
+        packed.into_iter().chain(chunks.into_iter().flatten().map(|chunk| match chunk {
+            Chunk::Run(run) => ListNode::Run(run.bytes(), run.count()),
+            Chunk::Long(bytes) => ListNode::Long(bytes),
+        }))
+    }
+
+    /// The number of pieces.
+    pub fn node_count(&self) -> usize {
+        match self {
+            List::Packed(..) => 1,
+            List::Deque(deque) => deque.chunks().len(),
+        }
+    }
+}
+
+/// Elements of a list, one after the other.
+#[derive(Clone)]
+pub struct Items<'a> {
+    rest: Rest<'a>,
+    left: usize,
+    end: End,
+    deque: Option<&'a Deque>,
+    chunk: usize,
+}
+
+/// What is left of the piece at hand.
+#[derive(Clone, Copy)]
+enum Rest<'a> {
+    /// A run, and how far it was walked.
+    Run(&'a [u8], usize),
+    Long(&'a Bytes),
+}
+
+impl<'a> Items<'a> {
+    /// Goes to the next chunk, which exists as long as elements are left.
+    #[cold]
+    fn turn(&mut self) {
+        let deque = self.deque.expect("a pack has all its elements in one run");
+        self.chunk = if self.end == End::Left { self.chunk + 1 } else { self.chunk - 1 };
+        self.rest = match &deque.chunks()[self.chunk] {
+            Chunk::Long(bytes) => Rest::Long(bytes),
+            Chunk::Run(run) => Rest::Run(run.bytes(), if self.end == End::Left { 0 } else { run.len() }),
+        };
+    }
+
+    /// Whether the next element is this one, and goes beyond it; none at the end. Cheaper than looking at elements.
+    pub fn next_is(&mut self, wanted: &packed::Encoded<'_>, text: &[u8]) -> Option<bool> {
+        if let (Rest::Run(run, at), true) = (self.rest, self.left > 0) {
+            if self.end == End::Left && at < run.len() {
+                self.left -= 1;
+                self.rest = Rest::Run(run, packed::next(run, at));
+                return Some(packed::is(run, at, wanted));
+            } else if self.end == End::Right && at > 0 {
+                self.left -= 1;
+                let at = packed::previous(run, at);
+                self.rest = Rest::Run(run, at);
+                return Some(packed::is(run, at, wanted));
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        self.next().map(|item| item.bytes(&mut digits) == text)
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Item<'a>> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        loop {
+            match (self.rest, self.end) {
+                (Rest::Run(run, at), End::Left) if at < run.len() => {
+                    let (item, next) = packed::item(run, at);
+                    self.rest = Rest::Run(run, next);
+                    return Some(item);
+                }
+                (Rest::Run(run, at), End::Right) if at > 0 => {
+                    let at = packed::previous(run, at);
+                    self.rest = Rest::Run(run, at);
+                    return Some(packed::item(run, at).0);
+                }
+                (Rest::Run(..), _) => self.turn(),
+                (Rest::Long(bytes), _) => {
+                    self.rest = Rest::Run(&[], 0);
+                    return Some(Item::Blob(bytes));
+                }
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
+
+/// A piece of a list that is loaded.
+pub enum NewNode<'a> {
+    /// A valid run, and the number of its elements.
+    Run(&'a [u8], usize),
+    /// One long element.
+    Long(Bytes),
+    /// Any element, to be added to the piece before it if it fits there.
+    Item(NewItem<'a>),
+}
+
+/// A list that is being loaded, piece by piece; outside of any shard.
+pub struct NewList {
+    pub(super) deque: Deque,
+    pub(super) limits: ListLimits,
+}
+
+impl NewList {
+    /// A list without elements, which cannot be stored.
+    pub fn new(limits: ListLimits) -> NewList {
+        NewList { deque: Deque::default(), limits }
+    }
+
+    /// Adds a piece at the end.
+    pub fn add(&mut self, node: NewNode<'_>) {
+        match node {
+            NewNode::Run(run, count) => self.deque.append(Chunk::Run(Run::from_bytes(run, count))),
+            NewNode::Long(bytes) => self.deque.append(Chunk::Long(bytes)),
+            NewNode::Item(item) => self.deque.push(End::Right, &item, self.limits),
+        }
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.deque.len()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,325 @@
+//! What may be done to a key that holds a list, or is to hold one.
+//!
+//! Design: a list begins as a pack; it becomes a deque when it outgrows the limits, and a pack again when it has shrunk
+//! to one chunk of half of them: when Redis 7.4 changes OBJECT ENCODING. Elements are found before by the caller, through
+//! `List`; here they are named by their index.
+//!
+//! Invariants:
+//! - a list is never empty: who takes its last element removes the key;
+//! - the encoding is `Listpack` exactly if the list is a pack.
+//!
+//! Costs: a change to a pack moves the bytes behind it, and its entry when it outgrows its block.
+//!
+//! Not here: types other than lists: commands check `entry().ty()` first; asking for a list of another type panics.
+
+use super::deque::Deque;
+use super::list::{End, List, ListLimits, NewList, PACK_HEADER_BYTES};
+use super::packed::{self, Encoded, LISTPACK_FRAME_BYTES};
+use super::{NewItem, OwnedItem};
+use crate::store::KeyMut;
+use crate::store::entry::{Encoding, External, Type, Value};
+
+/// The longest run that fits an inline value.
+const PACKED_RUN_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
+
+impl KeyMut<'_> {
+    /// The list that the key holds, if it exists.
+    #[inline]
+    pub fn list(&self) -> Option<List<'_>> {
+        self.entry().map(|entry| entry.list())
+    }
+
+    /// Adds elements one after the other at an end, and returns how many there are then. A key that does not exist is
+    /// created, unless there are no elements.
+    pub fn list_push<'i>(
+        &mut self,
+        end: End,
+        items: impl Iterator<Item = NewItem<'i>> + Clone,
+        limits: ListLimits,
+    ) -> usize {
+        let (run_bytes, count) = match self.list() {
+            None => (0, 0),
+            Some(List::Packed(run, count)) => (run.len(), count),
+            Some(List::Deque(_)) => return self.push_deque(end, items, limits),
+        };
+        let (mut text_bytes, mut added_bytes, mut added) = (0, 0, 0);
+        for item in items.clone() {
+            text_bytes += item.text_len();
+            added_bytes += Encoded::of(&item).len();
+            added += 1;
+        }
+        if added == 0 {
+            return count;
+        }
+        let packs = !limits.exceeds(run_bytes + LISTPACK_FRAME_BYTES + text_bytes, count + added)
+            && run_bytes + added_bytes <= PACKED_RUN_BYTES_MAX;
+        if !packs {
+            self.unpack();
+            return self.push_deque(end, items, limits);
+        }
+        let at = PACK_HEADER_BYTES + if end == End::Left { 0 } else { run_bytes };
+        let mut missing = added_bytes;
+        if count == 0 {
+            // Made as long as needed at once, without the room that growing leaves.
+            let header = [0; PACK_HEADER_BYTES];
+            self.set_value(Type::List, Encoding::Listpack, Value::Room(&header, added_bytes, &[]));
+            missing = 0;
+        }
+        let pack = self.splice_pack(at, added_bytes - missing, added_bytes);
+        set_count(pack, count + added);
+        let mut room = &mut pack[at..at + added_bytes];
+        for item in items {
+            let encoded = Encoded::of(&item);
+            let (target, rest) = match end {
+                End::Right => room.split_at_mut(encoded.len()),
+                End::Left => {
+                    let (rest, target) = room.split_at_mut(room.len() - encoded.len());
+                    (target, rest)
+                }
+            };
+            encoded.write(target);
+            room = rest;
+        }
+        count + added
+    }
+
+    /// Removes `count` elements from element `start` on, as far as there are. With its last element goes the key.
+    pub fn list_remove(&mut self, start: usize, count: usize, limits: ListLimits) {
+        let Some(list) = self.list() else { return };
+        let len = list.len();
+        let count = count.min(len.saturating_sub(start));
+        if count == 0 {
+            return;
+        }
+        if count == len {
+            self.remove();
+            return;
+        }
+        match list {
+            List::Packed(run, total) => {
+                let from = packed::offset_of(run, total, start);
+                let to = match count {
+                    1 => packed::next(run, from),
+                    _ => packed::offset_of(run, total, start + count),
+                };
+                let pack = self.splice_pack(PACK_HEADER_BYTES + from, to - from, 0);
+                set_count(pack, total - count);
+            }
+            List::Deque(_) => {
+                self.edit_deque(|deque| deque.remove(start, count));
+                self.pack_if_small(limits);
+            }
+        }
+    }
+
+    /// Removes all but `count` elements from element `start` on, of which there is at least one.
+    pub fn list_keep(&mut self, start: usize, count: usize, limits: ListLimits) {
+        let Some(len) = self.list().map(|list| list.len()) else { return };
+        assert!(count > 0 && start + count <= len);
+        let behind = len - start - count;
+        match self.list() {
+            Some(List::Deque(_)) => {
+                self.edit_deque(|deque| {
+                    deque.remove(start + count, behind);
+                    deque.remove(0, start);
+                });
+                self.pack_if_small(limits);
+            }
+            _ => {
+                self.list_remove(start + count, behind, limits);
+                self.list_remove(0, start, limits);
+            }
+        }
+    }
+
+    /// Puts an element in before element `index`, or at the end.
+    pub fn list_insert(&mut self, index: usize, item: &NewItem<'_>, limits: ListLimits) {
+        self.unpack_for(item, limits);
+        let encoded = Encoded::of(item);
+        match self.list().expect("the caller has found an element") {
+            List::Packed(run, count) => {
+                let at = PACK_HEADER_BYTES + packed::offset_of(run, count, index);
+                let pack = self.splice_pack(at, 0, encoded.len());
+                encoded.write(&mut pack[at..at + encoded.len()]);
+                set_count(pack, count + 1);
+            }
+            List::Deque(_) => self.edit_deque(|deque| deque.insert(index, item, limits)),
+        }
+    }
+
+    /// Puts an element in the place of element `index`, which exists.
+    pub fn list_replace(&mut self, index: usize, item: &NewItem<'_>, limits: ListLimits) {
+        self.unpack_for(item, limits);
+        let encoded = Encoded::of(item);
+        match self.list().expect("the caller has found the element") {
+            List::Packed(run, count) => {
+                let at = packed::offset_of(run, count, index);
+                let old = packed::next(run, at) - at;
+                let at = PACK_HEADER_BYTES + at;
+                let pack = self.splice_pack(at, old, encoded.len());
+                encoded.write(&mut pack[at..at + encoded.len()]);
+            }
+            List::Deque(_) => {
+                self.edit_deque(|deque| deque.replace(index, item, limits));
+                self.pack_if_small(limits);
+            }
+        }
+    }
+
+    /// Removes up to `count` elements equal to one, searched from an end; how many. With its last element goes the key.
+    pub fn list_remove_equal(
+        &mut self,
+        end: End,
+        count: usize,
+        item: &NewItem<'_>,
+        limits: ListLimits,
+    ) -> usize {
+        match self.list() {
+            None => 0,
+            Some(List::Packed(run, total)) => {
+                let (encoded, text) = (Encoded::of(item), item.to_text());
+                let mut items = List::Packed(run, total).iter();
+                // Most often there is none, and nothing is to be noted as changed.
+                if !std::iter::from_fn(|| items.next_is(&encoded, &text)).any(|equal| equal) {
+                    return 0;
+                }
+                let run_bytes = run.len();
+                let pack = self.splice_pack(PACK_HEADER_BYTES, run_bytes, run_bytes);
+                let (removed, kept) =
+                    packed::remove_equal(&mut pack[PACK_HEADER_BYTES..], end, count, &encoded);
+                if removed == total {
+                    self.remove();
+                } else {
+                    let pack = self.splice_pack(PACK_HEADER_BYTES + kept, run_bytes - kept, 0);
+                    set_count(pack, total - removed);
+                }
+                removed
+            }
+            Some(List::Deque(deque)) => {
+                let (encoded, text) = (Encoded::of(item), item.to_text());
+                let mut items = List::Deque(deque).iter();
+                if !std::iter::from_fn(|| items.next_is(&encoded, &text)).any(|equal| equal) {
+                    return 0;
+                }
+                let removed = self.edit_deque(|deque| deque.remove_equal(end, count, item));
+                if self.list().is_some_and(|list| list.len() == 0) {
+                    self.remove();
+                } else {
+                    self.pack_if_small(limits);
+                }
+                removed
+            }
+        }
+    }
+
+    /// Moves the element at one end to an end, the same or the other.
+    pub fn list_rotate(&mut self, from: End, to: End, limits: ListLimits) {
+        let Some(list) = self.list() else { return };
+        let len = list.len();
+        match list {
+            List::Packed(run, count) => {
+                let index = if from == End::Left { 1 } else { count - 1 };
+                let cut = packed::offset_of(run, count, index);
+                let run_bytes = run.len();
+                let pack = self.splice_pack(PACK_HEADER_BYTES, run_bytes, run_bytes);
+                if from != to && count > 1 {
+                    pack[PACK_HEADER_BYTES..].rotate_left(cut);
+                }
+            }
+            List::Deque(_) => {
+                let index = if from == End::Left { 0 } else { len - 1 };
+                let item = list.get(index).map(|item| item.to_owned());
+                let item: OwnedItem = item.expect("a list is never empty");
+                self.edit_deque(|deque| {
+                    deque.remove(index, 1);
+                    deque.push(to, &item.as_new(), limits);
+                });
+                self.pack_if_small(limits);
+            }
+        }
+    }
+
+    /// Stores a list that was loaded, which must not be empty, in the place of whatever the key held.
+    pub fn set_list(&mut self, new: NewList) {
+        let NewList { deque, limits } = new;
+        assert!(deque.len() > 0);
+        match deque.only_run() {
+            Some(run) if !limits.exceeds(run.len() + LISTPACK_FRAME_BYTES, run.count()) => {
+                self.set_pack(run.bytes(), run.count());
+            }
+            _ => self.set_deque(Box::new(deque)),
+        }
+    }
+
+    fn push_deque<'i>(
+        &mut self,
+        end: End,
+        items: impl Iterator<Item = NewItem<'i>>,
+        limits: ListLimits,
+    ) -> usize {
+        self.edit_deque(|deque| {
+            items.for_each(|item| deque.push(end, &item, limits));
+            deque.len()
+        })
+    }
+
+    /// Makes a deque of a pack that would exceed the limits with one element more.
+    fn unpack_for(&mut self, item: &NewItem<'_>, limits: ListLimits) {
+        if let Some(List::Packed(run, count)) = self.list() {
+            let text_bytes = item.text_len();
+            let exceeds = limits.exceeds(run.len() + LISTPACK_FRAME_BYTES + text_bytes, count + 1)
+                || run.len() + Encoded::of(item).len() > PACKED_RUN_BYTES_MAX;
+            if exceeds {
+                self.unpack();
+            }
+        }
+    }
+
+    /// Makes a deque of a pack, or of nothing. The caller sees to it that it is not empty for long.
+    fn unpack(&mut self) {
+        let deque = match self.list() {
+            None => Deque::default(),
+            Some(List::Packed(run, count)) => Deque::from_run(run, count),
+            Some(List::Deque(_)) => return,
+        };
+        self.set_deque(Box::new(deque));
+    }
+
+    /// Makes a pack of a deque that has become small.
+    fn pack_if_small(&mut self, limits: ListLimits) {
+        let Some(List::Deque(deque)) = self.list() else { return };
+        let Some(run) = deque.only_run() else { return };
+        let bytes = run.len() + LISTPACK_FRAME_BYTES;
+        if !limits.packs(bytes, run.count()) || run.len() > PACKED_RUN_BYTES_MAX {
+            return;
+        }
+        let deque = self.edit_deque(std::mem::take);
+        let run = deque.only_run().expect("seen just above");
+        self.set_pack(run.bytes(), run.count());
+    }
+
+    fn set_pack(&mut self, run: &[u8], count: usize) {
+        let count = u16::try_from(count).expect("a run of 64 KiB has fewer elements").to_ne_bytes();
+        self.set_value(Type::List, Encoding::Listpack, Value::Room(&count, 0, run));
+    }
+
+    fn set_deque(&mut self, deque: Box<Deque>) {
+        self.set_value(Type::List, Encoding::Quicklist, Value::External(External::List(deque)));
+    }
+
+    fn edit_deque<R>(&mut self, edit: impl FnOnce(&mut Deque) -> R) -> R {
+        self.edit_external(|external| match external {
+            External::List(deque) => edit(deque),
+            External::Blob(_) => unreachable!("a list is no blob"),
+        })
+    }
+}
+
+fn set_count(pack: &mut [u8], count: usize) {
+    let count = u16::try_from(count).expect("a run of 64 KiB has fewer elements");
+    pack[..PACK_HEADER_BYTES].copy_from_slice(&count.to_ne_bytes());
+}
+
+#[cfg(all(test, not(loom)))]
+#[path = "list_tests.rs"]
+mod tests;

@@ -1,0 +1,237 @@
+//! Tests of lists against a naive twin: the same operations on a key of a shard and on a `VecDeque`.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::packed::{self, tests::element};
+use super::super::{End, List, ListLimits, NewItem};
+use crate::store::entry::{Encoding, Type};
+use crate::store::hash::KeyHasher;
+use crate::store::{DbIndex, Deadline, NewString, OwnedEntry, Shard};
+
+const DB: DbIndex = DbIndex(0);
+const KEY: &[u8] = b"a list";
+
+type Twin = VecDeque<Vec<u8>>;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Push(bool, Vec<Vec<u8>>),
+    Remove(usize, usize),
+    Insert(usize, Vec<u8>),
+    Replace(usize, Vec<u8>),
+    RemoveEqual(bool, usize, usize),
+    Rotate(bool, bool),
+    Keep(usize, usize),
+    Carry,
+    Deadline(bool),
+    Limits(i32),
+}
+
+fn some_element() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        4 => element(),
+        4 => prop::sample::select(vec![b"a".to_vec(), b"b".to_vec(), b"12".to_vec()]),
+        1 => (4000usize..20_000, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        8 => (any::<bool>(), prop::collection::vec(some_element(), 1..20)).prop_map(|(l, v)| Op::Push(l, v)),
+        3 => (any::<usize>(), 0usize..12).prop_map(|(at, count)| Op::Remove(at, count)),
+        6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Insert(at, item)),
+        6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Replace(at, item)),
+        2 => (any::<bool>(), 1usize..9, any::<usize>()).prop_map(|(l, count, at)| Op::RemoveEqual(l, count, at)),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(from, to)| Op::Rotate(from, to)),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(start, count)| Op::Keep(start, count)),
+        1 => Just(Op::Carry),
+        1 => any::<bool>().prop_map(Op::Deadline),
+        1 => prop::sample::select(vec![-2, -1, -5, 4, 40]).prop_map(Op::Limits),
+    ]
+}
+
+fn end(left: bool) -> End {
+    if left { End::Left } else { End::Right }
+}
+
+/// Long ones as they come from a client: outside of its input.
+fn new_item(item: &[u8]) -> NewItem<'_> {
+    if item.len() > 10_000 { NewItem::Blob(Bytes::copy_from_slice(item)) } else { NewItem::Bytes(item) }
+}
+
+/// One operation on both; the twin says what may be asked for.
+fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits, op: &Op) {
+    let mut place = shard.write(DB, hash, KEY, 0);
+    let len = twin.len();
+    match op {
+        Op::Push(left, items) => {
+            let new_len = place.list_push(end(*left), items.iter().map(|item| new_item(item)), *limits);
+            for item in items {
+                if *left { twin.push_front(item.clone()) } else { twin.push_back(item.clone()) }
+            }
+            assert_eq!(new_len, twin.len());
+        }
+        Op::Limits(directive) => *limits = ListLimits::new(*directive),
+        _ if len == 0 => assert!(place.entry().is_none()),
+        Op::Remove(at, count) => {
+            let start = at % len;
+            place.list_remove(start, *count, *limits);
+            twin.drain(start..(start + count).min(len));
+        }
+        Op::Insert(at, item) => {
+            place.list_insert(at % (len + 1), &new_item(item), *limits);
+            twin.insert(at % (len + 1), item.clone());
+        }
+        Op::Replace(at, item) => {
+            place.list_replace(at % len, &new_item(item), *limits);
+            twin[at % len] = item.clone();
+        }
+        Op::RemoveEqual(left, count, at) => {
+            let wanted = twin[at % len].clone();
+            let removed = place.list_remove_equal(end(*left), *count, &new_item(&wanted), *limits);
+            let mut left_over = *count;
+            let mut keep = |item: &Vec<u8>| {
+                let goes = *item == wanted && left_over > 0;
+                left_over -= usize::from(goes);
+                !goes
+            };
+            if *left {
+                twin.retain(keep);
+            } else {
+                *twin = twin
+                    .drain(..)
+                    .rev()
+                    .filter(|item| keep(item))
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect();
+            }
+            assert_eq!(removed, len - twin.len());
+        }
+        Op::Rotate(from, to) => {
+            place.list_rotate(end(*from), end(*to), *limits);
+            let item = if *from { twin.pop_front() } else { twin.pop_back() };
+            let item = item.expect("it is not empty");
+            if *to { twin.push_front(item) } else { twin.push_back(item) }
+        }
+        Op::Keep(start, count) => {
+            let start = start % len;
+            let count = 1 + count % (len - start);
+            place.list_keep(start, count, *limits);
+            twin.truncate(start + count);
+            twin.drain(..start);
+        }
+        Op::Carry => {
+            let copy = place.copy();
+            let taken: OwnedEntry = place.take().expect("it exists");
+            assert_eq!(taken.ty(), Type::List);
+            drop(copy);
+            place.put(taken);
+        }
+        Op::Deadline(on) => place.set_deadline(on.then_some(1 << 50)),
+    }
+}
+
+fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
+    shard.check_invariants();
+    let place = shard.write(DB, hash, KEY, 0);
+    let Some(list) = place.list() else {
+        assert!(twin.is_empty());
+        return;
+    };
+    assert_eq!(list.len(), twin.len());
+    assert!(list.iter().map(|item| item.to_vec()).eq(twin.iter().cloned()));
+    let last = twin.len() - 1;
+    assert!(
+        list.items(End::Right, last, usize::MAX).map(|item| item.to_vec()).eq(twin.iter().rev().cloned())
+    );
+    for index in [0, last / 3, last / 2, last] {
+        assert_eq!(list.get(index).expect("it is inside").to_vec(), twin[index]);
+        let from: Vec<_> = list.items(End::Left, index, 3).map(|item| item.to_vec()).collect();
+        assert!(from.iter().eq(twin.iter().skip(index).take(3)));
+    }
+    assert!(list.get(twin.len()).is_none());
+    let entry = place.entry().expect("seen just above");
+    match list {
+        List::Packed(run, count) => {
+            assert_eq!(entry.encoding(), Encoding::Listpack);
+            let mut listpack = Vec::new();
+            packed::write_listpack(&mut listpack, run, count);
+            assert_eq!(packed::validated(&listpack), Some((run, count)));
+            assert!(packed::is_canonical(run));
+        }
+        List::Deque(deque) => {
+            assert_eq!(entry.encoding(), Encoding::Quicklist);
+            deque.check_invariants();
+        }
+    }
+}
+
+fn shard() -> (Shard, u64) {
+    let hasher = KeyHasher::new(5);
+    (Shard::new(1, hasher.clone()), hasher.hash(KEY))
+}
+
+proptest! {
+    #[test]
+    fn lists_are_like_their_twins(ops in prop::collection::vec(op(), 1..120)) {
+        let (mut shard, hash) = shard();
+        let (mut twin, mut limits) = (Twin::new(), ListLimits::new(-2));
+        for op in &ops {
+            apply(&mut shard, hash, &mut twin, &mut limits, op);
+            check(&mut shard, hash, &twin);
+        }
+    }
+}
+
+#[test]
+fn a_small_list_is_one_short_allocation() {
+    let (mut shard, hash) = shard();
+    let mut place = shard.write(DB, hash, b"0123456789abcdef", 0);
+    let items = [&b"one"[..], b"2", b"three"];
+    place.list_push(End::Right, items.into_iter().map(NewItem::Bytes), ListLimits::new(-2));
+    // Header 8, key 16, count 2, elements 5 + 2 + 7.
+    assert_eq!(place.entry().expect("just made").bytes_allocated(), 40);
+}
+
+#[test]
+fn encodings_change_where_redis_changes_them() {
+    let (mut shard, hash) = shard();
+    let mut place = shard.write(DB, hash, KEY, 0);
+    let limits = ListLimits::new(4);
+    let push = |place: &mut crate::store::KeyMut<'_>, count: usize| {
+        place.list_push(End::Right, (0..count).map(|_| NewItem::Bytes(b"x")), limits);
+    };
+    let encoding = |place: &crate::store::KeyMut<'_>| place.entry().expect("it exists").encoding();
+    push(&mut place, 4);
+    assert_eq!(encoding(&place), Encoding::Listpack);
+    push(&mut place, 1);
+    assert_eq!(encoding(&place), Encoding::Quicklist);
+    place.list_remove(4, 1, limits);
+    place.list_remove(0, 1, limits);
+    assert_eq!(encoding(&place), Encoding::Quicklist);
+    place.list_remove(0, 1, limits);
+    assert_eq!(encoding(&place), Encoding::Listpack);
+}
+
+#[test]
+fn huge_lists_are_freed_in_slices() {
+    let (mut shard, hash) = shard();
+    let mut place = shard.write(DB, hash, KEY, 0);
+    let item = [7; 1000];
+    place.list_push(End::Left, (0..10_000).map(|_| NewItem::Bytes(&item)), ListLimits::new(-2));
+    place.set_string(NewString::Bytes(b"small"), Deadline::None);
+    drop(place);
+    shard.check_invariants();
+    let full = shard.used_bytes();
+    assert!(full > 10_000_000 && shard.has_discarded() && shard.upkeep_due());
+    assert!(!shard.free_discarded(100));
+    shard.check_invariants();
+    assert!(shard.used_bytes() < full - 700_000);
+    assert!(shard.free_discarded(usize::MAX));
+    assert!(!shard.has_discarded() && shard.used_bytes() < 10_000);
+}

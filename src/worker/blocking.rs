@@ -1,0 +1,288 @@
+//! Clients that wait for keys: put on hold, served, let go on.
+//!
+//! Design: see `exec::blocking`. While a client waits, its connection is on hold, but read from, so that its end is noticed;
+//! what it sends meanwhile stays in its spill. A wait ends in one of these ways, and whoever claims it (`observe::Claim`)
+//! brings the reply to the client's worker, which lifts the hold:
+//!
+//! | what | who claims |
+//! |---|---|
+//! | a key holds what it waits for | the worker whose command did it, still under its leases |
+//! | its time is up | its own worker |
+//! | CLIENT UNBLOCK | the worker that runs it |
+//! | the connection ends | its own worker; nobody is told |
+//!
+//! Registrations that a claim leaves behind are removed by who holds their leases, or else are chores.
+//!
+//! Not here: which clients are of no use to MONITOR, the slow log and statistics while they wait: a command counts when it
+//! is over, as one, and its waiting is not part of its duration.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::call::{Facts, reply_error};
+use super::chores::Chore;
+use super::run::next_replies;
+use super::{Mail, Worker};
+use crate::command::{CommandError, Scope};
+use crate::exec::{Gathered, Source, Waiter, blocking};
+use crate::io::{Io, Token};
+use crate::net::connection::Hold;
+use crate::observe::{ClientPlace, Ending, Ticket, flag};
+use crate::resp::{Output, Reply};
+use crate::store::{ReadyKey, ShardId};
+
+/// What CLIENT UNBLOCK tells the client, if asked to.
+const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+/// A reply on its way to the client that waits for it.
+pub struct Served {
+    /// Where the client lives.
+    place: ClientPlace,
+    /// Which of its waits is over.
+    ticket: Ticket,
+    output: Output,
+}
+
+impl<I: Io> Worker<I> {
+    /// The command has to wait: its client is put on hold, and it queues for its keys, whose leases are held.
+    #[cold]
+    pub(super) fn begin_wait(&mut self, command: &Gathered, start: u64) -> u64 {
+        let input = match command.source {
+            Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
+            Source::Spill => &[],
+        };
+        let spans = self.batch.spans_of(command);
+        let last = spans.last().expect("a command has a name");
+        assert!(last.large_index().is_none(), "what ends a command that waits is short");
+        let end = last.start as usize + last.len as usize + b"\r\n".len();
+        let (row, now) = (self.table.row(command.row), self.clock.ticks());
+        let connection = self.connections.at(command.slot);
+        let (args, session, _) = connection.split(command.source, input, spans);
+        let wait = session.blocking.take().expect("the handler has said what for");
+        let ran_ns = self.clock.ns_between(start, now);
+        let waiter = Waiter::new(session, row, &args, self.batch.hashes_of(command), wait, ran_ns);
+        session.replies = next_replies(session.replies, Some(row));
+        session.card.set(flag::BLOCKED, true);
+        let waiter = Arc::new(waiter);
+        waiter.register(&self.shared.keyspace, &mut self.leases);
+        self.serves = true;
+        connection.wait = Some(waiter);
+        connection.hold = Hold::Blocked;
+        connection.held_in_turn = self.turn;
+        connection.refusals = 0;
+        connection.put_back(end);
+        self.timers.add(wait.until_ms, command.slot);
+        self.show_timers();
+        now
+    }
+
+    /// A command has run, or a whole transaction: whoever waits for what it made ready is served, in the same instant.
+    pub(super) fn serve(&mut self, command: &Gathered, facts: &Facts) {
+        let (keyspace, leases) = (&facts.shared.keyspace, &self.leases);
+        let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
+        let hashes = self.batch.hashes_of(command).iter();
+        let shards = hashes.map(|hash| keyspace.shard_of(*hash));
+        let shards = match command.scope {
+            Scope::Keys if shards.clone().any(is_ready) => shards.collect(),
+            Scope::All if keyspace.shards().any(is_ready) => keyspace.shards().collect(),
+            Scope::Transaction => std::mem::take(&mut self.touched),
+            Scope::Keys | Scope::All | Scope::None => return,
+        };
+        self.serve_shards(shards, facts);
+    }
+
+    #[cold]
+    fn serve_shards(&mut self, mut shards: VecDeque<ShardId>, facts: &Facts) {
+        // Serving one may make a key ready for another.
+        while let Some(shard) = shards.pop_front() {
+            while self.leases.shard(shard).has_ready() {
+                if let Some(key) = self.leases.shard(shard).next_ready() {
+                    self.serve_key(key, facts, &mut shards);
+                }
+            }
+        }
+    }
+
+    /// Serves those who wait for a key, in the order in which they came, as long as it holds what they want.
+    fn serve_key(&mut self, key: ReadyKey, facts: &Facts, shards: &mut VecDeque<ShardId>) {
+        let keyspace = &facts.shared.keyspace;
+        let shard = keyspace.shard_of(key.hash);
+        let (mut index, count) = (0, self.leases.shard(shard).waiter_count(key));
+        for _ in 0..count {
+            let Some(registration) = self.leases.shard(shard).waiter_at(key, index) else { break };
+            let key_index = registration.key_index;
+            let waiter = Waiter::of(registration);
+            let is_over = waiter.card.wait.is_over(waiter.ticket);
+            if !is_over && !waiter.is_ready(key_index, keyspace, &self.leases, facts.now_ms) {
+                index += 1;
+                continue;
+            }
+            if is_over || !waiter.card.wait.claim(waiter.ticket) {
+                blocking::remove_at(key, index, keyspace, &mut self.leases);
+                continue;
+            }
+            let Some(output) = self.run_again(&waiter, facts) else {
+                // It found nothing of use, and waits on unless it has gone meanwhile.
+                if waiter.card.wait.give_back(waiter.ticket) {
+                    index += 1;
+                } else {
+                    blocking::remove_at(key, index, keyspace, &mut self.leases);
+                }
+                continue;
+            };
+            waiter.card.wait.finish(waiter.ticket);
+            blocking::remove_at(key, index, keyspace, &mut self.leases);
+            for (_, other) in waiter.awaited().filter(|(other, _)| *other != key_index) {
+                blocking::note_over(other, keyspace, &mut self.leases);
+            }
+            let touched = crate::store::Waiting::hashes(&*waiter).iter();
+            shards.extend(touched.map(|hash| keyspace.shard_of(*hash)).filter(|other| *other != shard));
+            let served = Served { place: waiter.card.place, ticket: waiter.ticket, output };
+            if usize::from(served.place.worker) == self.number {
+                self.deliver(served);
+            } else {
+                self.post.send(usize::from(served.place.worker), Mail::Served(Box::new(served)));
+            }
+        }
+    }
+
+    /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.
+    fn run_again(&mut self, waiter: &Waiter, facts: &Facts) -> Option<Output> {
+        let start = self.clock.ticks();
+        let row = self.table.row(waiter.row);
+        let stats = facts.shared.stats.of(self.number);
+        let counts = &stats.commands[waiter.row as usize];
+        let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
+        let mut reply = Reply::new(&mut output, waiter.protocol());
+        let mut caller = self.caller(facts);
+        let mut ctx = caller.context(row, crate::store::Waiting::hashes(waiter), &mut session);
+        match (row.command.handler)(&mut ctx, &args, &mut reply) {
+            Ok(()) => {}
+            Err(CommandError::Blocked) => return None,
+            Err(error) => {
+                counts.failed.add(1);
+                reply_error(error, &mut reply, stats);
+            }
+        }
+        if waiter.is_silent {
+            output.clear();
+        }
+        let ns = waiter.ran_ns + self.clock.ns_between(start, self.clock.ticks());
+        self.count_wait(waiter, ns);
+        if ns >= facts.notable_ns {
+            facts.note(row, &args, &session, ns);
+        }
+        Some(output)
+    }
+
+    /// A command that waited is over: it counts as one that ran, for so long.
+    fn count_wait(&self, waiter: &Waiter, ns: u64) {
+        let stats = self.stats();
+        let counts = &stats.commands[waiter.row as usize];
+        counts.calls.add(1);
+        counts.total_ns.add(ns);
+        counts.durations.record(ns, 1);
+        stats.counters.commands_processed.add(1);
+    }
+
+    /// Brings a reply to the client of this worker that waits for it.
+    pub(super) fn deliver(&mut self, served: Served) {
+        let Served { place, ticket, mut output } = served;
+        let token = Token { slot: place.slot, generation: place.generation };
+        if self.waits_for(token, ticket).is_some() {
+            self.connections.at(token.slot).output.append(&mut output);
+            self.lift(token.slot);
+        }
+    }
+
+    /// Tells a client of this worker, whose wait was ended by somebody else, that it was unblocked.
+    pub(super) fn tell_unblocked(&mut self, token: Token, ticket: Ticket, error: bool) {
+        let Some(waiter) = self.waits_for(token, ticket) else { return };
+        self.leave_queues(&waiter);
+        self.reply_unserved(&waiter, token.slot, error);
+    }
+
+    /// Ends the waits whose time is up.
+    pub(super) fn end_waits(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let mut being_served = Vec::new();
+        while let Some(slot) = self.timers.next_due(now_ms) {
+            let waiter = self.connections.at(slot).wait.clone();
+            let waiter = waiter.expect("a wait that is over has no timer");
+            match waiter.card.wait.end(waiter.ticket) {
+                Ending::Ended => {
+                    self.leave_queues(&waiter);
+                    self.reply_unserved(&waiter, slot, false);
+                }
+                // It may come to nothing: to be looked at in the next turn.
+                Ending::BeingServed => being_served.push((waiter.blocking.until_ms, slot)),
+                // Its reply is on the way.
+                Ending::WasOver => {}
+            }
+        }
+        being_served.into_iter().for_each(|(until_ms, slot)| self.timers.add(until_ms, slot));
+        self.show_timers();
+    }
+
+    /// A connection that may be waiting ends.
+    pub(super) fn abandon_wait(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        let Some(waiter) = connection.wait.take() else { return };
+        connection.session.card.set(flag::BLOCKED, false);
+        waiter.card.wait.abandon(waiter.ticket);
+        self.timers.remove(waiter.blocking.until_ms, slot);
+        self.show_timers();
+        self.leave_queues(&waiter);
+    }
+
+    /// The waiter of a connection that is still in this wait.
+    fn waits_for(&mut self, token: Token, ticket: Ticket) -> Option<Arc<Waiter>> {
+        let waiter = self.connections.find(token)?.wait.as_ref()?;
+        (waiter.ticket == ticket).then(|| Arc::clone(waiter))
+    }
+
+    /// The wait is over; what is left of it in the queues is a chore.
+    fn leave_queues(&mut self, waiter: &Waiter) {
+        self.chores.extend(waiter.awaited().map(|(_, key)| Chore::WaiterOver(key)));
+    }
+
+    /// Answers a command that waited in vain, and lets its client go on.
+    fn reply_unserved(&mut self, waiter: &Waiter, slot: u32, error: bool) {
+        let connection = self.connections.at(slot);
+        let mut reply = Reply::new(&mut connection.output, waiter.protocol());
+        let stats = self.shared.stats.of(self.number);
+        let mark = reply.mark();
+        if error {
+            stats.commands[waiter.row as usize].failed.add(1);
+            stats.count_error(UNBLOCKED);
+            reply.error(UNBLOCKED);
+        } else {
+            waiter.blocking.on_timeout.reply(&mut reply);
+        }
+        if waiter.is_silent {
+            reply.truncate(mark);
+        }
+        self.count_wait(waiter, waiter.ran_ns);
+        self.lift(slot);
+    }
+
+    /// Lets a client go on that waited.
+    fn lift(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        let waiter = connection.wait.take().expect("it waited");
+        assert!(connection.hold == Hold::Blocked);
+        connection.hold = Hold::None;
+        connection.session.card.set(flag::BLOCKED, false);
+        // Waiting was not being idle.
+        connection.session.card.active_ms.store(self.clock.now_ms(), Relaxed);
+        self.timers.remove(waiter.blocking.until_ms, slot);
+        self.show_timers();
+        self.make_ready(slot);
+        self.make_dirty(slot);
+    }
+
+    fn show_timers(&self) {
+        self.stats().waits_timed.set(self.timers.len() as u64);
+    }
+}

@@ -1,0 +1,339 @@
+//! Clients that wait for keys, many at once and on several workers: order, claims, time, and how waiting ends.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Rng, Server, Value, command, until};
+
+/// The configurations that every test runs under: alone, and with others to meet.
+const WORKERS: [&str; 2] = ["1", "3"];
+
+fn each(mut test: impl FnMut(&mut Server)) {
+    for workers in WORKERS {
+        test(&mut Server::start(&["--workers", workers]));
+    }
+}
+
+/// Waits until the server says that so many clients wait.
+#[track_caller]
+fn await_blocked(server: &Server, count: usize) {
+    let mut client = server.client();
+    let line = format!("blocked_clients:{count}\r\n");
+    let met = until(|| client.ask("INFO clients").string().contains(&line));
+    assert!(met, "not {count}: {}", client.ask("INFO clients").string());
+}
+
+/// Waits until nothing is left of those who waited.
+#[track_caller]
+fn await_nobody(server: &Server) {
+    await_blocked(server, 0);
+    let mut client = server.client();
+    assert!(until(|| client.ask("INFO clients").string().contains("total_blocking_keys:0\r\n")));
+}
+
+#[test]
+fn first_come_first_served() {
+    const CLIENTS: usize = 40;
+    each(|server| {
+        let mut waiting: Vec<Client> = Vec::new();
+        for count in 0..CLIENTS {
+            let mut client = server.client();
+            client.send(&["BLPOP", "other", "k", "0"]).expect("it takes it");
+            waiting.push(client);
+            await_blocked(server, count + 1);
+        }
+        // From single pushes, and from one that has something for several.
+        let mut pusher = server.client();
+        for number in 0..CLIENTS / 2 {
+            pusher.ask(&format!("RPUSH k {number}"));
+        }
+        let rest: Vec<String> = (CLIENTS / 2..CLIENTS).map(|number| number.to_string()).collect();
+        pusher.ask(&format!("RPUSH k {}", rest.join(" ")));
+        for (number, client) in waiting.iter_mut().enumerate() {
+            let reply = client.read().expect("a reply").elements();
+            assert_eq!((reply[0].string(), reply[1].int()), ("k".to_owned(), Some(number as i64)));
+        }
+        assert_eq!(pusher.ask("EXISTS k").int(), Some(0));
+        await_nobody(server);
+    });
+}
+
+/// Consumers wait for all queues, in any order, for a short or a long time; producers push to one each: every element is
+/// popped once, whoever meets whom.
+#[test]
+fn nothing_is_lost_or_doubled_where_many_meet() {
+    const QUEUES: usize = 5;
+    const PRODUCERS: usize = 4;
+    const CONSUMERS: usize = 8;
+    const ELEMENTS: usize = 400;
+    each(|server| {
+        let popped = AtomicUsize::new(0);
+        let server = &*server;
+        let (popped, total) = (&popped, PRODUCERS * ELEMENTS);
+        let got: Vec<BTreeSet<String>> = std::thread::scope(|scope| {
+            for producer in 0..PRODUCERS {
+                scope.spawn(move || {
+                    let (mut client, mut rng) = (server.client(), Rng(producer as u64));
+                    for number in 0..ELEMENTS {
+                        let queue = rng.below(QUEUES);
+                        let value = format!("{producer}:{number}");
+                        assert!(client.ask(&format!("RPUSH queue:{queue} {value}")).int().is_some());
+                    }
+                });
+            }
+            let consumers = (0..CONSUMERS).map(|consumer| {
+                scope.spawn(move || {
+                    let (mut client, mut rng) = (server.client(), Rng(100 + consumer as u64));
+                    let mut got = BTreeSet::new();
+                    while popped.load(Ordering::Relaxed) < total {
+                        let first = rng.below(QUEUES);
+                        let keys: Vec<String> =
+                            (0..QUEUES).map(|n| format!("queue:{}", (first + n) % QUEUES)).collect();
+                        let timeout = ["0.001", "0.003", "0.05"][rng.below(3)];
+                        let reply = match rng.below(3) {
+                            0 => client.ask(&format!("BLMPOP {timeout} 5 {} LEFT COUNT 2", keys.join(" "))),
+                            1 => client
+                                .ask(&format!("BLMOVE {} spare:{consumer} LEFT LEFT {timeout}", keys[0])),
+                            _ => client.ask(&format!("BLPOP {} {timeout}", keys.join(" "))),
+                        };
+                        let values: Vec<String> = match &reply {
+                            Value::Bulk(value) => vec![String::from_utf8_lossy(value).into_owned()],
+                            Value::Array(parts) => match &parts[1] {
+                                Value::Array(values) => values.iter().map(Value::string).collect(),
+                                value => vec![value.string()],
+                            },
+                            nothing => {
+                                assert!(matches!(nothing, Value::NullArray), "{nothing}");
+                                vec![]
+                            }
+                        };
+                        popped.fetch_add(values.len(), Ordering::Relaxed);
+                        for value in values {
+                            assert!(got.insert(value), "an element was popped twice");
+                        }
+                    }
+                    got
+                })
+            });
+            let consumers: Vec<_> = consumers.collect();
+            consumers.into_iter().map(|consumer| consumer.join().expect("it did not fail")).collect()
+        });
+        let all: BTreeSet<&String> = got.iter().flatten().collect();
+        assert_eq!(all.len(), total, "an element was popped by two");
+        assert_eq!(got.iter().map(BTreeSet::len).sum::<usize>(), total);
+        await_nobody(server);
+    });
+}
+
+/// A ring of clients, each of which moves what it gets to the next one's list: closures of leases that reach all the way round.
+#[test]
+fn a_ring_of_moves_carries_one_element_round() {
+    const RING: usize = 12;
+    const ROUNDS: usize = 20;
+    each(|server| {
+        let server = &*server;
+        std::thread::scope(|scope| {
+            for place in 0..RING {
+                scope.spawn(move || {
+                    let mut client = server.client();
+                    let (source, target) = (format!("ring:{place}"), format!("ring:{}", place + 1));
+                    for _ in 0..ROUNDS {
+                        let reply = client.call(&["BLMOVE", &source, &target, "LEFT", "RIGHT", "0"]);
+                        assert_eq!(reply.string(), "token");
+                    }
+                });
+            }
+            let mut client = server.client();
+            for _ in 0..ROUNDS {
+                client.ask("LPUSH ring:0 token");
+                let reply = client.call(&["BLPOP", &format!("ring:{RING}"), "0"]);
+                assert_eq!(reply.elements()[1].string(), "token");
+            }
+        });
+        await_nobody(server);
+        assert_eq!(server.client().ask("DBSIZE").int(), Some(0));
+    });
+}
+
+#[test]
+fn time_is_up_when_it_is_and_never_before() {
+    each(|server| {
+        let clients: Vec<(Client, u64)> = (0..30).map(|n| (server.client(), 5 + n * 7 % 60)).collect();
+        std::thread::scope(|scope| {
+            for (mut client, ms) in clients {
+                scope.spawn(move || {
+                    let started = Instant::now();
+                    let timeout = format!("0.{ms:03}");
+                    assert!(matches!(client.call(&["BLPOP", "a", "b", &timeout]), Value::NullArray));
+                    let passed = started.elapsed();
+                    assert!(passed >= Duration::from_millis(ms), "{ms} ms were {passed:?}");
+                    assert!(passed < Duration::from_millis(ms + 5000), "{ms} ms were {passed:?}");
+                });
+            }
+        });
+        await_nobody(server);
+    });
+}
+
+#[test]
+fn who_goes_while_waiting_takes_nothing() {
+    each(|server| {
+        let (mut stays, mut pusher) = (server.client(), server.client());
+        let mut gone: Vec<Client> = (0..20).map(|_| server.client()).collect();
+        for (count, client) in gone.iter_mut().enumerate() {
+            client.send(&["BLPOP", "k", "l", "m", "0"]).expect("it takes it");
+            await_blocked(server, count + 1);
+        }
+        stays.send(&["BLPOP", "k", "0"]).expect("it takes it");
+        await_blocked(server, 21);
+        // Some just go, others end their sending direction, with something behind the command that waits.
+        for (number, mut client) in gone.into_iter().enumerate() {
+            if number % 2 == 0 {
+                client.send(&["PING"]).expect("it takes it");
+                client.finish().expect("it is open");
+                assert_eq!(client.read_to_end().0, b"");
+            }
+        }
+        await_blocked(server, 1);
+        pusher.ask("RPUSH k x");
+        assert_eq!(stays.read().expect("a reply").elements()[1].string(), "x");
+        await_nobody(server);
+    });
+}
+
+#[test]
+fn what_is_sent_behind_a_waiting_command_waits_too() {
+    each(|server| {
+        let (mut client, mut pusher) = (server.client(), server.client());
+        let behind: Vec<u8> = (0..3000).flat_map(|n| command(&["ECHO", &n.to_string()])).collect();
+        client.send_raw(&command(&["SET", "before", "1"])).expect("it takes it");
+        client.send_raw(&command(&["BLPOP", "k", "0"])).expect("it takes it");
+        client.send_raw(&behind[..behind.len() / 2]).expect("it takes it");
+        await_blocked(server, 1);
+        client.send_raw(&behind[behind.len() / 2..]).expect("it takes it");
+        let large = vec![b'x'; 3 << 20];
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                // More than the server reads of a client that waits.
+                client.send(&[&b"SET"[..], b"large", &large]).expect("it takes it in the end");
+                client
+            });
+            assert!(until(|| pusher.ask("CLIENT LIST").string().contains(" flags=b")));
+            assert_eq!(pusher.ask("EXISTS large").int(), Some(0));
+            pusher.ask("RPUSH k x");
+            let mut client = writer.join().expect("it did not fail");
+            assert_eq!(client.read().expect("a reply").string(), "OK");
+            assert_eq!(client.read().expect("a reply").elements()[1].string(), "x");
+            for n in 0..3000 {
+                assert_eq!(client.read().expect("a reply").int(), Some(n));
+            }
+            assert_eq!(client.read().expect("a reply").string(), "OK");
+        });
+        assert_eq!(pusher.ask("STRLEN large").int(), Some(3 << 20));
+    });
+}
+
+#[test]
+fn monitors_and_the_slow_log_show_a_waiting_command_once() {
+    each(|server| {
+        let (mut monitor, mut client, mut pusher) = (server.client(), server.client(), server.client());
+        pusher.ask("CONFIG SET slowlog-log-slower-than 0");
+        assert_eq!(monitor.ask("MONITOR").string(), "OK");
+        client.send(&["BLPOP", "k", "0"]).expect("it takes it");
+        let line = monitor.read().expect("a line").string();
+        assert!(line.ends_with(r#""BLPOP" "k" "0""#), "{line}");
+        let shown = |pusher: &mut Client| {
+            let entries = pusher.ask("SLOWLOG GET -1").elements();
+            entries.iter().filter(|entry| format!("{entry}").contains("BLPOP")).count()
+        };
+        pusher.ask("SLOWLOG RESET");
+        assert_eq!(shown(&mut pusher), 0);
+        pusher.ask("RPUSH k x");
+        assert_eq!(client.read().expect("a reply").elements()[1].string(), "x");
+        assert_eq!(shown(&mut pusher), 1);
+        assert_eq!(pusher.ask("ECHO last").string(), "last");
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.ends_with("\"last\"")) {
+            lines.push(monitor.read().expect("a line").string());
+        }
+        assert!(!lines.iter().any(|line| line.contains("BLPOP")), "{lines:?}");
+    });
+}
+
+#[test]
+fn waiting_clients_do_not_idle_and_do_not_keep_the_server_up() {
+    each(|server| {
+        let (mut waits, mut idles, mut other) = (server.client(), server.client(), server.client());
+        waits.send(&["BLPOP", "k", "0"]).expect("it takes it");
+        await_blocked(server, 1);
+        other.ask("CONFIG SET timeout 1");
+        // The one that only idles is closed; by then the one that waits would have been as well.
+        assert!(idles.read_to_end().1.is_ok());
+        let mut pusher = server.client();
+        pusher.ask("RPUSH k x");
+        assert_eq!(waits.read().expect("a reply").elements()[1].string(), "x");
+        waits.send(&["BLPOP", "k", "0"]).expect("it takes it");
+        await_blocked(server, 1);
+        pusher.send(&["SHUTDOWN", "NOSAVE"]).expect("it takes it");
+        assert!(waits.read_to_end().1.is_ok());
+        assert!(server.await_exit().success());
+    });
+}
+
+/// Time runs out, and CLIENT UNBLOCK strikes, in the moment of being served: whoever claims first replies, and nobody else.
+#[test]
+fn the_end_of_time_and_a_push_meet() {
+    const ROUNDS: usize = 150;
+    each(|server| {
+        let (mut client, mut pusher, mut unblocker) = (server.client(), server.client(), server.client());
+        let id = client.ask("CLIENT ID").int().expect("a number");
+        let (mut served, mut unblocked) = (0, 0);
+        for round in 0..ROUNDS {
+            client.send(&["BLPOP", "k", "0.002"]).expect("it takes it");
+            if round % 2 == 0 {
+                unblocker.send(&["CLIENT", "UNBLOCK", &id.to_string()]).expect("it takes it");
+            }
+            pusher.ask("RPUSH k x");
+            let got = !matches!(client.read().expect("a reply"), Value::NullArray);
+            if round % 2 == 0 {
+                let ended = unblocker.read().expect("a reply").int() == Some(1);
+                assert!(!(ended && got), "it was unblocked and served");
+                unblocked += usize::from(ended);
+            }
+            served += usize::from(got);
+            let left = pusher.ask("LLEN k").int();
+            assert_eq!(left, Some(i64::from(!got)), "round {round}");
+            pusher.ask("DEL k");
+            assert_eq!(client.ask("PING").string(), "PONG", "a second reply came");
+        }
+        assert!(served > 0, "nobody was ever served");
+        println!("{served} served, {unblocked} unblocked");
+        await_nobody(server);
+    });
+}
+
+/// Ten thousand clients that wait cost little memory and no time.
+#[test]
+#[ignore = "it takes twenty thousand descriptors; run by name, with a release build for figures worth writing down"]
+fn ten_thousand_wait_for_little() {
+    const CLIENTS: usize = 10_000;
+    let server = Server::start(&["--workers", "2", "--maxclients", "20000"]);
+    let idle = server.resident_bytes();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.ask("PING").string(), "PONG"));
+    let connected = server.resident_bytes();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(&["BLPOP", &format!("key:{number}"), "0"]).expect("it takes it");
+    }
+    await_blocked(&server, CLIENTS);
+    let waiting = server.resident_bytes();
+    println!("{} KiB connected, {} KiB waiting", (connected - idle) >> 10, (waiting - idle) >> 10);
+    assert!(waiting - idle < 30 << 20, "{} bytes", waiting - idle);
+    let mut pusher = server.client();
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(pusher.ask(&format!("RPUSH key:{number} x")).int(), Some(1));
+        assert_eq!(client.read().expect("a reply").elements()[1].string(), "x");
+    }
+    await_nobody(&server);
+}

@@ -1,0 +1,297 @@
+//! Clients that append to lists and read them: single commands in pipelines, reads of several keys, transactions, WATCH loops,
+//! connections that die.
+//!
+//! Design: a list is a Redis list (RPUSH, LRANGE), or a string of elements of eight digits (APPEND, GET, MGET), which gives
+//! reads of several keys in one command. Keys are a window that moves on as appends are made, so that
+//! clients meet on few keys and no list grows long. At the end every key is read once more, so that nothing lost stays unseen.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Fate, Link, Request, Run, sometimes};
+use crate::harness::{Rng, Value, command};
+use crate::history::append::{Micro, Outcome, Transaction};
+use crate::history::record::Span;
+
+/// What is run.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// Threads with a connection each.
+    pub clients: u32,
+    /// Appends and reads in all, about.
+    pub operations: usize,
+    /// What is random depends on it.
+    pub seed: u64,
+    /// A step in so many ends with a dead connection; 0 for none.
+    pub deaths: usize,
+}
+
+/// Keys in use at a time.
+const WINDOW_KEYS: u32 = 6;
+/// Appends to a key, on average.
+const LIST_ELEMENTS: u32 = 24;
+const PIPELINE_MAX: usize = 12;
+const TRANSACTION_MICROS_MAX: usize = 5;
+const ELEMENT_DIGITS: usize = 8;
+/// Elements of one client are below this; the client's number is above.
+const ELEMENTS_OF_CLIENT_MAX: u32 = 1 << 24;
+
+/// Runs it.
+pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
+    assert!(plan.clients <= u32::MAX / ELEMENTS_OF_CLIENT_MAX);
+    let appended = AtomicU32::new(0);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    let mut history: Vec<Transaction> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..plan.clients)
+            .map(|client| {
+                let (appended, done) = (&appended, &done);
+                scope.spawn(move || {
+                    let rng = Rng(plan.seed << 8 | u64::from(client));
+                    let link = Link::new(run);
+                    let next = client * ELEMENTS_OF_CLIENT_MAX;
+                    let mut appender = Appender { run, appended, link, rng, next, history: Vec::new() };
+                    while done.load(Ordering::Relaxed) < plan.operations && !run.stopped() {
+                        let before = appender.history.len();
+                        appender.step(plan.deaths);
+                        let count: usize = appender.history[before..].iter().map(|t| t.micros.len()).sum();
+                        done.fetch_add(count, Ordering::Relaxed);
+                    }
+                    appender.history
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().expect("clients do not panic")).collect()
+    });
+    let (rng, link) = (Rng(plan.seed), Link::new(run));
+    let next = plan.clients * ELEMENTS_OF_CLIENT_MAX;
+    let mut appender = Appender { run, appended: &appended, link, rng, next, history: Vec::new() };
+    appender.read_all();
+    history.append(&mut appender.history);
+    run.operations.fetch_add(history.iter().map(|t| t.micros.len()).sum(), Ordering::Relaxed);
+    history
+}
+
+/// How the micros of a transaction are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One command; several micros are an MGET.
+    Plain,
+    /// MULTI, a command each, EXEC.
+    Multi,
+}
+
+struct Appender<'r> {
+    run: &'r Run<'r>,
+    appended: &'r AtomicU32,
+    link: Link<'r>,
+    rng: Rng,
+    next: u32,
+    history: Vec<Transaction>,
+}
+
+impl Appender<'_> {
+    fn step(&mut self, deaths: usize) {
+        match self.rng.below(8) {
+            0..=2 => {
+                let count = 1 + self.rng.below(3);
+                let batch = (0..count).map(|_| (Form::Multi, self.micros())).collect();
+                self.send(batch, deaths);
+            }
+            3 | 4 => self.watch(deaths),
+            _ => {
+                let count = if self.rng.once_in(3) { 1 } else { 1 + self.rng.below(PIPELINE_MAX) };
+                let batch = (0..count).map(|_| (Form::Plain, self.single())).collect();
+                self.send(batch, deaths);
+            }
+        }
+    }
+
+    fn key(&mut self) -> u32 {
+        self.appended.load(Ordering::Relaxed) / LIST_ELEMENTS + self.rng.below(WINDOW_KEYS as usize) as u32
+    }
+
+    fn micro(&mut self) -> Micro {
+        let key = self.key();
+        if self.rng.once_in(2) {
+            return Micro::Read { key, seen: None };
+        }
+        self.appended.fetch_add(1, Ordering::Relaxed);
+        self.next += 1;
+        Micro::Append { key, element: self.next, length: None }
+    }
+
+    fn micros(&mut self) -> Vec<Micro> {
+        (0..2 + self.rng.below(TRANSACTION_MICROS_MAX - 1)).map(|_| self.micro()).collect()
+    }
+
+    /// One command: an append, a read, or a read of several strings.
+    fn single(&mut self) -> Vec<Micro> {
+        if !self.rng.once_in(4) {
+            return vec![self.micro()];
+        }
+        let mut keys: Vec<u32> = (0..4).map(|_| self.key()).collect();
+        keys.retain(|key| !is_list(*key));
+        if keys.is_empty() {
+            return vec![self.micro()];
+        }
+        keys.into_iter().map(|key| Micro::Read { key, seen: None }).collect()
+    }
+
+    fn bytes(micro: &Micro) -> Vec<u8> {
+        match micro {
+            Micro::Append { key, element, .. } if is_list(*key) => {
+                command(&["RPUSH", &name(*key), &format!("{element:08x}")])
+            }
+            Micro::Append { key, element, .. } => {
+                command(&["APPEND", &name(*key), &format!("{element:08x}")])
+            }
+            Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
+            Micro::Read { key, .. } => command(&["GET", &name(*key)]),
+        }
+    }
+
+    fn request(form: Form, micros: &[Micro]) -> Request {
+        let commands = || micros.iter().flat_map(Self::bytes);
+        match form {
+            Form::Plain if micros.len() == 1 => Request { bytes: commands().collect(), replies: 1 },
+            Form::Plain => {
+                let keys = micros.iter().map(|micro| match micro {
+                    Micro::Append { key, .. } | Micro::Read { key, .. } => name(*key),
+                });
+                let words: Vec<String> = std::iter::once("MGET".to_owned()).chain(keys).collect();
+                Request { bytes: command(&words), replies: 1 }
+            }
+            Form::Multi => {
+                let bytes = command(&["MULTI"]).into_iter().chain(commands()).chain(command(&["EXEC"]));
+                Request { bytes: bytes.collect(), replies: micros.len() + 2 }
+            }
+        }
+    }
+
+    /// Sends transactions and records what became of them.
+    fn send(&mut self, batch: Vec<(Form, Vec<Micro>)>, deaths: usize) {
+        let requests: Vec<Request> =
+            batch.iter().map(|(form, micros)| Self::request(*form, micros)).collect();
+        let connection = self.link.connection;
+        let fates = if sometimes(&mut self.rng, deaths) {
+            self.link.die(&requests, &mut self.rng)
+        } else {
+            self.link.exchange(&requests).1
+        };
+        for ((form, micros), (fate, span)) in batch.into_iter().zip(fates) {
+            let transaction = self.answered(connection, form, micros, fate, span);
+            self.history.push(transaction);
+        }
+    }
+
+    fn answered(
+        &self,
+        connection: u32,
+        form: Form,
+        mut micros: Vec<Micro>,
+        fate: Fate,
+        span: Span,
+    ) -> Transaction {
+        let outcome = match fate {
+            Fate::Cut => Outcome::Aborted,
+            Fate::Unanswered => Outcome::Unknown,
+            Fate::Answered(replies) => {
+                let last = replies.last().expect("a request has replies");
+                let values = if micros.len() == 1 && form == Form::Plain { replies } else { last.elements() };
+                if form == Form::Multi && values.is_empty() {
+                    Outcome::Aborted
+                } else {
+                    if values.len() != micros.len() {
+                        self.run.fail(format!("{} replies for {micros:?}", values.len()));
+                    }
+                    micros.iter_mut().zip(&values).for_each(|(micro, value)| self.fill(micro, value));
+                    Outcome::Committed
+                }
+            }
+        };
+        Transaction { connection, span, outcome, micros }
+    }
+
+    /// Writes a reply into what asked for it.
+    fn fill(&self, micro: &mut Micro, value: &Value) {
+        let good = match micro {
+            Micro::Append { key, length, .. } => {
+                let unit = if is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
+                *length = value.int().filter(|n| n % unit == 0).and_then(|n| u32::try_from(n / unit).ok());
+                length.is_some()
+            }
+            Micro::Read { key, seen } => {
+                *seen = match value {
+                    Value::Array(elements) if is_list(*key) => {
+                        elements.iter().map(|element| parse(element.text())).collect()
+                    }
+                    Value::Bulk(text) => text.chunks(ELEMENT_DIGITS).map(parse).collect(),
+                    Value::NullBulk => Some(Vec::new()),
+                    _ => None,
+                };
+                seen.is_some()
+            }
+        };
+        if !good {
+            self.run.fail(format!("{value} as the reply to {micro:?}"));
+        }
+    }
+
+    /// Reads keys it watches, and appends to some of them unless they have changed.
+    fn watch(&mut self, deaths: usize) {
+        let keys: Vec<u32> = (0..1 + self.rng.below(3)).map(|_| self.key()).collect();
+        let names = keys.iter().map(|key| name(*key));
+        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
+        let reads: Vec<Micro> = keys.iter().map(|key| Micro::Read { key: *key, seen: None }).collect();
+        let mut requests = vec![Request { bytes: command(&words), replies: 1 }];
+        requests.extend(reads.iter().map(|micro| Self::request(Form::Plain, std::slice::from_ref(micro))));
+        let connection = self.link.connection;
+        let (_, mut fates) = self.link.exchange(&requests);
+        fates.remove(0);
+        let reads: Vec<Transaction> = reads
+            .into_iter()
+            .zip(fates)
+            .map(|(micro, (fate, span))| self.answered(connection, Form::Plain, vec![micro], fate, span))
+            .collect();
+        if self.run.stopped() {
+            return;
+        }
+        let mut micros = self.micros();
+        for micro in &mut micros {
+            if let Micro::Append { key, .. } = micro {
+                *key = *self.rng.pick(&keys);
+            }
+        }
+        let before = self.history.len();
+        self.send(vec![(Form::Multi, micros)], deaths);
+        // What was watched and has not changed is as if read in the transaction; else they were reads of their own, before it.
+        if self.history[before].outcome == Outcome::Committed {
+            let read = reads.into_iter().flat_map(|transaction| transaction.micros);
+            self.history[before].micros.splice(0..0, read);
+        } else {
+            self.history.splice(before..before, reads);
+        }
+    }
+
+    fn read_all(&mut self) {
+        let keys = self.appended.load(Ordering::Relaxed) / LIST_ELEMENTS + WINDOW_KEYS;
+        for first in (0..keys).step_by(PIPELINE_MAX) {
+            let last = (first + PIPELINE_MAX as u32).min(keys);
+            let batch = (first..last).map(|key| (Form::Plain, vec![Micro::Read { key, seen: None }]));
+            self.send(batch.collect(), 0);
+        }
+    }
+}
+
+/// Whether a key's list is a list; else it is a string.
+fn is_list(key: u32) -> bool {
+    key % 2 == 1
+}
+
+fn name(key: u32) -> String {
+    format!("{}:{key}", if is_list(key) { "list" } else { "string" })
+}
+
+fn parse(digits: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.len() == ELEMENT_DIGITS)?;
+    u32::from_str_radix(text, 16).ok()
+}
