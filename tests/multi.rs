@@ -174,3 +174,19 @@ fn an_idle_server_rests() {
     assert!(until(|| client.ask("INFO stats").string().contains("expired_keys:100\r\n")));
     assert_eq!(client.ask("DBSIZE").int(), Some(0));
 }
+
+/// Whoever keeps others off its shards for long is named in the log, and counted.
+#[test]
+fn a_lease_held_for_long_is_logged_with_its_command() {
+    let args = ["--workers", "2", "--lease-warn-us", "5000", "--enable-debug-command", "yes"];
+    let server = Server::start(&args);
+    let mut client = server.client();
+    for words in [&["MULTI"][..], &["SET", "a", "1"], &["DEBUG", "SLEEP", "0.02"]] {
+        client.call(words);
+    }
+    assert_eq!(client.call(&["EXEC"]).elements().len(), 2);
+    let named =
+        |log: &str| log.contains("256 leases were held for") && log.contains("by the command 'debug'");
+    assert!(until(|| named(&server.log())), "{}", server.log());
+    assert!(client.call(&["INFO", "workers"]).string().contains("long_leases=1"));
+}

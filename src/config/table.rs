@@ -192,6 +192,8 @@ directives! {
         "Size of one receive buffer."
     turn_warn_us: u64 = 10000; "turn-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
         "Log a worker's turn that is longer, in microseconds; 0 never does."
+    lease_warn_us: u64 = 10000; "lease-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
+        "Log a chunk of commands that keeps others off its shards for longer, in microseconds; 0 never does."
 
     // Network.
     bind: BindAddresses = BindAddresses::all(); "bind"; Kind::Special("ADDRESS..."); MUTABLE | MULTI;

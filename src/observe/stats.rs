@@ -80,6 +80,8 @@ counters! {
     leases_wanted,
     /// Times a worker reserved the shards of a command.
     leases_reserved,
+    /// Chunks that held leases for longer than `lease-warn-us`.
+    leases_long,
     /// Mail sent to other workers.
     mail_sent,
     /// Wake-ups sent to sleeping workers.

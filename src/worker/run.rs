@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::call::{Caller, Facts};
 use super::memory::Means;
 use super::transaction::{enqueue, refuse_in, reject};
-use super::{Mail, Worker, put_list_back};
+use super::{Mail, Slowest, Worker, put_list_back};
 use crate::command::{CommandError, Effect, Flags, PauseMode, Replies, Role, Row, Scope, Session, Shared};
 use crate::exec::{Formed, Gathered, REFUSED, Source};
 use crate::io::{Io, Token};
@@ -83,12 +83,16 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.io.interlude();
-                    self.run_chunk(facts);
+                    let ns = self.run_chunk(facts);
                     if self.memory.has_unnoted() {
                         self.note_chunk();
                     }
                     if !self.leases.is_solo() {
                         self.stats().counters.leases_taken.add(self.leases.mark() as u64);
+                        let warn_us = facts.config.lease_warn_us;
+                        if warn_us > 0 && ns > warn_us * 1000 && self.leases.mark() > 0 {
+                            self.report_long_lease(ns);
+                        }
                     }
                     let wanted = self.leases.release_all();
                     self.post.wake_wanting(wanted);
@@ -167,12 +171,15 @@ impl<I: Io> Worker<I> {
         connection.put_back(command.start as usize);
     }
 
-    fn run_chunk(&mut self, facts: &Facts) {
+    /// Runs the commands of a chunk; how long that took, in ns.
+    fn run_chunk(&mut self, facts: &Facts) -> u64 {
         let chunk = std::mem::take(&mut self.chunk);
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
         self.serves |= facts.shared.keyspace.is_waited();
-        let mut ticks = self.clock.ticks();
+        let slowest_before = std::mem::take(&mut self.slowest);
+        let start = self.clock.ticks();
+        let mut ticks = start;
         for member in chunk.members() {
             let command = self.batch.commands[*member as usize];
             ticks = self.execute(&command, facts, stats, ticks);
@@ -181,6 +188,26 @@ impl<I: Io> Worker<I> {
             }
         }
         self.chunk = chunk;
+        self.slowest_of_chunk = self.slowest;
+        if slowest_before.ns > self.slowest.ns {
+            self.slowest = slowest_before;
+        }
+        self.clock.ns_between(start, ticks)
+    }
+
+    /// Says which command kept other workers off the shards of a chunk for long.
+    #[cold]
+    fn report_long_lease(&self, ns: u64) {
+        self.stats().counters.leases_long.add(1);
+        let Slowest { row, ns: command_ns } = self.slowest_of_chunk;
+        log::warn!(
+            "worker {}: {} leases were held for {} us, {} us of it by the command '{}'",
+            self.number,
+            self.leases.mark(),
+            ns / 1000,
+            command_ns / 1000,
+            self.table.row(row).full_name
+        );
     }
 
     /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter.

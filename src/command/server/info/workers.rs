@@ -27,7 +27,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
             format_args!(
                 "cpu={cpu},connections={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
-                 leases_reserved={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
+                 leases_reserved={},long_leases={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
                 worker.connections.read(),
                 counters.commands_processed.read(),
                 counters.turns.read(),
@@ -41,6 +41,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
                 counters.leases_retried.read(),
                 counters.leases_wanted.read(),
                 counters.leases_reserved.read(),
+                counters.leases_long.read(),
                 counters.mail_sent.read(),
                 counters.wakes_sent.read(),
                 counters.upkeep_ns.read() / 1_000_000,
