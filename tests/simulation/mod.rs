@@ -12,6 +12,7 @@
 //! | [`queue`] | lists that some push to and others wait for: nothing is lost, doubled or too early |
 //! | [`hog`] | a client that does not read holds up nobody else |
 //!
+//! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -22,11 +23,14 @@
 mod board;
 mod client;
 mod fading;
+mod histories;
 mod hog;
 mod plan;
+mod player;
 mod queue;
 mod register;
 mod twin;
+mod workloads;
 mod world;
 
 use plan::{Plan, Plant};
@@ -113,10 +117,10 @@ fn a_seed_determines_its_run() {
 }
 
 /// How many runs find a planted bug, and what one of them says.
-fn found(plant: Plant) -> (usize, String) {
+fn found(plant: Plant, draw: impl Fn(u64) -> Plan) -> (usize, String) {
     let failures = PLANTED_SEEDS.filter_map(|seed| {
         let _story = Story(seed);
-        run(&Plan { plant: Some(plant), ..Plan::draw(seed) }).err()
+        run(&Plan { plant: Some(plant), ..draw(seed) }).err()
     });
     let failures: Vec<String> = failures.collect();
     (failures.len(), failures.into_iter().next().unwrap_or_default())
@@ -131,7 +135,7 @@ fn planted_bugs_are_found() {
         (Plant::LostIncrement, "counter"),
         (Plant::LostWakes, "sleeps"),
     ] {
-        let (count, failure) = found(plant);
+        let (count, failure) = found(plant, Plan::draw);
         assert!(count > 0, "{plant:?} was not found");
         assert!(failure.contains(word), "{plant:?} was found as: {failure}");
     }
