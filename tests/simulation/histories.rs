@@ -1,18 +1,18 @@
 //! Runs whose clients make histories: list appends, registers and queues at once, connections lost and made anew.
 //!
-//! `TORC_SIMULATION=N` makes runs of N seeds, `TORC_SEEDS=from..to` of those; else a few are run.
+//! `TORC_SEEDS=from..to` runs other seeds than the usual ones.
 
 use std::cell::RefCell;
 
 use super::client::{Client, End};
 use super::plan::{Plan, Plant};
 use super::player::Player;
-use super::workloads::{Appender, Histories, Queuer, Registers, Shared};
+use super::workloads::{Appender, Queuer, Registers, Shared};
 use super::world::{Summary, World, faults, run};
-use super::{Story, found};
+use super::{Story, found, seeds};
 
 /// Seeds of the usual run.
-const SEEDS: u64 = 200;
+const SEEDS: std::ops::Range<u64> = 0..200;
 /// Parts that run beside each other.
 const PARTS: u64 = 2;
 /// Connections that a client makes, one after another.
@@ -43,6 +43,10 @@ impl World {
         let single = self.below(4) == 0;
         let mut seats = Vec::new();
         for (kind, most) in [(Kind::Appender, 4), (Kind::Registers { single }, 3), (Kind::Queuer, 3)] {
+            if kind == Kind::Queuer && cfg!(feature = "planted-bug") {
+                // Waiting does not work there.
+                continue;
+            }
             for _ in 0..1 + self.below(most) {
                 let client = self.join_history(&histories, kind);
                 seats.push(Seat { kind, lives_left: self.below(LIVES_MAX), client });
@@ -86,8 +90,9 @@ impl World {
                 Box::new(Player::new(workload, connection, torn))
             }
             Kind::Queuer => {
+                // Torn, its transactions would wait.
                 let workload = Queuer::new(histories, seed, connection, false);
-                Box::new(Player::new(workload, connection, torn))
+                Box::new(Player::new(workload, connection, false))
             }
         };
         let end = match rng.below(8) {
@@ -134,18 +139,9 @@ fn repeat(seed: u64) -> String {
     format!("repeat with: TORC_SEEDS={seed}..{end} cargo test --test torc simulation::histories::seeds")
 }
 
-/// The seeds asked for.
-fn seeds() -> std::ops::Range<u64> {
-    if std::env::var("TORC_SEEDS").is_ok() {
-        return super::seeds();
-    }
-    let count = std::env::var("TORC_SIMULATION").ok();
-    0..count.map_or(SEEDS, |text| text.parse().expect("TORC_SIMULATION is a number of seeds"))
-}
-
 fn run_part(part: u64) {
     let mut sum = Summary::default();
-    for seed in seeds().filter(|seed| seed % PARTS == part) {
+    for seed in seeds(SEEDS).filter(|seed| seed % PARTS == part) {
         let _story = Story(seed);
         let plan = Plan::histories(seed);
         match run(&plan) {
@@ -154,15 +150,15 @@ fn run_part(part: u64) {
         }
     }
     println!("{sum:?}");
-    if seeds() == (0..SEEDS) {
+    if seeds(SEEDS) == SEEDS {
         // A simulation in which nothing happens would pass as well.
         let noted = sum.noted;
-        assert!(noted.lists > 5_000, "too little was asked: {sum:?}");
-        assert!(noted.registers > 2_000, "too little was asked: {sum:?}");
-        assert!(noted.aborted > 50, "hardly any watched key was changed: {sum:?}");
-        assert!(noted.served > 500, "hardly anybody got what he waited for: {sum:?}");
+        assert!(noted.lists > 2_500, "too little was asked: {sum:?}");
+        assert!(noted.registers > 2_500, "too little was asked: {sum:?}");
+        assert!(noted.aborted > 40, "hardly any watched key was changed: {sum:?}");
+        assert!(noted.served > 2_000, "hardly anybody got what he waited for: {sum:?}");
         assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
-        assert!(sum.lost > 50, "hardly any connection was lost: {sum:?}");
+        assert!(sum.lost > 100, "hardly any connection was lost: {sum:?}");
     }
 }
 
@@ -190,4 +186,21 @@ fn torn_transactions_are_found() {
     println!("{count} runs found it, the first as: {failure}");
     assert!(count > 3, "only {count} runs found it");
     assert!(failure.contains("anomalies"), "{failure}");
+}
+
+/// As in `crate::history`, with the feature that makes each command take the lease of its first key alone; workers are
+/// descheduled where such a command has given that one back and has no other yet.
+#[cfg(feature = "planted-bug")]
+#[test]
+fn planted_the_missing_leases_are_found() {
+    let failures = SEEDS.filter_map(|seed| {
+        let _story = Story(seed);
+        run(&Plan::histories(seed)).err()
+    });
+    let failures: Vec<String> = failures.take(10).collect();
+    println!("{}", failures.join("\n"));
+    for word in ["G", "not linearizable"] {
+        let begins = format!("anomalies:\n{word}");
+        assert!(failures.iter().any(|failure| failure.contains(&begins)), "{word} is not among {failures:?}");
+    }
 }

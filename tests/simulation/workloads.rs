@@ -323,7 +323,10 @@ impl Workload for Registers {
 pub enum QueueStep {
     Push(u32, Vec<u32>),
     /// At most so many, from one queue, or from whichever has something.
-    Pop { queue: Option<u32>, max: usize },
+    Pop {
+        queue: Option<u32>,
+        max: usize,
+    },
 }
 
 struct Queued {
@@ -371,10 +374,7 @@ impl Queuer {
     }
 
     fn pop(queue: u32, max: usize) -> (Vec<u8>, QueueStep) {
-        (
-            command(&["LPOP", &Self::name(queue), &max.to_string()]),
-            QueueStep::Pop { queue: Some(queue), max },
-        )
+        (command(&["LPOP", &Self::name(queue), &max.to_string()]), QueueStep::Pop { queue: Some(queue), max })
     }
 
     fn blocking_pop(&mut self, timeout_ms: usize) -> (Vec<u8>, QueueStep) {
@@ -393,7 +393,9 @@ impl Queuer {
         let (queue, elements) = match (&parts[part], value) {
             (QueueStep::Push(..), Value::Int(1..)) => return Ok(()),
             (QueueStep::Pop { .. }, Value::NullArray | Value::NullBulk) => return Ok(()),
-            (QueueStep::Pop { queue: Some(queue), max }, Value::Array(elements)) if elements.len() <= *max => {
+            (QueueStep::Pop { queue: Some(queue), max }, Value::Array(elements))
+                if elements.len() <= *max =>
+            {
                 (*queue, &elements[..])
             }
             (QueueStep::Pop { queue: None, .. }, Value::Array(pair)) if pair.len() == 2 => {
@@ -450,7 +452,13 @@ impl Workload for Queuer {
         queues.len() - 1
     }
 
-    fn end(&mut self, number: usize, values: Option<Vec<Value>>, _: &[usize], now: Now) -> Result<(), String> {
+    fn end(
+        &mut self,
+        number: usize,
+        values: Option<Vec<Value>>,
+        _: &[usize],
+        now: Now,
+    ) -> Result<(), String> {
         let values = values.ok_or("a transaction that watches nothing was not carried out")?;
         let count = self.shared.borrow().queues[number].parts.len();
         if values.len() != count {

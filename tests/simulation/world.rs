@@ -101,11 +101,18 @@ pub(super) struct World {
 pub fn run(plan: &Plan) -> Result<Summary, String> {
     let world = World::new(plan);
     let weak = Rc::downgrade(&world);
-    world.net.set_interlude(Some(Rc::new(move |index| {
+    let interlude: Rc<dyn Fn(usize)> = Rc::new(move |index| {
         weak.upgrade().as_deref().iter().for_each(|world| world.interlude(index));
-    })));
+    });
+    // A command that takes a lease late waits for it, so there nobody may be descheduled while he holds one.
+    #[cfg(feature = "planted-bug")]
+    torc::store::set_late_interlude(Some(interlude));
+    #[cfg(not(feature = "planted-bug"))]
+    world.net.set_interlude(Some(interlude));
     let outcome = if plan.histories { world.play_histories() } else { world.play() };
     world.net.set_interlude(None);
+    #[cfg(feature = "planted-bug")]
+    torc::store::set_late_interlude(None);
     outcome?;
     let sum =
         |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| world.shared.stats.sum(counter);

@@ -151,7 +151,8 @@ impl Appender<'_> {
             }
             3 | 4 => self.watch(deaths),
             _ => {
-                let count = if self.source.rng.once_in(3) { 1 } else { 1 + self.source.rng.below(PIPELINE_MAX) };
+                let count =
+                    if self.source.rng.once_in(3) { 1 } else { 1 + self.source.rng.below(PIPELINE_MAX) };
                 let batch = (0..count).map(|_| (Form::Plain, self.source.single())).collect();
                 self.send(batch, deaths);
             }
@@ -268,9 +269,7 @@ pub fn bytes(micro: &Micro) -> Vec<u8> {
         Micro::Append { key, element, .. } if is_list(*key) => {
             command(&["RPUSH", &name(*key), &format!("{element:08x}")])
         }
-        Micro::Append { key, element, .. } => {
-            command(&["APPEND", &name(*key), &format!("{element:08x}")])
-        }
+        Micro::Append { key, element, .. } => command(&["APPEND", &name(*key), &format!("{element:08x}")]),
         Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
         Micro::Read { key, .. } => command(&["GET", &name(*key)]),
     }

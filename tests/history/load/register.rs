@@ -239,9 +239,8 @@ impl Player<'_> {
 /// The words of a command on keys that begin with `prefix`.
 pub fn words(prefix: &str, step: &Step) -> Vec<String> {
     let name = |key: &u8| format!("{}:{key}", prefix);
-    let pairs = |pairs: &[(u8, i64)]| {
-        pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect()
-    };
+    let pairs =
+        |pairs: &[(u8, i64)]| pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect();
     let (command, arguments): (&str, Vec<String>) = match step {
         Step::Get(key) => ("GET", vec![name(key)]),
         Step::Set(key, value) => ("SET", vec![name(key), value.to_string()]),
