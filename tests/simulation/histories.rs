@@ -12,7 +12,9 @@ use super::world::{Summary, World, faults, run};
 use super::{Story, found, seeds};
 
 /// Seeds of the usual run.
-const SEEDS: std::ops::Range<u64> = 0..200;
+const SEEDS: std::ops::Range<u64> = 0..120;
+/// Seeds among which a planted bug must be found.
+const TORN_SEEDS: std::ops::Range<u64> = 0..12;
 /// Parts that run beside each other.
 const PARTS: u64 = 2;
 /// Connections that a client makes, one after another.
@@ -153,12 +155,12 @@ fn run_part(part: u64) {
     if seeds(SEEDS) == SEEDS {
         // A simulation in which nothing happens would pass as well.
         let noted = sum.noted;
-        assert!(noted.lists > 2_500, "too little was asked: {sum:?}");
-        assert!(noted.registers > 2_500, "too little was asked: {sum:?}");
-        assert!(noted.aborted > 40, "hardly any watched key was changed: {sum:?}");
-        assert!(noted.served > 2_000, "hardly anybody got what he waited for: {sum:?}");
-        assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
-        assert!(sum.lost > 100, "hardly any connection was lost: {sum:?}");
+        assert!(noted.lists > 1_500, "too little was asked: {sum:?}");
+        assert!(noted.registers > 1_500, "too little was asked: {sum:?}");
+        assert!(noted.aborted > 20, "hardly any watched key was changed: {sum:?}");
+        assert!(noted.served > 1_000, "hardly anybody got what he waited for: {sum:?}");
+        assert!(sum.refused > 40, "leases were hardly ever fought for: {sum:?}");
+        assert!(sum.lost > 60, "hardly any connection was lost: {sum:?}");
     }
 }
 
@@ -182,7 +184,7 @@ fn a_seed_determines_its_history() {
 
 #[test]
 fn torn_transactions_are_found() {
-    let (count, failure) = found(Plant::TornTransaction, Plan::histories);
+    let (count, failure) = found(Plant::TornTransaction, TORN_SEEDS, Plan::histories);
     println!("{count} runs found it, the first as: {failure}");
     assert!(count > 3, "only {count} runs found it");
     assert!(failure.contains("anomalies"), "{failure}");
