@@ -22,7 +22,7 @@ use crate::history::register::{self, Operation};
 const REGISTER_PREFIX: &str = "register";
 /// Values of registers that one connection may use.
 const VALUES_OF_CONNECTION: i64 = 1_000_000_000;
-const PIPELINE_MAX: usize = 4;
+const TRANSACTION_COMMANDS_MAX: usize = 4;
 const TRANSACTION_STEPS_MAX: usize = 4;
 const QUEUES: u32 = 3;
 const PUSHED_MAX: usize = 3;
@@ -422,7 +422,7 @@ impl Workload for Queuer {
         }
         let timeout_ms = 1 + self.rng.below(TIMEOUT_MS_MAX);
         if self.rng.once_in(5) {
-            let (commands, parts) = (0..2 + self.rng.below(PIPELINE_MAX - 1))
+            let (commands, parts) = (0..2 + self.rng.below(TRANSACTION_COMMANDS_MAX - 1))
                 .map(|_| match self.rng.below(8) {
                     n if n < self.pushes => self.push(),
                     // In a transaction nobody waits.

@@ -238,7 +238,7 @@ impl Player<'_> {
 
 /// The words of a command on keys that begin with `prefix`.
 pub fn words(prefix: &str, step: &Step) -> Vec<String> {
-    let name = |key: &u8| format!("{}:{key}", prefix);
+    let name = |key: &u8| format!("{prefix}:{key}");
     let pairs =
         |pairs: &[(u8, i64)]| pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect();
     let (command, arguments): (&str, Vec<String>) = match step {
