@@ -281,6 +281,10 @@ impl Leases {
         if !self.holds(shard) {
             let wanted = self.release_back_to(0);
             self.wanted_late.add(wanted);
+            let interlude = LATE_INTERLUDE.with_borrow(Clone::clone);
+            if let Some(run_others) = interlude {
+                run_others(self.worker);
+            }
             while !self.try_take(shard) {
                 std::thread::yield_now();
             }
@@ -373,6 +377,21 @@ impl Leases {
         #[cfg(not(feature = "planted-bug"))]
         self.release_back_to(0)
     }
+}
+
+#[cfg(feature = "planted-bug")]
+thread_local! {
+    static LATE_INTERLUDE: std::cell::RefCell<Option<LateInterlude>> = const { std::cell::RefCell::new(None) };
+}
+
+/// What a simulation does while a worker has no lease in the middle of a command.
+#[cfg(feature = "planted-bug")]
+pub type LateInterlude = std::rc::Rc<dyn Fn(usize)>;
+
+/// Sets it for this thread.
+#[cfg(feature = "planted-bug")]
+pub fn set_late_interlude(run_others: Option<LateInterlude>) {
+    LATE_INTERLUDE.set(run_others);
 }
 
 impl Drop for Leases {

@@ -30,6 +30,8 @@ pub use chunk_memory::keep_spares;
 pub use entry::{BLOB_BYTES_MIN, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, Str, Type, parse_int};
 pub use eviction::{AccessClock, Touch};
 pub use key_mut::{Deadline, KeyMut, NewString};
+#[cfg(feature = "planted-bug")]
+pub use keyspace::set_late_interlude;
 pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
 pub use lease::{Lease, WORKERS_MAX, WantedMask};
 pub use owned::OwnedEntry;

@@ -8,15 +8,15 @@
 //!
 //! `TORC_HISTORY=N` makes runs of N operations for each number of workers instead of some 20,000.
 
-mod append;
+pub mod append;
 mod bank;
 mod graph;
-mod load;
-mod model;
+pub mod load;
+pub mod model;
 mod planted;
-mod queue;
-mod record;
-mod register;
+pub mod queue;
+pub mod record;
+pub mod register;
 
 use std::time::Instant;
 

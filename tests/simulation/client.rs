@@ -11,7 +11,7 @@ use crate::harness::value;
 /// When something happens.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// Grows with every request and every reply.
+    /// Virtual ns, which grow by one at least with every request and every reply.
     pub stamp: u64,
     /// Virtual Unix time in ms.
     pub ms: u64,
@@ -132,6 +132,12 @@ impl Client {
     pub fn with_requests(mut self, count: u64) -> Client {
         self.requests_left = count;
         self.pipeline_max = 1;
+        self
+    }
+
+    /// A client that has at most so many requests without a reply.
+    pub fn with_pipeline(mut self, count: usize) -> Client {
+        self.pipeline_max = self.pipeline_max.min(count);
         self
     }
 

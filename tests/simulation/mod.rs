@@ -12,6 +12,7 @@
 //! | [`queue`] | lists that some push to and others wait for: nothing is lost, doubled or too early |
 //! | [`hog`] | a client that does not read holds up nobody else |
 //!
+//! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -22,11 +23,14 @@
 mod board;
 mod client;
 mod fading;
+mod histories;
 mod hog;
 mod plan;
+mod player;
 mod queue;
 mod register;
 mod twin;
+mod workloads;
 mod world;
 
 use plan::{Plan, Plant};
@@ -40,8 +44,8 @@ const PARTS: u64 = 2;
 const PLANTED_SEEDS: std::ops::Range<u64> = 0..40;
 
 /// The seeds asked for.
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("TORC_SEEDS") else { return SEEDS };
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("TORC_SEEDS") else { return usual };
     let bounds = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     bounds.unwrap_or_else(|| panic!("TORC_SEEDS is {text:?}, not from..to"))
 }
@@ -69,7 +73,7 @@ fn repeat(seed: u64) -> String {
 
 fn run_part(part: u64) {
     let mut sum = Summary::default();
-    for seed in seeds().filter(|seed| seed % PARTS == part) {
+    for seed in seeds(SEEDS).filter(|seed| seed % PARTS == part) {
         let _story = Story(seed);
         let plan = Plan::draw(seed);
         match run(&plan) {
@@ -78,7 +82,7 @@ fn run_part(part: u64) {
         }
     }
     println!("{sum:?}");
-    if seeds() == SEEDS {
+    if seeds(SEEDS) == SEEDS {
         // A simulation in which nothing happens would pass as well.
         assert!(sum.commands > 7_000, "too little was asked: {sum:?}");
         assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
@@ -113,10 +117,10 @@ fn a_seed_determines_its_run() {
 }
 
 /// How many runs find a planted bug, and what one of them says.
-fn found(plant: Plant) -> (usize, String) {
-    let failures = PLANTED_SEEDS.filter_map(|seed| {
+fn found(plant: Plant, seeds: std::ops::Range<u64>, draw: impl Fn(u64) -> Plan) -> (usize, String) {
+    let failures = seeds.filter_map(|seed| {
         let _story = Story(seed);
-        run(&Plan { plant: Some(plant), ..Plan::draw(seed) }).err()
+        run(&Plan { plant: Some(plant), ..draw(seed) }).err()
     });
     let failures: Vec<String> = failures.collect();
     (failures.len(), failures.into_iter().next().unwrap_or_default())
@@ -131,7 +135,7 @@ fn planted_bugs_are_found() {
         (Plant::LostIncrement, "counter"),
         (Plant::LostWakes, "sleeps"),
     ] {
-        let (count, failure) = found(plant);
+        let (count, failure) = found(plant, PLANTED_SEEDS, Plan::draw);
         assert!(count > 0, "{plant:?} was not found");
         assert!(failure.contains(word), "{plant:?} was found as: {failure}");
     }

@@ -18,6 +18,8 @@ pub enum Plant {
     LostIncrement,
     /// Workers that sleep are not woken.
     LostWakes,
+    /// The commands of transactions are sent as single ones.
+    TornTransaction,
 }
 
 /// Everything about a run.
@@ -34,6 +36,8 @@ pub struct Plan {
     pub large_values: bool,
     /// A client that reads nothing until all others are done.
     pub hog: bool,
+    /// Clients make the histories that the running server's tests make, and nothing else.
+    pub histories: bool,
     pub faults: Faults,
     pub io: Options,
     /// How often, instead of its turn, a worker that could go gets a rest.
@@ -54,6 +58,27 @@ impl Plan {
         Plan { faults, io, rest_percent, wild, interlude_percent: 0, hog: false, ..Plan::draw(seed) }
     }
 
+    /// A plan of a seed in which clients make histories.
+    pub fn histories(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x6869_7374);
+        let workers = [2, 2, 3, 3, 5][rng.below(5) as usize];
+        let shards = [2, 4, 16, 64][rng.below(4) as usize];
+        let interlude_percent = [3, 20, 50][rng.below(3) as usize];
+        let commands_per_client = 20 + rng.below(60);
+        let (histories, wild, hog, large_values) = (true, false, false, false);
+        Plan {
+            workers,
+            shards,
+            interlude_percent,
+            commands_per_client,
+            histories,
+            wild,
+            hog,
+            large_values,
+            ..Plan::draw(seed)
+        }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
@@ -69,6 +94,7 @@ impl Plan {
             wild,
             large_values: roomy && rng.chance(25),
             hog: roomy && !wild && rng.chance(30),
+            histories: false,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),

@@ -26,6 +26,7 @@ use super::hog::{self, Hog};
 use super::plan::{Plan, Plant};
 use super::queue::{self, Queues};
 use super::twin::Twin;
+use super::workloads::Noted;
 
 /// The port that everybody connects to.
 pub const PORT: u16 = 6379;
@@ -52,6 +53,8 @@ pub struct Summary {
     /// How often somebody got from a list, and how often waiting was in vain.
     pub served: u64,
     pub timeouts: u64,
+    /// What histories were made of.
+    pub noted: Noted,
 }
 
 impl Summary {
@@ -66,14 +69,15 @@ impl Summary {
         self.reserved += other.reserved;
         self.served += other.served;
         self.timeouts += other.timeouts;
+        self.noted.add(&other.noted);
     }
 }
 
 type SimWorker = Worker<SimIo>;
 
-struct World {
-    plan: Plan,
-    net: SimNet,
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) net: SimNet,
     /// The counter behind all workers' clocks.
     counter: Box<dyn Fn(Duration)>,
     shared: Arc<Shared>,
@@ -81,11 +85,12 @@ struct World {
     wakers: Vec<Waker>,
     waits: Vec<Cell<Wait>>,
     rests: Vec<Cell<Duration>>,
-    clients: RefCell<Vec<Client>>,
+    pub(super) clients: RefCell<Vec<Client>>,
     queues: Rc<RefCell<Queues>>,
-    rng: RefCell<Rng>,
+    pub(super) rng: RefCell<Rng>,
     stamp: Cell<u64>,
     turns: Cell<u64>,
+    pub(super) noted: Cell<Noted>,
     failure: RefCell<Option<String>>,
 }
 
@@ -96,11 +101,18 @@ struct World {
 pub fn run(plan: &Plan) -> Result<Summary, String> {
     let world = World::new(plan);
     let weak = Rc::downgrade(&world);
-    world.net.set_interlude(Some(Rc::new(move |index| {
+    let interlude: Rc<dyn Fn(usize)> = Rc::new(move |index| {
         weak.upgrade().as_deref().iter().for_each(|world| world.interlude(index));
-    })));
-    let outcome = world.play();
+    });
+    // A command that takes a lease late waits for it, so there nobody may be descheduled while he holds one.
+    #[cfg(feature = "planted-bug")]
+    torc::store::set_late_interlude(Some(interlude));
+    #[cfg(not(feature = "planted-bug"))]
+    world.net.set_interlude(Some(interlude));
+    let outcome = if plan.histories { world.play_histories() } else { world.play() };
     world.net.set_interlude(None);
+    #[cfg(feature = "planted-bug")]
+    torc::store::set_late_interlude(None);
     outcome?;
     let sum =
         |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| world.shared.stats.sum(counter);
@@ -114,6 +126,7 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         reserved: sum(|c| &c.leases_reserved),
         served: world.queues.borrow().served,
         timeouts: world.queues.borrow().timeouts,
+        noted: world.noted.get(),
     })
 }
 
@@ -147,7 +160,7 @@ fn share(plan: &Plan) -> Arc<Shared> {
 }
 
 /// The plan's faults, with so many resets.
-fn faults(plan: &Plan, reset_per_million: u32) -> Faults {
+pub(super) fn faults(plan: &Plan, reset_per_million: u32) -> Faults {
     let wakes_lost = plan.plant == Some(Plant::LostWakes);
     Faults { wakes_lost, reset_per_million, ..plan.faults.clone() }
 }
@@ -181,6 +194,7 @@ impl World {
             rng: RefCell::new(Rng::new(plan.seed)),
             stamp: Cell::new(0),
             turns: Cell::new(0),
+            noted: Cell::default(),
             failure: RefCell::default(),
         })
     }
@@ -219,7 +233,7 @@ impl World {
         self.rng.borrow_mut().chance(percent)
     }
 
-    fn below(&self, limit: u64) -> u64 {
+    pub(super) fn below(&self, limit: u64) -> u64 {
         self.rng.borrow_mut().below(limit)
     }
 
@@ -311,7 +325,7 @@ impl World {
         let now = self.net.now();
         let ms = EPOCH_MS + now.as_millis() as u64;
         let mut stamp = || {
-            self.stamp.set(self.stamp.get() + 1);
+            self.stamp.set((self.stamp.get() + 1).max(now.as_nanos() as u64));
             Now { stamp: self.stamp.get(), ms }
         };
         let mut stepped = false;
@@ -339,16 +353,16 @@ impl World {
         }
     }
 
-    fn clients_are_done(&self) -> bool {
+    pub(super) fn clients_are_done(&self) -> bool {
         self.clients.borrow().iter().all(|client| client.done)
     }
 
-    fn until_clients_are_done(&self) -> Result<(), String> {
+    pub(super) fn until_clients_are_done(&self) -> Result<(), String> {
         self.until("clients wait for their replies", || self.clients_are_done())
     }
 
     /// Steps until something is true.
-    fn until(&self, otherwise: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
+    pub(super) fn until(&self, otherwise: &str, is_done: impl Fn() -> bool) -> Result<(), String> {
         for _ in 0..STEPS_MAX {
             let clients_stepped = self.step_clients();
             if let Some(failure) = self.failure.borrow_mut().take() {
@@ -385,7 +399,7 @@ impl World {
     }
 
     /// Everybody is gone: what is left of them?
-    fn end(&self) -> Result<(), String> {
+    pub(super) fn end(&self) -> Result<(), String> {
         let attached = || (0..self.workers.len()).map(|index| self.net.attached_count(index)).sum::<usize>();
         self.until("connections of clients that are gone are attached", || attached() == 0)?;
         self.until("cards of clients that are gone are left", || self.shared.clients.count() == 0)?;

@@ -5,6 +5,7 @@
 //! reads of several keys in one command. Keys are a window that moves on as appends are made, so that
 //! clients meet on few keys and no list grows long. At the end every key is read once more, so that nothing lost stays unseen.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Fate, Link, Request, Run, sometimes};
@@ -38,7 +39,7 @@ const ELEMENTS_OF_CLIENT_MAX: u32 = 1 << 24;
 /// Runs it.
 pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
     assert!(plan.clients <= u32::MAX / ELEMENTS_OF_CLIENT_MAX);
-    let appended = AtomicU32::new(0);
+    let appended = Arc::new(AtomicU32::new(0));
     let done = std::sync::atomic::AtomicUsize::new(0);
     let mut history: Vec<Transaction> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..plan.clients)
@@ -47,8 +48,8 @@ pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
                 scope.spawn(move || {
                     let rng = Rng(plan.seed << 8 | u64::from(client));
                     let link = Link::new(run);
-                    let next = client * ELEMENTS_OF_CLIENT_MAX;
-                    let mut appender = Appender { run, appended, link, rng, next, history: Vec::new() };
+                    let source = Source::new(appended, rng, client);
+                    let mut appender = Appender { run, link, source, history: Vec::new() };
                     while done.load(Ordering::Relaxed) < plan.operations && !run.stopped() {
                         let before = appender.history.len();
                         appender.step(plan.deaths);
@@ -62,8 +63,8 @@ pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
         clients.into_iter().flat_map(|client| client.join().expect("clients do not panic")).collect()
     });
     let (rng, link) = (Rng(plan.seed), Link::new(run));
-    let next = plan.clients * ELEMENTS_OF_CLIENT_MAX;
-    let mut appender = Appender { run, appended: &appended, link, rng, next, history: Vec::new() };
+    let source = Source::new(&appended, rng, plan.clients);
+    let mut appender = Appender { run, link, source, history: Vec::new() };
     appender.read_all();
     history.append(&mut appender.history);
     run.operations.fetch_add(history.iter().map(|t| t.micros.len()).sum(), Ordering::Relaxed);
@@ -79,37 +80,32 @@ enum Form {
     Multi,
 }
 
-struct Appender<'r> {
-    run: &'r Run<'r>,
-    appended: &'r AtomicU32,
-    link: Link<'r>,
-    rng: Rng,
+/// Where micros come from.
+pub struct Source {
+    appended: Arc<AtomicU32>,
+    /// What is random depends on it.
+    pub rng: Rng,
     next: u32,
-    history: Vec<Transaction>,
 }
 
-impl Appender<'_> {
-    fn step(&mut self, deaths: usize) {
-        match self.rng.below(8) {
-            0..=2 => {
-                let count = 1 + self.rng.below(3);
-                let batch = (0..count).map(|_| (Form::Multi, self.micros())).collect();
-                self.send(batch, deaths);
-            }
-            3 | 4 => self.watch(deaths),
-            _ => {
-                let count = if self.rng.once_in(3) { 1 } else { 1 + self.rng.below(PIPELINE_MAX) };
-                let batch = (0..count).map(|_| (Form::Plain, self.single())).collect();
-                self.send(batch, deaths);
-            }
-        }
+impl Source {
+    /// For one of several clients, which count their appends together.
+    pub fn new(appended: &Arc<AtomicU32>, rng: Rng, client: u32) -> Self {
+        Self { appended: Arc::clone(appended), rng, next: client * ELEMENTS_OF_CLIENT_MAX }
     }
 
-    fn key(&mut self) -> u32 {
+    /// How many keys were ever in use.
+    pub fn keys_used(&self) -> u32 {
+        self.appended.load(Ordering::Relaxed) / LIST_ELEMENTS + WINDOW_KEYS
+    }
+
+    /// One of the keys in use.
+    pub fn key(&mut self) -> u32 {
         self.appended.load(Ordering::Relaxed) / LIST_ELEMENTS + self.rng.below(WINDOW_KEYS as usize) as u32
     }
 
-    fn micro(&mut self) -> Micro {
+    /// An append or a read.
+    pub fn micro(&mut self) -> Micro {
         let key = self.key();
         if self.rng.once_in(2) {
             return Micro::Read { key, seen: None };
@@ -119,12 +115,13 @@ impl Appender<'_> {
         Micro::Append { key, element: self.next, length: None }
     }
 
-    fn micros(&mut self) -> Vec<Micro> {
+    /// Those of a transaction.
+    pub fn micros(&mut self) -> Vec<Micro> {
         (0..2 + self.rng.below(TRANSACTION_MICROS_MAX - 1)).map(|_| self.micro()).collect()
     }
 
-    /// One command: an append, a read, or a read of several strings.
-    fn single(&mut self) -> Vec<Micro> {
+    /// Those of one command: an append, a read, or a read of several strings.
+    pub fn single(&mut self) -> Vec<Micro> {
         if !self.rng.once_in(4) {
             return vec![self.micro()];
         }
@@ -135,31 +132,38 @@ impl Appender<'_> {
         }
         keys.into_iter().map(|key| Micro::Read { key, seen: None }).collect()
     }
+}
 
-    fn bytes(micro: &Micro) -> Vec<u8> {
-        match micro {
-            Micro::Append { key, element, .. } if is_list(*key) => {
-                command(&["RPUSH", &name(*key), &format!("{element:08x}")])
+struct Appender<'r> {
+    run: &'r Run<'r>,
+    link: Link<'r>,
+    source: Source,
+    history: Vec<Transaction>,
+}
+
+impl Appender<'_> {
+    fn step(&mut self, deaths: usize) {
+        match self.source.rng.below(8) {
+            0..=2 => {
+                let count = 1 + self.source.rng.below(3);
+                let batch = (0..count).map(|_| (Form::Multi, self.source.micros())).collect();
+                self.send(batch, deaths);
             }
-            Micro::Append { key, element, .. } => {
-                command(&["APPEND", &name(*key), &format!("{element:08x}")])
+            3 | 4 => self.watch(deaths),
+            _ => {
+                let count =
+                    if self.source.rng.once_in(3) { 1 } else { 1 + self.source.rng.below(PIPELINE_MAX) };
+                let batch = (0..count).map(|_| (Form::Plain, self.source.single())).collect();
+                self.send(batch, deaths);
             }
-            Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
-            Micro::Read { key, .. } => command(&["GET", &name(*key)]),
         }
     }
 
     fn request(form: Form, micros: &[Micro]) -> Request {
-        let commands = || micros.iter().flat_map(Self::bytes);
+        let commands = || micros.iter().flat_map(bytes);
         match form {
             Form::Plain if micros.len() == 1 => Request { bytes: commands().collect(), replies: 1 },
-            Form::Plain => {
-                let keys = micros.iter().map(|micro| match micro {
-                    Micro::Append { key, .. } | Micro::Read { key, .. } => name(*key),
-                });
-                let words: Vec<String> = std::iter::once("MGET".to_owned()).chain(keys).collect();
-                Request { bytes: command(&words), replies: 1 }
-            }
+            Form::Plain => Request { bytes: read_together(micros), replies: 1 },
             Form::Multi => {
                 let bytes = command(&["MULTI"]).into_iter().chain(commands()).chain(command(&["EXEC"]));
                 Request { bytes: bytes.collect(), replies: micros.len() + 2 }
@@ -172,8 +176,8 @@ impl Appender<'_> {
         let requests: Vec<Request> =
             batch.iter().map(|(form, micros)| Self::request(*form, micros)).collect();
         let connection = self.link.connection;
-        let fates = if sometimes(&mut self.rng, deaths) {
-            self.link.die(&requests, &mut self.rng)
+        let fates = if sometimes(&mut self.source.rng, deaths) {
+            self.link.die(&requests, &mut self.source.rng)
         } else {
             self.link.exchange(&requests).1
         };
@@ -203,7 +207,9 @@ impl Appender<'_> {
                     if values.len() != micros.len() {
                         self.run.fail(format!("{} replies for {micros:?}", values.len()));
                     }
-                    micros.iter_mut().zip(&values).for_each(|(micro, value)| self.fill(micro, value));
+                    for (micro, value) in micros.iter_mut().zip(&values) {
+                        fill(micro, value).unwrap_or_else(|error| self.run.fail(error));
+                    }
                     Outcome::Committed
                 }
             }
@@ -211,34 +217,9 @@ impl Appender<'_> {
         Transaction { connection, span, outcome, micros }
     }
 
-    /// Writes a reply into what asked for it.
-    fn fill(&self, micro: &mut Micro, value: &Value) {
-        let good = match micro {
-            Micro::Append { key, length, .. } => {
-                let unit = if is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
-                *length = value.int().filter(|n| n % unit == 0).and_then(|n| u32::try_from(n / unit).ok());
-                length.is_some()
-            }
-            Micro::Read { key, seen } => {
-                *seen = match value {
-                    Value::Array(elements) if is_list(*key) => {
-                        elements.iter().map(|element| parse(element.text())).collect()
-                    }
-                    Value::Bulk(text) => text.chunks(ELEMENT_DIGITS).map(parse).collect(),
-                    Value::NullBulk => Some(Vec::new()),
-                    _ => None,
-                };
-                seen.is_some()
-            }
-        };
-        if !good {
-            self.run.fail(format!("{value} as the reply to {micro:?}"));
-        }
-    }
-
     /// Reads keys it watches, and appends to some of them unless they have changed.
     fn watch(&mut self, deaths: usize) {
-        let keys: Vec<u32> = (0..1 + self.rng.below(3)).map(|_| self.key()).collect();
+        let keys: Vec<u32> = (0..1 + self.source.rng.below(3)).map(|_| self.source.key()).collect();
         let names = keys.iter().map(|key| name(*key));
         let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
         let reads: Vec<Micro> = keys.iter().map(|key| Micro::Read { key: *key, seen: None }).collect();
@@ -255,10 +236,10 @@ impl Appender<'_> {
         if self.run.stopped() {
             return;
         }
-        let mut micros = self.micros();
+        let mut micros = self.source.micros();
         for micro in &mut micros {
             if let Micro::Append { key, .. } = micro {
-                *key = *self.rng.pick(&keys);
+                *key = *self.source.rng.pick(&keys);
             }
         }
         let before = self.history.len();
@@ -273,7 +254,7 @@ impl Appender<'_> {
     }
 
     fn read_all(&mut self) {
-        let keys = self.appended.load(Ordering::Relaxed) / LIST_ELEMENTS + WINDOW_KEYS;
+        let keys = self.source.keys_used();
         for first in (0..keys).step_by(PIPELINE_MAX) {
             let last = (first + PIPELINE_MAX as u32).min(keys);
             let batch = (first..last).map(|key| (Form::Plain, vec![Micro::Read { key, seen: None }]));
@@ -282,12 +263,60 @@ impl Appender<'_> {
     }
 }
 
+/// The command of a micro.
+pub fn bytes(micro: &Micro) -> Vec<u8> {
+    match micro {
+        Micro::Append { key, element, .. } if is_list(*key) => {
+            command(&["RPUSH", &name(*key), &format!("{element:08x}")])
+        }
+        Micro::Append { key, element, .. } => command(&["APPEND", &name(*key), &format!("{element:08x}")]),
+        Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
+        Micro::Read { key, .. } => command(&["GET", &name(*key)]),
+    }
+}
+
+/// One command that reads the keys of several strings.
+pub fn read_together(micros: &[Micro]) -> Vec<u8> {
+    let keys = micros.iter().map(|micro| match micro {
+        Micro::Append { key, .. } | Micro::Read { key, .. } => name(*key),
+    });
+    let words: Vec<String> = std::iter::once("MGET".to_owned()).chain(keys).collect();
+    command(&words)
+}
+
+/// Writes a reply into what asked for it.
+///
+/// # Errors
+/// It is no reply to that.
+pub fn fill(micro: &mut Micro, value: &Value) -> Result<(), String> {
+    let good = match micro {
+        Micro::Append { key, length, .. } => {
+            let unit = if is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
+            *length = value.int().filter(|n| n % unit == 0).and_then(|n| u32::try_from(n / unit).ok());
+            length.is_some()
+        }
+        Micro::Read { key, seen } => {
+            *seen = match value {
+                Value::Array(elements) if is_list(*key) => {
+                    elements.iter().map(|element| parse(element.text())).collect()
+                }
+                Value::Bulk(text) => text.chunks(ELEMENT_DIGITS).map(parse).collect(),
+                Value::NullBulk => Some(Vec::new()),
+                _ => None,
+            };
+            seen.is_some()
+        }
+    };
+    good.then_some(()).ok_or_else(|| format!("{value} as the reply to {micro:?}"))
+}
+
 /// Whether a key's list is a list; else it is a string.
 fn is_list(key: u32) -> bool {
     key % 2 == 1
 }
 
-fn name(key: u32) -> String {
+/// A key as the server knows it.
+pub fn name(key: u32) -> String {
     format!("{}:{key}", if is_list(key) { "list" } else { "string" })
 }
 

@@ -68,8 +68,7 @@ fn team_histories(run: &Run<'_>, plan: Plan, team: u32, rounds: usize) -> Vec<Ve
                     let mut player = Player {
                         run,
                         link,
-                        rng,
-                        next,
+                        source: Source { rng, next },
                         prefix: String::new(),
                         dies: false,
                         history: Vec::new(),
@@ -77,7 +76,7 @@ fn team_histories(run: &Run<'_>, plan: Plan, team: u32, rounds: usize) -> Vec<Ve
                     let play = |round| {
                         barrier.wait();
                         player.prefix = format!("register:{team}:{round}");
-                        player.dies = plan.deaths && player.rng.once_in(ROUNDS_PER_DEATH);
+                        player.dies = plan.deaths && player.source.rng.once_in(ROUNDS_PER_DEATH);
                         player.round(round)
                     };
                     (0..rounds).map(play).collect()
@@ -91,51 +90,37 @@ fn team_histories(run: &Run<'_>, plan: Plan, team: u32, rounds: usize) -> Vec<Ve
         .collect()
 }
 
+/// Where steps come from.
+pub struct Source {
+    /// What is random depends on it.
+    pub rng: Rng,
+    /// The last value that was used; others have values elsewhere.
+    pub next: i64,
+}
+
 struct Player<'r> {
     run: &'r Run<'r>,
     link: Link<'r>,
-    rng: Rng,
-    next: i64,
+    source: Source,
     prefix: String,
     dies: bool,
     history: Vec<Operation>,
 }
 
-impl Player<'_> {
-    fn round(&mut self, round: usize) -> Vec<Operation> {
-        for _ in 0..ROUND_STEPS {
-            if self.run.stopped() {
-                break;
-            }
-            // Every third round has commands on single keys alone: each key is then a history of its own.
-            match self.rng.below(6) {
-                0 | 1 if !round.is_multiple_of(3) => {
-                    let steps = (0..2 + self.rng.below(TRANSACTION_STEPS_MAX - 1))
-                        .map(|_| self.step(false))
-                        .collect();
-                    self.send(vec![steps]);
-                }
-                2 => self.compare_and_set(),
-                _ => {
-                    let count = 1 + self.rng.below(PIPELINE_MAX);
-                    let batch = (0..count).map(|_| vec![self.step(round.is_multiple_of(3))]).collect();
-                    self.send(batch);
-                }
-            }
-        }
-        std::mem::take(&mut self.history)
-    }
-
-    fn value(&mut self) -> i64 {
+impl Source {
+    /// A value that nobody else writes.
+    pub fn value(&mut self) -> i64 {
         self.next += 1000;
         self.next
     }
 
-    fn key(&mut self) -> u8 {
+    /// One of the keys.
+    pub fn key(&mut self) -> u8 {
         self.rng.below(ROUND_KEYS) as u8
     }
 
-    fn step(&mut self, single: bool) -> Step {
+    /// A command, on one key if `single`.
+    pub fn step(&mut self, single: bool) -> Step {
         let key = self.key();
         // Distinct, because Redis takes the last of equal ones.
         let other = (key + 1 + self.rng.below(ROUND_KEYS - 1) as u8) % ROUND_KEYS as u8;
@@ -154,31 +139,36 @@ impl Player<'_> {
             _ => Step::Copy(key, other),
         }
     }
+}
 
-    fn words(&self, step: &Step) -> Vec<String> {
-        let name = |key: &u8| format!("{}:{key}", self.prefix);
-        let pairs = |pairs: &[(u8, i64)]| {
-            pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect()
-        };
-        let (command, arguments): (&str, Vec<String>) = match step {
-            Step::Get(key) => ("GET", vec![name(key)]),
-            Step::Set(key, value) => ("SET", vec![name(key), value.to_string()]),
-            Step::SetNx(key, value) => ("SETNX", vec![name(key), value.to_string()]),
-            Step::GetSet(key, value) => ("GETSET", vec![name(key), value.to_string()]),
-            Step::Incr(key) => ("INCR", vec![name(key)]),
-            Step::Del(keys) => ("DEL", keys.iter().map(name).collect()),
-            Step::MGet(keys) => ("MGET", keys.iter().map(name).collect()),
-            Step::MSet(all) => ("MSET", pairs(all)),
-            Step::MSetNx(all) => ("MSETNX", pairs(all)),
-            Step::Rename(source, target) => ("RENAME", vec![name(source), name(target)]),
-            Step::Copy(source, target) => ("COPY", vec![name(source), name(target)]),
-        };
-        std::iter::once(command.to_owned()).chain(arguments).collect()
+impl Player<'_> {
+    fn round(&mut self, round: usize) -> Vec<Operation> {
+        for _ in 0..ROUND_STEPS {
+            if self.run.stopped() {
+                break;
+            }
+            // Every third round has commands on single keys alone: each key is then a history of its own.
+            match self.source.rng.below(6) {
+                0 | 1 if !round.is_multiple_of(3) => {
+                    let steps = (0..2 + self.source.rng.below(TRANSACTION_STEPS_MAX - 1))
+                        .map(|_| self.source.step(false))
+                        .collect();
+                    self.send(vec![steps]);
+                }
+                2 => self.compare_and_set(),
+                _ => {
+                    let count = 1 + self.source.rng.below(PIPELINE_MAX);
+                    let batch = (0..count).map(|_| vec![self.source.step(round.is_multiple_of(3))]).collect();
+                    self.send(batch);
+                }
+            }
+        }
+        std::mem::take(&mut self.history)
     }
 
     /// A command, or a transaction of several.
     fn request(&self, steps: &[Step]) -> Request {
-        let commands = || steps.iter().flat_map(|step| command(&self.words(step)));
+        let commands = || steps.iter().flat_map(|step| command(&words(&self.prefix, step)));
         if steps.len() == 1 {
             return Request { bytes: commands().collect(), replies: 1 };
         }
@@ -190,10 +180,10 @@ impl Player<'_> {
     fn send(&mut self, batch: Vec<Vec<Step>>) {
         let requests: Vec<Request> = batch.iter().map(|steps| self.request(steps)).collect();
         let connection = self.link.connection;
-        let dies = self.dies && self.rng.once_in(ROUND_STEPS / 2);
+        let dies = self.dies && self.source.rng.once_in(ROUND_STEPS / 2);
         let fates = if dies {
             self.dies = false;
-            self.link.die(&requests, &mut self.rng)
+            self.link.die(&requests, &mut self.source.rng)
         } else {
             self.link.exchange(&requests).1
         };
@@ -223,14 +213,14 @@ impl Player<'_> {
 
     /// Changes a key to a value that depends on the one it has, unless another was faster.
     fn compare_and_set(&mut self) {
-        let (key, connection) = (self.key(), self.link.connection);
+        let (key, connection) = (self.source.key(), self.link.connection);
         let name = format!("{}:{key}", self.prefix);
         let watch = Request { bytes: command(&["WATCH", &name]), replies: 1 };
         let read = Step::Get(key);
         let (_, mut fates) = self.link.exchange(&[watch, self.request(std::slice::from_ref(&read))]);
         let Some((Fate::Answered(seen), read_span)) = fates.pop() else { return };
-        let write = Step::Set(key, self.value());
-        let words = self.words(&write);
+        let write = Step::Set(key, self.source.value());
+        let words = words(&self.prefix, &write);
         let bytes = [command(&["MULTI"]), command(&words), command(&["EXEC"])].concat();
         let (_, mut fates) = self.link.exchange(&[Request { bytes, replies: 3 }]);
         let Some((Fate::Answered(replies), span)) = fates.pop() else {
@@ -246,8 +236,29 @@ impl Player<'_> {
     }
 }
 
+/// The words of a command on keys that begin with `prefix`.
+pub fn words(prefix: &str, step: &Step) -> Vec<String> {
+    let name = |key: &u8| format!("{prefix}:{key}");
+    let pairs =
+        |pairs: &[(u8, i64)]| pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect();
+    let (command, arguments): (&str, Vec<String>) = match step {
+        Step::Get(key) => ("GET", vec![name(key)]),
+        Step::Set(key, value) => ("SET", vec![name(key), value.to_string()]),
+        Step::SetNx(key, value) => ("SETNX", vec![name(key), value.to_string()]),
+        Step::GetSet(key, value) => ("GETSET", vec![name(key), value.to_string()]),
+        Step::Incr(key) => ("INCR", vec![name(key)]),
+        Step::Del(keys) => ("DEL", keys.iter().map(name).collect()),
+        Step::MGet(keys) => ("MGET", keys.iter().map(name).collect()),
+        Step::MSet(all) => ("MSET", pairs(all)),
+        Step::MSetNx(all) => ("MSETNX", pairs(all)),
+        Step::Rename(source, target) => ("RENAME", vec![name(source), name(target)]),
+        Step::Copy(source, target) => ("COPY", vec![name(source), name(target)]),
+    };
+    std::iter::once(command.to_owned()).chain(arguments).collect()
+}
+
 /// A reply as the model has it; `None` if it is no reply to that.
-fn reply(step: &Step, value: &Value) -> Option<Reply> {
+pub fn reply(step: &Step, value: &Value) -> Option<Reply> {
     let number = |value: &Value| if value.is_null() { Some(NOTHING) } else { value.int() };
     match step {
         Step::Get(_) | Step::GetSet(..) => number(value).map(Reply::Value),

@@ -1,0 +1,208 @@
+//! Runs whose clients make histories: list appends, registers and queues at once, connections lost and made anew.
+//!
+//! `TORC_SEEDS=from..to` runs other seeds than the usual ones.
+
+use std::cell::RefCell;
+
+use super::client::{Client, End};
+use super::plan::{Plan, Plant};
+use super::player::Player;
+use super::workloads::{Appender, Queuer, Registers, Shared};
+use super::world::{Summary, World, faults, run};
+use super::{Story, found, seeds};
+
+/// Seeds of the usual run.
+const SEEDS: std::ops::Range<u64> = 0..120;
+/// Seeds among which a planted bug must be found.
+const TORN_SEEDS: std::ops::Range<u64> = 0..12;
+/// Parts that run beside each other.
+const PARTS: u64 = 2;
+/// Connections that a client makes, one after another.
+const LIVES_MAX: u64 = 3;
+/// With that many operations unanswered, no further client of registers comes.
+const OPEN_REGISTERS_MAX: usize = 4;
+const REGISTER_PIPELINE_MAX: usize = 6;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Appender,
+    Registers { single: bool },
+    Queuer,
+}
+
+/// A client, over all its connections.
+struct Seat {
+    kind: Kind,
+    lives_left: u64,
+    /// Its connection's place among the clients.
+    client: usize,
+}
+
+impl World {
+    /// Plays a run of histories.
+    pub(super) fn play_histories(&self) -> Result<(), String> {
+        let histories = Shared::default();
+        let single = self.below(4) == 0;
+        let mut seats = Vec::new();
+        for (kind, most) in [(Kind::Appender, 4), (Kind::Registers { single }, 3), (Kind::Queuer, 3)] {
+            if kind == Kind::Queuer && cfg!(feature = "planted-bug") {
+                // Waiting does not work there.
+                continue;
+            }
+            for _ in 0..1 + self.below(most) {
+                let client = self.join_history(&histories, kind);
+                seats.push(Seat { kind, lives_left: self.below(LIVES_MAX), client });
+            }
+        }
+        self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
+        let seats = RefCell::new(seats);
+        self.until("clients wait for their replies", || {
+            seats.borrow_mut().iter_mut().for_each(|seat| self.renew(&histories, seat));
+            self.clients_are_done()
+        })?;
+        self.net.set_faults(faults(&self.plan, 0));
+        self.audit(&histories)?;
+        self.noted.set(histories.borrow().noted());
+        histories.borrow().check()?;
+        self.end()
+    }
+
+    /// Lets a client connect again whose connection is over.
+    fn renew(&self, histories: &Shared, seat: &mut Seat) {
+        let full = matches!(seat.kind, Kind::Registers { .. })
+            && histories.borrow().open_registers() > OPEN_REGISTERS_MAX;
+        if seat.lives_left > 0 && !full && self.clients.borrow()[seat.client].done {
+            seat.lives_left -= 1;
+            seat.client = self.join_history(histories, seat.kind);
+        }
+    }
+
+    fn join_history(&self, histories: &Shared, kind: Kind) -> usize {
+        let rng = &mut *self.rng.borrow_mut();
+        let number = self.clients.borrow().len();
+        let (connection, seed) = (number as u32, rng.next_u64());
+        let torn = self.plan.plant == Some(Plant::TornTransaction);
+        let script: Box<dyn super::client::Script> = match kind {
+            Kind::Appender => {
+                let workload = Appender::new(histories, seed, connection, false);
+                Box::new(Player::new(workload, connection, torn))
+            }
+            Kind::Registers { single } => {
+                let workload = Registers::new(histories, seed, connection, single);
+                Box::new(Player::new(workload, connection, torn))
+            }
+            Kind::Queuer => {
+                // Torn, its transactions would wait.
+                let workload = Queuer::new(histories, seed, connection, false);
+                Box::new(Player::new(workload, connection, false))
+            }
+        };
+        let end = match rng.below(8) {
+            0 => End::CloseEarly,
+            1 => End::Reset,
+            2 | 3 => End::Quit,
+            // Who waits and sends no more is gone, for the server.
+            4 if kind != Kind::Queuer => End::Finish,
+            _ => End::Close,
+        };
+        let client = Client::new(&self.net, &self.plan, format!("{kind:?} {number}"), script, end, rng);
+        // A pipeline of 1 is the one in which others come between.
+        let pipeline_max = match kind {
+            _ if rng.chance(30) => 1,
+            Kind::Registers { .. } => REGISTER_PIPELINE_MAX,
+            _ => usize::MAX,
+        };
+        self.clients.borrow_mut().push(client.with_pipeline(pipeline_max));
+        number
+    }
+
+    /// Reads all lists and takes what is left in the queues.
+    fn audit(&self, histories: &Shared) -> Result<(), String> {
+        let connection = self.clients.borrow().len() as u32;
+        let lists = Appender::new(histories, 0, connection, true);
+        let requests = lists.audit_requests();
+        self.join_auditor(Box::new(Player::new(lists, connection, false)), requests);
+        self.until_clients_are_done()?;
+        let connection = connection + 1;
+        let queues = Queuer::new(histories, 0, connection, true);
+        self.join_auditor(Box::new(Player::new(queues, connection, false)), Queuer::audit_requests());
+        self.until_clients_are_done()
+    }
+
+    fn join_auditor(&self, script: Box<dyn super::client::Script>, requests: u64) {
+        let rng = &mut *self.rng.borrow_mut();
+        let client = Client::new(&self.net, &self.plan, "the auditor".to_owned(), script, End::Close, rng);
+        self.clients.borrow_mut().push(client.with_requests(requests));
+    }
+}
+
+fn repeat(seed: u64) -> String {
+    let end = seed + 1;
+    format!("repeat with: TORC_SEEDS={seed}..{end} cargo test --test torc simulation::histories::seeds")
+}
+
+fn run_part(part: u64) {
+    let mut sum = Summary::default();
+    for seed in seeds(SEEDS).filter(|seed| seed % PARTS == part) {
+        let _story = Story(seed);
+        let plan = Plan::histories(seed);
+        match run(&plan) {
+            Ok(summary) => sum.add(&summary),
+            Err(failure) => panic!("{failure}\n{plan:#?}\n{}", repeat(seed)),
+        }
+    }
+    println!("{sum:?}");
+    if seeds(SEEDS) == SEEDS {
+        // A simulation in which nothing happens would pass as well.
+        let noted = sum.noted;
+        assert!(noted.lists > 1_500, "too little was asked: {sum:?}");
+        assert!(noted.registers > 1_500, "too little was asked: {sum:?}");
+        assert!(noted.aborted > 20, "hardly any watched key was changed: {sum:?}");
+        assert!(noted.served > 1_000, "hardly anybody got what he waited for: {sum:?}");
+        assert!(sum.refused > 40, "leases were hardly ever fought for: {sum:?}");
+        assert!(sum.lost > 60, "hardly any connection was lost: {sum:?}");
+    }
+}
+
+#[test]
+fn seeds_even() {
+    run_part(0);
+}
+
+#[test]
+fn seeds_odd() {
+    run_part(1);
+}
+
+#[test]
+fn a_seed_determines_its_history() {
+    for seed in 0..5 {
+        let traces = [(); 2].map(|()| run(&Plan::histories(seed)).expect("passes elsewhere too").trace);
+        assert_eq!(traces[0], traces[1], "{}", repeat(seed));
+    }
+}
+
+#[test]
+fn torn_transactions_are_found() {
+    let (count, failure) = found(Plant::TornTransaction, TORN_SEEDS, Plan::histories);
+    println!("{count} runs found it, the first as: {failure}");
+    assert!(count > 3, "only {count} runs found it");
+    assert!(failure.contains("anomalies"), "{failure}");
+}
+
+/// As in `crate::history`, with the feature that makes each command take the lease of its first key alone; workers are
+/// descheduled where such a command has given that one back and has no other yet.
+#[cfg(feature = "planted-bug")]
+#[test]
+fn planted_the_missing_leases_are_found() {
+    let failures = SEEDS.filter_map(|seed| {
+        let _story = Story(seed);
+        run(&Plan::histories(seed)).err()
+    });
+    let failures: Vec<String> = failures.take(10).collect();
+    println!("{}", failures.join("\n"));
+    for word in ["G", "not linearizable"] {
+        let begins = format!("anomalies:\n{word}");
+        assert!(failures.iter().any(|failure| failure.contains(&begins)), "{word} is not among {failures:?}");
+    }
+}

@@ -1,0 +1,473 @@
+//! The workloads of `crate::history` in the simulation: list appends, registers, queues, with the same checkers.
+//!
+//! Design: appends and registers are drawn by the same code as for the running server. Queues are popped with timeouts, because
+//! a run ends when all clients are done; the checker's other half of waiting, that it ends when something comes, is the
+//! world's: nobody sleeps while a client waits.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::client::Now;
+use super::player::{Unit, Workload};
+use crate::harness::{Rng, Value, command};
+use crate::history::append::{self, Micro, Outcome, Transaction};
+use crate::history::load;
+use crate::history::model::Step;
+use crate::history::queue::{self, Pop, Push};
+use crate::history::record::{Anomaly, Span};
+use crate::history::register::{self, Operation};
+
+const REGISTER_PREFIX: &str = "register";
+/// Values of registers that one connection may use.
+const VALUES_OF_CONNECTION: i64 = 1_000_000_000;
+const TRANSACTION_COMMANDS_MAX: usize = 4;
+const TRANSACTION_STEPS_MAX: usize = 4;
+const QUEUES: u32 = 3;
+const PUSHED_MAX: usize = 3;
+const POPPED_MAX: usize = 3;
+/// Longest timeout of a pop, ms.
+const TIMEOUT_MS_MAX: usize = 40;
+/// More than a queue ever holds.
+const EVERYTHING: usize = 1_000_000;
+
+/// What all workloads of a run noted.
+#[derive(Default)]
+pub struct Histories {
+    appended: Arc<AtomicU32>,
+    lists: Vec<Transaction>,
+    registers: Vec<Operation>,
+    queues: Vec<Queued>,
+    pops: Vec<Pop>,
+}
+
+/// How much was noted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Noted {
+    /// Transactions on lists, operations on registers, on queues.
+    pub lists: u64,
+    pub registers: u64,
+    pub queues: u64,
+    /// Transactions that were not carried out because of what they watched.
+    pub aborted: u64,
+    /// Pops that got something.
+    pub served: u64,
+}
+
+impl Noted {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Noted) {
+        self.lists += other.lists;
+        self.registers += other.registers;
+        self.queues += other.queues;
+        self.aborted += other.aborted;
+        self.served += other.served;
+    }
+}
+
+/// A handle for every player.
+pub type Shared = Rc<RefCell<Histories>>;
+
+impl Histories {
+    /// Operations on registers that were never answered: the search for an order finds each of them hard.
+    pub fn open_registers(&self) -> usize {
+        self.registers.iter().filter(|operation| counts_as_open(operation)).count()
+    }
+
+    /// How much was noted.
+    pub fn noted(&self) -> Noted {
+        Noted {
+            lists: self.lists.len() as u64,
+            registers: self.registers.len() as u64,
+            queues: self.queues.len() as u64,
+            aborted: self.lists.iter().filter(|t| t.outcome == Outcome::Aborted).count() as u64,
+            served: self.pops.len() as u64,
+        }
+    }
+
+    /// Judges everything.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let mut anomalies: Vec<Anomaly> = append::check(&self.lists).anomalies;
+        // What was never answered and would have changed nothing, or was not carried out, says nothing.
+        let telling = self.registers.iter().filter(|o| o.replies.is_some() || counts_as_open(o));
+        let telling: Vec<Operation> = telling.filter(|o| !o.steps.is_empty()).cloned().collect();
+        anomalies.extend(register::check(&telling).err());
+        let (mut pushes, mut open_pops) = (Vec::new(), 0);
+        for queued in &self.queues {
+            let span = queued.span;
+            for part in &queued.parts {
+                match part {
+                    QueueStep::Push(queue, elements) => pushes.extend(elements.iter().map(|element| Push {
+                        connection: queued.connection,
+                        span,
+                        queue: *queue,
+                        element: *element,
+                    })),
+                    QueueStep::Pop { max, .. } if span.completed_ns.is_none() => open_pops += max,
+                    QueueStep::Pop { .. } => {}
+                }
+            }
+        }
+        anomalies.extend(queue::check(&pushes, &self.pops, open_pops));
+        let shown: Vec<String> = anomalies.iter().take(3).map(ToString::to_string).collect();
+        if anomalies.is_empty() { Ok(()) } else { Err(format!("anomalies:\n{}", shown.join("\n"))) }
+    }
+}
+
+fn counts_as_open(operation: &Operation) -> bool {
+    let reads = |step: &Step| matches!(step, Step::Get(_) | Step::MGet(_));
+    operation.replies.is_none() && !operation.steps.iter().all(reads)
+}
+
+/// Ends the span.
+fn complete(span: &mut Span, now: Now) {
+    *span = Span::new(span.invoked_ns, now.stamp);
+}
+
+/// Clients that append to lists and read them.
+pub struct Appender {
+    shared: Shared,
+    source: load::append::Source,
+    audits: bool,
+}
+
+impl Appender {
+    pub fn new(shared: &Shared, seed: u64, connection: u32, audits: bool) -> Self {
+        let source = load::append::Source::new(&shared.borrow().appended, Rng(seed), connection);
+        Self { shared: Rc::clone(shared), source, audits }
+    }
+
+    /// How many requests an audit takes.
+    pub fn audit_requests(&self) -> u64 {
+        u64::from(self.source.keys_used())
+    }
+
+    fn unit(micro: Micro) -> Unit<Vec<Micro>> {
+        Unit::plain(load::append::bytes(&micro), vec![micro])
+    }
+
+    fn transaction(micros: Vec<Micro>) -> Unit<Vec<Micro>> {
+        Unit::multi(micros.iter().map(load::append::bytes).collect(), micros)
+    }
+
+    /// Reads keys it watches, and appends to some of them unless they have changed.
+    fn watch(&mut self) -> Vec<Unit<Vec<Micro>>> {
+        let keys: Vec<u32> = (0..1 + self.source.rng.below(3)).map(|_| self.source.key()).collect();
+        let names = keys.iter().map(|key| load::append::name(*key));
+        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
+        let mut units = vec![Unit::aside(command(&words))];
+        units.extend(keys.iter().map(|key| Self::unit(Micro::Read { key: *key, seen: None })));
+        let mut micros = self.source.micros();
+        for micro in &mut micros {
+            if let Micro::Append { key, .. } = micro {
+                *key = *self.source.rng.pick(&keys);
+            }
+        }
+        units.push(Unit { seen_count: keys.len(), ..Self::transaction(micros) });
+        units
+    }
+}
+
+impl Workload for Appender {
+    type Operation = Vec<Micro>;
+
+    fn draw(&mut self) -> Vec<Unit<Vec<Micro>>> {
+        if self.audits {
+            let keys = 0..self.source.keys_used();
+            return keys.map(|key| Self::unit(Micro::Read { key, seen: None })).collect();
+        }
+        match self.source.rng.below(8) {
+            0..=2 => vec![Self::transaction(self.source.micros())],
+            3 | 4 => self.watch(),
+            _ => {
+                let micros = self.source.single();
+                if micros.len() == 1 {
+                    return micros.into_iter().map(Self::unit).collect();
+                }
+                vec![Unit::plain(load::append::read_together(&micros), micros)]
+            }
+        }
+    }
+
+    fn begin(&mut self, micros: Vec<Micro>, connection: u32, now: Now) -> usize {
+        let lists = &mut self.shared.borrow_mut().lists;
+        let (span, outcome) = (Span::open(now.stamp), Outcome::Unknown);
+        lists.push(Transaction { connection, span, outcome, micros });
+        lists.len() - 1
+    }
+
+    fn end(
+        &mut self,
+        number: usize,
+        values: Option<Vec<Value>>,
+        seen: &[usize],
+        now: Now,
+    ) -> Result<(), String> {
+        let lists = &mut self.shared.borrow_mut().lists;
+        let read: Vec<Micro> = seen.iter().flat_map(|number| lists[*number].micros.clone()).collect();
+        let transaction = &mut lists[number];
+        complete(&mut transaction.span, now);
+        let Some(mut values) = values else {
+            transaction.outcome = Outcome::Aborted;
+            return Ok(());
+        };
+        let micros = &mut transaction.micros;
+        // A read of several keys is answered by all their values, but one of lists by the list.
+        if let (2.., [Value::Array(several)]) = (micros.len(), &values[..]) {
+            values = several.clone();
+        }
+        if values.len() != micros.len() {
+            return Err(format!("{} replies for {micros:?}", values.len()));
+        }
+        transaction.outcome = Outcome::Committed;
+        micros.iter_mut().zip(&values).try_for_each(|(micro, value)| load::append::fill(micro, value))?;
+        // What was watched and has not changed is as if read once more in the transaction.
+        micros.splice(0..0, read);
+        Ok(())
+    }
+}
+
+/// Clients that change a few integer keys together.
+pub struct Registers {
+    shared: Shared,
+    source: load::register::Source,
+    /// Each command uses one key alone, so each key has a history of its own.
+    single: bool,
+}
+
+impl Registers {
+    pub fn new(shared: &Shared, seed: u64, connection: u32, single: bool) -> Self {
+        let next = i64::from(connection) * VALUES_OF_CONNECTION;
+        let source = load::register::Source { rng: Rng(seed), next };
+        Self { shared: Rc::clone(shared), source, single }
+    }
+
+    fn bytes(step: &Step) -> Vec<u8> {
+        command(&load::register::words(REGISTER_PREFIX, step))
+    }
+
+    fn unit(step: Step) -> Unit<Vec<Step>> {
+        Unit::plain(Self::bytes(&step), vec![step])
+    }
+
+    fn transaction(steps: Vec<Step>) -> Unit<Vec<Step>> {
+        Unit::multi(steps.iter().map(Self::bytes).collect(), steps)
+    }
+
+    /// Changes a key it has read, unless another was faster.
+    fn compare_and_set(&mut self) -> Vec<Unit<Vec<Step>>> {
+        let key = self.source.key();
+        let write = Step::Set(key, self.source.value());
+        vec![
+            Unit::aside(command(&["WATCH".to_owned(), format!("{REGISTER_PREFIX}:{key}")])),
+            Self::unit(Step::Get(key)),
+            Unit { seen_count: 1, ..Self::transaction(vec![write]) },
+        ]
+    }
+}
+
+impl Workload for Registers {
+    type Operation = Vec<Step>;
+
+    fn draw(&mut self) -> Vec<Unit<Vec<Step>>> {
+        match self.source.rng.below(6) {
+            0 | 1 if !self.single => {
+                let count = 2 + self.source.rng.below(TRANSACTION_STEPS_MAX - 1);
+                vec![Self::transaction((0..count).map(|_| self.source.step(false)).collect())]
+            }
+            2 => self.compare_and_set(),
+            _ => vec![Self::unit(self.source.step(self.single))],
+        }
+    }
+
+    fn begin(&mut self, steps: Vec<Step>, connection: u32, now: Now) -> usize {
+        let registers = &mut self.shared.borrow_mut().registers;
+        registers.push(Operation { connection, span: Span::open(now.stamp), steps, replies: None });
+        registers.len() - 1
+    }
+
+    fn end(
+        &mut self,
+        number: usize,
+        values: Option<Vec<Value>>,
+        seen: &[usize],
+        now: Now,
+    ) -> Result<(), String> {
+        let registers = &mut self.shared.borrow_mut().registers;
+        let seen: Vec<Operation> = seen.iter().map(|number| registers[*number].clone()).collect();
+        let operation = &mut registers[number];
+        complete(&mut operation.span, now);
+        let Some(values) = values else {
+            operation.steps.clear();
+            return Ok(());
+        };
+        let replies = operation.steps.iter().zip(&values).map(|(s, value)| load::register::reply(s, value));
+        let replies = replies.collect::<Option<Vec<_>>>().filter(|replies| replies.len() == values.len());
+        let Some(mut replies) = replies.filter(|replies| replies.len() == operation.steps.len()) else {
+            return Err(format!("{values:?} as the reply to {:?}", operation.steps));
+        };
+        for read in seen.into_iter().rev() {
+            operation.steps.splice(0..0, read.steps);
+            replies.splice(0..0, read.replies.expect("what was asked before was answered before"));
+        }
+        operation.replies = Some(replies);
+        Ok(())
+    }
+}
+
+/// One of the commands on queues.
+pub enum QueueStep {
+    Push(u32, Vec<u32>),
+    /// At most so many, from one queue, or from whichever has something.
+    Pop {
+        queue: Option<u32>,
+        max: usize,
+    },
+}
+
+struct Queued {
+    connection: u32,
+    span: Span,
+    parts: Vec<QueueStep>,
+}
+
+/// Clients that push into queues, and clients that wait for what comes.
+pub struct Queuer {
+    shared: Shared,
+    rng: Rng,
+    next: u32,
+    /// How many of 8 steps push.
+    pushes: usize,
+    audits: bool,
+}
+
+impl Queuer {
+    pub fn new(shared: &Shared, seed: u64, connection: u32, audits: bool) -> Self {
+        let mut rng = Rng(seed);
+        let pushes = *rng.pick(&[1, 4, 6]);
+        Self { shared: Rc::clone(shared), rng, next: connection << 24, pushes, audits }
+    }
+
+    /// How many requests an audit takes.
+    pub fn audit_requests() -> u64 {
+        u64::from(QUEUES)
+    }
+
+    fn name(queue: u32) -> String {
+        format!("queue:{queue}")
+    }
+
+    fn push(&mut self) -> (Vec<u8>, QueueStep) {
+        let elements = (0..1 + self.rng.below(PUSHED_MAX)).map(|_| {
+            self.next += 1;
+            self.next
+        });
+        let elements: Vec<u32> = elements.collect();
+        let queue = self.rng.below(QUEUES as usize) as u32;
+        let words = ["RPUSH".to_owned(), Self::name(queue)].into_iter();
+        let words: Vec<String> = words.chain(elements.iter().map(u32::to_string)).collect();
+        (command(&words), QueueStep::Push(queue, elements))
+    }
+
+    fn pop(queue: u32, max: usize) -> (Vec<u8>, QueueStep) {
+        (command(&["LPOP", &Self::name(queue), &max.to_string()]), QueueStep::Pop { queue: Some(queue), max })
+    }
+
+    fn blocking_pop(&mut self, timeout_ms: usize) -> (Vec<u8>, QueueStep) {
+        let first = self.rng.below(QUEUES as usize) as u32;
+        let count = 1 + self.rng.below(QUEUES as usize) as u32;
+        let names = (0..count).map(|offset| Self::name((first + offset) % QUEUES));
+        let last = format!("0.{timeout_ms:03}");
+        let words: Vec<String> = std::iter::once("BLPOP".to_owned()).chain(names).chain([last]).collect();
+        (command(&words), QueueStep::Pop { queue: None, max: 1 })
+    }
+
+    fn note_pop(&mut self, number: usize, part: usize, value: &Value, now: Now) -> Result<(), String> {
+        let mut shared = self.shared.borrow_mut();
+        let Queued { connection, span, parts } = &shared.queues[number];
+        let (connection, span) = (*connection, *span);
+        let (queue, elements) = match (&parts[part], value) {
+            (QueueStep::Push(..), Value::Int(1..)) => return Ok(()),
+            (QueueStep::Pop { .. }, Value::NullArray | Value::NullBulk) => return Ok(()),
+            (QueueStep::Pop { queue: Some(queue), max }, Value::Array(elements))
+                if elements.len() <= *max =>
+            {
+                (*queue, &elements[..])
+            }
+            (QueueStep::Pop { queue: None, .. }, Value::Array(pair)) if pair.len() == 2 => {
+                (pair[0].string().trim_start_matches("queue:").parse().unwrap_or(u32::MAX), &pair[1..])
+            }
+            _ => return Err(format!("{value} as the reply to a push or a pop")),
+        };
+        for element in elements {
+            let element = element.int().and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX);
+            let span = Span::new(span.invoked_ns, now.stamp);
+            shared.pops.push(Pop { span, connection, queue, element });
+        }
+        Ok(())
+    }
+}
+
+impl Workload for Queuer {
+    type Operation = Vec<QueueStep>;
+
+    fn draw(&mut self) -> Vec<Unit<Vec<QueueStep>>> {
+        if self.audits {
+            let pops = (0..QUEUES).map(|queue| Self::pop(queue, EVERYTHING));
+            return pops.map(|(bytes, part)| Unit::plain(bytes, vec![part])).collect();
+        }
+        let timeout_ms = 1 + self.rng.below(TIMEOUT_MS_MAX);
+        if self.rng.once_in(5) {
+            let (commands, parts) = (0..2 + self.rng.below(TRANSACTION_COMMANDS_MAX - 1))
+                .map(|_| match self.rng.below(8) {
+                    n if n < self.pushes => self.push(),
+                    // In a transaction nobody waits.
+                    _ => self.blocking_pop(timeout_ms),
+                })
+                .unzip();
+            return vec![Unit::multi(commands, parts)];
+        }
+        let (bytes, part) = match self.rng.below(8) {
+            n if n < self.pushes => self.push(),
+            7 => {
+                let queue = self.rng.below(QUEUES as usize) as u32;
+                Self::pop(queue, 1 + self.rng.below(POPPED_MAX))
+            }
+            _ => {
+                let (bytes, part) = self.blocking_pop(timeout_ms);
+                let unit = Unit::plain(bytes, vec![part]);
+                return vec![Unit { timeout_ms: Some(timeout_ms as u64), ..unit }];
+            }
+        };
+        vec![Unit::plain(bytes, vec![part])]
+    }
+
+    fn begin(&mut self, parts: Vec<QueueStep>, connection: u32, now: Now) -> usize {
+        let queues = &mut self.shared.borrow_mut().queues;
+        queues.push(Queued { connection, span: Span::open(now.stamp), parts });
+        queues.len() - 1
+    }
+
+    fn end(
+        &mut self,
+        number: usize,
+        values: Option<Vec<Value>>,
+        _: &[usize],
+        now: Now,
+    ) -> Result<(), String> {
+        let values = values.ok_or("a transaction that watches nothing was not carried out")?;
+        let count = self.shared.borrow().queues[number].parts.len();
+        if values.len() != count {
+            return Err(format!("{} replies to {count} commands", values.len()));
+        }
+        for (part, value) in values.iter().enumerate() {
+            self.note_pop(number, part, value, now)?;
+        }
+        complete(&mut self.shared.borrow_mut().queues[number].span, now);
+        Ok(())
+    }
+}
