@@ -88,6 +88,16 @@ const COMMON: &[Shape] = &[
     exact("CLIENT UNBLOCK N (TIMEOUT|ERROR|)"),
 ];
 
+/// Every other command of a transaction.
+const PUSHES: &[Shape] = &[
+    exact("LLEN W"),
+    exact("DEL W"),
+    exact("RPUSH W E E"),
+    exact("LPUSH W E"),
+    exact("RPUSH W E"),
+    exact("RENAME W W"),
+];
+
 /// Drawn where commands wait for one key.
 const ONE_KEY: &[Shape] = &[
     exact("SET W V (GET|)"),
@@ -116,7 +126,7 @@ const MANY_KEYS: &[Shape] = &[
 
 /// All shapes that are drawn here.
 pub fn shapes() -> impl Iterator<Item = &'static Shape> {
-    COMMON.iter().chain(ONE_KEY).chain(MANY_KEYS)
+    COMMON.iter().chain(PUSHES).chain(ONE_KEY).chain(MANY_KEYS)
 }
 
 /// A connection to each server, and what is known of it.
@@ -142,6 +152,8 @@ struct Meeting {
     rng: Rng,
     seed: u64,
     steps: VecDeque<String>,
+    /// Clients served, and those among them that a transaction served.
+    served: [usize; 2],
 }
 
 impl Meeting {
@@ -167,6 +179,7 @@ impl Meeting {
             rng: Rng(seed),
             seed,
             steps: VecDeque::new(),
+            served: [0; 2],
         };
         for number in 0..NAMED_CONNECTIONS {
             let member = meeting.member(number);
@@ -226,6 +239,12 @@ impl Meeting {
                 Compare::Exact,
             );
         }
+        if in_multi && self.rng.once_in(2) {
+            // What makes several keys ready at once is what matters most.
+            let (mut words, compare) = shapes::draw(&PUSHES.iter().collect::<Vec<_>>(), &mut self.rng);
+            self.keep_to_one_key(kind, number, &mut words);
+            return (words, compare);
+        }
         let special = match kind {
             Kind::OneKey => ONE_KEY,
             Kind::ManyKeys => MANY_KEYS,
@@ -245,12 +264,19 @@ impl Meeting {
             let huge = words.iter_mut().filter(|word| HUGE_TIMEOUTS.contains(&&word[..]));
             huge.for_each(|word| *word = b"1000".into());
         }
-        if in_multi && kind == Kind::ManyKeys {
+        if in_multi {
+            self.keep_to_one_key(kind, number, &mut words);
+        }
+        (words, compare)
+    }
+
+    /// A transaction must not make several keys ready at once where commands wait for several.
+    fn keep_to_one_key(&self, kind: Kind, number: usize, words: &mut [Vec<u8>]) {
+        if kind == Kind::ManyKeys {
             let key = self.members[number].transaction_key;
             let keys = words.iter_mut().filter(|word| WAITED_KEYS.contains(&&word[..]));
             keys.for_each(|word| *word = key.to_vec());
         }
-        (words, compare)
     }
 
     /// Sends one command to both servers, and compares all that comes of it.
@@ -302,6 +328,7 @@ impl Meeting {
         // The second is read after the replies of the turn that the first came in have been written.
         (0..2).for_each(|_| drop(self.control.redis.ask("PING")));
         let sender = sent.as_ref().map(|sent| sent.connection);
+        let is_exec = sent.as_ref().is_some_and(|sent| sent.words[0] == b"EXEC");
         let mut own_reply = None;
         for number in 0..self.members.len() {
             let member = &mut self.members[number];
@@ -326,6 +353,10 @@ impl Meeting {
             let same = alike(answered.compare, &expected, &reply);
             if !same && !is_known(&answered.words[0], &expected, &reply) {
                 self.fail(&format!("[{number}] Redis: {expected}\n[{number}] Torc:  {reply}"));
+            }
+            if !is_sender && !expected.is_null() {
+                self.served[0] += 1;
+                self.served[1] += usize::from(is_exec);
             }
             if !is_sender {
                 self.steps.push_back(format!("  [{number}] is served {expected}"));
@@ -391,6 +422,10 @@ fn run(seed: u64, args: &[&str]) {
     }
     compare_states(seed, &mut meeting.control, &[]);
     meeting.torc.check_alive();
+    let [served, by_transactions] = meeting.served;
+    println!("{commands} commands, {served} served, {by_transactions} of them by transactions");
+    assert!(served > commands / 100, "only {served} were served");
+    assert!(by_transactions > commands / 1000, "only {by_transactions} were served by transactions");
 }
 
 #[test]
