@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Rng, Server, Value, command, until};
+use crate::harness::{Client, Rng, Server, Value, command, split, until};
 
 /// The configurations that every test runs under: alone, and with others to meet.
 const WORKERS: [&str; 2] = ["1", "3"];
@@ -56,6 +56,38 @@ fn first_come_first_served() {
         }
         assert_eq!(pusher.ask("EXISTS k").int(), Some(0));
         await_nobody(server);
+    });
+}
+
+/// Keys that a transaction makes ready are served in the order in which they became so, whichever its commands named first.
+/// It was the order in which they were named.
+#[test]
+fn a_transaction_serves_keys_in_the_order_in_which_they_came_to_be() {
+    each(|server| {
+        let mut pusher = server.client();
+        for (first, second) in [("x", "y"), ("y", "x"), ("a", "b"), ("{t}1", "{t}2"), ("{t}2", "{t}1")] {
+            let mut waiting: Vec<Client> = Vec::new();
+            for command in [
+                format!("BLMOVE {first} {second} LEFT LEFT 0"),
+                format!("BLPOP {second} 0"),
+                format!("BLPOP {second} 0"),
+            ] {
+                let mut client = server.client();
+                client.send(&split(&command)).expect("it takes it");
+                waiting.push(client);
+                await_blocked(server, waiting.len());
+            }
+            pusher.ask("MULTI");
+            pusher.ask(&format!("LLEN {first}"));
+            pusher.ask(&format!("RPUSH {second} 1"));
+            pusher.ask(&format!("RPUSH {first} 2"));
+            pusher.ask("EXEC");
+            let mut got = waiting.iter_mut().map(|client| client.read().expect("a reply"));
+            assert_eq!(got.next().expect("the first").string(), "2");
+            let got: Vec<String> = got.map(|reply| reply.elements()[1].string()).collect();
+            assert_eq!(got, ["1", "2"]);
+            await_nobody(server);
+        }
     });
 }
 

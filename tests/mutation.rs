@@ -3,7 +3,9 @@
 //!
 //! A check that cannot fail is a defect: `a_planted_fault_is_found` shows that this fuzzing finds what it should.
 
-use crate::harness::{Rng, Server, Value, command};
+use std::io;
+
+use crate::harness::{Client, Rng, Server, Value, command, until};
 
 /// Inputs that mutation starts from.
 const SEEDS: &[&[u8]] = &[
@@ -122,6 +124,27 @@ fn a_planted_fault_is_found() {
     assert!(fuzz(200_000, planted).is_some(), "mutation does not reach what it should");
 }
 
+/// A connection, and what CLIENT UNBLOCK calls it.
+fn connect(server: &Server) -> (Client, String) {
+    let mut client = server.client();
+    let id = client.ask("CLIENT ID").int().expect("an id");
+    (client, id.to_string())
+}
+
+/// The next reply of a connection; while none comes its command may be one that waits, which is ended.
+fn read_unblocked(client: &mut Client, id: &str, other: &mut Client) -> io::Result<Value> {
+    let mut reply = Ok(None);
+    until(|| {
+        reply = client.try_read();
+        let came = !matches!(reply, Ok(None));
+        if !came {
+            other.ask(&format!("CLIENT UNBLOCK {id}"));
+        }
+        came
+    });
+    reply?.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no reply"))
+}
+
 /// Commands made of the table's names, its syntax's words and odd values: the server stays up and answers each.
 #[test]
 fn commands_from_the_dictionary_do_no_harm() {
@@ -134,7 +157,8 @@ fn commands_from_the_dictionary_do_no_harm() {
     for (seed, args) in [(1, ["--workers", "1"]), (2, ["--workers", "3"])] {
         let mut server = Server::start(&args);
         let mut rng = Rng(seed);
-        let mut client = server.client();
+        let mut other = server.client();
+        let (mut client, mut id) = connect(&server);
         for round in 0..PIPELINES {
             let commands: Vec<Vec<Vec<u8>>> = (0..DEPTH)
                 .map(|_| {
@@ -163,7 +187,7 @@ fn commands_from_the_dictionary_do_no_harm() {
             client.send_raw(&bytes).expect("the server reads");
             for words in &commands {
                 let ends = words[0] == b"quit" || words[0] == b"QUIT";
-                match client.read() {
+                match read_unblocked(&mut client, &id, &mut other) {
                     Ok(Value::Error(text)) if text.starts_with(b"ERR Protocol error") => {
                         panic!("seed {seed}, round {round}: {words:?}: {}", text.escape_ascii())
                     }
@@ -177,7 +201,7 @@ fn commands_from_the_dictionary_do_no_harm() {
                 }
             }
             if commands.iter().any(|words| words[0] == b"quit") || rng.once_in(10) {
-                client = server.client();
+                (client, id) = connect(&server);
             }
         }
         server.check_alive();

@@ -15,7 +15,7 @@
 //! Invariants:
 //! - a queue is never empty, nor its list of databases; a shard has `Waiters` only while it has a queue or a ready key;
 //! - `along` of a queue counts, for each other key, the waiters of the queue that touch it;
-//! - a queue that is in `ready` says so (`listed`), and is there once.
+//! - a queue that is in `ready`, or was taken from there to be served, says so (`listed`), and is there once.
 //!
 //! Costs: a shard for whose keys nobody waits has one null pointer, and its writes one predictable branch, shared with the
 //! other listeners.
@@ -221,16 +221,19 @@ impl Shard {
         self.waiters.as_ref().map_or(0, |waiters| waiters.key_count)
     }
 
-    /// Takes the next key from the list of those that are ready.
+    /// Takes the next key from the list of those that are ready. It is not listed again until `begin_serving`.
     pub fn next_ready(&mut self) -> Option<ReadyKey> {
         let waiters = self.waiters.as_mut()?;
         let key = waiters.ready.pop_front();
-        match key {
-            None => self.listeners.set(Listeners::READY, false),
-            Some(key) => waiters.queue(key).into_iter().for_each(|queue| queue.listed = false),
-        }
+        self.listeners.set(Listeners::READY, !waiters.ready.is_empty());
         self.settle_waiters();
         key
+    }
+
+    /// Those who wait for a key that was taken from the list are looked at next: from now on changes to it list it again.
+    pub fn begin_serving(&mut self, key: ReadyKey) {
+        let queue = self.waiters.as_mut().and_then(|waiters| waiters.queue(key));
+        queue.into_iter().for_each(|queue| queue.listed = false);
     }
 
     /// How many wait for a key, those included that are over.
@@ -412,11 +415,15 @@ mod tests {
         let key = shard.next_ready().expect("listed");
         assert_eq!(key, ReadyKey { hash, db: DbIndex(0) });
         assert!(is(shard.waiter_at(key, 0), &waiter));
-        assert_eq!(shard.next_ready(), None);
         assert!(!shard.has_ready());
+        // It is about to be served, which will show what it is by then.
+        set(&mut shard, 0, b"k");
+        assert_eq!(shard.next_ready(), None);
+        shard.begin_serving(key);
         shard.swap_dbs(DbIndex(0), DbIndex(5));
         assert_eq!(shard.next_ready(), Some(key));
         assert_eq!(shard.next_ready(), None);
+        shard.begin_serving(key);
         shard.swap_dbs(DbIndex(4), DbIndex(5));
         assert!(!shard.has_ready());
         // A ready key outlives its queue; then nothing is left.

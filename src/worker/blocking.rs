@@ -30,7 +30,7 @@ use crate::io::{Io, Token};
 use crate::net::connection::Hold;
 use crate::observe::{ClientPlace, Ending, Ticket, flag};
 use crate::resp::{Output, Reply};
-use crate::store::{ReadyKey, ShardId};
+use crate::store::{Leases, ReadyKey, ShardId};
 
 /// What CLIENT UNBLOCK tells the client, if asked to.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -42,6 +42,19 @@ pub struct Served {
     /// Which of its waits is over.
     ticket: Ticket,
     output: Output,
+}
+
+/// Takes over the keys of these shards that are ready; the shards' leases are held.
+pub(super) fn take_ready(
+    shards: impl Iterator<Item = ShardId>,
+    leases: &mut Leases,
+    became_ready: &mut VecDeque<ReadyKey>,
+) {
+    for shard in shards {
+        while let Some(key) = leases.shard(shard).next_ready() {
+            became_ready.push_back(key);
+        }
+    }
 }
 
 impl<I: Io> Worker<I> {
@@ -83,31 +96,33 @@ impl<I: Io> Worker<I> {
         let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
         let hashes = self.batch.hashes_of(command).iter();
         let shards = hashes.map(|hash| keyspace.shard_of(*hash));
-        let shards = match command.scope {
-            Scope::Keys if shards.clone().any(is_ready) => shards.collect(),
-            Scope::All if keyspace.shards().any(is_ready) => keyspace.shards().collect(),
-            Scope::Transaction => std::mem::take(&mut self.touched),
-            Scope::Keys | Scope::All | Scope::None => return,
-        };
-        self.serve_shards(shards, facts);
+        match command.scope {
+            Scope::Keys if shards.clone().any(is_ready) => {
+                take_ready(shards, &mut self.leases, &mut self.became_ready);
+            }
+            Scope::All if keyspace.shards().any(is_ready) => {
+                take_ready(keyspace.shards(), &mut self.leases, &mut self.became_ready);
+            }
+            // It has listed them after each of its commands.
+            Scope::Transaction if !self.became_ready.is_empty() => {}
+            _ => return,
+        }
+        self.serve_ready(facts);
     }
 
     #[cold]
-    fn serve_shards(&mut self, mut shards: VecDeque<ShardId>, facts: &Facts) {
-        // Serving one may make a key ready for another.
-        while let Some(shard) = shards.pop_front() {
-            while self.leases.shard(shard).has_ready() {
-                if let Some(key) = self.leases.shard(shard).next_ready() {
-                    self.serve_key(key, facts, &mut shards);
-                }
-            }
+    fn serve_ready(&mut self, facts: &Facts) {
+        // Serving one may make a key ready for another, which comes after those that are listed.
+        while let Some(key) = self.became_ready.pop_front() {
+            self.serve_key(key, facts);
         }
     }
 
     /// Serves those who wait for a key, in the order in which they came, as long as it holds what they want.
-    fn serve_key(&mut self, key: ReadyKey, facts: &Facts, shards: &mut VecDeque<ShardId>) {
+    fn serve_key(&mut self, key: ReadyKey, facts: &Facts) {
         let keyspace = &facts.shared.keyspace;
         let shard = keyspace.shard_of(key.hash);
+        self.leases.shard(shard).begin_serving(key);
         let (mut index, count) = (0, self.leases.shard(shard).waiter_count(key));
         for _ in 0..count {
             let Some(registration) = self.leases.shard(shard).waiter_at(key, index) else { break };
@@ -137,7 +152,8 @@ impl<I: Io> Worker<I> {
                 blocking::note_over(other, keyspace, &mut self.leases);
             }
             let touched = crate::store::Waiting::hashes(&*waiter).iter();
-            shards.extend(touched.map(|hash| keyspace.shard_of(*hash)).filter(|other| *other != shard));
+            let touched = touched.map(|hash| keyspace.shard_of(*hash));
+            take_ready(touched, &mut self.leases, &mut self.became_ready);
             let served = Served { place: waiter.card.place, ticket: waiter.ticket, output };
             if usize::from(served.place.worker) == self.number {
                 self.deliver(served);

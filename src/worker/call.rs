@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::resp::Reply;
-use crate::store::{AccessClock, Leases, ShardId};
+use crate::store::{AccessClock, Leases, ReadyKey};
 
 /// What running commands needs of the worker.
 pub(super) struct Caller<'a> {
@@ -30,8 +30,8 @@ pub(super) struct Caller<'a> {
     pub(super) effects: &'a mut Vec<Effect>,
     pub(super) queues: &'a mut Vec<Queue>,
     pub(super) leases: &'a mut Leases,
-    /// Shards that a transaction may have changed, if anybody waits for keys.
-    pub(super) touched: &'a mut VecDeque<ShardId>,
+    /// Keys that became ready and were not served yet, in this order.
+    pub(super) became_ready: &'a mut VecDeque<ReadyKey>,
     pub(super) slowest: &'a mut Slowest,
 }
 
@@ -119,7 +119,7 @@ impl<I: Io> Worker<I> {
             effects: &mut self.effects,
             queues: &mut self.queues,
             leases: &mut self.leases,
-            touched: &mut self.touched,
+            became_ready: &mut self.became_ready,
             slowest: &mut self.slowest,
         }
     }

@@ -52,7 +52,7 @@ use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::WorkerStats;
-use crate::store::{AccessClock, Leases, ShardId};
+use crate::store::{AccessClock, Leases, ReadyKey, ShardId};
 
 pub use clock::Clock;
 pub use crew::{Crew, Recruits};
@@ -84,8 +84,8 @@ pub struct Worker<I: Io> {
     effects: Vec<Effect>,
     /// Emptied queues of transactions.
     queues: Vec<Queue>,
-    /// Shards that a transaction may have changed, if anybody waits for keys.
-    touched: VecDeque<ShardId>,
+    /// Keys that became ready and were not served yet, in this order.
+    became_ready: VecDeque<ReadyKey>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -170,7 +170,7 @@ impl<I: Io> Worker<I> {
             chunk: Chunk::default(),
             effects: Vec::new(),
             queues: Vec::new(),
-            touched: VecDeque::new(),
+            became_ready: VecDeque::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),

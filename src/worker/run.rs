@@ -305,7 +305,7 @@ impl<I: Io> Worker<I> {
             effects: &mut self.effects,
             queues: &mut self.queues,
             leases: &mut self.leases,
-            touched: &mut self.touched,
+            became_ready: &mut self.became_ready,
             slowest: &mut self.slowest,
         };
         let end = match row.role {

@@ -6,6 +6,7 @@
 //!
 //! Not here: how commands get into the chunk (`exec::chunk`), the queue itself (`command::transactions`).
 
+use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
 use super::refuse::refuse;
 use crate::command::{Args, CommandError, Flags, Role, Row, Scope, Session, Table};
@@ -157,15 +158,9 @@ impl Caller<'_> {
             for (row, args, hashes) in queue.commands() {
                 let end = self.call(self.table.row(row), &args, hashes, session, reply, ticks);
                 ticks = end.expect("no command waits in a transaction");
+                self.list_ready(row, hashes);
             }
             session.denies_blocking = false;
-            let keyspace = &self.facts.shared.keyspace;
-            if keyspace.is_waited() {
-                match queue.needs_all {
-                    true => self.touched.extend(keyspace.shards()),
-                    false => self.touched.extend(queue.hashes().iter().map(|hash| keyspace.shard_of(*hash))),
-                }
-            }
         }
         session.end_transaction();
         if self.queues.len() < QUEUES_MAX {
@@ -179,6 +174,21 @@ impl Caller<'_> {
                 Ok(())
             }
             (false, false) => Ok(()),
+        }
+    }
+
+    /// Lists the keys that a queued command has made ready, in this order, if anybody waits for any.
+    fn list_ready(&mut self, row: u16, hashes: &[u64]) {
+        let keyspace = &self.facts.shared.keyspace;
+        if !keyspace.is_waited() {
+            return;
+        }
+        match self.table.row(row).command.scope {
+            Scope::All => take_ready(keyspace.shards(), self.leases, self.became_ready),
+            _ => {
+                let shards = hashes.iter().map(|hash| keyspace.shard_of(*hash));
+                take_ready(shards, self.leases, self.became_ready);
+            }
         }
     }
 

@@ -6,6 +6,9 @@
 //! |---|---|
 //! | `K` | a key of the small pool, binary and empty ones among them |
 //! | `L` | a key of a smaller pool of keys that mostly hold lists |
+//! | `W` | a key of the few that clients wait for (`waiting`) |
+//! | `T` | how long to wait: never so short that it ends during the run |
+//! | `N`, `Y` | a connection's id; what DUMP says of a list: `waiting` puts in each server's own |
 //! | `E` | a value, most often one of a few, so that lists have equal elements |
 //! | `V` | a value: empty, short, long, binary, numbers and what nearly is one |
 //! | `I`, `F` | an integer near the limits of its type; a float |
@@ -14,7 +17,7 @@
 //! | `P`, `Q` | a point in the future: a key set with a past one is counted until it is looked at |
 //! | `D` | a database's number |
 //! | `G` | a glob-style pattern |
-//! | `K+`, `KV+`, `E+` | one to four of them |
+//! | `K+`, `KV+`, `E+`, `W+` | one to four of them |
 //! | `(a\|b,S\|)` | one alternative, its words separated by commas; it may be empty |
 
 use crate::harness::Rng;
@@ -42,11 +45,13 @@ pub struct Shape {
     pub rare: bool,
 }
 
-const fn exact(words: &'static str) -> Shape {
+/// A shape whose replies are the same byte by byte.
+pub const fn exact(words: &'static str) -> Shape {
     Shape { words, compare: Compare::Exact, rare: false }
 }
 
-const fn rare(words: &'static str) -> Shape {
+/// A shape whose replies are the same byte by byte and that is drawn less often.
+pub const fn rare(words: &'static str) -> Shape {
     Shape { words, compare: Compare::Exact, rare: true }
 }
 
@@ -171,6 +176,17 @@ const KEYS: &[&[u8]] = &[
     b"0",
     b"a somewhat longer key that does not fit into a small inline field of any kind",
 ];
+/// Few, so that connections meet; some are of one shard in any configuration.
+pub const WAITED_KEYS: &[&[u8]] = &[b"x", b"y", b"z", b"{t}1", b"{t}2"];
+const TIMEOUTS: &[&[u8]] = &[b"0", b"0", b"0", b"0", b"0.0", b"1000", b"1e4", b"-1", b"abc"];
+/// Connections that `N` names.
+pub const NAMED_CONNECTIONS: usize = 5;
+/// What a word that stands for a connection's id begins with.
+pub const ID: &str = "ID:";
+/// What a word that stands for what DUMP said begins with; the first is that of a string, the others are lists'.
+pub const PAYLOAD: &str = "PAYLOAD:";
+/// How many payloads there are.
+pub const PAYLOADS: usize = 4;
 const LIST_KEYS: &[&[u8]] = &[b"list:1", b"list:2", b"list:3", b"{tag}list"];
 const ELEMENTS: &[&[u8]] =
     &[b"a", b"b", b"1", b"-300", b"70000", b"a longer element, though not a very long one"];
@@ -345,6 +361,10 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
         "K" => one(KEYS, rng),
         "L" if rng.once_in(10) => one(KEYS, rng),
         "L" => one(LIST_KEYS, rng),
+        "W" => one(WAITED_KEYS, rng),
+        "T" => one(TIMEOUTS, rng),
+        "N" => format!("{ID}{}", rng.below(NAMED_CONNECTIONS)).into_bytes(),
+        "Y" => format!("{PAYLOAD}{}", 1 + rng.below(PAYLOADS - 1)).into_bytes(),
         "E" if rng.once_in(3) => {
             push(words, "V", rng);
             return;
@@ -369,6 +389,10 @@ fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
         "Q" => number(33_177_117_420_000 + rng.below(2) as u64),
         "K+" => {
             (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "K", rng));
+            return;
+        }
+        "W+" => {
+            (0..=rng.below(REPEATED_MAX)).for_each(|_| push(words, "W", rng));
             return;
         }
         "E+" => {

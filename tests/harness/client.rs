@@ -77,6 +77,17 @@ impl Client {
         Ok(reply)
     }
 
+    /// The next reply, if it has come.
+    pub fn try_read(&mut self) -> io::Result<Option<Value>> {
+        self.set_nonblocking(true);
+        let reply = self.read();
+        self.set_nonblocking(false);
+        match reply {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            reply => reply.map(Some),
+        }
+    }
+
     /// The next reply as it came.
     pub fn read_raw(&mut self) -> io::Result<Vec<u8>> {
         let end = self.await_reply()?;

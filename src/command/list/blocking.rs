@@ -107,8 +107,8 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
 }
 
 fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let until_ms = until_after_seconds(args.at(1), ctx.now_ms)?;
     let ManyPop { keys, end, count } = ManyPop::parse(args, 2)?;
+    let until_ms = until_after_seconds(args.at(1), ctx.now_ms)?;
     let (limits, key_count) = (limits(ctx), keys.len());
     for (number, index) in keys.enumerate() {
         ctx.fetch_ahead(number);
