@@ -190,7 +190,7 @@ impl Meeting {
 
     fn member(&self, number: usize) -> Member {
         let pair = Pair { torc: self.torc.client(), redis: self.redis.client() };
-        let mut pair = pair.speaking(if number % 2 == 0 { 2 } else { 3 });
+        let mut pair = pair.speaking(if number.is_multiple_of(2) { 2 } else { 3 });
         let (redis, torc) = pair.both("CLIENT ID");
         let ids = [redis, torc].map(|id| id.int().expect("an id").to_string());
         Member { pair, ids, in_multi: false, transaction_key: b"", waits: None }
