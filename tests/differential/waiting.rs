@@ -325,6 +325,14 @@ impl Meeting {
 
     /// Everything that comes of the command just sent: Redis says what that is. The reply to the command itself.
     fn compare_replies(&mut self, mut sent: Option<Sent>) -> Option<Value> {
+        // A command that cannot wait has its reply first: one that is long is not read in one turn.
+        let mut first = match &sent {
+            Some(sent) if sent.words[0][0] != b'B' => {
+                let redis = &mut self.members[sent.connection].pair.redis;
+                Some(redis.read().expect("Redis replies"))
+            }
+            _ => None,
+        };
         // The second is read after the replies of the turn that the first came in have been written.
         (0..2).for_each(|_| drop(self.control.redis.ask("PING")));
         let sender = sent.as_ref().map(|sent| sent.connection);
@@ -336,7 +344,10 @@ impl Meeting {
             if !is_sender && member.waits.is_none() {
                 continue;
             }
-            let expected = member.pair.redis.try_read().expect("Redis replies");
+            let expected = match first.take_if(|_| is_sender) {
+                Some(first) => Some(first),
+                None => member.pair.redis.try_read().expect("Redis replies"),
+            };
             let Some(expected) = expected else {
                 if is_sender {
                     member.waits = sent.take();
