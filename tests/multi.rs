@@ -190,3 +190,42 @@ fn a_lease_held_for_long_is_logged_with_its_command() {
     assert!(until(|| named(&server.log())), "{}", server.log());
     assert!(client.call(&["INFO", "workers"]).string().contains("long_leases=1"));
 }
+
+/// Fifty clients keep the shards of single keys busy; a transaction on a hundred of them runs all the same, again and again.
+#[test]
+fn a_transaction_on_many_keys_is_not_starved() {
+    const KEYS: usize = 100;
+    const CLIENTS: usize = 50;
+    const TRANSACTIONS: usize = 30;
+    let server = Server::start(&["--workers", "3"]);
+    let done = AtomicBool::new(false);
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("key:{n}")).collect();
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (server, done, keys) = (&server, &done, &keys);
+            scope.spawn(move || {
+                let mut client = server.client();
+                let mut rng = Rng(number as u64);
+                while !done.load(Ordering::Relaxed) {
+                    let burst: Vec<u8> =
+                        (0..16).flat_map(|_| command(&["INCR", rng.pick::<String>(keys).as_str()])).collect();
+                    client.send_raw(&burst).expect("the server reads");
+                    (0..16).for_each(|_| assert!(client.read().expect("a reply").int().is_some()));
+                }
+            });
+        }
+        let mut client = server.client();
+        let started = Instant::now();
+        for round in 0..TRANSACTIONS {
+            let mut request = command(&["MULTI"]);
+            keys.iter().for_each(|key| request.extend(command(&["INCR", key])));
+            request.extend(command(&["EXEC"]));
+            client.send_raw(&request).expect("the server reads");
+            (0..=KEYS).for_each(|_| assert!(!client.read().expect("a reply").is_error()));
+            assert_eq!(client.read().expect("a reply").elements().len(), KEYS, "round {round}");
+        }
+        let taken = started.elapsed();
+        done.store(true, Ordering::Relaxed);
+        assert!(taken < Duration::from_secs(20), "{TRANSACTIONS} transactions took {taken:?}");
+    });
+}
