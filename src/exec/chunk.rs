@@ -2,7 +2,9 @@
 //!
 //! Design: walking the batch in order, a command joins the chunk if its leases are to be had at once; the first that is
 //! refused ends the chunk before itself, so that no order is ever disturbed. Then all buckets are prefetched, then all
-//! entries, so that the cache misses of a chunk overlap. A command that needs every shard is a chunk of its own.
+//! entries, so that the cache misses of a chunk overlap. A command that needs every shard is a chunk of its own; EXEC is the
+//! first of its chunk, as its needs are known once all before it have run. With the lease of a key that clients wait for
+//! go those that serving them may need.
 //!
 //! Invariants: every member's leases are held from `form` until the caller gives them back; a chunk that is refused at its
 //! first command holds nothing.

@@ -28,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::{Args, Role, Session, Table};
 use crate::exec::{Batch, Origin, Source, Waiter};
 use crate::io::{Input, Io, Token};
+use crate::observe::flag;
 use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
 use crate::store::Keyspace;
 
@@ -199,7 +200,13 @@ impl Connection {
     /// Memory held by this connection, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         let bulk = self.bulk.as_ref().map_or(0, |bulk| bulk.len);
-        size_of::<Self>() + self.spill.capacity() + self.output.allocated_bytes() + self.sending_bytes + bulk
+        let buffers = self.spill.capacity() + self.output.allocated_bytes() + self.sending_bytes;
+        size_of::<Self>() + buffers + bulk + self.queued_bytes()
+    }
+
+    /// Memory of the commands queued in a transaction.
+    fn queued_bytes(&self) -> usize {
+        self.session.multi.as_ref().map_or(0, |queue| queue.bytes_allocated())
     }
 
     /// Replies that the kernel does not have yet.
@@ -210,8 +217,7 @@ impl Connection {
 
     /// Received bytes of commands that have not run.
     pub fn query_bytes(&self) -> usize {
-        let queued = self.session.multi.as_ref().map_or(0, |queue| queue.bytes_allocated());
-        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>() + queued
+        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>() + self.queued_bytes()
     }
 
     /// Shows on the client's card what a turn has changed.
@@ -223,6 +229,9 @@ impl Connection {
         card.query_bytes_free.store(self.spill_bytes_free() as u64, Relaxed);
         card.output_bytes.store(self.unsent_bytes() as u64, Relaxed);
         card.total_bytes.store(self.allocated_bytes() as u64, Relaxed);
+        if let Some(watch) = &self.session.watch {
+            card.set(flag::DIRTY_CAS, watch.flag.is_touched());
+        }
     }
 
     /// Whether a large bulk is being received by the backend.

@@ -150,6 +150,16 @@ impl WorkerStats {
         }
     }
 
+    /// Counts a command that has run, for so long.
+    #[inline]
+    pub fn count_call(&self, row: u16, ns: u64) {
+        let counts = &self.commands[row as usize];
+        counts.calls.add(1);
+        counts.total_ns.add(ns);
+        counts.durations.record(ns, 1);
+        self.counters.commands_processed.add(1);
+    }
+
     /// Counts an error reply by its first word (`ERR`, `WRONGTYPE`).
     pub fn count_error(&self, text: &str) {
         self.counters.error_replies.add(1);

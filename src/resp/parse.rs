@@ -16,6 +16,8 @@
 //!   then      |--- the same bytes -------------------------------------| CR LF <- appended
 //!   ```
 //!
+//! A command that begins as the one before did is recognised by its first bytes (`Prefix`, `Parser::next_like`).
+//!
 //! Leniency is Redis's own: the byte after a header's CR and the two bytes after a bulk are skipped unseen; lengths
 //! are strict decimal (`number::parse_i64`); a header is judged only when its CR and the byte after it are there. The one
 //! departure: a NUL byte in a header or an inline command is an ordinary byte, where Redis waits for 64 KiB to arrive.

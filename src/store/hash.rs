@@ -3,7 +3,8 @@
 //! Design: aHash over the raw bytes. The low bits choose the shard, the next ones the tag, the top ones the place in the
 //! table (see `table`), so that the three are independent.
 
-use std::hash::{BuildHasher, Hasher};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use ahash::RandomState;
 
@@ -25,6 +26,27 @@ impl KeyHasher {
         let mut hasher = self.0.build_hasher();
         hasher.write(key);
         hasher.finish()
+    }
+}
+
+/// A map of one shard by the hashes of its keys.
+pub(super) type MapByHash<V> = HashMap<u64, V, BuildHasherDefault<Spread>>;
+
+/// Hashes of one shard's keys are alike in their low bits, which a map goes by: this spreads them.
+#[derive(Default)]
+pub(super) struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only hashes are keys of these maps");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
     }
 }
 

@@ -6,6 +6,8 @@
 //! Costs: an empty shard takes a few hundred bytes. Reads write nothing to memory but the access clock, if it changed,
 //! and the shard's counters.
 //!
+//! Who listens to changes (recording, watchers, waiters) is told from `note`: one branch where nobody does.
+//!
 //! Not here: leases (`keyspace`), the guard (`key_mut`), what a command means by all this.
 #![expect(unsafe_code, reason = "touches entries found in tables")]
 

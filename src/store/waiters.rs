@@ -23,11 +23,11 @@
 //! Not here: what a waiter is, who may end its waiting, how it is served (`exec::blocking`).
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::DbIndex;
+use super::hash::MapByHash;
 use super::shard::{Listeners, Shard};
 
 /// Something that waits for keys.
@@ -61,7 +61,7 @@ pub struct Registration {
 /// The queues of a shard.
 #[derive(Default)]
 pub(super) struct Waiters {
-    queues: HashMap<u64, Vec<Queue>, BuildHasherDefault<Spread>>,
+    queues: MapByHash<Vec<Queue>>,
     ready: VecDeque<ReadyKey>,
     key_count: usize,
 }
@@ -81,24 +81,6 @@ struct Along {
     hash: u64,
     written: bool,
     count: usize,
-}
-
-/// Hashes of one shard's keys are alike in their low bits, which the map goes by: this spreads them.
-#[derive(Default)]
-pub(super) struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only hashes are keys of this map");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
-    }
 }
 
 impl Queue {

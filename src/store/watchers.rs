@@ -9,13 +9,12 @@
 //!
 //! Not here: what EXEC makes of it (`worker::transaction`).
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::DbIndex;
+use super::hash::MapByHash;
 
 /// One client's watch. Read and written under leases, but for `end`, which nobody needs to see at once.
 #[derive(Debug, Default)]
@@ -49,7 +48,7 @@ impl WatchFlag {
 /// The watches of one shard, by the hash of the key.
 #[derive(Default)]
 pub(super) struct Watchers {
-    by_hash: HashMap<u64, Vec<Watcher>, BuildHasherDefault<AsItIs>>,
+    by_hash: MapByHash<Vec<Watcher>>,
 }
 
 struct Watcher {
@@ -103,7 +102,7 @@ impl Watchers {
             !watchers.is_empty()
         });
         if self.by_hash.is_empty() {
-            self.by_hash = HashMap::default();
+            self.by_hash = MapByHash::default();
         }
     }
 
@@ -114,25 +113,6 @@ impl Watchers {
                 self.by_hash.remove(&hash);
             }
         }
-    }
-}
-
-/// Keys' hashes are hashes already.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only hashes of keys are hashed")
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        // The low bits are the same for all keys of a shard.
-        self.0 = hash.rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 

@@ -194,12 +194,7 @@ impl<I: Io> Worker<I> {
 
     /// A command that waited is over: it counts as one that ran, for so long.
     fn count_wait(&self, waiter: &Waiter, ns: u64) {
-        let stats = self.stats();
-        let counts = &stats.commands[waiter.row as usize];
-        counts.calls.add(1);
-        counts.total_ns.add(ns);
-        counts.durations.record(ns, 1);
-        stats.counters.commands_processed.add(1);
+        self.stats().count_call(waiter.row, ns);
     }
 
     /// Brings a reply to the client of this worker that waits for it.

@@ -75,8 +75,6 @@ impl Caller<'_> {
         reply: &mut Reply<'_>,
         start: u64,
     ) -> Option<u64> {
-        let (facts, stats) = (self.facts, self.stats);
-        let counts = &stats.commands[row.id as usize];
         match (row.command.handler)(&mut self.context(row, hashes, session), args, reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
@@ -84,24 +82,28 @@ impl Caller<'_> {
                 return None;
             }
             Err(error) => {
-                counts.failed.add(1);
-                reply_error(error, reply, stats);
+                self.stats.commands[row.id as usize].failed.add(1);
+                reply_error(error, reply, self.stats);
             }
         }
-        let end = self.clock.ticks();
-        let ns = self.clock.ns_between(start, end);
-        counts.calls.add(1);
-        counts.total_ns.add(ns);
-        counts.durations.record(ns, 1);
-        stats.counters.commands_processed.add(1);
-        if ns >= facts.notable_ns {
-            facts.note(row, args, session, ns);
-        }
+        let (end, ns) = self.count(row, args, session, start);
         if ns > self.slowest.ns {
             *self.slowest = Slowest { row: row.id, ns };
         }
-        self.show(row, args, session);
         Some(end)
+    }
+
+    /// Counts, notes and shows a command that began at `start` and has run: the counter's reading now, and ns since.
+    #[inline]
+    pub(super) fn count(&mut self, row: &Row, args: &Args<'_>, session: &Session, start: u64) -> (u64, u64) {
+        let end = self.clock.ticks();
+        let ns = self.clock.ns_between(start, end);
+        self.stats.count_call(row.id, ns);
+        if ns >= self.facts.notable_ns {
+            self.facts.note(row, args, session, ns);
+        }
+        self.show(row, args, session);
+        (end, ns)
     }
 }
 

@@ -111,7 +111,6 @@ pub struct Worker<I: Io> {
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
     slowest: Slowest,
-    slowest_of_chunk: Slowest,
     run_delay: run_delay::RunDelay,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
@@ -184,7 +183,6 @@ impl<I: Io> Worker<I> {
             refused: Vec::new(),
             reserved_for: None,
             slowest: Slowest::default(),
-            slowest_of_chunk: Slowest::default(),
             run_delay: run_delay::RunDelay::default(),
             stopping: false,
             stop_ms: 0,

@@ -83,19 +83,20 @@ impl<I: Io> Worker<I> {
                     refusals = 0;
                     self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
                     self.io.interlude();
-                    let ns = self.run_chunk(facts);
+                    let (ns, slowest) = self.run_chunk(facts);
+                    let leases_count = self.leases.mark();
                     if self.memory.has_unnoted() {
                         self.note_chunk();
                     }
                     if !self.leases.is_solo() {
-                        self.stats().counters.leases_taken.add(self.leases.mark() as u64);
-                        let warn_us = facts.config.lease_warn_us;
-                        if warn_us > 0 && ns > warn_us * 1000 && self.leases.mark() > 0 {
-                            self.report_long_lease(ns);
-                        }
+                        self.stats().counters.leases_taken.add(leases_count as u64);
                     }
                     let wanted = self.leases.release_all();
                     self.post.wake_wanting(wanted);
+                    let warn_us = facts.config.lease_warn_us;
+                    if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.leases.is_solo() {
+                        self.report_long_lease(leases_count, ns, slowest);
+                    }
                     self.act();
                 }
                 Formed::Refused(place, shard) => {
@@ -171,8 +172,8 @@ impl<I: Io> Worker<I> {
         connection.put_back(command.start as usize);
     }
 
-    /// Runs the commands of a chunk; how long that took, in ns.
-    fn run_chunk(&mut self, facts: &Facts) -> u64 {
+    /// Runs the commands of a chunk; how long that took, in ns, and the slowest of them.
+    fn run_chunk(&mut self, facts: &Facts) -> (u64, Slowest) {
         let chunk = std::mem::take(&mut self.chunk);
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
@@ -188,22 +189,21 @@ impl<I: Io> Worker<I> {
             }
         }
         self.chunk = chunk;
-        self.slowest_of_chunk = self.slowest;
-        if slowest_before.ns > self.slowest.ns {
+        let slowest = self.slowest;
+        if slowest_before.ns > slowest.ns {
             self.slowest = slowest_before;
         }
-        self.clock.ns_between(start, ticks)
+        (self.clock.ns_between(start, ticks), slowest)
     }
 
-    /// Says which command kept other workers off the shards of a chunk for long.
+    /// Says which command kept other workers off the shards of a chunk for long, now that they are given back.
     #[cold]
-    fn report_long_lease(&self, ns: u64) {
+    fn report_long_lease(&self, leases_count: usize, ns: u64, slowest: Slowest) {
         self.stats().counters.leases_long.add(1);
-        let Slowest { row, ns: command_ns } = self.slowest_of_chunk;
+        let Slowest { row, ns: command_ns } = slowest;
         log::warn!(
-            "worker {}: {} leases were held for {} us, {} us of it by the command '{}'",
+            "worker {}: {leases_count} leases were held for {} us, {} us of it by the command '{}'",
             self.number,
-            self.leases.mark(),
             ns / 1000,
             command_ns / 1000,
             self.table.row(row).full_name

@@ -9,7 +9,7 @@
 use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
 use super::refuse::refuse;
-use crate::command::{Args, CommandError, Flags, Role, Row, Scope, Session, Table};
+use crate::command::{Args, CommandError, Flags, KEYS_FETCHED_MAX, Role, Row, Scope, Session, Table};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 use crate::store::Touch;
@@ -123,19 +123,12 @@ impl Caller<'_> {
         start: u64,
     ) -> u64 {
         let outcome = self.run_queue(session, reply, start);
-        let counts = &self.stats.commands[exec.id as usize];
         if let Err(error) = outcome {
-            counts.failed.add(1);
+            self.stats.commands[exec.id as usize].failed.add(1);
             reply_error(error, reply, self.stats);
         }
-        let end = self.clock.ticks();
-        let ns = self.clock.ns_between(start, end);
-        counts.calls.add(1);
-        counts.total_ns.add(ns);
-        counts.durations.record(ns, 1);
-        self.stats.counters.commands_processed.add(1);
-        self.show(exec, args, session);
-        end
+        // Its commands are what may be slow, not EXEC itself.
+        self.count(exec, args, session, start).0
     }
 
     fn run_queue(
@@ -207,16 +200,15 @@ impl Caller<'_> {
         watch.flag.is_touched()
     }
 
-    /// Brings the buckets, then the entries of all keys close to the processor.
+    /// Brings the buckets, then the entries of the first keys close to the processor.
     fn prefetch(&mut self, hashes: &[u64], session: &Session) {
         let keyspace = &self.facts.shared.keyspace;
-        for group in hashes.chunks(crate::command::KEYS_FETCHED_MAX).take(1) {
-            for hash in group {
-                self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(session.db, *hash);
-            }
-            for hash in group {
-                self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(session.db, *hash);
-            }
+        let first = &hashes[..hashes.len().min(KEYS_FETCHED_MAX)];
+        for hash in first {
+            self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(session.db, *hash);
+        }
+        for hash in first {
+            self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(session.db, *hash);
         }
     }
 }

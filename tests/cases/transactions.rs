@@ -309,6 +309,11 @@ pub const CASES: &[Case] = &[
             ("b> CLIENT LIST", r#"has" multi=2 watch=3 ""#),
             ("EXEC", r#"[PONG has" flags=x "]"#),
             ("CLIENT INFO", r#"has" multi=-1 watch=0 ""#),
+            ("WATCH a", "OK"),
+            ("SET a 1", "OK"),
+            ("CLIENT INFO", r#"has" flags=d ""#),
+            ("UNWATCH", "OK"),
+            ("CLIENT INFO", r#"has" flags=N ""#),
         ],
     },
     Case {

@@ -21,6 +21,7 @@ pub struct Queue {
     spans: Vec<Span>,
     hashes: Vec<u64>,
     large: Vec<Bytes>,
+    large_bytes: usize,
     commands: Vec<Queued>,
     /// The flags of all queued commands.
     pub flags: Flags,
@@ -55,20 +56,21 @@ impl Queue {
 
     /// Memory held, in bytes.
     pub fn bytes_allocated(&self) -> usize {
-        let large: usize = self.large.iter().map(Bytes::len).sum();
         self.bytes.capacity()
             + self.spans.capacity() * size_of::<Span>()
             + self.hashes.capacity() * size_of::<u64>()
             + self.commands.capacity() * size_of::<Queued>()
-            + large
+            + self.large_bytes
     }
 
     /// Adds a command.
     #[inline]
     pub fn push(&mut self, row: &Row, args: &Args<'_>, hashes: &[u64]) -> Result<(), CommandError> {
+        let large_before = self.large.len();
         if !args.copy_into(&mut self.bytes, &mut self.spans, &mut self.large, QUEUE_BYTES_MAX) {
             return Err(CommandError::Text("ERR transaction exceeds the maximum size"));
         }
+        self.large_bytes += self.large[large_before..].iter().map(Bytes::len).sum::<usize>();
         self.hashes.extend_from_slice(hashes);
         self.flags = self.flags.with(row.command.flags);
         self.needs_all |= row.command.scope == Scope::All;
@@ -100,6 +102,7 @@ impl Queue {
         self.spans.clear();
         self.hashes.clear();
         self.large.clear();
+        self.large_bytes = 0;
         self.commands.clear();
         self.flags = Flags::NONE;
         (self.needs_all, self.failed) = (false, false);
