@@ -16,12 +16,26 @@ pub struct Args<'a> {
     buffer: &'a [u8],
     spans: &'a [Span],
     large: &'a [Bytes],
+    hashes: &'a [u64],
 }
 
 impl<'a> Args<'a> {
     /// `spans` lie in `buffer`, or name one of `large`.
+    #[inline]
     pub fn new(buffer: &'a [u8], spans: &'a [Span], large: &'a [Bytes]) -> Self {
-        Self { buffer, spans, large }
+        Self { buffer, spans, large, hashes: &[] }
+    }
+
+    /// With the hashes of its keys, in the order of the key arguments.
+    #[inline]
+    pub fn hashed(self, hashes: &'a [u64]) -> Self {
+        Self { hashes, ..self }
+    }
+
+    /// The hashes of its keys, in the order of the key arguments, as the gathering computed them.
+    #[inline]
+    pub fn hashes(&self) -> &'a [u64] {
+        self.hashes
     }
 
     /// How many there are, the name included.
@@ -97,7 +111,7 @@ impl<'a> Args<'a> {
 
     /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.
     pub fn tail(&self, first: usize) -> Args<'a> {
-        Self { spans: &self.spans[first..], ..*self }
+        Self { spans: &self.spans[first..], hashes: &[], ..*self }
     }
 
     /// All arguments from `first` on.

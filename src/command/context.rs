@@ -11,13 +11,12 @@ use crate::config::Config;
 use crate::observe::{ClientPlace, Ticket, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
-    AccessClock, DbIndex, Entry, KeyMut, Leases, List, Shard, ShardId, Str, Touch, Type, WantedMask,
+    AccessClock, DbIndex, Entry, FETCH_GROUP_KEYS, KeyMut, Leases, List, Shard, ShardId, Str, Touch, Type,
+    WantedMask,
 };
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
 pub const KEYS_FETCHED_MAX: usize = 32;
-/// Keys whose cache misses overlap: about as many as the processor can track.
-const FETCH_GROUP_KEYS: usize = 16;
 
 const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
 
@@ -75,27 +74,25 @@ pub struct Context<'a> {
     pub queues: &'a mut Vec<Queue>,
     /// The leases held.
     pub leases: &'a mut Leases,
-    /// Hashes of the command's keys in the order of the key arguments, as the gathering computed them.
-    pub hashes: &'a [u64],
-    /// Argument of the first key, and the distance to the next.
-    pub first_key: usize,
-    /// Distance between keys.
-    pub key_step: usize,
+    /// Argument of the command's first key, and the distance to the next.
+    pub key_places: (usize, usize),
 }
 
 impl Context<'_> {
     /// The hash of key argument `index`: as gathered, or computed where it was not.
     #[inline]
     fn hash_of(&self, args: &Args<'_>, index: usize) -> u64 {
-        if index == self.first_key
-            && let Some(hash) = self.hashes.first()
-        {
-            return *hash;
+        match args.hashes().first() {
+            Some(hash) if index == self.key_places.0 => *hash,
+            _ => self.hash_of_other(args, index),
         }
-        let place = index.wrapping_sub(self.first_key);
-        let gathered = if self.key_step == 1 { place } else { place / self.key_step.max(1) };
-        match self.hashes.get(gathered) {
-            Some(hash) if self.key_step == 1 || place.is_multiple_of(self.key_step.max(1)) => *hash,
+    }
+
+    fn hash_of_other(&self, args: &Args<'_>, index: usize) -> u64 {
+        let (first, step) = (self.key_places.0, self.key_places.1.max(1));
+        let place = index.wrapping_sub(first);
+        match args.hashes().get(place / step) {
+            Some(hash) if place.is_multiple_of(step) => *hash,
             _ => self.shared.keyspace.hash(args.at(index)),
         }
     }
@@ -137,30 +134,12 @@ impl Context<'_> {
     /// To be called by commands of many keys before each one, the first being `place` 0: brings the keys that come next
     /// close to the processor.
     #[inline]
-    pub fn fetch_ahead(&mut self, place: usize) {
-        if self.hashes.len() > KEYS_FETCHED_MAX && place.is_multiple_of(FETCH_GROUP_KEYS) {
-            self.fetch_groups(place);
-        }
-    }
-
-    /// The buckets of the group after the one at `place`, then the entries of the group itself, whose buckets are there.
-    fn fetch_groups(&mut self, place: usize) {
-        let (db, keyspace) = (self.session.db, &self.shared.keyspace);
-        let next = place + FETCH_GROUP_KEYS;
-        let group = |start: usize| {
-            let start = start.max(KEYS_FETCHED_MAX).min(self.hashes.len());
-            let end = (start + FETCH_GROUP_KEYS).min(self.hashes.len());
-            &self.hashes[start..end]
-        };
-        if next >= KEYS_FETCHED_MAX {
-            for hash in group(next) {
-                self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(db, *hash);
-            }
-        }
-        if place >= KEYS_FETCHED_MAX {
-            for hash in group(place) {
-                self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(db, *hash);
-            }
+    pub fn fetch_ahead(&mut self, args: &Args<'_>, place: usize) {
+        if place.is_multiple_of(FETCH_GROUP_KEYS) && (KEYS_FETCHED_MAX..args.hashes().len()).contains(&place)
+        {
+            let db = self.session.db;
+            let group = args.hashes()[place..].iter().take(FETCH_GROUP_KEYS);
+            self.leases.fetch(group.map(|hash| (db, *hash)));
         }
     }
 

@@ -5,7 +5,7 @@
 //! or its connection's spill.
 
 use crate::command::keys::each_key;
-use crate::command::{Args, Role, Row, Scope, Table};
+use crate::command::{Args, KeyShape, Role, Row, Scope, Table};
 use crate::io::Input;
 use crate::resp::{Prefix, Span};
 use crate::store::{DbIndex, Keyspace};
@@ -174,6 +174,10 @@ pub struct Origin<'a> {
 /// Pushes the hashes of all keys; `false`, with none pushed, when the keys do not add up (the handler says so).
 #[inline]
 fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> bool {
+    if row.shape == KeyShape::First {
+        hashes.push(keyspace.hash(args.at(1)));
+        return true;
+    }
     let before = hashes.len();
     let found = each_key(row, args, |index| hashes.push(keyspace.hash(args.at(index))));
     if found.is_err() {

@@ -69,14 +69,7 @@ impl Waiting for Waiter {
 
 impl Waiter {
     /// The command that has just asked to wait. Its client's wait begins.
-    pub fn new(
-        session: &Session,
-        row: &Row,
-        args: &Args<'_>,
-        hashes: &[u64],
-        blocking: Blocking,
-        ran_ns: u64,
-    ) -> Waiter {
+    pub fn new(session: &Session, row: &Row, args: &Args<'_>, blocking: Blocking, ran_ns: u64) -> Waiter {
         let mut bytes = Vec::with_capacity(args.from(0).map(<[u8]>::len).sum());
         let copy = |arg: &[u8]| {
             let start = bytes.len() as u32;
@@ -84,6 +77,7 @@ impl Waiter {
             Span { start, len: arg.len() as u32 }
         };
         let spans: Box<[Span]> = args.from(0).map(copy).collect();
+        let hashes = args.hashes();
         let mut key_args = Vec::with_capacity(hashes.len());
         let found = each_key(row, args, |index| key_args.push(index as u32));
         assert!(found.is_ok(), "its keys were found before it ran");
@@ -112,7 +106,7 @@ impl Waiter {
 
     /// The command's arguments.
     pub fn args(&self) -> Args<'_> {
-        Args::new(&self.bytes, &self.spans, &[])
+        Args::new(&self.bytes, &self.spans, &[]).hashed(&self.hashes)
     }
 
     /// What stands in for the client's state when it is served.

@@ -21,6 +21,8 @@ pub const CHUNK_COMMANDS_MAX: usize = 32;
 #[derive(Default)]
 pub struct Chunk {
     members: Vec<u32>,
+    /// Whether one of them has several keys.
+    has_several: bool,
     /// Who waits for leases that were given back because another of the same command was refused.
     wanted: WantedMask,
     along: Along,
@@ -66,16 +68,21 @@ impl Chunk {
         session: impl Fn(u32) -> &'s Session,
     ) -> Formed {
         self.members.clear();
+        self.has_several = false;
         let solo = leases.is_solo();
         if !solo {
             let ahead = batch.commands[*next..].iter().take(CHUNK_COMMANDS_MAX);
             ahead.filter(|c| c.scope == Scope::Keys).for_each(|c| leases.prefetch(keyspace.shard_of(c.hash)));
         }
+        let (mut slot, mut is_skipped) = (None, false);
         while let Some(command) = batch.commands.get(*next) {
             if self.members.len() == CHUNK_COMMANDS_MAX {
                 break;
             }
-            if !skip(command.slot) {
+            if slot != Some(command.slot) {
+                (slot, is_skipped) = (Some(command.slot), skip(command.slot));
+            }
+            if !is_skipped {
                 if !solo {
                     let taken = match command.scope {
                         Scope::Transaction => self.take_for(session(command.slot), leases, keyspace),
@@ -94,6 +101,7 @@ impl Chunk {
                         Taken::Refused(_) | Taken::NotYet => break,
                     }
                 }
+                self.has_several |= command.hashes_count > 1;
                 self.members.push(*next as u32);
             }
             *next += 1;
@@ -103,21 +111,19 @@ impl Chunk {
 
     /// Brings the members' buckets, then their entries, close to the processor.
     #[inline]
-    pub fn prefetch(&self, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace) {
-        if self.members.len() == 1 && batch.commands[self.members[0] as usize].hashes_count <= 1 {
+    pub fn prefetch(&self, batch: &Batch, leases: &Leases) {
+        if self.members.len() == 1 && !self.has_several {
             return;
         }
-        for member in &self.members {
-            let command = &batch.commands[*member as usize];
-            for_keys(command, batch, |hash| {
-                leases.shard(keyspace.shard_of(hash)).prefetch_bucket(command.db_hint, hash);
-            });
-        }
-        for member in &self.members {
-            let command = &batch.commands[*member as usize];
-            for_keys(command, batch, |hash| {
-                leases.shard(keyspace.shard_of(hash)).prefetch_entry(command.db_hint, hash);
-            });
+        let commands = self.members.iter().map(|member| &batch.commands[*member as usize]);
+        if !self.has_several {
+            let keyed = commands.filter(|command| command.hashes_count == 1 && !command.queued);
+            leases.fetch(keyed.map(|command| (command.db_hint, command.hash)));
+        } else {
+            leases.fetch(commands.flat_map(|command| {
+                let count = if command.queued { 0 } else { KEYS_FETCHED_MAX };
+                batch.hashes_of(command).iter().take(count).map(|hash| (command.db_hint, *hash))
+            }));
         }
     }
 
@@ -206,17 +212,6 @@ impl Chunk {
                 Taken::Refused(shard)
             }
         }
-    }
-}
-
-/// The keys' hashes that are worth fetching ahead.
-#[inline]
-fn for_keys(command: &Gathered, batch: &Batch, mut each: impl FnMut(u64)) {
-    match command.hashes_count {
-        0 => {}
-        _ if command.queued => {}
-        1 => each(command.hash),
-        _ => batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).for_each(|hash| each(*hash)),
     }
 }
 

@@ -25,11 +25,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::{Args, Role, Session, Table};
+use crate::command::{Role, Session, Table};
 use crate::exec::{Batch, Origin, Source, Waiter};
 use crate::io::{Input, Io, Token};
 use crate::observe::flag;
-use crate::resp::{Limits, Output, Parser, ProtocolError, Reply, Step, inline};
+use crate::resp::{Limits, Output, Parser, ProtocolError, Step, inline};
 use crate::store::Keyspace;
 
 /// Commands that one connection may have in one batch.
@@ -430,20 +430,19 @@ impl Connection {
         self.spill = whole;
     }
 
-    /// The arguments of a gathered command, with the parts of the connection that running it needs.
+    /// What running commands from `source` needs: its bytes (`input`, if it is a receive buffer), the bulks that lie elsewhere, the
+    /// session and the output.
     #[inline]
-    pub fn split<'a>(
+    pub fn parts<'a>(
         &'a mut self,
         source: Source,
         input: &'a [u8],
-        spans: &'a [crate::resp::Span],
-    ) -> (Args<'a>, &'a mut Session, Reply<'a>) {
+    ) -> (&'a [u8], &'a [Bytes], &'a mut Session, &'a mut Output) {
         let buffer = match source {
             Source::Spill => &self.spill[..],
             Source::Input(_) => input,
         };
-        let reply = Reply::new(&mut self.output, self.session.protocol);
-        (Args::new(buffer, spans, &self.large), &mut self.session, reply)
+        (buffer, &self.large, &mut self.session, &mut self.output)
     }
 }
 
@@ -480,7 +479,7 @@ fn parse(
         let spans_start = batch.spans.len();
         let Batch { spans, known, .. } = batch;
         let (step, row) = match parser.next_like(&known.prefix, origin.buffer, at, spans, limits) {
-            Some(step) => (step, Some(known.row)),
+            Some(end) => (Step::Command { end }, Some(known.row)),
             None => (parser.next(origin.buffer, at, spans, limits), None),
         };
         match step {

@@ -339,7 +339,8 @@ impl Parser {
         }
     }
 
-    /// As `next`, for a command that begins as the one before did; `None` where it does not, with nothing done.
+    /// As `next`, for a whole command of short arguments that begins as the one before did: its end. `None` for any other, with
+    /// nothing done.
     #[inline]
     pub fn next_like(
         &mut self,
@@ -348,7 +349,7 @@ impl Parser {
         start: usize,
         spans: &mut Vec<Span>,
         limits: &Limits,
-    ) -> Option<Step> {
+    ) -> Option<usize> {
         if !prefix.leads(input, start) || self.progress.is_some() {
             return None;
         }
@@ -356,12 +357,20 @@ impl Parser {
         let spans_before = spans.len();
         spans.reserve(prefix.count as usize);
         spans.push(Span::new(start + prefix.name_start as usize, prefix.name_len as usize));
-        let position = start + prefix.len as usize;
-        let mut cursor = Cursor { position, remaining: prefix.count - 1, place: Place::Header };
-        Some(match read_arguments(&mut cursor, input, 0, spans, limits) {
-            Stop::Complete => Step::Command { end: cursor.position },
-            stop => self.suspend(&stop, cursor, start, spans, spans_before),
-        })
+        let mut position = start + prefix.len as usize;
+        for _ in 1..prefix.count {
+            match short_argument(input, position, limits) {
+                Some(span) => {
+                    spans.push(span);
+                    position = span.start as usize + span.len as usize + 2;
+                }
+                None => {
+                    spans.truncate(spans_before);
+                    return None;
+                }
+            }
+        }
+        Some(position)
     }
 
     /// Whether a command is known to have begun (the bytes from its start must be kept) with state held for it.
@@ -477,12 +486,10 @@ fn read_arguments(
         if matches!(cursor.place, Place::Header) {
             let (mut position, mut remaining) = (cursor.position, cursor.remaining);
             while remaining > 0
-                && let Some((len, bulk)) = short_header(input, position)
-                && len as u64 <= limits.bulk_bytes_max
-                && input.len() - bulk >= len + 2
+                && let Some(span) = short_argument(input, position, limits)
             {
-                spans.push(Span::new(bulk - base, len));
-                position = bulk + len + 2;
+                position = span.start as usize + span.len as usize + 2;
+                spans.push(Span { start: span.start - base as u32, len: span.len });
                 remaining -= 1;
             }
             cursor.position = position;
@@ -602,6 +609,14 @@ fn command_header(input: &[u8], start: usize) -> Option<(u32, usize)> {
     (digit <= 9 && chunk[2] == b'\r').then_some((u32::from(digit), start + 4))
 }
 
+/// A whole argument with a `$` header of one to three digits; `None` for all others.
+#[inline]
+fn short_argument(input: &[u8], position: usize, limits: &Limits) -> Option<Span> {
+    let (len, bulk) = short_header(input, position)?;
+    let is_whole = input.len() - bulk >= len + 2;
+    (is_whole && len as u64 <= limits.bulk_bytes_max).then(|| Span::new(bulk, len))
+}
+
 /// A `$` header of one to three digits: the bulk's length and where it starts; `None` for all others. A complete
 /// argument has at least six bytes, so they may be asked for at once.
 #[inline]
@@ -678,7 +693,8 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
         let mut start = 0;
         loop {
             spans.clear();
-            let step = parser.next_like(&prefix, &input, start, &mut spans, limits);
+            let known = parser.next_like(&prefix, &input, start, &mut spans, limits);
+            let step = known.map(|end| Step::Command { end });
             match step.unwrap_or_else(|| parser.next(&input, start, &mut spans, limits)) {
                 Step::Command { end } => {
                     prefix = Prefix::of(&input, start, spans[0], spans.len());

@@ -78,7 +78,7 @@ impl Db {
 
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<(Place, EntryPtr)> {
-        let (place, item) = self.table.find(hash, |item| entry_of(&item).key() == key)?;
+        let (place, item) = self.table.find(hash, |item| entry_of(&item).has_key(key))?;
         Some((place, pointer_of(item)))
     }
 

@@ -44,6 +44,9 @@ const WIDE_KLEN_BYTES: usize = 4;
 const WIDE_KLEN: u8 = 255;
 const INT_BYTES: usize = 8;
 
+const KIND_EMBSTR: u8 = kind(Type::String, Encoding::Embstr);
+const KIND_RAW: u8 = kind(Type::String, Encoding::Raw);
+
 const FLAG_DEADLINE: u8 = 1;
 const FLAG_WIDE_KEY: u8 = 2;
 const FLAG_EXTERNAL: u8 = 4;
@@ -189,6 +192,11 @@ impl External {
     }
 }
 
+/// Type and encoding in one byte.
+const fn kind(ty: Type, encoding: Encoding) -> u8 {
+    ty as u8 | (encoding as u8) << 4
+}
+
 /// The header of an entry; the data follows it in memory. Only ever seen behind a reference into a shard.
 #[repr(C, align(8))]
 pub struct Entry {
@@ -201,22 +209,40 @@ pub struct Entry {
 
 impl Entry {
     /// The key.
+    #[inline]
     pub fn key(&self) -> &[u8] {
         let (offset, klen) = self.key_span();
         self.slice(offset, klen)
     }
 
+    /// Whether the key is this one.
+    #[inline]
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        let own = self.key();
+        // Most keys have 8 to 16 bytes: two words, which may overlap, are faster than a call.
+        match (own.first_chunk::<8>(), own.last_chunk::<8>(), key.first_chunk(), key.last_chunk()) {
+            _ if own.len() != key.len() => false,
+            (Some(own_first), Some(own_last), Some(first), Some(last)) if own.len() <= 16 => {
+                own_first == first && own_last == last
+            }
+            _ => own == key,
+        }
+    }
+
     /// The type of the value.
+    #[inline]
     pub fn ty(&self) -> Type {
         Type::ALL[usize::from(self.kind & 15)]
     }
 
     /// The representation of the value.
+    #[inline]
     pub fn encoding(&self) -> Encoding {
         Encoding::ALL[usize::from(self.kind >> 4)]
     }
 
     /// The moment from which on the key no longer exists, in milliseconds since 1970.
+    #[inline]
     pub fn deadline(&self) -> Option<u64> {
         (self.flags & FLAG_DEADLINE != 0).then(|| {
             let at = self.at(HEADER_BYTES).cast::<u64>();
@@ -226,11 +252,13 @@ impl Entry {
     }
 
     /// Whether the key's deadline has come.
+    #[inline]
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.deadline().is_some_and(|deadline_ms| deadline_ms <= now_ms)
     }
 
     /// The access clock: 24 bits whose meaning (last use or frequency) is the eviction policy's.
+    #[inline]
     pub fn clock(&self) -> u32 {
         u32::from_le_bytes([self.clock[0], self.clock[1], self.clock[2], 0])
     }
@@ -249,7 +277,16 @@ impl Entry {
         }
     }
 
+    /// The bytes of a string that lie in the entry: none for integers, large strings and other types.
+    #[inline]
+    pub fn string_inline(&self) -> Option<&[u8]> {
+        let is_inline = self.flags & FLAG_EXTERNAL == 0;
+        let is_text = matches!(self.kind, KIND_EMBSTR | KIND_RAW);
+        (is_text && is_inline).then(|| self.inline_value())
+    }
+
     /// The value of a large string, which can be cloned without copying it.
+    #[inline]
     pub fn blob(&self) -> Option<&Bytes> {
         match self.external() {
             Some(External::Blob(blob)) => Some(&blob.bytes),
@@ -271,6 +308,7 @@ impl Entry {
         self.block_bytes() + self.external().map_or(0, |external| external.allocated() as usize)
     }
 
+    #[inline]
     pub(super) fn external(&self) -> Option<&External> {
         (self.flags & FLAG_EXTERNAL != 0).then(|| {
             let at = self.at(self.value_offset()).cast::<External>();
@@ -304,11 +342,13 @@ impl Entry {
     }
 
     /// The bytes of a value that lies in the entry, whatever they mean.
+    #[inline]
     pub(super) fn inline_value(&self) -> &[u8] {
         debug_assert!(self.flags & FLAG_EXTERNAL == 0);
         self.slice(self.value_offset(), usize::from(self.vlen))
     }
 
+    #[inline]
     pub(super) fn value_offset(&self) -> usize {
         let (offset, klen) = self.key_span();
         value_offset(offset + klen, self.flags & FLAG_EXTERNAL != 0)
@@ -324,6 +364,7 @@ impl Entry {
         }
     }
 
+    #[inline]
     fn key_span(&self) -> (usize, usize) {
         let offset = HEADER_BYTES + if self.flags & FLAG_DEADLINE != 0 { DEADLINE_BYTES } else { 0 };
         if self.klen != WIDE_KLEN {
@@ -334,11 +375,13 @@ impl Entry {
         (offset + WIDE_KLEN_BYTES, unsafe { at.read() } as usize)
     }
 
+    #[inline]
     fn at(&self, offset: usize) -> NonNull<u8> {
         // SAFETY: all callers pass offsets that follow from the header, inside the entry's block.
         unsafe { NonNull::from(self).cast::<u8>().add(offset) }
     }
 
+    #[inline]
     fn slice(&self, offset: usize, len: usize) -> &[u8] {
         // SAFETY: the callers pass spans that follow from the header; the entry was written whole, and does not
         // change while it is borrowed.
@@ -413,7 +456,7 @@ impl Parts<'_> {
             flags |= if on { flag } else { 0 };
         }
         let header = Entry {
-            kind: self.ty as u8 | (self.encoding as u8) << 4,
+            kind: kind(self.ty, self.encoding),
             flags,
             vlen: u16::try_from(value_bytes).expect("inline values are at most 64 KiB long"),
             klen: if wide { WIDE_KLEN } else { self.key.len() as u8 },
@@ -512,6 +555,29 @@ impl EntryPtr {
         }
     }
 
+    /// Overwrites the value by one of the same shape: a string without a deadline, of this encoding (not `Int`) and as long,
+    /// in the entry. False, with nothing done, where it has another shape.
+    ///
+    /// # Safety
+    /// - nobody has a reference to the entry;
+    /// - the bytes do not lie in it.
+    #[inline]
+    pub unsafe fn overwrite_alike(self, encoding: Encoding, bytes: &[u8]) -> bool {
+        debug_assert!(encoding != Encoding::Int);
+        // SAFETY: as the caller says; the reference ends before the value is written.
+        let entry = unsafe { self.entry() };
+        let is_alike = entry.kind == kind(Type::String, encoding)
+            && entry.flags & (FLAG_DEADLINE | FLAG_EXTERNAL) == 0
+            && usize::from(entry.vlen) == bytes.len();
+        if !is_alike {
+            return false;
+        }
+        let at = entry.at(entry.value_offset());
+        // SAFETY: the value has as many bytes at its offset, which are nobody else's and not the source's.
+        unsafe { at.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        true
+    }
+
     /// Overwrites the deadline of an entry that has one.
     ///
     /// # Safety
@@ -563,7 +629,7 @@ impl EntryPtr {
         assert!(old <= len && offset + len <= capacity);
         // SAFETY: nobody has a reference.
         let header = unsafe { self.0.cast::<Entry>().as_mut() };
-        header.kind = Type::String as u8 | (Encoding::Raw as u8) << 4;
+        header.kind = KIND_RAW;
         header.set_inline_len(len, offset, capacity);
         let mut writer = Writer { block: self.0, offset: offset + old, end: capacity };
         writer.push_zeros(len - old);

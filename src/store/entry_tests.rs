@@ -4,6 +4,11 @@ use super::*;
 
 /// A block of exactly the size that the slab would give.
 fn with_entry(parts: Parts<'_>, extra: usize, check: impl FnOnce(&Entry)) {
+    // SAFETY: not freed or changed while checked.
+    with_pointer(parts, extra, |pointer| check(unsafe { pointer.entry() }));
+}
+
+fn with_pointer(parts: Parts<'_>, extra: usize, check: impl FnOnce(EntryPtr)) {
     let mut slab = Slab::new();
     let bytes = Slab::rounded(parts.bytes() + extra);
     let block = slab.alloc(bytes);
@@ -11,8 +16,7 @@ fn with_entry(parts: Parts<'_>, extra: usize, check: impl FnOnce(&Entry)) {
     unsafe { parts.write(block, bytes) };
     // SAFETY: written just above.
     let entry = unsafe { EntryPtr::new(block) };
-    // SAFETY: not freed while checked.
-    check(unsafe { entry.entry() });
+    check(entry);
     // SAFETY: the entry is not used any more.
     let large = unsafe { entry.entry() }.is_large();
     // SAFETY: not looked at again.
@@ -127,4 +131,61 @@ fn only_canonical_integers_parse() {
     ] {
         assert_eq!(parse_int(text.as_bytes()), None, "{text}");
     }
+}
+
+#[test]
+fn a_key_is_told_from_all_that_differ_in_one_byte_or_in_length() {
+    for klen in 0..40 {
+        let key: Vec<u8> = (0..klen).map(|i| i as u8).collect();
+        let parts = Parts {
+            ty: Type::String,
+            encoding: Encoding::Raw,
+            clock: 0,
+            deadline: None,
+            key: &key,
+            value: Value::Inline(b"value"),
+        };
+        with_entry(parts, 0, |entry| {
+            assert!(entry.has_key(&key));
+            let longer = [&key[..], b"v"].concat();
+            assert!(!entry.has_key(&longer));
+            assert!(klen == 0 || !entry.has_key(&key[1..]));
+            for i in 0..klen {
+                let mut other = key.clone();
+                other[i] ^= 1;
+                assert!(!entry.has_key(&other));
+            }
+        });
+    }
+}
+
+#[test]
+fn only_a_value_of_the_same_shape_is_overwritten() {
+    let old = |encoding, deadline| Parts {
+        ty: Type::String,
+        encoding,
+        clock: 7,
+        deadline,
+        key: b"key",
+        value: Value::Inline(b"old value"),
+    };
+    let overwritten = |parts: Parts<'_>, encoding, new: &[u8]| {
+        let mut after = None;
+        with_pointer(parts, 0, |pointer| {
+            // SAFETY: nobody has a reference; the bytes lie elsewhere.
+            let done = unsafe { pointer.overwrite_alike(encoding, new) };
+            // SAFETY: nobody changes the entry now.
+            let entry = unsafe { pointer.entry() };
+            assert_eq!((entry.key(), entry.clock()), (&b"key"[..], 7));
+            let value = entry.string_inline().expect("it is short").to_vec();
+            after = Some((done, value));
+        });
+        after.expect("it was looked at")
+    };
+    let (raw, embstr) = (Encoding::Raw, Encoding::Embstr);
+    assert_eq!(overwritten(old(embstr, None), embstr, b"new value"), (true, b"new value".to_vec()));
+    assert_eq!(overwritten(old(raw, None), raw, b"new value"), (true, b"new value".to_vec()));
+    assert_eq!(overwritten(old(raw, None), embstr, b"new value"), (false, b"old value".to_vec()));
+    assert_eq!(overwritten(old(embstr, None), embstr, b"new values"), (false, b"old value".to_vec()));
+    assert_eq!(overwritten(old(embstr, Some(1)), embstr, b"new value"), (false, b"old value".to_vec()));
 }

@@ -127,13 +127,33 @@ impl<'a> KeyMut<'a> {
             }
             NewString::Blob(ref bytes) => encode(bytes),
         };
-        let (clock, before) = (self.clock(), self.entry().and_then(Entry::deadline));
+        let clock = self.clock();
+        if deadline == Deadline::None
+            && let Value::Inline(bytes) = value
+            && self.overwrite_alike(encoding, bytes, clock)
+        {
+            return;
+        }
+        let before = self.entry().and_then(Entry::deadline);
         let deadline = match deadline {
             Deadline::None => None,
             Deadline::Keep => before,
             Deadline::At(deadline_ms) => Some(deadline_ms),
         };
         self.store(Parts { ty: Type::String, encoding, clock, deadline, key: self.key, value });
+    }
+
+    /// Overwrites the bytes of a string without a deadline by others of the same encoding and number, if it is such a string.
+    fn overwrite_alike(&mut self, encoding: Encoding, bytes: &[u8], clock: u32) -> bool {
+        let Some(Found { pointer, .. }) = self.found else { return false };
+        // SAFETY: the entry is in the table, and the guard is borrowed mutably, so that nobody has a reference to it; the bytes
+        // borrow nothing from the shard, which the guard has for itself.
+        if !unsafe { pointer.overwrite_alike(encoding, bytes) } {
+            return false;
+        }
+        self.set_clock(clock);
+        self.change = Some(ChangeKind::Set);
+        true
     }
 
     /// Appends to the string, or creates it as `set_string` would; returns its length. The key must not be of another

@@ -71,12 +71,7 @@ fn batches(
         for hash in hashes {
             leases.prefetch(keyspace.shard_of(hash));
         }
-        for hash in hashes {
-            leases.shard_ref(keyspace.shard_of(hash)).prefetch_bucket(DB, hash);
-        }
-        for hash in hashes {
-            leases.shard_ref(keyspace.shard_of(hash)).prefetch_entry(DB, hash);
-        }
+        leases.fetch(hashes.into_iter().map(|hash| (DB, hash)));
         for (key, hash) in keys.iter().zip(hashes) {
             each(leases, hash, key);
         }

@@ -3,8 +3,8 @@
 //! Design: whoever holds the shard's lease has it to itself, so all of this is plain sequential code. Database 0 lies in
 //! the shard, the others are made when first used. Reading expires lazily; writing goes through `KeyMut`.
 //!
-//! Costs: an empty shard takes a few hundred bytes. Reads write nothing to memory but the access clock, if it changed,
-//! and the shard's counters.
+//! Costs: an empty shard takes a few hundred bytes. Reads write nothing to memory but the access clock, if it changed: a
+//! shard that several workers read stays in all their caches.
 //!
 //! Who listens to changes (recording, watchers, waiters) is told from `note`: one branch where nobody does.
 //!
@@ -22,7 +22,7 @@ use super::hash::KeyHasher;
 use super::heap::Heap;
 use super::key_mut::KeyMut;
 use super::pool::POOL;
-use super::table::{Place, Verdict};
+use super::table::{Place, Probe, Verdict};
 use super::waiters::Waiters;
 use super::watchers::{WatchFlag, Watchers};
 use super::{DbIndex, table};
@@ -35,10 +35,6 @@ const SCAN_STEPS_PER_KEY: usize = 10;
 pub struct ShardStats {
     /// Keys removed because their deadline had come.
     pub expired: u64,
-    /// Reads that found their key.
-    pub hits: u64,
-    /// Reads that did not.
-    pub misses: u64,
 }
 
 /// Where a shard's memory is, in bytes.
@@ -150,30 +146,16 @@ impl Shard {
         }
     }
 
-    /// Fetches the bucket of a key into the cache.
+    /// Where the search for a key begins; nowhere in an empty database.
     #[inline]
-    pub fn prefetch_bucket(&self, db: DbIndex, hash: u64) {
-        if let Some(db) = self.db(db) {
-            db.table.prefetch(hash);
-        }
-    }
-
-    /// Fetches the entry of a key into the cache; its bucket should be there already.
-    #[inline]
-    pub fn prefetch_entry(&self, db: DbIndex, hash: u64) {
-        if let Some(db) = self.db(db) {
-            db.table.prefetch_item(hash);
-        }
+    pub(super) fn probe(&self, db: DbIndex, hash: u64) -> Option<Probe<'_>> {
+        self.db(db)?.table.probe(hash)
     }
 
     /// Finds a key for reading. One whose deadline has come is removed. `touch` is left on the access clock.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64, touch: Touch) -> Option<&Entry> {
-        let Some((_, pointer)) = self.find_alive(db, hash, key, now_ms) else {
-            self.stats.misses += 1;
-            return None;
-        };
-        self.stats.hits += 1;
+        let (_, pointer) = self.find_alive(db, hash, key, now_ms)?;
         if touch != Touch::None {
             // SAFETY: the entry is in the table, and the reference ends here.
             let clock = touch.apply(unsafe { pointer.entry() }.clock());
@@ -517,7 +499,7 @@ impl Shard {
         self.listeners.set(Listeners::WATCHERS, !self.watchers.is_empty());
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_alive(&mut self, db: DbIndex, hash: u64, key: &[u8], now_ms: u64) -> Option<(Place, EntryPtr)> {
         let found = self.db(db)?;
         let (place, pointer) = found.find(hash, key)?;

@@ -24,7 +24,7 @@ use super::call::{Facts, reply_error};
 use super::chores::Chore;
 use super::run::next_replies;
 use super::{Mail, Worker};
-use crate::command::{CommandError, Scope};
+use crate::command::{Args, CommandError, Scope};
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
 use crate::net::connection::Hold;
@@ -69,16 +69,17 @@ impl<I: Io> Worker<I> {
         let last = spans.last().expect("a command has a name");
         assert!(last.large_index().is_none(), "what ends a command that waits is short");
         let end = last.start as usize + last.len as usize + b"\r\n".len();
-        let (row, now) = (self.table.row(command.row), self.clock.ticks());
+        let (row, now) = (self.kit.table.row(command.row), self.clock.ticks());
         let connection = self.connections.at(command.slot);
-        let (args, session, _) = connection.split(command.source, input, spans);
+        let (buffer, large, session, _) = connection.parts(command.source, input);
+        let args = Args::new(buffer, spans, large).hashed(self.batch.hashes_of(command));
         let wait = session.blocking.take().expect("the handler has said what for");
         let ran_ns = self.clock.ns_between(start, now);
-        let waiter = Waiter::new(session, row, &args, self.batch.hashes_of(command), wait, ran_ns);
+        let waiter = Waiter::new(session, row, &args, wait, ran_ns);
         session.replies = next_replies(session.replies, Some(row));
         session.card.set(flag::BLOCKED, true);
         let waiter = Arc::new(waiter);
-        waiter.register(&self.shared.keyspace, &mut self.leases);
+        waiter.register(&self.shared.keyspace, &mut self.kit.leases);
         self.serves = true;
         connection.wait = Some(waiter);
         connection.hold = Hold::Blocked;
@@ -92,19 +93,19 @@ impl<I: Io> Worker<I> {
 
     /// A command has run, or a whole transaction: whoever waits for what it made ready is served, in the same instant.
     pub(super) fn serve(&mut self, command: &Gathered, facts: &Facts) {
-        let (keyspace, leases) = (&facts.shared.keyspace, &self.leases);
+        let (keyspace, leases) = (&facts.shared.keyspace, &self.kit.leases);
         let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
         let hashes = self.batch.hashes_of(command).iter();
         let shards = hashes.map(|hash| keyspace.shard_of(*hash));
         match command.scope {
             Scope::Keys if shards.clone().any(is_ready) => {
-                take_ready(shards, &mut self.leases, &mut self.became_ready);
+                take_ready(shards, &mut self.kit.leases, &mut self.kit.became_ready);
             }
             Scope::All if keyspace.shards().any(is_ready) => {
-                take_ready(keyspace.shards(), &mut self.leases, &mut self.became_ready);
+                take_ready(keyspace.shards(), &mut self.kit.leases, &mut self.kit.became_ready);
             }
             // It has listed them after each of its commands.
-            Scope::Transaction if !self.became_ready.is_empty() => {}
+            Scope::Transaction if !self.kit.became_ready.is_empty() => {}
             _ => return,
         }
         self.serve_ready(facts);
@@ -113,7 +114,7 @@ impl<I: Io> Worker<I> {
     #[cold]
     fn serve_ready(&mut self, facts: &Facts) {
         // Serving one may make a key ready for another, which comes after those that are listed.
-        while let Some(key) = self.became_ready.pop_front() {
+        while let Some(key) = self.kit.became_ready.pop_front() {
             self.serve_key(key, facts);
         }
     }
@@ -122,19 +123,19 @@ impl<I: Io> Worker<I> {
     fn serve_key(&mut self, key: ReadyKey, facts: &Facts) {
         let keyspace = &facts.shared.keyspace;
         let shard = keyspace.shard_of(key.hash);
-        self.leases.shard(shard).begin_serving(key);
-        let (mut index, count) = (0, self.leases.shard(shard).waiter_count(key));
+        self.kit.leases.shard(shard).begin_serving(key);
+        let (mut index, count) = (0, self.kit.leases.shard(shard).waiter_count(key));
         for _ in 0..count {
-            let Some(registration) = self.leases.shard(shard).waiter_at(key, index) else { break };
+            let Some(registration) = self.kit.leases.shard(shard).waiter_at(key, index) else { break };
             let key_index = registration.key_index;
             let waiter = Waiter::of(registration);
             let is_over = waiter.card.wait.is_over(waiter.ticket);
-            if !is_over && !waiter.is_ready(key_index, keyspace, &self.leases, facts.now_ms) {
+            if !is_over && !waiter.is_ready(key_index, keyspace, &self.kit.leases, facts.now_ms) {
                 index += 1;
                 continue;
             }
             if is_over || !waiter.card.wait.claim(waiter.ticket) {
-                blocking::remove_at(key, index, keyspace, &mut self.leases);
+                blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
                 continue;
             }
             let Some(output) = self.run_again(&waiter, facts) else {
@@ -142,18 +143,18 @@ impl<I: Io> Worker<I> {
                 if waiter.card.wait.give_back(waiter.ticket) {
                     index += 1;
                 } else {
-                    blocking::remove_at(key, index, keyspace, &mut self.leases);
+                    blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
                 }
                 continue;
             };
             waiter.card.wait.finish(waiter.ticket);
-            blocking::remove_at(key, index, keyspace, &mut self.leases);
+            blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
             for (_, other) in waiter.awaited().filter(|(other, _)| *other != key_index) {
-                blocking::note_over(other, keyspace, &mut self.leases);
+                blocking::note_over(other, keyspace, &mut self.kit.leases);
             }
             let touched = crate::store::Waiting::hashes(&*waiter).iter();
             let touched = touched.map(|hash| keyspace.shard_of(*hash));
-            take_ready(touched, &mut self.leases, &mut self.became_ready);
+            take_ready(touched, &mut self.kit.leases, &mut self.kit.became_ready);
             let served = Served { place: waiter.card.place, ticket: waiter.ticket, output };
             if usize::from(served.place.worker) == self.number {
                 self.deliver(served);
@@ -166,14 +167,12 @@ impl<I: Io> Worker<I> {
     /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.
     fn run_again(&mut self, waiter: &Waiter, facts: &Facts) -> Option<Output> {
         let start = self.clock.ticks();
-        let row = self.table.row(waiter.row);
+        let row = self.kit.table.row(waiter.row);
         let stats = facts.shared.stats.of(self.number);
         let counts = &stats.commands[waiter.row as usize];
         let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
         let mut reply = Reply::new(&mut output, waiter.protocol());
-        let mut caller = self.caller(facts);
-        let mut ctx = caller.context(row, crate::store::Waiting::hashes(waiter), &mut session);
-        match (row.command.handler)(&mut ctx, &args, &mut reply) {
+        match self.kit.caller(&mut session, facts, &self.clock).handle(row, &args, &mut reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => return None,
             Err(error) => {

@@ -1,8 +1,8 @@
 //! One command, run under the leases it needs: the handler with its context, then what is counted and noted of it.
 //!
-//! Design: what all commands of a turn share is in `Facts`; what running one needs besides is borrowed from the worker in a
-//! `Caller`, so that a connection's session and output can be borrowed beside it. Commands by themselves and commands of
-//! a transaction come through the same `call`.
+//! Design: what commands are run with belongs to the worker's `Kit`, apart from its connections, so that a connection's session
+//! and output can be borrowed beside it. A `Caller` has it all at hand for one client; it is made once for all commands of a
+//! stretch. Commands by themselves and commands of a transaction come through the same `call`.
 //!
 //! Not here: whether a command may run (`run`), transactions (`transaction`).
 
@@ -11,82 +11,119 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::{Slowest, Worker};
-use crate::command::{Args, CommandError, Context, Effect, Flags, Queue, Rng, Row, Session, Shared, Table};
+use crate::command::{
+    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, table,
+};
 use crate::config::Config;
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::resp::Reply;
 use crate::store::{AccessClock, Leases, ReadyKey};
 
-/// What running commands needs of the worker.
-pub(super) struct Caller<'a> {
-    pub(super) facts: &'a Facts,
-    pub(super) stats: &'a WorkerStats,
-    pub(super) clock: &'a Clock,
-    pub(super) worker: usize,
-    pub(super) access_clock: AccessClock,
+/// What a worker runs commands with, and where they leave what is to be done afterwards.
+pub(super) struct Kit {
     pub(super) table: &'static Table,
-    pub(super) rng: &'a mut Rng,
-    pub(super) effects: &'a mut Vec<Effect>,
-    pub(super) queues: &'a mut Vec<Queue>,
-    pub(super) leases: &'a mut Leases,
+    pub(super) leases: Leases,
+    pub(super) rng: Rng,
+    /// What to do once leases are given back.
+    pub(super) effects: Vec<Effect>,
+    /// Emptied queues of transactions.
+    pub(super) queues: Vec<Queue>,
     /// Keys that became ready and were not served yet, in this order.
+    pub(super) became_ready: VecDeque<ReadyKey>,
+    pub(super) slowest: Slowest,
+    pub(super) access_clock: AccessClock,
+}
+
+impl Kit {
+    /// For a worker with these leases.
+    pub(super) fn new(leases: Leases, rng: Rng, now_ms: u64) -> Kit {
+        Kit {
+            table: table(),
+            leases,
+            rng,
+            effects: Vec::new(),
+            queues: Vec::new(),
+            became_ready: VecDeque::new(),
+            slowest: Slowest::default(),
+            access_clock: AccessClock::new(now_ms, false),
+        }
+    }
+
+    /// Runs commands of the client whose session this is.
+    #[inline]
+    pub(super) fn caller<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        facts: &'a Facts,
+        clock: &'a Clock,
+    ) -> Caller<'a> {
+        let worker = self.leases.worker();
+        Caller {
+            facts,
+            clock,
+            table: self.table,
+            became_ready: &mut self.became_ready,
+            slowest: &mut self.slowest,
+            ctx: Context {
+                session,
+                shared: &facts.shared,
+                config: &facts.config,
+                stats: facts.shared.stats.of(worker),
+                worker,
+                now_ms: facts.now_ms,
+                now_us: facts.now_us,
+                access_clock: self.access_clock,
+                rng: &mut self.rng,
+                effects: &mut self.effects,
+                queues: &mut self.queues,
+                leases: &mut self.leases,
+                key_places: (0, 0),
+            },
+        }
+    }
+}
+
+/// Runs a client's commands.
+pub(super) struct Caller<'a> {
+    pub(super) ctx: Context<'a>,
+    pub(super) facts: &'a Facts,
+    pub(super) clock: &'a Clock,
+    pub(super) table: &'static Table,
     pub(super) became_ready: &'a mut VecDeque<ReadyKey>,
-    pub(super) slowest: &'a mut Slowest,
+    slowest: &'a mut Slowest,
 }
 
 impl Caller<'_> {
-    /// A command's view of the world.
-    #[inline]
-    pub(super) fn context<'c>(
-        &'c mut self,
-        row: &Row,
-        hashes: &'c [u64],
-        session: &'c mut Session,
-    ) -> Context<'c> {
-        Context {
-            session,
-            shared: &self.facts.shared,
-            config: &self.facts.config,
-            stats: self.stats,
-            worker: self.worker,
-            now_ms: self.facts.now_ms,
-            now_us: self.facts.now_us,
-            access_clock: self.access_clock,
-            rng: self.rng,
-            effects: self.effects,
-            queues: self.queues,
-            leases: self.leases,
-            hashes,
-            first_key: row.key_places.0,
-            key_step: row.key_places.1,
-        }
+    /// Runs a command's handler.
+    #[inline(always)]
+    pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+        self.ctx.key_places = row.key_places;
+        (row.command.handler)(&mut self.ctx, args, reply)
     }
 
     /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter. No result: it
     /// has to wait.
-    #[inline]
+    #[inline(always)]
     pub(super) fn call(
         &mut self,
         row: &Row,
         args: &Args<'_>,
-        hashes: &[u64],
-        session: &mut Session,
         reply: &mut Reply<'_>,
         start: u64,
     ) -> Option<u64> {
-        match (row.command.handler)(&mut self.context(row, hashes, session), args, reply) {
+        match self.handle(row, args, reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
-                self.show(row, args, session);
+                self.show(row, args);
                 return None;
             }
             Err(error) => {
-                self.stats.commands[row.id as usize].failed.add(1);
-                reply_error(error, reply, self.stats);
+                self.ctx.stats.commands[row.id as usize].failed.add(1);
+                reply_error(error, reply, self.ctx.stats);
             }
         }
-        let (end, ns) = self.count(row, args, session, start);
+        let (end, ns) = self.count(row, args, start);
         if ns > self.slowest.ns {
             *self.slowest = Slowest { row: row.id, ns };
         }
@@ -94,38 +131,20 @@ impl Caller<'_> {
     }
 
     /// Counts, notes and shows a command that began at `start` and has run: the counter's reading now, and ns since.
-    #[inline]
-    pub(super) fn count(&mut self, row: &Row, args: &Args<'_>, session: &Session, start: u64) -> (u64, u64) {
+    #[inline(always)]
+    pub(super) fn count(&mut self, row: &Row, args: &Args<'_>, start: u64) -> (u64, u64) {
         let end = self.clock.ticks();
         let ns = self.clock.ns_between(start, end);
-        self.stats.count_call(row.id, ns);
+        self.ctx.stats.count_call(row.id, ns);
         if ns >= self.facts.notable_ns {
-            self.facts.note(row, args, session, ns);
+            self.facts.note(row, args, self.ctx.session, ns);
         }
-        self.show(row, args, session);
+        self.show(row, args);
         (end, ns)
     }
 }
 
 impl<I: Io> Worker<I> {
-    /// What running commands needs, where no connection is borrowed.
-    pub(super) fn caller<'a>(&'a mut self, facts: &'a Facts) -> Caller<'a> {
-        Caller {
-            facts,
-            stats: facts.shared.stats.of(self.number),
-            clock: &self.clock,
-            worker: self.number,
-            access_clock: self.access_clock,
-            table: self.table,
-            rng: &mut self.rng,
-            effects: &mut self.effects,
-            queues: &mut self.queues,
-            leases: &mut self.leases,
-            became_ready: &mut self.became_ready,
-            slowest: &mut self.slowest,
-        }
-    }
-
     /// What is the same for all commands of this turn.
     pub(super) fn facts(&mut self) -> Box<Facts> {
         let (now_ms, now_us) = (self.clock.now_ms(), self.clock.unix_us());

@@ -31,14 +31,14 @@ impl<I: Io> Worker<I> {
         for index in 0..tried {
             let chore = self.chores[index];
             let Chore::WaiterOver(key) = chore;
-            if self.leases.try_take(keyspace.shard_of(key.hash)) {
-                blocking::note_over(key, keyspace, &mut self.leases);
+            if self.kit.leases.try_take(keyspace.shard_of(key.hash)) {
+                blocking::note_over(key, keyspace, &mut self.kit.leases);
             } else {
                 self.chores[kept] = chore;
                 kept += 1;
             }
         }
-        let wanted = self.leases.release_all();
+        let wanted = self.kit.leases.release_all();
         self.post.wake_wanting(wanted);
         self.chores.drain(kept..tried);
         if self.chores.is_empty() {

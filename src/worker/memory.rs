@@ -354,11 +354,11 @@ impl<I: Io> Worker<I> {
         }
         let mut wanted = WantedMask::NONE;
         for id in self.shared.keyspace.home_shards(self.number) {
-            let mark = self.leases.mark();
-            if self.leases.try_take(id) {
+            let mark = self.kit.leases.mark();
+            if self.kit.leases.try_take(id) {
                 let shard_count = self.shared.keyspace.shard_count();
-                self.shared.stats.gauges.note_memory(id, shard_count, self.leases.shard_ref(id));
-                wanted.add(self.leases.release_back_to(mark));
+                self.shared.stats.gauges.note_memory(id, shard_count, self.kit.leases.shard_ref(id));
+                wanted.add(self.kit.leases.release_back_to(mark));
             }
         }
         self.post.wake_wanting(wanted);
@@ -366,12 +366,12 @@ impl<I: Io> Worker<I> {
 
     fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
         let means = Means {
-            leases: &mut self.leases,
+            leases: &mut self.kit.leases,
             shared: &self.shared,
             stats: self.shared.stats.of(self.number),
             clock: &self.clock,
-            rng: &mut self.rng,
-            effects: &mut self.effects,
+            rng: &mut self.kit.rng,
+            effects: &mut self.kit.effects,
         };
         (&mut self.memory, means)
     }

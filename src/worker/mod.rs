@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks, whether a command may run |
+//! | `run` | parsing, chunks |
+//! | `stretch` | consecutive commands of one client: whether they may run, and running them |
 //! | `call` | one command under its leases: handler, statistics, slow log |
 //! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
@@ -38,21 +39,21 @@ mod reap;
 mod refuse;
 mod run;
 mod run_delay;
+mod stretch;
 mod timers;
 mod transaction;
 mod upkeep;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Effect, Queue, Rng, Shared, Table, table};
+use crate::command::{Rng, Shared};
 use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::WorkerStats;
-use crate::store::{AccessClock, Leases, ReadyKey, ShardId};
+use crate::store::{AccessClock, Leases, ShardId};
 
 pub use clock::Clock;
 pub use crew::{Crew, Recruits};
@@ -71,21 +72,14 @@ pub struct Worker<I: Io> {
     io: I,
     shared: Arc<Shared>,
     config: config::live::Reader,
-    leases: Leases,
-    table: &'static Table,
+    kit: call::Kit,
     clock: Clock,
-    rng: Rng,
     post: Post,
     connections: Slots,
     events: Vec<Event>,
     letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
-    effects: Vec<Effect>,
-    /// Emptied queues of transactions.
-    queues: Vec<Queue>,
-    /// Keys that became ready and were not served yet, in this order.
-    became_ready: VecDeque<ReadyKey>,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -110,13 +104,11 @@ pub struct Worker<I: Io> {
     refused: Vec<ShardId>,
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
-    slowest: Slowest,
     run_delay: run_delay::RunDelay,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     /// What is the same for all commands of a turn; away while they run.
     facts: Option<Box<call::Facts>>,
-    access_clock: AccessClock,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
     stop_ms: u64,
@@ -154,22 +146,16 @@ impl<I: Io> Worker<I> {
             io,
             memory: memory::Memory::new(config.config(), &shared),
             facts: None,
-            access_clock: AccessClock::new(clock.now_ms(), false),
             config,
-            leases: Leases::new(&shared.keyspace, number, solo),
-            table: table(),
+            kit: call::Kit::new(Leases::new(&shared.keyspace, number, solo), Rng::new(seed), clock.now_ms()),
             upkeep: upkeep::Upkeep::new(clock.now_ms()),
             clock,
-            rng: Rng::new(seed),
             post,
             connections: Slots::default(),
             events: Vec::new(),
             letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
-            effects: Vec::new(),
-            queues: Vec::new(),
-            became_ready: VecDeque::new(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
@@ -182,7 +168,6 @@ impl<I: Io> Worker<I> {
             turn: 0,
             refused: Vec::new(),
             reserved_for: None,
-            slowest: Slowest::default(),
             run_delay: run_delay::RunDelay::default(),
             stopping: false,
             stop_ms: 0,
@@ -275,13 +260,13 @@ impl<I: Io> Worker<I> {
 
     fn begin_turn(&mut self) {
         self.turn += 1;
-        self.slowest = Slowest::default();
+        self.kit.slowest = Slowest::default();
         self.refused.clear();
         self.shared.stats.follow_reset(self.number);
         if self.config.refresh() {
             self.follow_config();
         }
-        self.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
+        self.kit.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
         } else if self.stopping && self.clock.now_ms() >= self.stop_ms {
@@ -307,10 +292,10 @@ impl<I: Io> Worker<I> {
     fn report_long_turn(&self, ns: u64) {
         self.stats().counters.turns_long.add(1);
         let (worker, turn_us) = (self.number, ns / 1000);
-        let slowest = match self.slowest {
+        let slowest = match self.kit.slowest {
             Slowest { ns: 0, .. } => "without running a command".to_owned(),
             Slowest { row, ns } => {
-                format!("{} us of it the command '{}'", ns / 1000, self.table.row(row).full_name)
+                format!("{} us of it the command '{}'", ns / 1000, self.kit.table.row(row).full_name)
             }
         };
         let waited = self.run_delay.us_since_mark().map_or(String::new(), |us| {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use super::call::Caller;
-use crate::command::{Args, Effect, Flags, Row, Session};
+use crate::command::{Args, Effect, Flags, Row};
 use crate::io::{Io, Token};
 use crate::observe::flag;
 
@@ -40,20 +40,21 @@ impl<I: Io> Worker<I> {
 impl Caller<'_> {
     /// Shows a command that has run to the monitors, unless it is one that MONITOR never shows.
     #[inline]
-    pub(super) fn show(&mut self, row: &Row, args: &Args<'_>, session: &Session) {
+    pub(super) fn show(&mut self, row: &Row, args: &Args<'_>) {
         if self.facts.shared.monitors.load(Relaxed) > 0 {
-            self.show_all(row, args, session);
+            self.show_all(row, args);
         }
     }
 
     #[cold]
-    fn show_all(&mut self, row: &Row, args: &Args<'_>, session: &Session) {
+    fn show_all(&mut self, row: &Row, args: &Args<'_>) {
         if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
             return;
         }
         let hide = row.full_name == "auth" || row.full_name == "hello";
+        let session = &self.ctx.session;
         let line = line(args, self.facts.now_us, session.db.0, &session.card.address, hide);
-        self.effects.push(Effect::Show(line.into()));
+        self.ctx.effects.push(Effect::Show(line.into()));
     }
 }
 

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use super::call::{Caller, Facts};
-use super::memory::Means;
-use super::transaction::{enqueue, refuse_in, reject};
+use super::call::Facts;
 use super::{Mail, Slowest, Worker, put_list_back};
-use crate::command::{CommandError, Effect, Flags, PauseMode, Replies, Role, Row, Scope, Session, Shared};
-use crate::exec::{Formed, Gathered, REFUSED, Source};
+use crate::command::{Effect, Replies, Row, Scope};
+use crate::exec::{Formed, Gathered};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
-use crate::net::connection::{Hold, INBOX_MAX, OUTPUT_BYTES_HIGH};
-use crate::observe::{ClientPlace, WorkerStats};
+use crate::net::connection::{Hold, INBOX_MAX};
+use crate::observe::ClientPlace;
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -41,7 +39,7 @@ impl<I: Io> Worker<I> {
             }
             limits.authenticated = connection.session.authenticated;
             let (batch, keyspace) = (&mut self.batch, &self.shared.keyspace);
-            let gathering = connection.gather(slot, batch, &mut self.io, &limits, self.table, keyspace);
+            let gathering = connection.gather(slot, batch, &mut self.io, &limits, self.kit.table, keyspace);
             self.gathered.push(slot);
             let connection = self.connections.at(slot);
             match gathering {
@@ -77,24 +75,24 @@ impl<I: Io> Worker<I> {
             let skip = |slot| connections.get(slot).is_none_or(|c| c.held_in_turn == turn);
             let session = |slot| &connections.get(slot).expect("it is not passed over").session;
             let keyspace = &self.shared.keyspace;
-            match self.chunk.form(&self.batch, &mut next, &mut self.leases, keyspace, skip, session) {
+            match self.chunk.form(&self.batch, &mut next, &mut self.kit.leases, keyspace, skip, session) {
                 Formed::Done => break,
                 Formed::Ready => {
                     refusals = 0;
-                    self.chunk.prefetch(&self.batch, &mut self.leases, &self.shared.keyspace);
+                    self.chunk.prefetch(&self.batch, &self.kit.leases);
                     self.io.interlude();
                     let (ns, slowest) = self.run_chunk(facts);
-                    let leases_count = self.leases.mark();
+                    let leases_count = self.kit.leases.mark();
                     if self.memory.has_unnoted() {
                         self.note_chunk();
                     }
-                    if !self.leases.is_solo() {
+                    if !self.kit.leases.is_solo() {
                         self.stats().counters.leases_taken.add(leases_count as u64);
                     }
-                    let wanted = self.leases.release_all();
+                    let wanted = self.kit.leases.release_all();
                     self.post.wake_wanting(wanted);
                     let warn_us = facts.config.lease_warn_us;
-                    if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.leases.is_solo() {
+                    if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.kit.leases.is_solo() {
                         self.report_long_lease(leases_count, ns, slowest);
                     }
                     self.act();
@@ -141,7 +139,7 @@ impl<I: Io> Worker<I> {
             && self.connections.find(token).is_none_or(|c| c.refusals == 0 || c.closing)
         {
             self.reserved_for = None;
-            let wanted = self.leases.unreserve();
+            let wanted = self.kit.leases.unreserve();
             self.post.wake_wanting(wanted);
         }
     }
@@ -151,21 +149,21 @@ impl<I: Io> Worker<I> {
         let keyspace = &self.shared.keyspace;
         let session = &self.connections.at(command.slot).session;
         match command.scope {
-            Scope::All => return self.leases.reserve(keyspace.shards()),
-            Scope::Transaction if session.needs_all() => return self.leases.reserve(keyspace.shards()),
+            Scope::All => return self.kit.leases.reserve(keyspace.shards()),
+            Scope::Transaction if session.needs_all() => return self.kit.leases.reserve(keyspace.shards()),
             Scope::Transaction => {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
-                return self.leases.reserve(own.chain(self.chunk.along(keyspace)));
+                return self.kit.leases.reserve(own.chain(self.chunk.along(keyspace)));
             }
             Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
         let along = self.chunk.along(keyspace);
-        self.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
+        self.kit.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
     /// Runs no more commands of this one's connection in this turn; they are parsed again.
-    fn hold(&mut self, command: &Gathered) {
+    pub(super) fn hold(&mut self, command: &Gathered) {
         let turn = self.turn;
         let connection = self.connections.at(command.slot);
         connection.held_in_turn = turn;
@@ -178,20 +176,22 @@ impl<I: Io> Worker<I> {
         let stats = facts.shared.stats.of(self.number);
         stats.counters.chunks.add(1);
         self.serves |= facts.shared.keyspace.is_waited();
-        let slowest_before = std::mem::take(&mut self.slowest);
+        let slowest_before = std::mem::take(&mut self.kit.slowest);
         let start = self.clock.ticks();
         let mut ticks = start;
-        for member in chunk.members() {
-            let command = self.batch.commands[*member as usize];
-            ticks = self.execute(&command, facts, stats, ticks);
+        let mut left = chunk.members();
+        while let Some(first) = left.first() {
+            let count = self.run_stretch(left, facts, &mut ticks);
             if self.serves {
+                let command = self.batch.commands[*first as usize];
                 self.serve(&command, facts);
             }
+            left = &left[count..];
         }
         self.chunk = chunk;
-        let slowest = self.slowest;
+        let slowest = self.kit.slowest;
         if slowest_before.ns > slowest.ns {
-            self.slowest = slowest_before;
+            self.kit.slowest = slowest_before;
         }
         (self.clock.ns_between(start, ticks), slowest)
     }
@@ -206,137 +206,16 @@ impl<I: Io> Worker<I> {
             self.number,
             ns / 1000,
             command_ns / 1000,
-            self.table.row(row).full_name
+            self.kit.table.row(row).full_name
         );
-    }
-
-    /// Runs one command, whose leases are held; `start` and the result are readings of the processor's counter.
-    #[inline]
-    fn execute(&mut self, command: &Gathered, facts: &Facts, stats: &WorkerStats, start: u64) -> u64 {
-        let connection = self.connections.at(command.slot);
-        if connection.held_in_turn == self.turn || connection.ended || connection.closing {
-            return start;
-        }
-        if connection.output.len() >= OUTPUT_BYTES_HIGH {
-            return self.hold_back(command, Hold::Output, start);
-        }
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(command.slot);
-        }
-        let input = match command.source {
-            Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
-            Source::Spill => &[],
-        };
-        let (args, session, mut reply) =
-            connection.split(command.source, input, self.batch.spans_of(command));
-        let mark = reply.mark();
-        if command.row == REFUSED {
-            refuse_in(session, &args, &mut reply, self.table, stats);
-            silence(session, &mut reply, mark, None);
-            return start;
-        }
-        let row = self.table.row(command.row);
-        let flags = match row.role {
-            Role::Exec => row.command.flags.with(session.queued_flags()),
-            // Queues take memory, whatever is in them.
-            _ if command.queued => row.command.flags.with(Flags::DENYOOM),
-            _ => row.command.flags,
-        };
-        let mut admission = admit(flags, session, &facts.shared, facts.now_ms);
-        if flags.has(self.memory.watched()) && matches!(admission, Admission::Yes) {
-            let mut means = Means {
-                leases: &mut self.leases,
-                shared: &facts.shared,
-                stats,
-                clock: &self.clock,
-                rng: &mut self.rng,
-                effects: &mut self.effects,
-            };
-            let admitted = match row.role {
-                Role::Exec => self.memory.admit(flags, session.scope(), session.queued_hashes(), &mut means),
-                _ => {
-                    let hashes = self.batch.hashes_of(command);
-                    self.memory.admit(flags, command.scope, hashes, &mut means)
-                }
-            };
-            if !admitted {
-                admission = Admission::Error(CommandError::OutOfMemory);
-            }
-        }
-        match admission {
-            Admission::Yes => {}
-            Admission::Error(error) => {
-                stats.commands[command.row as usize].rejected.add(1);
-                stats.counters.commands_rejected.add(1);
-                reject(error, row.role, session, &mut reply, stats);
-                silence(session, &mut reply, mark, Some(row));
-                return start;
-            }
-            Admission::Paused => {
-                self.paused.push(command.slot);
-                return self.hold_back(command, Hold::Paused, start);
-            }
-        }
-        let hashes = self.batch.hashes_of(command);
-        if session.multi.is_some() && row.role == Role::Queued {
-            assert!(command.queued, "what stands behind a MULTI is gathered as such");
-            enqueue(row, &args, hashes, session, &mut reply, stats);
-            if session.replies != Replies::On {
-                silence(session, &mut reply, mark, Some(row));
-            }
-            return start;
-        }
-        if command.queued {
-            // MULTI was refused, so this one needs leases after all.
-            self.hold_back(command, Hold::None, start);
-            self.make_ready(command.slot);
-            return start;
-        }
-        session.last_row = command.row;
-        let mut caller = Caller {
-            facts,
-            stats,
-            clock: &self.clock,
-            worker: self.number,
-            access_clock: self.access_clock,
-            table: self.table,
-            rng: &mut self.rng,
-            effects: &mut self.effects,
-            queues: &mut self.queues,
-            leases: &mut self.leases,
-            became_ready: &mut self.became_ready,
-            slowest: &mut self.slowest,
-        };
-        let end = match row.role {
-            Role::Exec => caller.execute_transaction(row, &args, session, &mut reply, start),
-            _ => match caller.call(row, &args, hashes, session, &mut reply, start) {
-                Some(end) => end,
-                None => return self.begin_wait(command, start),
-            },
-        };
-        if session.replies != Replies::On {
-            silence(session, &mut reply, mark, Some(row));
-        }
-        connection.ended |= session.close_after_reply;
-        connection.refusals = 0;
-        end
-    }
-
-    /// Puts a command and all behind it on its connection off until the reason is gone.
-    #[cold]
-    fn hold_back(&mut self, command: &Gathered, why: Hold, start: u64) -> u64 {
-        self.connections.at(command.slot).hold = why;
-        self.hold(command);
-        start
     }
 
     /// Does what the chunk's commands left to be done outside the keyspace.
     pub(super) fn act(&mut self) {
-        if self.effects.is_empty() {
+        if self.kit.effects.is_empty() {
             return;
         }
-        let mut effects = std::mem::take(&mut self.effects);
+        let mut effects = std::mem::take(&mut self.kit.effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
@@ -367,7 +246,7 @@ impl<I: Io> Worker<I> {
                 }
             }
         }
-        put_list_back(&mut self.effects, effects);
+        put_list_back(&mut self.kit.effects, effects);
     }
 
     /// What the turn leaves of each connection's input goes to its spill; the receive buffers go back.
@@ -419,37 +298,6 @@ impl<I: Io> Worker<I> {
                 self.make_ready(slot);
             }
         }
-    }
-}
-
-/// Whether a command may run now.
-enum Admission {
-    Yes,
-    Error(CommandError),
-    Paused,
-}
-
-#[inline]
-fn admit(flags: Flags, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Admission::Error(CommandError::NoAuth);
-    }
-    match shared.pause.active(now_ms) {
-        None => Admission::Yes,
-        // All means all: a client that is to end the pause must have been faster than whoever began it.
-        Some(PauseMode::All) => Admission::Paused,
-        Some(PauseMode::Write) if flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) => Admission::Paused,
-        Some(_) => Admission::Yes,
-    }
-}
-
-/// Takes back what was replied since `mark` if the client wants none of it. `row` is that of the command that ran or was not
-/// admitted.
-#[inline]
-fn silence(session: &mut Session, reply: &mut Reply<'_>, mark: crate::resp::Mark, row: Option<&Row>) {
-    if session.replies != Replies::On {
-        reply.truncate(mark);
-        session.replies = next_replies(session.replies, row);
     }
 }
 

@@ -43,7 +43,6 @@ impl Session {
 pub(super) fn enqueue(
     row: &Row,
     args: &Args<'_>,
-    hashes: &[u64],
     session: &mut Session,
     reply: &mut Reply<'_>,
     stats: &WorkerStats,
@@ -56,7 +55,7 @@ pub(super) fn enqueue(
     }
     // A transaction that will not run needs no commands.
     if !queue.failed
-        && let Err(error) = queue.push(row, args, hashes)
+        && let Err(error) = queue.push(row, args)
     {
         queue.failed = true;
         return reply_error(error, reply, stats);
@@ -118,47 +117,42 @@ impl Caller<'_> {
         &mut self,
         exec: &Row,
         args: &Args<'_>,
-        session: &mut Session,
         reply: &mut Reply<'_>,
         start: u64,
     ) -> u64 {
-        let outcome = self.run_queue(session, reply, start);
+        let outcome = self.run_queue(reply, start);
         if let Err(error) = outcome {
-            self.stats.commands[exec.id as usize].failed.add(1);
-            reply_error(error, reply, self.stats);
+            self.ctx.stats.commands[exec.id as usize].failed.add(1);
+            reply_error(error, reply, self.ctx.stats);
         }
         // Its commands are what may be slow, not EXEC itself.
-        self.count(exec, args, session, start).0
+        self.count(exec, args, start).0
     }
 
-    fn run_queue(
-        &mut self,
-        session: &mut Session,
-        reply: &mut Reply<'_>,
-        start: u64,
-    ) -> Result<(), CommandError> {
-        if session.multi.is_none() {
+    fn run_queue(&mut self, reply: &mut Reply<'_>, start: u64) -> Result<(), CommandError> {
+        if self.ctx.session.multi.is_none() {
             return Err(CommandError::Text("ERR EXEC without MULTI"));
         }
-        let touched = self.end_watch(session);
-        let mut queue = session.multi.take().expect("just seen");
+        let touched = self.end_watch();
+        let mut queue = self.ctx.session.multi.take().expect("just seen");
         let failed = queue.failed;
         if !failed && !touched {
-            self.prefetch(queue.hashes(), session);
+            let db = self.ctx.session.db;
+            self.ctx.leases.fetch(queue.hashes().iter().take(KEYS_FETCHED_MAX).map(|hash| (db, *hash)));
             reply.array(queue.len());
-            session.denies_blocking = true;
+            self.ctx.session.denies_blocking = true;
             let mut ticks = start;
-            for (row, args, hashes) in queue.commands() {
-                let end = self.call(self.table.row(row), &args, hashes, session, reply, ticks);
-                ticks = end.expect("no command waits in a transaction");
-                self.list_ready(row, hashes);
+            for (row, args) in queue.commands() {
+                let row = self.table.row(row);
+                ticks = self.call(row, &args, reply, ticks).expect("no command waits in a transaction");
+                self.list_ready(row, args.hashes());
             }
-            session.denies_blocking = false;
+            self.ctx.session.denies_blocking = false;
         }
-        session.end_transaction();
-        if self.queues.len() < QUEUES_MAX {
+        self.ctx.session.end_transaction();
+        if self.ctx.queues.len() < QUEUES_MAX {
             queue.clear(QUEUE_BYTES_KEPT);
-            self.queues.push(*queue);
+            self.ctx.queues.push(*queue);
         }
         match (failed, touched) {
             (true, _) => Err(ABORTED),
@@ -171,44 +165,32 @@ impl Caller<'_> {
     }
 
     /// Lists the keys that a queued command has made ready, in this order, if anybody waits for any.
-    fn list_ready(&mut self, row: u16, hashes: &[u64]) {
-        let keyspace = &self.facts.shared.keyspace;
+    fn list_ready(&mut self, row: &Row, hashes: &[u64]) {
+        let keyspace = &self.ctx.shared.keyspace;
         if !keyspace.is_waited() {
             return;
         }
-        match self.table.row(row).command.scope {
-            Scope::All => take_ready(keyspace.shards(), self.leases, self.became_ready),
+        match row.command.scope {
+            Scope::All => take_ready(keyspace.shards(), self.ctx.leases, self.became_ready),
             _ => {
                 let shards = hashes.iter().map(|hash| keyspace.shard_of(*hash));
-                take_ready(shards, self.leases, self.became_ready);
+                take_ready(shards, self.ctx.leases, self.became_ready);
             }
         }
     }
 
     /// Ends the client's watch; whether a watched key has changed, or its time has come.
-    fn end_watch(&mut self, session: &mut Session) -> bool {
-        let Some(watch) = session.take_watch() else { return false };
-        let keyspace = &self.facts.shared.keyspace;
+    fn end_watch(&mut self) -> bool {
+        let Some(watch) = self.ctx.session.take_watch() else { return false };
+        let keyspace = &self.ctx.shared.keyspace;
         for watched in &watch.keys {
-            let shard = self.leases.shard(keyspace.shard_of(watched.hash));
+            let shard = self.ctx.leases.shard(keyspace.shard_of(watched.hash));
             if !watch.flag.is_touched() {
                 // Removes it if its time has come, which raises the flag as any removal does.
-                shard.read(watched.db, watched.hash, &watched.key, self.facts.now_ms, Touch::None);
+                shard.read(watched.db, watched.hash, &watched.key, self.ctx.now_ms, Touch::None);
             }
             shard.unwatch(watched.hash, &watch.flag);
         }
         watch.flag.is_touched()
-    }
-
-    /// Brings the buckets, then the entries of the first keys close to the processor.
-    fn prefetch(&mut self, hashes: &[u64], session: &Session) {
-        let keyspace = &self.facts.shared.keyspace;
-        let first = &hashes[..hashes.len().min(KEYS_FETCHED_MAX)];
-        for hash in first {
-            self.leases.shard(keyspace.shard_of(*hash)).prefetch_bucket(session.db, *hash);
-        }
-        for hash in first {
-            self.leases.shard(keyspace.shard_of(*hash)).prefetch_entry(session.db, *hash);
-        }
     }
 }

@@ -198,7 +198,7 @@ impl<I: Io> Worker<I> {
         while self.upkeep.shards_left > 0 {
             self.upkeep.shards_left -= 1;
             let shard = self.shared.keyspace.home_shard(self.number, self.upkeep.shards_left);
-            let more = if self.leases.try_take(shard) { self.upkeep_shard(shard) } else { true };
+            let more = if self.kit.leases.try_take(shard) { self.upkeep_shard(shard) } else { true };
             self.upkeep.pending |= more;
             if self.clock.ns_between(start, self.clock.ticks()) > BUDGET_US * 1000 {
                 self.stats().counters.expired_time_cap_reached.add(u64::from(more));
@@ -212,7 +212,7 @@ impl<I: Io> Worker<I> {
     fn upkeep_shard(&mut self, shard: ShardId) -> bool {
         self.io.interlude();
         let active = !self.shared.debug.no_active_expire.load(Relaxed);
-        let home = self.leases.shard(shard);
+        let home = self.kit.leases.shard(shard);
         let before = home.stats.expired;
         let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
         if active {
@@ -221,7 +221,7 @@ impl<I: Io> Worker<I> {
         self.upkeep.due_ms = self.upkeep.due_ms.min(home.expire_due_ms());
         let expired = home.stats.expired - before;
         self.shared.stats.gauges.note(shard, self.shared.keyspace.shard_count(), home);
-        let wanted = self.leases.release_all();
+        let wanted = self.kit.leases.release_all();
         self.post.wake_wanting(wanted);
         self.stats().counters.expired_keys.add(expired);
         more

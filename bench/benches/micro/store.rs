@@ -57,13 +57,8 @@ impl Setup {
         }
     }
 
-    fn prefetch(&mut self, hashes: &[u64]) {
-        for hash in hashes {
-            self.leases.shard(self.keyspace.shard_of(*hash)).prefetch_bucket(DB, *hash);
-        }
-        for hash in hashes {
-            self.leases.shard(self.keyspace.shard_of(*hash)).prefetch_entry(DB, *hash);
-        }
+    fn prefetch(&self, hashes: &[u64]) {
+        self.leases.fetch(hashes.iter().map(|hash| (DB, *hash)));
     }
 }
 

@@ -94,7 +94,7 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
     let limits = limits(ctx);
     for index in 1..timeout {
-        ctx.fetch_ahead(index - 1);
+        ctx.fetch_ahead(args, index - 1);
         let mut place = ctx.write_list(args, index)?;
         if place.entry().is_some() {
             reply.array(2);
@@ -111,7 +111,7 @@ fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     let until_ms = until_after_seconds(args.at(1), ctx.now_ms)?;
     let (limits, key_count) = (limits(ctx), keys.len());
     for (number, index) in keys.enumerate() {
-        ctx.fetch_ahead(number);
+        ctx.fetch_ahead(args, number);
         let mut place = ctx.write_list(args, index)?;
         if place.entry().is_some() {
             reply.array(2);

@@ -117,7 +117,7 @@ pub(super) fn lmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
     let ManyPop { keys, end, count } = ManyPop::parse(args, 1)?;
     let limits = limits(ctx);
     for (number, index) in keys.enumerate() {
-        ctx.fetch_ahead(number);
+        ctx.fetch_ahead(args, number);
         let mut place = ctx.write_list(args, index)?;
         if place.entry().is_some() {
             reply.array(2);

@@ -12,7 +12,7 @@ const MSETNX_ARITY: CommandError = CommandError::Text("ERR wrong number of argum
 pub(super) fn mget(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(args.len() - 1);
     for index in 1..args.len() {
-        ctx.fetch_ahead(index - 1);
+        ctx.fetch_ahead(args, index - 1);
         match ctx.read(args, index) {
             Some(entry) if entry.ty() == Type::String => reply_string(entry, reply),
             _ => reply.null(),
@@ -37,7 +37,7 @@ pub(super) fn msetnx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
         return Err(MSETNX_ARITY);
     }
     let absent = (1..args.len()).step_by(2).enumerate().all(|(place, index)| {
-        ctx.fetch_ahead(place);
+        ctx.fetch_ahead(args, place);
         ctx.write(args, index).entry().is_none()
     });
     if absent {
@@ -49,7 +49,7 @@ pub(super) fn msetnx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
 
 fn set_pairs(ctx: &mut Context<'_>, args: &Args<'_>) {
     for (place, index) in (1..args.len()).step_by(2).enumerate() {
-        ctx.fetch_ahead(place);
+        ctx.fetch_ahead(args, place);
         ctx.write(args, index).set_string(args.new_string(index + 1), Deadline::None);
     }
 }

@@ -9,7 +9,6 @@ use super::super::{Args, CommandError, Context, Outcome};
 use super::options::{Condition, Expiry, Grammar, Options, Unit};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
-use crate::resp::reply::BLOB_LARGE_BYTES_MIN;
 use crate::store::{Deadline, Entry, Str, Type};
 
 const INVALID_EXPIRE_SET: &str = "ERR invalid expire time in 'set' command";
@@ -155,7 +154,7 @@ pub(super) fn getex(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
 }
 
 /// Replies the string that an entry holds, or null for none. Nothing is written if it is of another type.
-#[inline]
+#[inline(always)]
 fn reply_value(entry: Option<&Entry>, reply: &mut Reply<'_>) -> Outcome {
     let Some(entry) = entry else {
         reply.null();
@@ -169,15 +168,19 @@ fn reply_value(entry: Option<&Entry>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 /// Replies the string of an entry that holds one; large ones from where they lie.
-#[inline]
+#[inline(always)]
 pub(super) fn reply_string(entry: &Entry, reply: &mut Reply<'_>) {
-    match entry.string() {
-        Str::Int(number) => reply.bulk_integer(number),
-        Str::Bytes(bytes) if bytes.len() < BLOB_LARGE_BYTES_MIN => reply.bulk(bytes),
-        Str::Bytes(bytes) => match entry.blob() {
-            Some(blob) => reply.blob(blob),
-            None => reply.bulk(bytes),
-        },
+    match entry.string_inline() {
+        Some(bytes) => reply.bulk(bytes),
+        None => reply_other_string(entry, reply),
+    }
+}
+
+fn reply_other_string(entry: &Entry, reply: &mut Reply<'_>) {
+    match (entry.string(), entry.blob()) {
+        (Str::Int(number), _) => reply.bulk_integer(number),
+        (_, Some(blob)) => reply.blob(blob),
+        (Str::Bytes(bytes), None) => reply.bulk(bytes),
     }
 }
 

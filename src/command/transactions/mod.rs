@@ -174,7 +174,7 @@ fn watch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
     let touched = watch.flag.is_touched();
     let db = ctx.session.db;
     for index in (1..args.len()).take_while(|_| !touched) {
-        let (key, hash, now_ms) = (args.at(index), ctx.hashes[index - 1], ctx.now_ms);
+        let (key, hash, now_ms) = (args.at(index), args.hashes()[index - 1], ctx.now_ms);
         if watch.keys.iter().any(|watched| watched.db == db && *watched.key == *key) {
             continue;
         }

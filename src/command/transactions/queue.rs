@@ -65,13 +65,13 @@ impl Queue {
 
     /// Adds a command.
     #[inline]
-    pub fn push(&mut self, row: &Row, args: &Args<'_>, hashes: &[u64]) -> Result<(), CommandError> {
+    pub fn push(&mut self, row: &Row, args: &Args<'_>) -> Result<(), CommandError> {
         let large_before = self.large.len();
         if !args.copy_into(&mut self.bytes, &mut self.spans, &mut self.large, QUEUE_BYTES_MAX) {
             return Err(CommandError::Text("ERR transaction exceeds the maximum size"));
         }
         self.large_bytes += self.large[large_before..].iter().map(Bytes::len).sum::<usize>();
-        self.hashes.extend_from_slice(hashes);
+        self.hashes.extend_from_slice(args.hashes());
         self.flags = self.flags.with(row.command.flags);
         self.needs_all |= row.command.scope == Scope::All;
         self.commands.push(Queued {
@@ -82,14 +82,14 @@ impl Queue {
         Ok(())
     }
 
-    /// The commands in order: row, arguments, hashes of the keys.
-    pub fn commands(&self) -> impl Iterator<Item = (u16, Args<'_>, &[u64])> {
+    /// The commands in order: row and arguments.
+    pub fn commands(&self) -> impl Iterator<Item = (u16, Args<'_>)> {
         let (mut spans, mut hashes) = (0, 0);
         self.commands.iter().map(move |queued| {
             let (spans_start, hashes_start) = (spans, hashes);
             (spans, hashes) = (queued.spans_end as usize, queued.hashes_end as usize);
             let args = Args::new(&self.bytes, &self.spans[spans_start..spans], &self.large);
-            (queued.row, args, &self.hashes[hashes_start..hashes])
+            (queued.row, args.hashed(&self.hashes[hashes_start..hashes]))
         })
     }
 

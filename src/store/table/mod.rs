@@ -28,6 +28,7 @@
 #![expect(unsafe_code, reason = "owns segments through packed addresses")]
 
 mod bucket;
+mod probe;
 mod segment;
 mod walk;
 
@@ -35,6 +36,7 @@ use std::ops::Range;
 
 use bucket::Bucket;
 pub use bucket::{Item, NEVER, Tick};
+pub use probe::Probe;
 use segment::{
     EXACT_BUCKETS_MIN, LEVEL_BITS, SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above,
     size_for,
@@ -149,42 +151,18 @@ impl Table {
         (segments, slots)
     }
 
-    /// Fetches the bucket of a hash into the cache, and the one behind it, which many misses look at.
+    /// Where the search for a hash begins; nowhere in an empty table.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
-        if let Some((_, segment)) = self.locate(hash) {
-            let home = segment.bucket_address(segment.home(hash));
-            prefetch(home);
-            prefetch(home.wrapping_add(size_of::<Bucket>()));
-        }
-    }
-
-    /// Fetches the item that probably has this hash into the cache (its first two lines).
-    #[inline]
-    pub fn prefetch_item(&self, hash: u64) {
-        let Some((index, segment)) = self.locate(hash) else { return };
-        let buckets = self.buckets(index);
-        let mut at = segment.home(hash);
-        for _ in 0..buckets.len() {
-            let hits = buckets[at].matches(tag(hash));
-            if hits != 0 {
-                let address = buckets[at].item(hits.trailing_zeros() as usize).as_ptr().cast_const();
-                prefetch(address);
-                prefetch(address.wrapping_add(64));
-                return;
-            }
-            if !buckets[at].has_overflow() {
-                return;
-            }
-            at = if at + 1 == buckets.len() { 0 } else { at + 1 };
-        }
+    pub fn probe(&self, hash: u64) -> Option<Probe<'_>> {
+        let (_, segment) = self.locate(hash)?;
+        Some(Probe::new(self.buckets_of(segment), segment.home(hash), tag(hash)))
     }
 
     /// Finds the item with this hash for which `is` holds, and its place.
     #[inline]
     pub fn find(&self, hash: u64, mut is: impl FnMut(Item) -> bool) -> Option<(Place, Item)> {
         let (index, segment) = self.locate(hash)?;
-        let buckets = self.buckets(index);
+        let buckets = self.buckets_of(segment);
         let mut at = segment.home(hash);
         for _ in 0..buckets.len() {
             let bucket = &buckets[at];
@@ -340,8 +318,14 @@ impl Table {
 
     #[inline]
     fn buckets(&self, index: usize) -> &[Bucket] {
+        self.buckets_of(self.directory[index])
+    }
+
+    /// The buckets of a segment that the directory leads to.
+    #[inline]
+    fn buckets_of(&self, segment: SegmentRef) -> &[Bucket] {
         // SAFETY: the table owns its segments; the result borrows the table.
-        unsafe { self.directory[index].buckets() }
+        unsafe { segment.buckets() }
     }
 
     #[inline]
@@ -624,6 +608,19 @@ pub(super) fn prefetch(address: *const u8) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: prefetching has no effect but on the cache, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// As `prefetch`, to be written to: other processors' caches give the line up at once, and not only when it is written.
+#[inline]
+pub(super) fn prefetch_exclusively(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching has no effect but on the caches, whatever the address; every processor since Broadwell and Zen knows the
+    // instruction, and those before skip it.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;

@@ -1,0 +1,62 @@
+//! Where the search for a hash begins, kept from one pass over many keys to the next.
+//!
+//! Design: cache misses overlap only if nothing waits for one before the next is begun. So who is about to look for many keys
+//! first makes a probe of each, which fetches its bucket, and then has each fetch its item.
+//!
+//! Not here: finding (`mod`).
+
+use super::bucket::Bucket;
+use super::prefetch;
+
+/// The home bucket of a hash, in its segment.
+#[derive(Clone, Copy)]
+pub struct Probe<'a> {
+    buckets: &'a [Bucket],
+    home: usize,
+    tag: u8,
+}
+
+impl<'a> Probe<'a> {
+    #[inline]
+    pub(super) fn new(buckets: &'a [Bucket], home: usize, tag: u8) -> Probe<'a> {
+        assert!(home < buckets.len());
+        Probe { buckets, home, tag }
+    }
+
+    /// Fetches the bucket into the cache, and the one behind it, which many misses look at.
+    #[inline]
+    pub fn fetch_bucket(&self) {
+        let home: *const Bucket = &raw const self.buckets[self.home];
+        prefetch(home.cast());
+        prefetch(home.wrapping_add(1).cast());
+    }
+
+    /// Fetches the item that probably has the hash (its first two lines); the bucket should be there already.
+    #[inline]
+    pub fn fetch_item(&self) {
+        let home = &self.buckets[self.home];
+        match home.matches(self.tag) {
+            0 if home.has_overflow() => self.fetch_overflown(),
+            0 => {}
+            hits => fetch(home, hits),
+        }
+    }
+
+    fn fetch_overflown(&self) {
+        let (before, from_home) = self.buckets.split_at(self.home);
+        for bucket in from_home[1..].iter().chain(before) {
+            match bucket.matches(self.tag) {
+                0 if bucket.has_overflow() => {}
+                0 => return,
+                hits => return fetch(bucket, hits),
+            }
+        }
+    }
+}
+
+#[inline]
+fn fetch(bucket: &Bucket, hits: u8) {
+    let address = bucket.item(hits.trailing_zeros() as usize).as_ptr().cast_const();
+    prefetch(address);
+    prefetch(address.wrapping_add(64));
+}

@@ -1,0 +1,218 @@
+//! A stretch: consecutive commands of a chunk that one connection sent and that lie in one buffer.
+//!
+//! Design: what is the same for all of them (session, output, input, what commands are run with) is got once; before each
+//! command only that is looked at which the one before may have changed. Pipelines and turns with little input make long
+//! stretches. While any client waits for a key a stretch is one command, as waiting clients are served between two.
+//!
+//! Not here: forming chunks (`exec::chunk`), what running a command means (`call`).
+
+use super::call::{Caller, Facts};
+use super::memory::{Means, Memory};
+use super::transaction::{enqueue, refuse_in, reject};
+use super::{Worker, run};
+use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, Session, Shared};
+use crate::exec::{Gathered, REFUSED, Source};
+use crate::io::Io;
+use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
+use crate::resp::Reply;
+
+/// What became of a command.
+enum Step {
+    /// It has run, or was queued or refused: a reading of the processor's counter, later if it took time.
+    Done(u64),
+    /// It and all behind it have to wait for something, but for no key.
+    Hold(Hold),
+    /// It waits for keys.
+    Wait,
+}
+
+/// Whether a command may run now.
+enum Admission {
+    Yes,
+    Error(CommandError),
+    Paused,
+}
+
+struct Stretch<'a> {
+    caller: Caller<'a>,
+    memory: &'a mut Memory,
+}
+
+impl<I: Io> Worker<I> {
+    /// Runs the stretch at the beginning of `members`, whose leases are held: how many commands it was. `ticks` is a reading of
+    /// the processor's counter, which is moved on.
+    #[inline]
+    pub(super) fn run_stretch(&mut self, members: &[u32], facts: &Facts, ticks: &mut u64) -> usize {
+        let first = &self.batch.commands[members[0] as usize];
+        let connection = self.connections.at(first.slot);
+        if connection.held_in_turn == self.turn || connection.ended || connection.closing {
+            return 1;
+        }
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(first.slot);
+        }
+        let input = match first.source {
+            Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
+            Source::Spill => &[],
+        };
+        let (buffer, large, session, output) = connection.parts(first.source, input);
+        let caller = self.kit.caller(session, facts, &self.clock);
+        let mut stretch = Stretch { caller, memory: &mut self.memory };
+        let members = if self.serves { &members[..1] } else { members };
+        let (mut count, mut stop) = (0, None);
+        for member in members {
+            let command = &self.batch.commands[*member as usize];
+            if command.slot != first.slot || command.source != first.source {
+                break;
+            }
+            count += 1;
+            let args = Args::new(buffer, self.batch.spans_of(command), large);
+            let args = args.hashed(self.batch.hashes_of(command));
+            let mut reply = Reply::new(output, stretch.caller.ctx.session.protocol);
+            let step = stretch.step(command, &args, &mut reply, *ticks);
+            let Step::Done(end) = step else {
+                stop = Some((*command, step));
+                break;
+            };
+            *ticks = end;
+            if stretch.caller.ctx.session.close_after_reply {
+                break;
+            }
+        }
+        connection.ended |= connection.session.close_after_reply;
+        match stop {
+            None => connection.refusals = 0,
+            Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
+            Some((command, Step::Hold(why))) => self.hold_back(&command, why),
+            Some((_, Step::Done(_))) => unreachable!("that stops nothing"),
+        }
+        count
+    }
+
+    /// Puts a command and all behind it on its connection off until the reason is gone.
+    #[cold]
+    fn hold_back(&mut self, command: &Gathered, why: Hold) {
+        self.connections.at(command.slot).hold = why;
+        self.hold(command);
+        match why {
+            Hold::Paused => self.paused.push(command.slot),
+            // It was gathered as queued, but MULTI was refused: it needs leases after all.
+            Hold::None => self.make_ready(command.slot),
+            _ => {}
+        }
+    }
+}
+
+impl Stretch<'_> {
+    #[inline(always)]
+    fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, start: u64) -> Step {
+        if reply.output().len() >= OUTPUT_BYTES_HIGH {
+            return Step::Hold(Hold::Output);
+        }
+        if self.caller.ctx.session.replies != Replies::On {
+            return self.step_silently(command, args, reply, start);
+        }
+        self.step_aloud(command, args, reply, start)
+    }
+
+    /// A command whose client may not want its reply.
+    #[cold]
+    fn step_silently(
+        &mut self,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        start: u64,
+    ) -> Step {
+        let mark = reply.mark();
+        let step = self.step_aloud(command, args, reply, start);
+        let session = &mut *self.caller.ctx.session;
+        if matches!(step, Step::Done(_)) && session.replies != Replies::On {
+            let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
+            reply.truncate(mark);
+            session.replies = run::next_replies(session.replies, row);
+        }
+        step
+    }
+
+    #[inline(always)]
+    fn step_aloud(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, start: u64) -> Step {
+        let Caller { ctx, table, .. } = &mut self.caller;
+        if command.row == REFUSED {
+            refuse_in(ctx.session, args, reply, table, ctx.stats);
+            return Step::Done(start);
+        }
+        let row = table.row(command.row);
+        match self.admit(row, command, args) {
+            Admission::Yes => {}
+            Admission::Error(error) => {
+                let ctx = &mut self.caller.ctx;
+                ctx.stats.commands[command.row as usize].rejected.add(1);
+                ctx.stats.counters.commands_rejected.add(1);
+                reject(error, row.role, ctx.session, reply, ctx.stats);
+                return Step::Done(start);
+            }
+            Admission::Paused => return Step::Hold(Hold::Paused),
+        }
+        let ctx = &mut self.caller.ctx;
+        if ctx.session.multi.is_some() && row.role == Role::Queued {
+            assert!(command.queued, "what stands behind a MULTI is gathered as such");
+            enqueue(row, args, ctx.session, reply, ctx.stats);
+            return Step::Done(start);
+        }
+        if command.queued {
+            return Step::Hold(Hold::None);
+        }
+        ctx.session.last_row = command.row;
+        if row.role == Role::Exec {
+            return Step::Done(self.caller.execute_transaction(row, args, reply, start));
+        }
+        self.caller.call(row, args, reply, start).map_or(Step::Wait, Step::Done)
+    }
+
+    #[inline]
+    fn admit(&mut self, row: &Row, command: &Gathered, args: &Args<'_>) -> Admission {
+        let (ctx, clock) = (&mut self.caller.ctx, self.caller.clock);
+        let flags = match row.role {
+            Role::Exec => row.command.flags.with(ctx.session.queued_flags()),
+            // Queues take memory, whatever is in them.
+            _ if command.queued => row.command.flags.with(Flags::DENYOOM),
+            _ => row.command.flags,
+        };
+        let admission = admit(flags, ctx.session, ctx.shared, ctx.now_ms);
+        if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
+            return admission;
+        }
+        let (scope, hashes) = match row.role {
+            Role::Exec => (ctx.session.scope(), ctx.session.queued_hashes()),
+            _ => (command.scope, args.hashes()),
+        };
+        let mut means = Means {
+            leases: ctx.leases,
+            shared: ctx.shared,
+            stats: ctx.stats,
+            clock,
+            rng: ctx.rng,
+            effects: ctx.effects,
+        };
+        match self.memory.admit(flags, scope, hashes, &mut means) {
+            true => Admission::Yes,
+            false => Admission::Error(CommandError::OutOfMemory),
+        }
+    }
+}
+
+#[inline]
+fn admit(flags: Flags, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
+    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Admission::Error(CommandError::NoAuth);
+    }
+    match shared.pause.active(now_ms) {
+        None => Admission::Yes,
+        // All means all: a client that is to end the pause must have been faster than whoever began it.
+        Some(PauseMode::All) => Admission::Paused,
+        Some(PauseMode::Write) if flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) => Admission::Paused,
+        Some(_) => Admission::Yes,
+    }
+}
