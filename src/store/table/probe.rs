@@ -8,6 +8,13 @@
 use super::bucket::Bucket;
 use super::prefetch;
 
+const LINE_BYTES: usize = 64;
+/// Bytes of an item that are fetched: an entry with a key of 16 bytes, a value of 64 and a deadline, which may lie in three
+/// lines.
+const FETCHED_BYTES: usize = 96;
+
+const _: () = assert!(FETCHED_BYTES <= 2 * LINE_BYTES);
+
 /// The home bucket of a hash, in its segment.
 #[derive(Clone, Copy)]
 pub struct Probe<'a> {
@@ -31,7 +38,7 @@ impl<'a> Probe<'a> {
         prefetch(home.wrapping_add(1).cast());
     }
 
-    /// Fetches the item that probably has the hash (its first two lines); the bucket should be there already.
+    /// Fetches the beginning of the item that probably has the hash; the bucket should be there already.
     #[inline]
     pub fn fetch_item(&self) {
         let home = &self.buckets[self.home];
@@ -57,6 +64,7 @@ impl<'a> Probe<'a> {
 #[inline]
 fn fetch(bucket: &Bucket, hits: u8) {
     let address = bucket.item(hits.trailing_zeros() as usize).as_ptr().cast_const();
-    prefetch(address);
-    prefetch(address.wrapping_add(64));
+    for offset in [0, LINE_BYTES, FETCHED_BYTES - 1] {
+        prefetch(address.wrapping_add(offset));
+    }
 }
