@@ -23,3 +23,4 @@ mod readme;
 mod simulation;
 mod startup;
 mod tidy;
+mod timing;

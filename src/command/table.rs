@@ -31,6 +31,8 @@ pub struct Row {
     pub parent: Option<u16>,
     /// What it does in a transaction.
     pub role: Role,
+    /// Whether it takes no longer than reading the time does, whatever its one key holds.
+    pub is_quick: bool,
 }
 
 /// What a command does between MULTI and EXEC.
@@ -199,6 +201,7 @@ impl Table {
             command: *command,
             id,
             role: Role::of(&full_name),
+            is_quick: shape == KeyShape::First && command.complexity == "O(1)",
             full_name,
             shape,
             key_places,

@@ -150,14 +150,14 @@ impl WorkerStats {
         }
     }
 
-    /// Counts a command that has run, for so long.
+    /// Counts commands of one row that have run, for so long in all.
     #[inline]
-    pub fn count_call(&self, row: u16, ns: u64) {
+    pub fn count_calls(&self, row: u16, count: u64, ns: u64) {
         let counts = &self.commands[row as usize];
-        counts.calls.add(1);
+        counts.calls.add(count);
         counts.total_ns.add(ns);
-        counts.durations.record(ns, 1);
-        self.counters.commands_processed.add(1);
+        counts.durations.record(ns / count.max(1), count);
+        self.counters.commands_processed.add(count);
     }
 
     /// Counts an error reply by its first word (`ERR`, `WRONGTYPE`).

@@ -172,7 +172,7 @@ impl<I: Io> Worker<I> {
         let counts = &stats.commands[waiter.row as usize];
         let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
         let mut reply = Reply::new(&mut output, waiter.protocol());
-        match self.kit.caller(&mut session, facts, &self.clock).handle(row, &args, &mut reply) {
+        match self.kit.caller(&mut session, facts, &self.clock, start).handle(row, &args, &mut reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => return None,
             Err(error) => {
@@ -193,7 +193,7 @@ impl<I: Io> Worker<I> {
 
     /// A command that waited is over: it counts as one that ran, for so long.
     fn count_wait(&self, waiter: &Waiter, ns: u64) {
-        self.stats().count_call(waiter.row, ns);
+        self.stats().count_calls(waiter.row, 1, ns);
     }
 
     /// Brings a reply to the client of this worker that waits for it.

@@ -18,8 +18,8 @@ use crate::resp::Reply;
 
 /// What became of a command.
 enum Step {
-    /// It has run, or was queued or refused: a reading of the processor's counter, later if it took time.
-    Done(u64),
+    /// It has run, or was queued or refused.
+    Done,
     /// It and all behind it have to wait for something, but for no key.
     Hold(Hold),
     /// It waits for keys.
@@ -57,35 +57,42 @@ impl<I: Io> Worker<I> {
             Source::Spill => &[],
         };
         let (buffer, large, session, output) = connection.parts(first.source, input);
-        let caller = self.kit.caller(session, facts, &self.clock);
+        let batch = &self.batch;
+        let of_stretch = |command: &&Gathered| command.slot == first.slot && command.source == first.source;
+        let at = |place: usize| {
+            members.get(place).map(|member| &batch.commands[*member as usize]).filter(of_stretch)
+        };
+        let args_of = |command: &Gathered| {
+            Args::new(buffer, batch.spans_of(command), large).hashed(batch.hashes_of(command))
+        };
+        let caller = self.kit.caller(session, facts, &self.clock, *ticks);
         let mut stretch = Stretch { caller, memory: &mut self.memory };
-        let members = if self.serves { &members[..1] } else { members };
-        let (mut count, mut stop) = (0, None);
-        for member in members {
-            let command = &self.batch.commands[*member as usize];
-            if command.slot != first.slot || command.source != first.source {
-                break;
-            }
+        let (mut count, mut next, mut stop) = (0, Some(first), None);
+        while let Some(command) = next {
             count += 1;
-            let args = Args::new(buffer, self.batch.spans_of(command), large);
-            let args = args.hashed(self.batch.hashes_of(command));
+            next = if self.serves { None } else { at(count) };
+            let args = args_of(command);
             let mut reply = Reply::new(output, stretch.caller.ctx.session.protocol);
-            let step = stretch.step(command, &args, &mut reply, *ticks);
-            let Step::Done(end) = step else {
+            let like_it = next.is_some_and(|next| next.row == command.row);
+            let step = stretch.step(command, &args, &mut reply, like_it);
+            if !matches!(step, Step::Done) {
                 stop = Some((*command, step));
-                break;
-            };
-            *ticks = end;
-            if stretch.caller.ctx.session.close_after_reply {
+            }
+            let ends = stop.is_some() || stretch.caller.ctx.session.close_after_reply;
+            if ends || !like_it {
+                stretch.caller.time_joined(command.row, &args);
+            }
+            if ends {
                 break;
             }
         }
+        *ticks = stretch.caller.ticks;
         connection.ended |= connection.session.close_after_reply;
         match stop {
             None => connection.refusals = 0,
             Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
             Some((command, Step::Hold(why))) => self.hold_back(&command, why),
-            Some((_, Step::Done(_))) => unreachable!("that stops nothing"),
+            Some((_, Step::Done)) => unreachable!("that stops nothing"),
         }
         count
     }
@@ -106,14 +113,14 @@ impl<I: Io> Worker<I> {
 
 impl Stretch<'_> {
     #[inline(always)]
-    fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, start: u64) -> Step {
+    fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
             return Step::Hold(Hold::Output);
         }
         if self.caller.ctx.session.replies != Replies::On {
-            return self.step_silently(command, args, reply, start);
+            return self.step_silently(command, args, reply, like_it);
         }
-        self.step_aloud(command, args, reply, start)
+        self.step_aloud(command, args, reply, like_it)
     }
 
     /// A command whose client may not want its reply.
@@ -123,12 +130,12 @@ impl Stretch<'_> {
         command: &Gathered,
         args: &Args<'_>,
         reply: &mut Reply<'_>,
-        start: u64,
+        like_it: bool,
     ) -> Step {
         let mark = reply.mark();
-        let step = self.step_aloud(command, args, reply, start);
+        let step = self.step_aloud(command, args, reply, like_it);
         let session = &mut *self.caller.ctx.session;
-        if matches!(step, Step::Done(_)) && session.replies != Replies::On {
+        if matches!(step, Step::Done) && session.replies != Replies::On {
             let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
             reply.truncate(mark);
             session.replies = run::next_replies(session.replies, row);
@@ -137,11 +144,17 @@ impl Stretch<'_> {
     }
 
     #[inline(always)]
-    fn step_aloud(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, start: u64) -> Step {
+    fn step_aloud(
+        &mut self,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> Step {
         let Caller { ctx, table, .. } = &mut self.caller;
         if command.row == REFUSED {
             refuse_in(ctx.session, args, reply, table, ctx.stats);
-            return Step::Done(start);
+            return Step::Done;
         }
         let row = table.row(command.row);
         match self.admit(row, command, args) {
@@ -151,7 +164,7 @@ impl Stretch<'_> {
                 ctx.stats.commands[command.row as usize].rejected.add(1);
                 ctx.stats.counters.commands_rejected.add(1);
                 reject(error, row.role, ctx.session, reply, ctx.stats);
-                return Step::Done(start);
+                return Step::Done;
             }
             Admission::Paused => return Step::Hold(Hold::Paused),
         }
@@ -159,16 +172,17 @@ impl Stretch<'_> {
         if ctx.session.multi.is_some() && row.role == Role::Queued {
             assert!(command.queued, "what stands behind a MULTI is gathered as such");
             enqueue(row, args, ctx.session, reply, ctx.stats);
-            return Step::Done(start);
+            return Step::Done;
         }
         if command.queued {
             return Step::Hold(Hold::None);
         }
         ctx.session.last_row = command.row;
         if row.role == Role::Exec {
-            return Step::Done(self.caller.execute_transaction(row, args, reply, start));
+            self.caller.execute_transaction(row, args, reply);
+            return Step::Done;
         }
-        self.caller.call(row, args, reply, start).map_or(Step::Wait, Step::Done)
+        if self.caller.call(row, args, reply, like_it) { Step::Done } else { Step::Wait }
     }
 
     #[inline]

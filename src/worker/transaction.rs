@@ -113,23 +113,19 @@ fn abort(why: &str, session: &mut Session, reply: &mut Reply<'_>, stats: &Worker
 
 impl Caller<'_> {
     /// EXEC, with all leases held that it needs.
-    pub(super) fn execute_transaction(
-        &mut self,
-        exec: &Row,
-        args: &Args<'_>,
-        reply: &mut Reply<'_>,
-        start: u64,
-    ) -> u64 {
-        let outcome = self.run_queue(reply, start);
+    pub(super) fn execute_transaction(&mut self, exec: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
+        let start = self.ticks;
+        let outcome = self.run_queue(reply);
         if let Err(error) = outcome {
             self.ctx.stats.commands[exec.id as usize].failed.add(1);
             reply_error(error, reply, self.ctx.stats);
         }
         // Its commands are what may be slow, not EXEC itself.
-        self.count(exec, args, start).0
+        self.count(exec, args, start, 1);
+        self.show(exec, args);
     }
 
-    fn run_queue(&mut self, reply: &mut Reply<'_>, start: u64) -> Result<(), CommandError> {
+    fn run_queue(&mut self, reply: &mut Reply<'_>) -> Result<(), CommandError> {
         if self.ctx.session.multi.is_none() {
             return Err(CommandError::Text("ERR EXEC without MULTI"));
         }
@@ -141,10 +137,12 @@ impl Caller<'_> {
             self.ctx.leases.fetch(queue.hashes().iter().take(KEYS_FETCHED_MAX).map(|hash| (db, *hash)));
             reply.array(queue.len());
             self.ctx.session.denies_blocking = true;
-            let mut ticks = start;
-            for (row, args) in queue.commands() {
-                let row = self.table.row(row);
-                ticks = self.call(row, &args, reply, ticks).expect("no command waits in a transaction");
+            let mut commands = queue.commands().peekable();
+            while let Some((id, args)) = commands.next() {
+                let row = self.table.row(id);
+                let like_it = commands.peek().is_some_and(|(next, _)| *next == id);
+                let has_run = self.call(row, &args, reply, like_it);
+                assert!(has_run, "no command waits in a transaction");
                 self.list_ready(row, args.hashes());
             }
             self.ctx.session.denies_blocking = false;
