@@ -234,7 +234,8 @@ impl Leases {
         prefetch(cell.cast::<u8>().wrapping_add(64));
     }
 
-    /// Brings keys of shards whose leases are held close to the processor: the buckets of a group, then its entries.
+    /// Brings keys close to the processor: the buckets of a group, then its entries. Those of shards whose leases are not held
+    /// are passed over.
     #[inline]
     pub fn fetch(&self, keys: impl Iterator<Item = (DbIndex, u64)>) {
         let (mut keys, mut probes) = (keys, [None; FETCH_GROUP_KEYS]);
@@ -242,7 +243,10 @@ impl Leases {
             let (mut probe_count, mut key_count) = (0, 0);
             for (db, hash) in keys.by_ref().take(FETCH_GROUP_KEYS) {
                 key_count += 1;
-                if let Some(probe) = self.shard_ref(self.keyspace.shard_of(hash)).probe(db, hash) {
+                let shard = self.keyspace.shard_of(hash);
+                if self.holds(shard)
+                    && let Some(probe) = self.shard_ref(shard).probe(db, hash)
+                {
                     probe.fetch_bucket();
                     probes[probe_count] = Some(probe);
                     probe_count += 1;
