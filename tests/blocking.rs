@@ -59,6 +59,29 @@ fn first_come_first_served() {
     });
 }
 
+/// What a waiting command needs memory for is refused when its time comes, as if it came then; it was served.
+#[test]
+fn a_waiting_command_is_refused_memory_like_any_other() {
+    each(|server| {
+        let (mut mover, mut popper, mut other) = (server.client(), server.client(), server.client());
+        mover.send(&["BLMOVE", "k", "target", "LEFT", "LEFT", "0"]).expect("it takes it");
+        await_blocked(server, 1);
+        popper.send(&["BLPOP", "k", "0"]).expect("it takes it");
+        await_blocked(server, 2);
+        other.ask("RPUSH source one");
+        assert_eq!(other.ask("CONFIG SET maxmemory 1").string(), "OK");
+        // Makes the key without needing memory.
+        assert_eq!(other.ask("RENAME source k").string(), "OK");
+        let refused = mover.read().expect("a reply");
+        assert_eq!(refused.string(), "OOM command not allowed when used memory > 'maxmemory'.");
+        assert_eq!(popper.read().expect("a reply").elements()[1].string(), "one");
+        let stats = other.ask("INFO commandstats").string();
+        assert!(stats.contains("cmdstat_blmove:calls=0,"), "{stats}");
+        assert!(stats.contains("rejected_calls=1,failed_calls=0"), "{stats}");
+        await_nobody(server);
+    });
+}
+
 /// Keys that a transaction makes ready are served in the order in which they became so, whichever its commands named first.
 /// It was the order in which they were named.
 #[test]

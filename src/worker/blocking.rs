@@ -172,6 +172,12 @@ impl<I: Io> Worker<I> {
         let counts = &stats.commands[waiter.row as usize];
         let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
         let mut reply = Reply::new(&mut output, waiter.protocol());
+        if !self.admit_again(row.command.flags, args.hashes()) {
+            counts.rejected.add(1);
+            stats.counters.commands_rejected.add(1);
+            reply_error(CommandError::OutOfMemory, &mut reply, stats);
+            return Some(said(output, waiter));
+        }
         match self.kit.caller(&mut session, facts, &self.clock, start).handle(row, &args, &mut reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => return None,
@@ -180,15 +186,12 @@ impl<I: Io> Worker<I> {
                 reply_error(error, &mut reply, stats);
             }
         }
-        if waiter.is_silent {
-            output.clear();
-        }
         let ns = waiter.ran_ns + self.clock.ns_between(start, self.clock.ticks());
         self.count_wait(waiter, ns);
         if ns >= facts.notable_ns {
             facts.note(row, &args, &session, ns);
         }
-        Some(output)
+        Some(said(output, waiter))
     }
 
     /// A command that waited is over: it counts as one that ran, for so long.
@@ -295,4 +298,12 @@ impl<I: Io> Worker<I> {
     fn show_timers(&self) {
         self.stats().waits_timed.set(self.timers.len() as u64);
     }
+}
+
+/// What of a reply the client wants.
+fn said(mut output: Output, waiter: &Waiter) -> Output {
+    if waiter.is_silent {
+        output.clear();
+    }
+    output
 }

@@ -364,6 +364,15 @@ impl<I: Io> Worker<I> {
         self.post.wake_wanting(wanted);
     }
 
+    /// As `Memory::admit`, for a command that waited for its keys and is about to run again.
+    pub(super) fn admit_again(&mut self, flags: Flags, hashes: &[u64]) -> bool {
+        if !flags.has(self.memory.watched()) {
+            return true;
+        }
+        let (memory, mut means) = self.memory_means();
+        memory.admit(flags, Scope::Keys, hashes, &mut means)
+    }
+
     fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
         let means = Means {
             leases: &mut self.kit.leases,
