@@ -59,6 +59,32 @@ fn first_come_first_served() {
     });
 }
 
+#[test]
+fn who_waits_is_served_before_the_next_command_of_the_same_pipeline() {
+    each(|server| {
+        let (mut waiting, mut pusher) = (server.client(), server.client());
+        for number in 0..50 {
+            waiting.send(&["BLPOP", "k", "0"]).expect("it takes it");
+            await_blocked(server, 1);
+            let value = number.to_string();
+            let pipeline: [&[&str]; 6] = [
+                &["SET", "other", "x"],
+                &["SET", "other", "y"],
+                &["RPUSH", "k", &value],
+                &["LPOP", "k"],
+                &["GET", "other"],
+                &["GET", "other"],
+            ];
+            pusher.send_raw(&pipeline.map(command).concat()).expect("the server is there");
+            let replies: Vec<Value> = (0..6).map(|_| pusher.read().expect("a reply")).collect();
+            assert_eq!(replies[2].int(), Some(1));
+            assert!(replies[3].is_null(), "{:?}", replies[3]);
+            assert_eq!((replies[4].string(), replies[5].string()), ("y".to_owned(), "y".to_owned()));
+            assert_eq!(waiting.read().expect("a reply").elements()[1].string(), value);
+        }
+    });
+}
+
 /// What a waiting command needs memory for is refused when its time comes, as if it came then; it was served.
 #[test]
 fn a_waiting_command_is_refused_memory_like_any_other() {

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::call::{Facts, reply_error};
+use super::call::{Facts, Kit, reply_error};
 use super::chores::Chore;
 use super::run::next_replies;
 use super::{Mail, Worker};
@@ -30,7 +30,7 @@ use crate::io::{Io, Token};
 use crate::net::connection::Hold;
 use crate::observe::{ClientPlace, Ending, Ticket, flag};
 use crate::resp::{Output, Reply};
-use crate::store::{Leases, ReadyKey, ShardId};
+use crate::store::{Keyspace, Leases, ReadyKey, ShardId};
 
 /// What CLIENT UNBLOCK tells the client, if asked to.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -54,6 +54,24 @@ pub(super) fn take_ready(
         while let Some(key) = leases.shard(shard).next_ready() {
             became_ready.push_back(key);
         }
+    }
+}
+
+/// Whether a command that has just run made keys ready for which clients wait; its leases are held.
+#[inline]
+pub(super) fn made_ready(
+    scope: Scope,
+    hashes: &[u64],
+    keyspace: &Keyspace,
+    leases: &Leases,
+    became_ready: &VecDeque<ReadyKey>,
+) -> bool {
+    let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
+    match scope {
+        Scope::Keys => hashes.iter().any(|hash| is_ready(keyspace.shard_of(*hash))),
+        Scope::All => keyspace.shards().any(is_ready),
+        Scope::Transaction => !became_ready.is_empty(),
+        Scope::None => false,
     }
 }
 
@@ -93,20 +111,19 @@ impl<I: Io> Worker<I> {
 
     /// A command has run, or a whole transaction: whoever waits for what it made ready is served, in the same instant.
     pub(super) fn serve(&mut self, command: &Gathered, facts: &Facts) {
-        let (keyspace, leases) = (&facts.shared.keyspace, &self.kit.leases);
-        let is_ready = |shard: ShardId| leases.shard_ref(shard).has_ready();
-        let hashes = self.batch.hashes_of(command).iter();
-        let shards = hashes.map(|hash| keyspace.shard_of(*hash));
+        let (keyspace, hashes) = (&facts.shared.keyspace, self.batch.hashes_of(command));
+        let Kit { leases, became_ready, .. } = &mut self.kit;
+        if !made_ready(command.scope, hashes, keyspace, leases, became_ready) {
+            return;
+        }
         match command.scope {
-            Scope::Keys if shards.clone().any(is_ready) => {
-                take_ready(shards, &mut self.kit.leases, &mut self.kit.became_ready);
+            Scope::Keys => {
+                let shards = hashes.iter().map(|hash| keyspace.shard_of(*hash));
+                take_ready(shards, leases, became_ready);
             }
-            Scope::All if keyspace.shards().any(is_ready) => {
-                take_ready(keyspace.shards(), &mut self.kit.leases, &mut self.kit.became_ready);
-            }
+            Scope::All => take_ready(keyspace.shards(), leases, became_ready),
             // It has listed them after each of its commands.
-            Scope::Transaction if !self.kit.became_ready.is_empty() => {}
-            _ => return,
+            Scope::Transaction | Scope::None => {}
         }
         self.serve_ready(facts);
     }

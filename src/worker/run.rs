@@ -180,13 +180,15 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         let mut ticks = start;
         let mut left = chunk.members();
-        while let Some(first) = left.first() {
-            let count = self.run_stretch(left, facts, &mut ticks);
-            if self.serves {
-                let command = self.batch.commands[*first as usize];
+        while !left.is_empty() {
+            let (ran, behind) = left.split_at(self.run_stretch(left, facts, &mut ticks));
+            if let Some(last) = ran.last()
+                && self.serves
+            {
+                let command = self.batch.commands[*last as usize];
                 self.serve(&command, facts);
             }
-            left = &left[count..];
+            left = behind;
         }
         self.chunk = chunk;
         let slowest = self.kit.slowest;

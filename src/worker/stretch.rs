@@ -1,11 +1,12 @@
 //! A stretch: consecutive commands of a chunk that one connection sent and that lie in one buffer.
 //!
 //! Design: what is the same for all of them (session, output, input, what commands are run with) is got once; before each
-//! command only that is looked at which the one before may have changed. Pipelines and turns with little input make long
-//! stretches. While any client waits for a key a stretch is one command, as waiting clients are served between two.
+//! command only that is looked at which the one before may have changed. A command that makes a key ready for which a client
+//! waits ends its stretch, so that the client is served before the next.
 //!
 //! Not here: forming chunks (`exec::chunk`), what running a command means (`call`).
 
+use super::blocking::made_ready;
 use super::call::{Caller, Facts};
 use super::memory::{Means, Memory};
 use super::transaction::{enqueue, refuse_in, reject};
@@ -70,7 +71,7 @@ impl<I: Io> Worker<I> {
         let (mut count, mut next, mut stop) = (0, Some(first), None);
         while let Some(command) = next {
             count += 1;
-            next = if self.serves { None } else { at(count) };
+            next = at(count);
             let args = args_of(command);
             let mut reply = Reply::new(output, stretch.caller.ctx.session.protocol);
             let like_it = next.is_some_and(|next| next.row == command.row);
@@ -78,7 +79,9 @@ impl<I: Io> Worker<I> {
             if !matches!(step, Step::Done) {
                 stop = Some((*command, step));
             }
-            let ends = stop.is_some() || stretch.caller.ctx.session.close_after_reply;
+            let ends = stop.is_some()
+                || stretch.caller.ctx.session.close_after_reply
+                || self.serves && stretch.made_ready(command, &args);
             if ends || !like_it {
                 stretch.caller.time_joined(command.row, &args);
             }
@@ -112,6 +115,11 @@ impl<I: Io> Worker<I> {
 }
 
 impl Stretch<'_> {
+    fn made_ready(&self, command: &Gathered, args: &Args<'_>) -> bool {
+        let Caller { ctx, became_ready, .. } = &self.caller;
+        made_ready(command.scope, args.hashes(), &ctx.shared.keyspace, ctx.leases, became_ready)
+    }
+
     #[inline(always)]
     fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
