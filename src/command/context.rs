@@ -150,6 +150,12 @@ impl Context<'_> {
         self.find(args, index, touch)
     }
 
+    /// As [`Self::read`], of a key that is no argument: for commands that hold all leases.
+    pub fn read_other(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (hash, touch) = (self.shared.keyspace.hash(key), self.touch());
+        self.find_key(hash, key, touch)
+    }
+
     /// The entry of key argument `index` without touching it; counted as a hit or a miss.
     pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
         self.find(args, index, Touch::None)
@@ -158,9 +164,14 @@ impl Context<'_> {
     #[inline]
     fn find(&mut self, args: &Args<'_>, index: usize, touch: Touch) -> Option<&Entry> {
         let hash = self.hash_of(args, index);
+        self.find_key(hash, args.at(index), touch)
+    }
+
+    #[inline]
+    fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch) -> Option<&Entry> {
         let (db, now_ms) = (self.session.db, self.now_ms);
         let shard = self.shared.keyspace.shard_of(hash);
-        let found = self.leases.shard(shard).read(db, hash, args.at(index), now_ms, touch);
+        let found = self.leases.shard(shard).read(db, hash, key, now_ms, touch);
         let counters = &self.stats.counters;
         if found.is_some() {
             counters.keyspace_hits.add(1);

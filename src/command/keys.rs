@@ -1,22 +1,19 @@
 //! Finds the keys among a command's arguments, for leases, prefetching and COMMAND GETKEYS alike.
 
 use super::args::Args;
-use super::row::{Begin, Find, KeyAccess, KeySpec};
+use super::row::{Begin, Find, KeyAccess, KeySpec, Scope};
 use super::table::{KeyShape, Row};
 
 /// The arguments that hold keys do not add up: `numkeys` is wrong or a keyword is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadKeys;
 
-/// Calls `found` with every key's argument number, in order of the specifications.
+/// Calls `found` with every key's argument number, in order of the specifications; says which shards are needed.
 #[inline]
-pub fn each_key(row: &Row, args: &Args<'_>, mut found: impl FnMut(usize)) -> Result<(), BadKeys> {
+pub fn each_key(row: &Row, args: &Args<'_>, mut found: impl FnMut(usize)) -> Result<Scope, BadKeys> {
     match row.shape {
-        KeyShape::None => Ok(()),
-        KeyShape::First => {
-            found(1);
-            Ok(())
-        }
+        KeyShape::None => {}
+        KeyShape::First => found(1),
         KeyShape::Range { first, last, step } => {
             let end = if last < 0 { args.len() as i64 + i64::from(last) } else { i64::from(last) };
             let mut index = i64::from(first);
@@ -24,10 +21,11 @@ pub fn each_key(row: &Row, args: &Args<'_>, mut found: impl FnMut(usize)) -> Res
                 found(index as usize);
                 index += i64::from(step);
             }
-            Ok(())
         }
-        KeyShape::General => each_key_with_access(row.command.keys, args, |index, _| found(index)),
+        KeyShape::General => each_key_with_access(row.command.keys, args, |index, _| found(index))?,
+        KeyShape::Found(find) => return Ok(find(args, &mut |index, _| found(index))),
     }
+    Ok(row.command.scope)
 }
 
 /// As [`each_key`], with what the command does to each key.
@@ -57,6 +55,7 @@ pub fn each_key_with_access(
                 let last = keys.checked_sub(1).and_then(|n| n.checked_mul(i64::from(step))).ok_or(BadKeys)?;
                 (first, first.saturating_add(last), step)
             }
+            Find::Unknown => continue,
         };
         if last >= args.len() as i64 {
             return Err(BadKeys);
@@ -81,5 +80,6 @@ fn begin_of(spec: &KeySpec, args: &Args<'_>) -> Option<usize> {
             let last = args.len().checked_sub(from.unsigned_abs() as usize)?;
             (1..=last).rev().find(|index| args.is(*index, word)).map(|index| index + 1)
         }
+        Begin::Unknown(_) => None,
     }
 }

@@ -50,6 +50,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::object::ROWS,
     generic::relocate::ROWS,
     generic::scan::ROWS,
+    generic::sort::ROWS,
     generic::wait::ROWS,
     keyspace::ROWS,
     connection::ROWS,

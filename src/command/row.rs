@@ -10,6 +10,10 @@ use crate::resp::Reply;
 /// Runs a command: plain sequential code over the keys whose leases are held.
 pub type Handler = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
 
+/// Finds the keys of a command where its options decide: calls back with the argument of each key and what is done to it, and
+/// says which shards are needed.
+pub type KeyFinder = fn(&Args<'_>, &mut dyn FnMut(usize, KeyAccess)) -> Scope;
+
 /// One command or subcommand.
 #[derive(Clone, Copy)]
 pub struct Command {
@@ -23,6 +27,8 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// Which shards must be held while it runs.
     pub scope: Scope,
+    /// Stands in for `keys` and `scope` where these cannot tell.
+    pub finder: Option<KeyFinder>,
     /// The family, as Redis's documentation groups them.
     pub group: Group,
     /// The version of Redis that introduced it.
@@ -52,6 +58,7 @@ pub const BASE: Command = Command {
     flags: Flags::NONE,
     keys: &[],
     scope: Scope::None,
+    finder: None,
     group: Group::Generic,
     since: "1.0.0",
     complexity: "O(1)",
@@ -215,6 +222,8 @@ pub enum Begin {
     Index(u16),
     /// After this word, searched from this argument (negative: from the end).
     Keyword(&'static str, i16),
+    /// Nobody can say, and this is why; the row's finder knows of any keys.
+    Unknown(&'static str),
 }
 
 /// How the keys of a specification lie.
@@ -224,6 +233,8 @@ pub enum Find {
     Range { last: i16, step: u16, limit: u16 },
     /// The argument at `count` (relative to the beginning) says how many; the first is at `first`, every `step`th.
     Count { count: u16, first: u16, step: u16 },
+    /// With [`Begin::Unknown`].
+    Unknown,
 }
 
 /// What a command does with the keys of a specification; texts as in `COMMAND INFO`.
@@ -275,6 +286,11 @@ impl KeyAccess {
 /// One key at argument `index`.
 pub const fn key_at(index: u16, access: KeyAccess) -> KeySpec {
     KeySpec { access, begin: Begin::Index(index), find: Find::Range { last: 0, step: 1, limit: 0 } }
+}
+
+/// Keys that no specification can find, and why.
+pub const fn unknown_keys(access: KeyAccess, note: &'static str) -> KeySpec {
+    KeySpec { access, begin: Begin::Unknown(note), find: Find::Unknown }
 }
 
 /// Keys from argument `index` to `last` (as in `Find::Range`), every `step`th.

@@ -8,7 +8,8 @@
 
 use std::sync::OnceLock;
 
-use super::row::{Begin, Command, Find, KeySpec, Scope};
+use super::Args;
+use super::row::{Begin, Command, Find, KeyFinder, KeySpec, Scope};
 
 /// Slots of the index: at least four times the top-level commands, so that probes stay short.
 const SLOTS: usize = 2048;
@@ -69,10 +70,19 @@ impl Row {
         let arity = self.command.arity;
         if arity >= 0 { argc == arity as usize } else { argc >= arity.unsigned_abs() as usize }
     }
+
+    /// Which shards it needs with these arguments.
+    #[inline]
+    pub fn scope(&self, args: &Args<'_>) -> Scope {
+        match self.shape {
+            KeyShape::Found(find) => find(args, &mut |_, _| ()),
+            _ => self.command.scope,
+        }
+    }
 }
 
 /// The key specifications of a row, reduced to the cases worth telling apart before every command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum KeyShape {
     /// No keys, or every shard is held anyway.
     None,
@@ -89,12 +99,17 @@ pub enum KeyShape {
     },
     /// Anything else: walk the specifications.
     General,
+    /// The options decide; this finds them, and the scope.
+    Found(KeyFinder),
 }
 
 impl KeyShape {
     fn of(command: &Command) -> Self {
         if command.scope != Scope::Keys {
             return Self::None;
+        }
+        if let Some(find) = command.finder {
+            return Self::Found(find);
         }
         match command.keys {
             [] => Self::None,
@@ -112,11 +127,13 @@ impl KeyShape {
     }
 }
 
+/// No argument stands here, nor has this distance from another.
+const NOWHERE: usize = usize::MAX / 2;
+
 /// The first key and the distance between keys, of specifications that are no plain range: a counted run of keys, or single
 /// keys next to each other. For any others a place where no key is, so that the hashes that were gathered are not taken for
 /// those of other keys.
 fn general_places(specs: &[KeySpec]) -> (usize, usize) {
-    const NOWHERE: usize = usize::MAX / 2;
     if let [KeySpec { begin: Begin::Index(begin), find: Find::Count { first, step, .. }, .. }] = specs {
         return ((begin + first) as usize, *step as usize);
     }
@@ -195,13 +212,14 @@ impl Table {
         let key_places = match shape {
             KeyShape::Range { first, step, .. } => (first as usize, step as usize),
             KeyShape::General => general_places(command.keys),
+            KeyShape::Found(_) => (1, NOWHERE),
             _ => (1, 1),
         };
         self.rows.push(Row {
             command: *command,
             id,
             role: Role::of(&full_name),
-            is_quick: shape == KeyShape::First && command.complexity == "O(1)",
+            is_quick: matches!(shape, KeyShape::First) && command.complexity == "O(1)",
             full_name,
             shape,
             key_places,

@@ -104,10 +104,7 @@ impl Batch {
             };
         }
         let (row, role, mut scope) = match found {
-            Ok(row) => match hash_keys(row, &args, keyspace, &mut self.hashes) {
-                true => (row.id, row.role, row.command.scope),
-                false => (row.id, row.role, Scope::None),
-            },
+            Ok(row) => (row.id, row.role, hash_keys(row, &args, keyspace, &mut self.hashes)),
             Err(_) => (REFUSED, Role::AtOnce, Scope::None),
         };
         let queued = from.queueing && role == Role::Queued;
@@ -171,17 +168,17 @@ pub struct Origin<'a> {
     pub queueing: bool,
 }
 
-/// Pushes the hashes of all keys; `false`, with none pushed, when the keys do not add up (the handler says so).
+/// Pushes the hashes of all keys and says which shards are needed: none, with none pushed, when the keys do not add up (the
+/// handler says so).
 #[inline]
-fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> bool {
-    if row.shape == KeyShape::First {
+fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> Scope {
+    if matches!(row.shape, KeyShape::First) {
         hashes.push(keyspace.hash(args.at(1)));
-        return true;
+        return row.command.scope;
     }
     let before = hashes.len();
-    let found = each_key(row, args, |index| hashes.push(keyspace.hash(args.at(index))));
-    if found.is_err() {
+    each_key(row, args, |index| hashes.push(keyspace.hash(args.at(index)))).unwrap_or_else(|_| {
         hashes.truncate(before);
-    }
-    found.is_ok()
+        Scope::None
+    })
 }

@@ -67,6 +67,12 @@ pub const CASES: &[Case] = &[
             ("COMMAND GETKEYSANDFLAGS set a b", r#"[["a" set[OW update]]]"#),
             ("COMMAND GETKEYSANDFLAGS set a b EX 5 get", r#"[["a" set[RW access update]]]"#),
             ("COMMAND GETKEYSANDFLAGS ping a", "!ERR The command has no key arguments"),
+            ("COMMAND GETKEYS sort a", r#"["a"]"#),
+            ("COMMAND GETKEYS sort a STORE x store b LIMIT 0 1", r#"["a" "b"]"#),
+            ("COMMAND GETKEYS sort a limit store x get store by store asc", r#"["a"]"#),
+            ("COMMAND GETKEYS sort a store", r#"["a"]"#),
+            ("COMMAND GETKEYS sort_ro a BY b store c", r#"["a"]"#),
+            ("COMMAND GETKEYSANDFLAGS sort a store b", r#"[["a" set[RO access]] ["b" set[OW update]]]"#),
         ],
     },
     Case {

@@ -32,6 +32,8 @@ struct Known {
     why: &'static str,
 }
 
+const NOT_A_DOUBLE: &str = r#"!"ERR One or more scores can't be converted into double"#;
+
 const KNOWN: &[Known] = &[
     Known {
         command: "OBJECT",
@@ -45,6 +47,13 @@ const KNOWN: &[Known] = &[
         torc: r#"!"ERR value is out of range, value must between -9223372036854775807 and"#,
         why: "the smallest rank is refused since 7.2",
     },
+    Known {
+        command: "SORT",
+        redis: NOT_A_DOUBLE,
+        torc: "",
+        why: "an ERANGE that an earlier command left in errno is taken for that of strtod",
+    },
+    Known { command: "SORT_RO", redis: NOT_A_DOUBLE, torc: "", why: "as SORT" },
 ];
 
 /// A pair of connections, one to each server.

@@ -2,7 +2,7 @@
 //!
 //! Here: the existence of keys (DEL, EXISTS, TOUCH, TYPE, UNLINK).
 //! `expire` has deadlines, `relocate` what carries a value from key to key, `dump` what carries it from server to server,
-//! `scan` what walks all keys, `object` what shows how a value is kept, `wait` what waits for replicas.
+//! `scan` what walks all keys, `sort` SORT, `object` what shows how a value is kept, `wait` what waits for replicas.
 //!
 //! Not here: commands about whole databases (`keyspace`), expiry itself (`store`).
 
@@ -11,6 +11,7 @@ pub(super) mod expire;
 pub(super) mod object;
 pub(super) mod relocate;
 pub(super) mod scan;
+pub(super) mod sort;
 pub(super) mod wait;
 
 use super::row::{BASE, KeyAccess, key_at, keys_from};

@@ -104,7 +104,15 @@ pub(super) fn key_range(specs: &[KeySpec]) -> (KeyRange, bool) {
 }
 
 fn write_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
-    reply.map(3);
+    let note = match spec.begin {
+        Begin::Unknown(note) => Some(note),
+        Begin::Index(_) | Begin::Keyword(..) => None,
+    };
+    reply.map(3 + usize::from(note.is_some()));
+    if let Some(note) = note {
+        reply.bulk(b"notes");
+        reply.bulk(note.as_bytes());
+    }
     reply.bulk(b"flags");
     write_simple_set(spec.access.flag_names(), reply);
     reply.bulk(b"begin_search");
@@ -124,6 +132,10 @@ fn write_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
             reply.bulk(b"startfrom");
             reply.integer(i64::from(from));
         }
+        Begin::Unknown(_) => {
+            reply.bulk(b"unknown");
+            write_numbers(&[], reply);
+        }
     }
     reply.bulk(b"find_keys");
     reply.map(2);
@@ -139,6 +151,10 @@ fn write_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
             let numbers =
                 [("keynumidx", i64::from(count)), ("firstkey", first.into()), ("keystep", step.into())];
             write_numbers(&numbers, reply);
+        }
+        Find::Unknown => {
+            reply.bulk(b"unknown");
+            write_numbers(&[], reply);
         }
     }
 }

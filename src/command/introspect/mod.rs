@@ -194,7 +194,15 @@ fn find_keys(command: &Args<'_>) -> Result<Vec<(usize, KeyAccess)>, CommandError
         return Err(CommandError::Text("ERR Invalid number of arguments specified for command"));
     }
     let mut found = Vec::new();
-    each_key_with_access(row.command.keys, command, |index, access| found.push((index, access)))
+    let mut find = |index, access| found.push((index, access));
+    let outcome = match row.command.finder {
+        None => each_key_with_access(row.command.keys, command, find),
+        Some(finder) => {
+            finder(command, &mut find);
+            Ok(())
+        }
+    };
+    outcome
         .ok()
         .filter(|()| !found.is_empty())
         .ok_or(CommandError::Text("ERR Invalid arguments specified for command"))?;

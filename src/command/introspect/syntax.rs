@@ -116,7 +116,7 @@ pub(super) fn parse(syntax: &str, key_specs: usize) -> Vec<Argument> {
     let mut alternatives = read(&mut words);
     assert!(alternatives.len() == 1, "alternatives stand in brackets: {syntax}");
     let mut arguments = build(&alternatives.remove(0));
-    number_keys(&mut arguments, key_specs, &mut 0);
+    Numbering { specs: key_specs, next: 0, patterns: None }.number(&mut arguments);
     arguments
 }
 
@@ -248,18 +248,34 @@ fn joined(kind: Kind, children: Vec<Argument>) -> Argument {
     Argument { name: names.join("-"), kind, children, ..Argument::default() }
 }
 
-/// Keys are found by the specifications in order; the last one finds all that are left.
-fn number_keys(arguments: &mut [Argument], specs: usize, next: &mut usize) {
-    for argument in arguments {
-        if argument.kind == Kind::Key {
-            if specs == 0 {
-                argument.kind = Kind::Text;
-            } else {
-                argument.key_spec = Some((*next).min(specs - 1));
-                *next += 1;
+/// Keys are found by the specifications in order; the last one finds all that are left. Patterns are of keys if there is a
+/// specification left for them, which is one for all of them.
+struct Numbering {
+    specs: usize,
+    next: usize,
+    patterns: Option<usize>,
+}
+
+impl Numbering {
+    fn number(&mut self, arguments: &mut [Argument]) {
+        for argument in arguments {
+            match argument.kind {
+                Kind::Key if self.specs == 0 => argument.kind = Kind::Text,
+                Kind::Key => argument.key_spec = Some(self.take().unwrap_or(self.specs - 1)),
+                Kind::Pattern => {
+                    self.patterns = self.patterns.or_else(|| self.take());
+                    argument.key_spec = self.patterns;
+                }
+                _ => {}
             }
+            self.number(&mut argument.children);
         }
-        number_keys(&mut argument.children, specs, next);
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let spec = self.next;
+        self.next += 1;
+        (spec < self.specs).then_some(spec)
     }
 }
 
@@ -317,6 +333,11 @@ mod tests {
             ),
             ("[protover [SETNAME name]]", 0, "protover-name:block?(protover:integer name:string=SETNAME?)"),
             ("[key [key ...]]", 0, "key:string?*"),
+            (
+                "key [BY pattern] [GET pattern [GET pattern ...]] [STORE destination]",
+                3,
+                "key:key@0 pattern:pattern=BY@1? pattern:pattern=GET@1?** destination:key=STORE@2?",
+            ),
         ];
         for (syntax, specs, expected) in cases {
             assert_eq!(all(&parse(syntax, specs)), expected, "{syntax}");

@@ -27,10 +27,12 @@ fn specs(specs: &[KeySpec]) -> String {
         let begin = match spec.begin {
             Begin::Index(index) => format!("i{index}"),
             Begin::Keyword(word, from) => format!("kw:{word}@{from}"),
+            Begin::Unknown(_) => "unknown".to_owned(),
         };
         let find = match spec.find {
             Find::Range { last, step, limit } => format!("r{last}/{step}/{limit}"),
             Find::Count { count, first, step } => format!("n{count}/{first}/{step}"),
+            Find::Unknown => "unknown".to_owned(),
         };
         format!("{begin}|{find}")
     });

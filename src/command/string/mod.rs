@@ -20,6 +20,8 @@ mod options;
 mod range;
 mod value;
 
+pub(super) use value::reply_string;
+
 use super::row::{BASE, KeyAccess, KeySpec, key_at, keys_from};
 use super::{Command, Flags, Group, Scope};
 

@@ -169,7 +169,7 @@ fn reply_value(entry: Option<&Entry>, reply: &mut Reply<'_>) -> Outcome {
 
 /// Replies the string of an entry that holds one; large ones from where they lie.
 #[inline(always)]
-pub(super) fn reply_string(entry: &Entry, reply: &mut Reply<'_>) {
+pub(in crate::command) fn reply_string(entry: &Entry, reply: &mut Reply<'_>) {
     match entry.string_inline() {
         Some(bytes) => reply.bulk(bytes),
         None => reply_other_string(entry, reply),

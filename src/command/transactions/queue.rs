@@ -73,7 +73,7 @@ impl Queue {
         self.large_bytes += self.large[large_before..].iter().map(Bytes::len).sum::<usize>();
         self.hashes.extend_from_slice(args.hashes());
         self.flags = self.flags.with(row.command.flags);
-        self.needs_all |= row.command.scope == Scope::All;
+        self.needs_all |= row.scope(args) == Scope::All;
         self.commands.push(Queued {
             row: row.id,
             spans_end: self.spans.len() as u32,

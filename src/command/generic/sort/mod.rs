@@ -1,0 +1,219 @@
+//! SORT and SORT_RO: the elements of a collection in order, or what keys named after them hold.
+//!
+//! | file | what |
+//! |---|---|
+//! | `options` | what a command asks for, and which keys and shards it needs |
+//! | `elements` | what can be sorted, and the order of elements |
+//!
+//! Design: the elements are copied into one piece of memory, because looking up the keys that BY and GET name may remove
+//! expired ones, and the destination may be the source. BY and GET with a `*` touch keys that no argument names: then, and
+//! only then, the command takes all leases (`options::find_keys`).
+//!
+//! As in Redis, a list under a BY without `*` keeps its order, or is read backwards with DESC; equal numbers are in the order
+//! of their texts. Where Redis leaves the order open (ALPHA, equal weights, BY together with LIMIT) it is that of the collection.
+//!
+//! Costs: one copy of the elements; only the part that LIMIT chooses is put in order.
+//!
+//! Not here: collections that are no lists, which `elements::Source` will know; nor hashes, so that `->field` finds nothing
+//! (`value_of`).
+
+mod elements;
+mod options;
+
+use std::ops::Range;
+
+use elements::{Elements, Order, Source, Weight, score};
+use options::{Options, Pattern};
+
+use super::GENERIC;
+use crate::command::row::{KeyAccess, KeySpec, key_at, unknown_keys};
+use crate::command::string::reply_string;
+use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome};
+use crate::resp::Reply;
+use crate::store::{Entry, ListLimits, NewItem, NewList, NewNode, Str, Type};
+
+const SORTED: KeySpec = key_at(1, KeyAccess::Read);
+const NAMED_BY_ELEMENTS: KeySpec = unknown_keys(
+    KeyAccess::Read,
+    "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the key we sort",
+);
+const DESTINATION: KeySpec = unknown_keys(
+    KeyAccess::Overwrite,
+    "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the argument array",
+);
+
+const SORT: Command = Command {
+    arity: -2,
+    complexity: "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned \
+        elements. When the elements are not sorted, complexity is O(N).",
+    categories: Categories::SET
+        .with(Categories::SORTED_SET)
+        .with(Categories::LIST)
+        .with(Categories::DANGEROUS),
+    ..GENERIC
+};
+
+/// The rows of this folder.
+pub const ROWS: &[Command] = &[
+    Command {
+        name: "sort",
+        flags: Flags::WRITE.with(Flags::DENYOOM),
+        keys: &[SORTED, NAMED_BY_ELEMENTS, DESTINATION],
+        finder: Some(options::find_keys),
+        summary: "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
+        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
+        handler: sort,
+        ..SORT
+    },
+    Command {
+        name: "sort_ro",
+        flags: Flags::READONLY,
+        keys: &[SORTED, NAMED_BY_ELEMENTS],
+        finder: Some(options::find_keys_read),
+        since: "7.0.0",
+        summary: "Returns the sorted elements of a list, a set, or a sorted set.",
+        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
+        handler: sort_ro,
+        ..SORT
+    },
+];
+
+const NOT_A_DOUBLE: CommandError =
+    CommandError::Text("ERR One or more scores can't be converted into double");
+
+fn sort(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    run(ctx, args, &Options::read(args, true)?, reply)
+}
+
+fn sort_ro(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    run(ctx, args, &Options::read(args, false)?, reply)
+}
+
+fn run(ctx: &mut Context<'_>, args: &Args<'_>, options: &Options<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let source = Source::of(ctx.read(args, 1))?;
+    let mut chosen = options.chosen(source.len());
+    let mut elements = Elements::default();
+    if options.keeps_order {
+        source.each(options.descending, chosen.start, chosen.len(), |item| elements.push(&item));
+        chosen = 0..chosen.len();
+    } else {
+        source.each(false, 0, source.len(), |item| elements.push(&item));
+        weigh(ctx, options, &mut elements)?;
+        let order = if options.descending { Order::Descending } else { Order::Ascending };
+        elements.sort(order, chosen.clone());
+    }
+    match options.destination {
+        Some(destination) => store(ctx, args, destination, options, &elements, chosen, reply),
+        None => show(ctx, options, &elements, chosen, reply),
+    }
+    Ok(())
+}
+
+/// Gives each element what it is sorted by: its text, that of its key under BY, or the number that this is.
+fn weigh(ctx: &mut Context<'_>, options: &Options<'_>, elements: &mut Elements) -> Outcome {
+    // Texts that are not stored are compared as strings of C, as by strcoll.
+    let is_whole = options.destination.is_some();
+    let mut key = Vec::new();
+    for index in 0..elements.len() {
+        let Some(pattern) = &options.by else {
+            if options.alpha {
+                elements.weigh_by_itself(index, is_whole);
+            } else {
+                let value = score(elements.text(index)).ok_or(NOT_A_DOUBLE)?;
+                elements.weigh(index, Weight::Score(value));
+            }
+            continue;
+        };
+        let value = value_of(ctx, pattern, elements.text(index), &mut key).map(Entry::string);
+        match (options.alpha, value) {
+            (true, None) => elements.weigh(index, Weight::Missing),
+            (true, Some(Str::Int(value))) => {
+                elements.weigh_by_text(index, itoa::Buffer::new().format(value).as_bytes(), is_whole);
+            }
+            (true, Some(Str::Bytes(text))) => elements.weigh_by_text(index, text, is_whole),
+            (false, None) => elements.weigh(index, Weight::Score(0.0)),
+            (false, Some(Str::Int(value))) => elements.weigh(index, Weight::Score(value as f64)),
+            (false, Some(Str::Bytes(text))) => {
+                elements.weigh(index, Weight::Score(score(text).ok_or(NOT_A_DOUBLE)?));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The string that a pattern means for an element; `key` is room for the key's name.
+fn value_of<'c>(
+    ctx: &'c mut Context<'_>,
+    pattern: &Pattern<'_>,
+    element: &[u8],
+    key: &mut Vec<u8>,
+) -> Option<&'c Entry> {
+    let Pattern::Key { before, after, field } = *pattern else { return None };
+    key.clear();
+    for part in [before, element, after] {
+        key.extend_from_slice(part);
+    }
+    // A field is one of a hash, and no key holds a hash.
+    ctx.read_other(key).filter(|entry| field.is_none() && entry.ty() == Type::String)
+}
+
+/// Replies the chosen elements, or what GET asks for.
+fn show(
+    ctx: &mut Context<'_>,
+    options: &Options<'_>,
+    elements: &Elements,
+    chosen: Range<usize>,
+    reply: &mut Reply<'_>,
+) {
+    reply.array(chosen.len() * options.gets.len().max(1));
+    let mut key = Vec::new();
+    for element in chosen.map(|index| elements.text(index)) {
+        if options.gets.is_empty() {
+            reply.bulk(element);
+        }
+        for pattern in &options.gets {
+            match (pattern, value_of(ctx, pattern, element, &mut key)) {
+                (Pattern::Element, _) => reply.bulk(element),
+                (_, Some(entry)) => reply_string(entry, reply),
+                (_, None) => reply.null(),
+            }
+        }
+    }
+}
+
+/// Stores them as a list in the place of whatever the destination held; what is missing is empty there. Replies how many.
+fn store(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    destination: usize,
+    options: &Options<'_>,
+    elements: &Elements,
+    chosen: Range<usize>,
+    reply: &mut Reply<'_>,
+) {
+    let mut list = NewList::new(ListLimits::new(ctx.config.list_max_listpack_size));
+    let mut key = Vec::new();
+    for element in chosen.map(|index| elements.text(index)) {
+        if options.gets.is_empty() {
+            list.add(NewNode::Item(NewItem::Bytes(element)));
+        }
+        for pattern in &options.gets {
+            let value = value_of(ctx, pattern, element, &mut key).map(Entry::string);
+            list.add(NewNode::Item(match (pattern, value) {
+                (Pattern::Element, _) => NewItem::Bytes(element),
+                (_, Some(Str::Int(value))) => NewItem::Int(value),
+                (_, Some(Str::Bytes(text))) => NewItem::Bytes(text),
+                (_, None) => NewItem::Bytes(b""),
+            }));
+        }
+    }
+    let count = list.len();
+    let mut place = ctx.write(args, destination);
+    if count == 0 {
+        place.remove();
+    } else {
+        place.set_list(list);
+        place.set_deadline(None);
+    }
+    reply.integer(count as i64);
+}
