@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::client::Now;
 use super::player::{Unit, Workload};
-use crate::harness::{Rng, Value, command};
+use crate::harness::{Rng, Value};
 use crate::history::append::{self, Micro, Outcome, Transaction};
 use crate::history::load;
 use crate::history::model::Step;
@@ -133,27 +133,20 @@ impl Appender {
     }
 
     fn unit(micro: Micro) -> Unit<Vec<Micro>> {
-        Unit::plain(load::append::bytes(&micro), vec![micro])
+        Unit::single(micro, load::append::bytes)
     }
 
     fn transaction(micros: Vec<Micro>) -> Unit<Vec<Micro>> {
-        Unit::multi(micros.iter().map(load::append::bytes).collect(), micros)
+        Unit::transaction(micros, load::append::bytes)
     }
 
     /// Reads keys it watches, and appends to some of them unless they have changed.
     fn watch(&mut self) -> Vec<Unit<Vec<Micro>>> {
-        let keys: Vec<u32> = (0..1 + self.source.rng.below(3)).map(|_| self.source.key()).collect();
-        let names = keys.iter().map(|key| load::append::name(*key));
-        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
-        let mut units = vec![Unit::aside(command(&words))];
-        units.extend(keys.iter().map(|key| Self::unit(Micro::Read { key: *key, seen: None })));
-        let mut micros = self.source.micros();
-        for micro in &mut micros {
-            if let Micro::Append { key, .. } = micro {
-                *key = *self.source.rng.pick(&keys);
-            }
-        }
-        units.push(Unit { seen_count: keys.len(), ..Self::transaction(micros) });
+        let load::append::Watched { watch, reads, micros } = self.source.watched();
+        let seen_count = reads.len();
+        let mut units = vec![Unit::aside(watch)];
+        units.extend(reads.into_iter().map(Self::unit));
+        units.push(Unit { seen_count, ..Self::transaction(micros) });
         units
     }
 }
@@ -206,11 +199,8 @@ impl Workload for Appender {
         if let (2.., [Value::Array(several)]) = (micros.len(), &values[..]) {
             values = several.clone();
         }
-        if values.len() != micros.len() {
-            return Err(format!("{} replies for {micros:?}", values.len()));
-        }
         transaction.outcome = Outcome::Committed;
-        micros.iter_mut().zip(&values).try_for_each(|(micro, value)| load::append::fill(micro, value))?;
+        load::append::fill(micros, &values)?;
         // What was watched and has not changed is as if read once more in the transaction.
         micros.splice(0..0, read);
         Ok(())
@@ -233,15 +223,15 @@ impl Registers {
     }
 
     fn bytes(step: &Step) -> Vec<u8> {
-        command(&load::register::words(REGISTER_PREFIX, step))
+        load::register::bytes(REGISTER_PREFIX, step)
     }
 
     fn unit(step: Step) -> Unit<Vec<Step>> {
-        Unit::plain(Self::bytes(&step), vec![step])
+        Unit::single(step, Self::bytes)
     }
 
     fn transaction(steps: Vec<Step>) -> Unit<Vec<Step>> {
-        Unit::multi(steps.iter().map(Self::bytes).collect(), steps)
+        Unit::transaction(steps, Self::bytes)
     }
 
     /// Changes a key it has read, unless another was faster.
@@ -249,7 +239,7 @@ impl Registers {
         let key = self.source.key();
         let write = Step::Set(key, self.source.value());
         vec![
-            Unit::aside(command(&["WATCH".to_owned(), format!("{REGISTER_PREFIX}:{key}")])),
+            Unit::aside(load::register::watch(REGISTER_PREFIX, key)),
             Self::unit(Step::Get(key)),
             Unit { seen_count: 1, ..Self::transaction(vec![write]) },
         ]
@@ -291,11 +281,7 @@ impl Workload for Registers {
             operation.steps.clear();
             return Ok(());
         };
-        let replies = operation.steps.iter().zip(&values).map(|(s, value)| load::register::reply(s, value));
-        let replies = replies.collect::<Option<Vec<_>>>().filter(|replies| replies.len() == values.len());
-        let Some(mut replies) = replies.filter(|replies| replies.len() == operation.steps.len()) else {
-            return Err(format!("{values:?} as the reply to {:?}", operation.steps));
-        };
+        let mut replies = load::register::replies(&operation.steps, &values)?;
         for read in seen.into_iter().rev() {
             operation.steps.splice(0..0, read.steps);
             replies.splice(0..0, read.replies.expect("what was asked before was answered before"));
@@ -380,10 +366,7 @@ impl Workload for Queuer {
     ) -> Result<(), String> {
         let values = values.ok_or("a transaction that watches nothing was not carried out")?;
         let operation = &mut self.shared.borrow_mut().queues[number];
-        if values.len() != operation.steps.len() {
-            return Err(format!("{} replies to {:?}", values.len(), operation.steps));
-        }
         complete(&mut operation.span, now);
-        operation.steps.iter_mut().zip(&values).try_for_each(|(step, value)| load::queue::fill(step, value))
+        load::queue::fill(&mut operation.steps, &values)
     }
 }

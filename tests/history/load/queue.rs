@@ -54,9 +54,9 @@ pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Operation> {
         }
         let mut link = Link::new(run);
         let ended = until(|| {
-            let length = link.exchange(&[Request { bytes: command(&["LLEN", END]), replies: 1 }]).1;
+            let length = link.exchange(&[Request::plain(command(&["LLEN", END]))]);
             if matches!(&length[..], [(Fate::Answered(replies), _)] if replies[0] == Value::Int(0)) {
-                link.exchange(&[Request { bytes: command(&["RPUSH", END, "end"]), replies: 1 }]);
+                link.exchange(&[Request::plain(command(&["RPUSH", END, "end"]))]);
             }
             popping.load(Ordering::Acquire) == 0 || run.stopped()
         });
@@ -157,11 +157,18 @@ impl Source {
     }
 }
 
-/// Notes what the reply says.
+/// Notes what replies say.
 ///
 /// # Errors
-/// It is no reply to that.
-pub fn fill(step: &mut Step, reply: &Value) -> Result<(), String> {
+/// They are no replies to that.
+pub fn fill(steps: &mut [Step], replies: &[Value]) -> Result<(), String> {
+    if replies.len() != steps.len() {
+        return Err(format!("{replies:?} as the replies to {steps:?}"));
+    }
+    steps.iter_mut().zip(replies).try_for_each(|(step, reply)| fill_one(step, reply))
+}
+
+fn fill_one(step: &mut Step, reply: &Value) -> Result<(), String> {
     let asked = format!("{step:?}");
     let wrong = || Err(format!("{reply} as the reply to {asked}"));
     let nothing = matches!(reply, Value::NullArray | Value::NullBulk);
@@ -243,11 +250,8 @@ impl<'r> Actor<'r> {
     fn exchange(&mut self, drawn: Vec<Vec<Drawn>>, deaths: usize) -> bool {
         let requests: Vec<Request> = drawn.iter().map(|commands| request(commands)).collect();
         let connection = self.link.connection;
-        let fates = if sometimes(&mut self.source.rng, deaths) {
-            self.link.die(&requests, &mut self.source.rng)
-        } else {
-            self.link.exchange(&requests).1
-        };
+        let dies = sometimes(&mut self.source.rng, deaths);
+        let fates = self.link.send(&requests, dies, &mut self.source.rng);
         let mut ended = false;
         for (commands, (fate, span)) in drawn.into_iter().zip(fates) {
             let steps = commands.into_iter().map(|(_, step)| step).collect();
@@ -266,14 +270,7 @@ impl<'r> Actor<'r> {
             [.., Value::Array(replies)] if steps.len() > 1 => replies,
             replies => replies,
         };
-        if replies.len() != steps.len() {
-            self.run.fail(format!("{replies:?} as the replies to {steps:?}"));
-            return;
-        }
-        let filled = steps.iter_mut().zip(replies).try_for_each(|(step, reply)| fill(step, reply));
-        if let Err(wrong) = filled {
-            self.run.fail(wrong);
-        }
+        fill(&mut steps, replies).unwrap_or_else(|wrong| self.run.fail(wrong));
         self.history.push(Operation { connection, span, steps });
     }
 }
@@ -283,11 +280,10 @@ fn is_end(reply: &Value) -> bool {
 }
 
 fn request(commands: &[Drawn]) -> Request {
-    let bytes: Vec<u8> = commands.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect();
-    if commands.len() == 1 {
-        return Request { bytes, replies: 1 };
+    match commands {
+        [(bytes, _)] => Request::plain(bytes.clone()),
+        _ => Request::multi(commands.iter().map(|(bytes, _)| bytes.clone())),
     }
-    Request { bytes: [command(&["MULTI"]), bytes, command(&["EXEC"])].concat(), replies: commands.len() + 2 }
 }
 
 fn push_all(run: &Run<'_>, plan: Plan, client: u32) -> Vec<Operation> {
