@@ -9,10 +9,7 @@
 
 use super::entry::{EntryPtr, External, Parts, Value};
 use super::slab::Slab;
-use super::value::Deque;
-
-/// A list of more chunks is freed in slices.
-const CHUNKS_FREED_AT_ONCE_MAX: usize = 64;
+use super::value::{CHUNKS_FREED_AT_ONCE_MAX, Deque};
 
 /// Creates and frees the entries of a shard.
 #[derive(Default)]
@@ -92,6 +89,13 @@ impl Heap {
         let large = unsafe { ptr.entry() }.is_large();
         // SAFETY: allocated by `create`, freed once.
         unsafe { self.slab.free(ptr.block(), large) };
+    }
+
+    /// Keeps what was removed from a value as trash. It is not counted any more, and will be again.
+    #[cold]
+    pub fn keep_trash(&mut self, removed: Box<Deque>) {
+        self.blob_bytes += removed.allocated() as u64;
+        self.trash.push(removed);
     }
 
     /// Frees about so many pieces of trash; how many more might have been.

@@ -25,6 +25,7 @@ use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::Shard;
 use super::slab::SLAB_BYTES_MAX;
 use super::table::Place;
+use super::value::Deque;
 
 /// A pack's block is left as it is if it is too large by this and twice its slack.
 const PACK_SLACK_BYTES_MIN: usize = 64;
@@ -410,6 +411,13 @@ impl<'a> KeyMut<'a> {
         let result = edit(external);
         heap.recount_blob(before, external.allocated());
         result
+    }
+
+    /// Lets upkeep free what was removed from a list, if it was too much to be freed at once.
+    pub(super) fn discard_chunks(&mut self, removed: Option<Box<Deque>>) {
+        if let Some(removed) = removed {
+            self.shard.parts(self.db).1.keep_trash(removed);
+        }
     }
 
     /// Enters an entry with the same deadline in the place of another, which is freed.

@@ -53,7 +53,7 @@ fn run_all(server: &Server, operations: usize, seed: u64, with: Queues) -> Vec<A
         let registers = scope.spawn(|| load::register::run(&run, registers));
         let queues = match with {
             Queues::With => load::queue::run(&run, queues),
-            Queues::Without => load::queue::History::default(),
+            Queues::Without => Vec::new(),
         };
         let join = "clients do not panic";
         (lists.join().expect(join), registers.join().expect(join), queues)
@@ -63,13 +63,13 @@ fn run_all(server: &Server, operations: usize, seed: u64, with: Queues) -> Vec<A
     let report = append::check(&lists);
     let mut anomalies = report.anomalies;
     anomalies.extend(registers.iter().filter_map(|round| register::check(round).err()));
-    anomalies.extend(queue::check(&queues.pushes, &queues.pops, queues.open_pops));
+    anomalies.extend(queue::check(&queues));
     println!(
-        "{} operations in {ran:.1?}: {} list transactions, {} register rounds, {} pushes; {} edges; checked in {:.1?}",
+        "{} operations in {ran:.1?}: {} list transactions, {} register rounds, {} queue operations; {} edges; checked in {:.1?}",
         run.operations.load(std::sync::atomic::Ordering::Relaxed),
         lists.len(),
         registers.len(),
-        queues.pushes.len(),
+        queues.len(),
         report.edges,
         began.elapsed() - ran,
     );

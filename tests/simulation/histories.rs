@@ -1,22 +1,18 @@
 //! Runs whose clients make histories: list appends, registers and queues at once, connections lost and made anew.
-//!
-//! `TORC_SEEDS=from..to` runs other seeds than the usual ones.
 
 use std::cell::RefCell;
 
 use super::client::{Client, End};
 use super::plan::{Plan, Plant};
 use super::player::Player;
+use super::series::Series;
 use super::workloads::{Appender, Queuer, Registers, Shared};
-use super::world::{Summary, World, faults, run};
-use super::{Story, found, seeds};
+use super::world::{Summary, World, faults};
 
-/// Seeds of the usual run.
-const SEEDS: std::ops::Range<u64> = 0..120;
+const HISTORIES: Series =
+    Series { tests: "simulation::histories::seeds", usual: 0..120, draw: Plan::histories, check_happened };
 /// Seeds among which a planted bug must be found.
 const TORN_SEEDS: std::ops::Range<u64> = 0..12;
-/// Parts that run beside each other.
-const PARTS: u64 = 2;
 /// Connections that a client makes, one after another.
 const LIVES_MAX: u64 = 3;
 /// With that many operations unanswered, no further client of registers comes.
@@ -136,58 +132,37 @@ impl World {
     }
 }
 
-fn repeat(seed: u64) -> String {
-    let end = seed + 1;
-    format!("repeat with: TORC_SEEDS={seed}..{end} cargo test --test torc simulation::histories::seeds")
-}
-
-fn run_part(part: u64) {
-    let mut sum = Summary::default();
-    for seed in seeds(SEEDS).filter(|seed| seed % PARTS == part) {
-        let _story = Story(seed);
-        let plan = Plan::histories(seed);
-        match run(&plan) {
-            Ok(summary) => sum.add(&summary),
-            Err(failure) => panic!("{failure}\n{plan:#?}\n{}", repeat(seed)),
-        }
-    }
-    println!("{sum:?}");
-    if seeds(SEEDS) == SEEDS {
-        // A simulation in which nothing happens would pass as well.
-        let noted = sum.noted;
-        assert!(noted.lists > 1_500, "too little was asked: {sum:?}");
-        assert!(noted.registers > 1_500, "too little was asked: {sum:?}");
-        assert!(noted.aborted > 20, "hardly any watched key was changed: {sum:?}");
-        assert!(noted.served > 1_000, "hardly anybody got what he waited for: {sum:?}");
-        assert!(sum.refused > 40, "leases were hardly ever fought for: {sum:?}");
-        assert!(sum.lost > 60, "hardly any connection was lost: {sum:?}");
-    }
+fn check_happened(sum: &Summary) {
+    let noted = sum.noted;
+    assert!(noted.lists > 1_500, "too little was asked: {sum:?}");
+    assert!(noted.registers > 1_500, "too little was asked: {sum:?}");
+    assert!(noted.aborted > 20, "hardly any watched key was changed: {sum:?}");
+    assert!(noted.served > 1_000, "hardly anybody got what he waited for: {sum:?}");
+    assert!(sum.refused > 40, "leases were hardly ever fought for: {sum:?}");
+    assert!(sum.lost > 60, "hardly any connection was lost: {sum:?}");
 }
 
 #[test]
 fn seeds_even() {
-    run_part(0);
+    HISTORIES.run_part(0);
 }
 
 #[test]
 fn seeds_odd() {
-    run_part(1);
+    HISTORIES.run_part(1);
 }
 
 #[test]
 fn a_seed_determines_its_history() {
-    for seed in 0..5 {
-        let traces = [(); 2].map(|()| run(&Plan::histories(seed)).expect("passes elsewhere too").trace);
-        assert_eq!(traces[0], traces[1], "{}", repeat(seed));
-    }
+    HISTORIES.check_determined(0..5);
 }
 
 #[test]
 fn torn_transactions_are_found() {
-    let (count, failure) = found(Plant::TornTransaction, TORN_SEEDS, Plan::histories);
-    println!("{count} runs found it, the first as: {failure}");
-    assert!(count > 3, "only {count} runs found it");
-    assert!(failure.contains("anomalies"), "{failure}");
+    let failures: Vec<String> = HISTORIES.failures(TORN_SEEDS, Some(Plant::TornTransaction)).collect();
+    println!("{} runs found it, the first as: {:?}", failures.len(), failures.first());
+    assert!(failures.len() > 3, "only {} runs found it", failures.len());
+    assert!(failures[0].contains("anomalies"), "{}", failures[0]);
 }
 
 /// As in `crate::history`, with the feature that makes each command take the lease of its first key alone; workers are
@@ -195,11 +170,7 @@ fn torn_transactions_are_found() {
 #[cfg(feature = "planted-bug")]
 #[test]
 fn planted_the_missing_leases_are_found() {
-    let failures = SEEDS.filter_map(|seed| {
-        let _story = Story(seed);
-        run(&Plan::histories(seed)).err()
-    });
-    let failures: Vec<String> = failures.take(10).collect();
+    let failures: Vec<String> = HISTORIES.failures(HISTORIES.usual, None).take(10).collect();
     println!("{}", failures.join("\n"));
     for word in ["G", "not linearizable"] {
         let begins = format!("anomalies:\n{word}");

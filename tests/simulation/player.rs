@@ -70,6 +70,18 @@ impl<O> Unit<O> {
     }
 }
 
+impl<T> Unit<Vec<T>> {
+    /// A command for one part.
+    pub fn single(part: T, bytes: impl Fn(&T) -> Vec<u8>) -> Self {
+        Self::plain(bytes(&part), vec![part])
+    }
+
+    /// A transaction with a command for each part.
+    pub fn transaction(parts: Vec<T>, bytes: impl Fn(&T) -> Vec<u8>) -> Self {
+        Self::multi(parts.iter().map(bytes).collect(), parts)
+    }
+}
+
 /// What the reply to a command is for.
 enum Part<O> {
     /// This text is expected.

@@ -11,11 +11,11 @@ use std::sync::atomic::AtomicU32;
 
 use super::client::Now;
 use super::player::{Unit, Workload};
-use crate::harness::{Rng, Value, command};
+use crate::harness::{Rng, Value};
 use crate::history::append::{self, Micro, Outcome, Transaction};
 use crate::history::load;
 use crate::history::model::Step;
-use crate::history::queue::{self, Pop, Push};
+use crate::history::queue::{self, Step as QueueStep};
 use crate::history::record::{Anomaly, Span};
 use crate::history::register::{self, Operation};
 
@@ -25,9 +25,7 @@ const VALUES_OF_CONNECTION: i64 = 1_000_000_000;
 const TRANSACTION_COMMANDS_MAX: usize = 4;
 const TRANSACTION_STEPS_MAX: usize = 4;
 const QUEUES: u32 = 3;
-const PUSHED_MAX: usize = 3;
-const POPPED_MAX: usize = 3;
-/// Longest timeout of a pop, ms.
+/// Longest timeout of a pop or move, ms.
 const TIMEOUT_MS_MAX: usize = 40;
 /// More than a queue ever holds.
 const EVERYTHING: usize = 1_000_000;
@@ -38,8 +36,7 @@ pub struct Histories {
     appended: Arc<AtomicU32>,
     lists: Vec<Transaction>,
     registers: Vec<Operation>,
-    queues: Vec<Queued>,
-    pops: Vec<Pop>,
+    queues: Vec<queue::Operation>,
 }
 
 /// How much was noted.
@@ -51,7 +48,7 @@ pub struct Noted {
     pub queues: u64,
     /// Transactions that were not carried out because of what they watched.
     pub aborted: u64,
-    /// Pops that got something.
+    /// Pops and moves that got something.
     pub served: u64,
 }
 
@@ -82,7 +79,7 @@ impl Histories {
             registers: self.registers.len() as u64,
             queues: self.queues.len() as u64,
             aborted: self.lists.iter().filter(|t| t.outcome == Outcome::Aborted).count() as u64,
-            served: self.pops.len() as u64,
+            served: self.queues.iter().flat_map(|o| &o.steps).filter(|step| got(step)).count() as u64,
         }
     }
 
@@ -96,23 +93,7 @@ impl Histories {
         let telling = self.registers.iter().filter(|o| o.replies.is_some() || counts_as_open(o));
         let telling: Vec<Operation> = telling.filter(|o| !o.steps.is_empty()).cloned().collect();
         anomalies.extend(register::check(&telling).err());
-        let (mut pushes, mut open_pops) = (Vec::new(), 0);
-        for queued in &self.queues {
-            let span = queued.span;
-            for part in &queued.parts {
-                match part {
-                    QueueStep::Push(queue, elements) => pushes.extend(elements.iter().map(|element| Push {
-                        connection: queued.connection,
-                        span,
-                        queue: *queue,
-                        element: *element,
-                    })),
-                    QueueStep::Pop { max, .. } if span.completed_ns.is_none() => open_pops += max,
-                    QueueStep::Pop { .. } => {}
-                }
-            }
-        }
-        anomalies.extend(queue::check(&pushes, &self.pops, open_pops));
+        anomalies.extend(queue::check(&self.queues));
         let shown: Vec<String> = anomalies.iter().take(3).map(ToString::to_string).collect();
         if anomalies.is_empty() { Ok(()) } else { Err(format!("anomalies:\n{}", shown.join("\n"))) }
     }
@@ -121,6 +102,11 @@ impl Histories {
 fn counts_as_open(operation: &Operation) -> bool {
     let reads = |step: &Step| matches!(step, Step::Get(_) | Step::MGet(_));
     operation.replies.is_none() && !operation.steps.iter().all(reads)
+}
+
+/// Whether a command took an element.
+fn got(step: &QueueStep) -> bool {
+    matches!(step, QueueStep::Pop { taken: Some(_), .. } | QueueStep::Move { moved: Some(_), .. })
 }
 
 /// Ends the span.
@@ -147,27 +133,20 @@ impl Appender {
     }
 
     fn unit(micro: Micro) -> Unit<Vec<Micro>> {
-        Unit::plain(load::append::bytes(&micro), vec![micro])
+        Unit::single(micro, load::append::bytes)
     }
 
     fn transaction(micros: Vec<Micro>) -> Unit<Vec<Micro>> {
-        Unit::multi(micros.iter().map(load::append::bytes).collect(), micros)
+        Unit::transaction(micros, load::append::bytes)
     }
 
     /// Reads keys it watches, and appends to some of them unless they have changed.
     fn watch(&mut self) -> Vec<Unit<Vec<Micro>>> {
-        let keys: Vec<u32> = (0..1 + self.source.rng.below(3)).map(|_| self.source.key()).collect();
-        let names = keys.iter().map(|key| load::append::name(*key));
-        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
-        let mut units = vec![Unit::aside(command(&words))];
-        units.extend(keys.iter().map(|key| Self::unit(Micro::Read { key: *key, seen: None })));
-        let mut micros = self.source.micros();
-        for micro in &mut micros {
-            if let Micro::Append { key, .. } = micro {
-                *key = *self.source.rng.pick(&keys);
-            }
-        }
-        units.push(Unit { seen_count: keys.len(), ..Self::transaction(micros) });
+        let load::append::Watched { watch, reads, micros } = self.source.watched();
+        let seen_count = reads.len();
+        let mut units = vec![Unit::aside(watch)];
+        units.extend(reads.into_iter().map(Self::unit));
+        units.push(Unit { seen_count, ..Self::transaction(micros) });
         units
     }
 }
@@ -220,11 +199,8 @@ impl Workload for Appender {
         if let (2.., [Value::Array(several)]) = (micros.len(), &values[..]) {
             values = several.clone();
         }
-        if values.len() != micros.len() {
-            return Err(format!("{} replies for {micros:?}", values.len()));
-        }
         transaction.outcome = Outcome::Committed;
-        micros.iter_mut().zip(&values).try_for_each(|(micro, value)| load::append::fill(micro, value))?;
+        load::append::fill(micros, &values)?;
         // What was watched and has not changed is as if read once more in the transaction.
         micros.splice(0..0, read);
         Ok(())
@@ -247,15 +223,15 @@ impl Registers {
     }
 
     fn bytes(step: &Step) -> Vec<u8> {
-        command(&load::register::words(REGISTER_PREFIX, step))
+        load::register::bytes(REGISTER_PREFIX, step)
     }
 
     fn unit(step: Step) -> Unit<Vec<Step>> {
-        Unit::plain(Self::bytes(&step), vec![step])
+        Unit::single(step, Self::bytes)
     }
 
     fn transaction(steps: Vec<Step>) -> Unit<Vec<Step>> {
-        Unit::multi(steps.iter().map(Self::bytes).collect(), steps)
+        Unit::transaction(steps, Self::bytes)
     }
 
     /// Changes a key it has read, unless another was faster.
@@ -263,7 +239,7 @@ impl Registers {
         let key = self.source.key();
         let write = Step::Set(key, self.source.value());
         vec![
-            Unit::aside(command(&["WATCH".to_owned(), format!("{REGISTER_PREFIX}:{key}")])),
+            Unit::aside(load::register::watch(REGISTER_PREFIX, key)),
             Self::unit(Step::Get(key)),
             Unit { seen_count: 1, ..Self::transaction(vec![write]) },
         ]
@@ -305,11 +281,7 @@ impl Workload for Registers {
             operation.steps.clear();
             return Ok(());
         };
-        let replies = operation.steps.iter().zip(&values).map(|(s, value)| load::register::reply(s, value));
-        let replies = replies.collect::<Option<Vec<_>>>().filter(|replies| replies.len() == values.len());
-        let Some(mut replies) = replies.filter(|replies| replies.len() == operation.steps.len()) else {
-            return Err(format!("{values:?} as the reply to {:?}", operation.steps));
-        };
+        let mut replies = load::register::replies(&operation.steps, &values)?;
         for read in seen.into_iter().rev() {
             operation.steps.splice(0..0, read.steps);
             replies.splice(0..0, read.replies.expect("what was asked before was answered before"));
@@ -319,27 +291,10 @@ impl Workload for Registers {
     }
 }
 
-/// One of the commands on queues.
-pub enum QueueStep {
-    Push(u32, Vec<u32>),
-    /// At most so many, from one queue, or from whichever has something.
-    Pop {
-        queue: Option<u32>,
-        max: usize,
-    },
-}
-
-struct Queued {
-    connection: u32,
-    span: Span,
-    parts: Vec<QueueStep>,
-}
-
 /// Clients that push into queues, and clients that wait for what comes.
 pub struct Queuer {
     shared: Shared,
-    rng: Rng,
-    next: u32,
+    source: load::queue::Source,
     /// How many of 8 steps push.
     pushes: usize,
     audits: bool,
@@ -349,7 +304,8 @@ impl Queuer {
     pub fn new(shared: &Shared, seed: u64, connection: u32, audits: bool) -> Self {
         let mut rng = Rng(seed);
         let pushes = *rng.pick(&[1, 4, 6]);
-        Self { shared: Rc::clone(shared), rng, next: connection << 24, pushes, audits }
+        let source = load::queue::Source::new(rng, QUEUES, connection);
+        Self { shared: Rc::clone(shared), source, pushes, audits }
     }
 
     /// How many requests an audit takes.
@@ -357,58 +313,17 @@ impl Queuer {
         u64::from(QUEUES)
     }
 
-    fn name(queue: u32) -> String {
-        format!("queue:{queue}")
-    }
-
-    fn push(&mut self) -> (Vec<u8>, QueueStep) {
-        let elements = (0..1 + self.rng.below(PUSHED_MAX)).map(|_| {
-            self.next += 1;
-            self.next
-        });
-        let elements: Vec<u32> = elements.collect();
-        let queue = self.rng.below(QUEUES as usize) as u32;
-        let words = ["RPUSH".to_owned(), Self::name(queue)].into_iter();
-        let words: Vec<String> = words.chain(elements.iter().map(u32::to_string)).collect();
-        (command(&words), QueueStep::Push(queue, elements))
-    }
-
-    fn pop(queue: u32, max: usize) -> (Vec<u8>, QueueStep) {
-        (command(&["LPOP", &Self::name(queue), &max.to_string()]), QueueStep::Pop { queue: Some(queue), max })
-    }
-
-    fn blocking_pop(&mut self, timeout_ms: usize) -> (Vec<u8>, QueueStep) {
-        let first = self.rng.below(QUEUES as usize) as u32;
-        let count = 1 + self.rng.below(QUEUES as usize) as u32;
-        let names = (0..count).map(|offset| Self::name((first + offset) % QUEUES));
-        let last = format!("0.{timeout_ms:03}");
-        let words: Vec<String> = std::iter::once("BLPOP".to_owned()).chain(names).chain([last]).collect();
-        (command(&words), QueueStep::Pop { queue: None, max: 1 })
-    }
-
-    fn note_pop(&mut self, number: usize, part: usize, value: &Value, now: Now) -> Result<(), String> {
-        let mut shared = self.shared.borrow_mut();
-        let Queued { connection, span, parts } = &shared.queues[number];
-        let (connection, span) = (*connection, *span);
-        let (queue, elements) = match (&parts[part], value) {
-            (QueueStep::Push(..), Value::Int(1..)) => return Ok(()),
-            (QueueStep::Pop { .. }, Value::NullArray | Value::NullBulk) => return Ok(()),
-            (QueueStep::Pop { queue: Some(queue), max }, Value::Array(elements))
-                if elements.len() <= *max =>
-            {
-                (*queue, &elements[..])
-            }
-            (QueueStep::Pop { queue: None, .. }, Value::Array(pair)) if pair.len() == 2 => {
-                (pair[0].string().trim_start_matches("queue:").parse().unwrap_or(u32::MAX), &pair[1..])
-            }
-            _ => return Err(format!("{value} as the reply to a push or a pop")),
-        };
-        for element in elements {
-            let element = element.int().and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX);
-            let span = Span::new(span.invoked_ns, now.stamp);
-            shared.pops.push(Pop { span, connection, queue, element });
+    /// A command that waits, unless it is in a transaction.
+    fn wait(&mut self, timeout_ms: usize) -> load::queue::Drawn {
+        let count = 1 + self.source.rng.below(QUEUES as usize) as u32;
+        match self.source.rng.below(3) {
+            0 => self.source.wait_to_move(timeout_ms),
+            _ => self.source.wait(count, timeout_ms, None),
         }
-        Ok(())
+    }
+
+    fn unit((bytes, step): load::queue::Drawn) -> Unit<Vec<QueueStep>> {
+        Unit::plain(bytes, vec![step])
     }
 }
 
@@ -417,38 +332,28 @@ impl Workload for Queuer {
 
     fn draw(&mut self) -> Vec<Unit<Vec<QueueStep>>> {
         if self.audits {
-            let pops = (0..QUEUES).map(|queue| Self::pop(queue, EVERYTHING));
-            return pops.map(|(bytes, part)| Unit::plain(bytes, vec![part])).collect();
+            return (0..QUEUES).map(|queue| Self::unit(self.source.pop_up_to(queue, EVERYTHING))).collect();
         }
-        let timeout_ms = 1 + self.rng.below(TIMEOUT_MS_MAX);
-        if self.rng.once_in(5) {
-            let (commands, parts) = (0..2 + self.rng.below(TRANSACTION_COMMANDS_MAX - 1))
-                .map(|_| match self.rng.below(8) {
-                    n if n < self.pushes => self.push(),
-                    // In a transaction nobody waits.
-                    _ => self.blocking_pop(timeout_ms),
+        let timeout_ms = 1 + self.source.rng.below(TIMEOUT_MS_MAX);
+        if self.source.rng.once_in(5) {
+            let (commands, parts) = (0..2 + self.source.rng.below(TRANSACTION_COMMANDS_MAX - 1))
+                .map(|_| match self.source.rng.below(8) {
+                    n if n < self.pushes => self.source.push(),
+                    _ => self.wait(timeout_ms),
                 })
                 .unzip();
             return vec![Unit::multi(commands, parts)];
         }
-        let (bytes, part) = match self.rng.below(8) {
-            n if n < self.pushes => self.push(),
-            7 => {
-                let queue = self.rng.below(QUEUES as usize) as u32;
-                Self::pop(queue, 1 + self.rng.below(POPPED_MAX))
-            }
-            _ => {
-                let (bytes, part) = self.blocking_pop(timeout_ms);
-                let unit = Unit::plain(bytes, vec![part]);
-                return vec![Unit { timeout_ms: Some(timeout_ms as u64), ..unit }];
-            }
-        };
-        vec![Unit::plain(bytes, vec![part])]
+        vec![match self.source.rng.below(8) {
+            n if n < self.pushes => Self::unit(self.source.push()),
+            7 => Self::unit(self.source.pop()),
+            _ => Unit { timeout_ms: Some(timeout_ms as u64), ..Self::unit(self.wait(timeout_ms)) },
+        }]
     }
 
-    fn begin(&mut self, parts: Vec<QueueStep>, connection: u32, now: Now) -> usize {
+    fn begin(&mut self, steps: Vec<QueueStep>, connection: u32, now: Now) -> usize {
         let queues = &mut self.shared.borrow_mut().queues;
-        queues.push(Queued { connection, span: Span::open(now.stamp), parts });
+        queues.push(queue::Operation { connection, span: Span::open(now.stamp), steps });
         queues.len() - 1
     }
 
@@ -460,14 +365,8 @@ impl Workload for Queuer {
         now: Now,
     ) -> Result<(), String> {
         let values = values.ok_or("a transaction that watches nothing was not carried out")?;
-        let count = self.shared.borrow().queues[number].parts.len();
-        if values.len() != count {
-            return Err(format!("{} replies to {count} commands", values.len()));
-        }
-        for (part, value) in values.iter().enumerate() {
-            self.note_pop(number, part, value, now)?;
-        }
-        complete(&mut self.shared.borrow_mut().queues[number].span, now);
-        Ok(())
+        let operation = &mut self.shared.borrow_mut().queues[number];
+        complete(&mut operation.span, now);
+        load::queue::fill(&mut operation.steps, &values)
     }
 }

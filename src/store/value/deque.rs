@@ -22,6 +22,9 @@ use super::packed::{Encoded, LISTPACK_FRAME_BYTES};
 use super::{Item, NewItem, packed};
 use bytes::Bytes;
 
+/// More chunks than that are freed in slices.
+pub const CHUNKS_FREED_AT_ONCE_MAX: usize = 64;
+
 /// What Redis reckons an element takes beyond its text at most.
 const ELEMENT_OVERHEAD_BYTES: usize = 8;
 
@@ -207,41 +210,41 @@ impl Deque {
             });
         }
         self.insert(index, item, limits);
-        self.remove(index + 1, 1);
+        let one = self.remove(index + 1, 1);
+        debug_assert!(one.is_none());
     }
 
-    /// Removes `count` elements from `start` on; all of them must exist.
-    pub fn remove(&mut self, start: usize, count: usize) {
+    /// Removes `count` elements from `start` on; all of them must exist. Chunks that are too many to be freed at once are
+    /// given back.
+    #[must_use]
+    pub fn remove(&mut self, start: usize, count: usize) -> Option<Box<Deque>> {
         assert!(start + count <= self.len);
         if count == 0 {
-            return;
+            return None;
         }
-        let Position { mut chunk, index } = self.position(start);
-        let (mut index, mut left) = (index, count);
-        while left > 0 {
-            let here = self.chunks[chunk].count();
+        let Position { chunk: mut first, index } = self.position(start);
+        let mut left = count;
+        // 1. The end of the first chunk, or a part of it.
+        let here = self.chunks[first].count();
+        if index > 0 || left < here {
             let removed = left.min(here - index);
+            self.remove_from_run(first, index, removed);
             left -= removed;
-            if removed == here {
-                self.remove_chunk(chunk);
-                continue;
-            }
-            self.edit_run(chunk, |run| {
-                let from = run.offset_of(index);
-                let to = if index + removed == here {
-                    run.len()
-                } else if removed == 1 {
-                    packed::next(run.bytes(), from)
-                } else {
-                    run.offset_of(index + removed)
-                };
-                run.remove(from, to, removed);
-            });
-            self.len -= removed;
-            chunk += 1;
-            index = 0;
+            first += 1;
+        }
+        // 2. Whole ones.
+        let mut end = first;
+        while left > 0 && self.chunks[end].count() <= left {
+            left -= self.chunks[end].count();
+            end += 1;
+        }
+        let removed = self.remove_chunks(first, end);
+        // 3. The beginning of the last.
+        if left > 0 {
+            self.remove_from_run(first, 0, left);
         }
         self.shrink();
+        removed
     }
 
     /// Removes up to `count` elements equal to `item`, searched from an end; how many.
@@ -376,6 +379,39 @@ impl Deque {
         self.len -= chunk.count();
         self.chunk_bytes -= chunk.allocated();
         Some(chunk)
+    }
+
+    /// Removes `count` elements from element `index` on, but not all that the run has.
+    fn remove_from_run(&mut self, chunk: usize, index: usize, count: usize) {
+        self.edit_run(chunk, |run| {
+            let from = run.offset_of(index);
+            let to = if index + count == run.count() {
+                run.len()
+            } else if count == 1 {
+                packed::next(run.bytes(), from)
+            } else {
+                run.offset_of(index + count)
+            };
+            run.remove(from, to, count);
+        });
+        self.len -= count;
+    }
+
+    /// Removes chunks; those that are too many to be freed at once are given back.
+    fn remove_chunks(&mut self, first: usize, end: usize) -> Option<Box<Deque>> {
+        if end - first <= 1 {
+            if first < end {
+                self.remove_chunk(first);
+            }
+            return None;
+        }
+        let chunks: VecDeque<Chunk> = self.chunks.drain(first..end).collect();
+        let len = chunks.iter().map(Chunk::count).sum();
+        let chunk_bytes = chunks.iter().map(Chunk::allocated).sum();
+        self.len -= len;
+        self.chunk_bytes -= chunk_bytes;
+        let removed = Deque { chunks, len, chunk_bytes };
+        (end - first > CHUNKS_FREED_AT_ONCE_MAX).then(|| Box::new(removed))
     }
 
     /// Gives room of the ring back once most of it is empty.

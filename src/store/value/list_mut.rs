@@ -106,7 +106,8 @@ impl KeyMut<'_> {
                 set_count(pack, total - count);
             }
             List::Deque(_) => {
-                self.edit_deque(|deque| deque.remove(start, count));
+                let removed = self.edit_deque(|deque| deque.remove(start, count));
+                self.discard_chunks(removed);
                 self.pack_if_small(limits);
             }
         }
@@ -119,10 +120,9 @@ impl KeyMut<'_> {
         let behind = len - start - count;
         match self.list() {
             Some(List::Deque(_)) => {
-                self.edit_deque(|deque| {
-                    deque.remove(start + count, behind);
-                    deque.remove(0, start);
-                });
+                let removed =
+                    self.edit_deque(|deque| [deque.remove(start + count, behind), deque.remove(0, start)]);
+                removed.into_iter().for_each(|removed| self.discard_chunks(removed));
                 self.pack_if_small(limits);
             }
             _ => {
@@ -231,7 +231,8 @@ impl KeyMut<'_> {
                 let item = list.get(index).map(|item| item.to_owned());
                 let item: OwnedItem = item.expect("a list is never empty");
                 self.edit_deque(|deque| {
-                    deque.remove(index, 1);
+                    let one = deque.remove(index, 1);
+                    debug_assert!(one.is_none());
                     deque.push(to, &item.as_new(), limits);
                 });
                 self.pack_if_small(limits);

@@ -235,3 +235,37 @@ fn huge_lists_are_freed_in_slices() {
     assert!(shard.free_discarded(usize::MAX));
     assert!(!shard.has_discarded() && shard.used_bytes() < 10_000);
 }
+
+#[test]
+fn huge_parts_of_lists_are_freed_in_slices() {
+    let (mut shard, hash) = shard();
+    let limits = ListLimits::new(-2);
+    let items: Twin = (0u32..20_000).map(|n| [&n.to_be_bytes()[..], &[7; 996]].concat()).collect();
+    let mut twin = items.clone();
+    let mut place = shard.write(DB, hash, KEY, 0);
+    place.list_push(End::Right, items.iter().map(|item| new_item(item)), limits);
+    drop(place);
+    let full = shard.used_bytes();
+    // From the middle, from both ends, and so little that it is freed at once.
+    for (op, discards) in [
+        (Op::Remove(5_003, 4_002), true),
+        (Op::Keep(2_001, 10_000), true),
+        (Op::Remove(0, 100), false),
+        (Op::Keep(6_000, 3), true),
+    ] {
+        let before = shard.used_bytes();
+        apply(&mut shard, hash, &mut twin, &mut ListLimits::new(-2), &op);
+        check(&mut shard, hash, &twin);
+        assert_eq!(shard.has_discarded(), discards, "{op:?}");
+        if discards {
+            // What lies in no whole chunk is freed at once, and rings may shrink.
+            assert!(shard.used_bytes() > before - 500_000, "{op:?}");
+            assert!(!shard.free_discarded(100));
+            check(&mut shard, hash, &twin);
+            assert!(shard.used_bytes() < before - 700_000, "{op:?}");
+            assert!(shard.free_discarded(usize::MAX));
+        }
+        check(&mut shard, hash, &twin);
+    }
+    assert!(full > 20_000_000 && shard.used_bytes() < 50_000);
+}

@@ -25,7 +25,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-pub(in crate::store) use deque::Deque;
+pub(in crate::store) use deque::{CHUNKS_FREED_AT_ONCE_MAX, Deque};
 pub use list::{End, Items, List, ListLimits, ListNode, NewList, NewNode};
 
 /// An element of a value.

@@ -120,6 +120,21 @@ impl Source {
         (0..2 + self.rng.below(TRANSACTION_MICROS_MAX - 1)).map(|_| self.micro()).collect()
     }
 
+    /// Watches keys, reads each, and appends to some of them in a transaction.
+    pub fn watched(&mut self) -> Watched {
+        let keys: Vec<u32> = (0..1 + self.rng.below(3)).map(|_| self.key()).collect();
+        let names = keys.iter().map(|key| name(*key));
+        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
+        let mut micros = self.micros();
+        for micro in &mut micros {
+            if let Micro::Append { key, .. } = micro {
+                *key = *self.rng.pick(&keys);
+            }
+        }
+        let reads = keys.into_iter().map(|key| Micro::Read { key, seen: None }).collect();
+        Watched { watch: command(&words), reads, micros }
+    }
+
     /// Those of one command: an append, a read, or a read of several strings.
     pub fn single(&mut self) -> Vec<Micro> {
         if !self.rng.once_in(4) {
@@ -132,6 +147,16 @@ impl Source {
         }
         keys.into_iter().map(|key| Micro::Read { key, seen: None }).collect()
     }
+}
+
+/// Appends that are to happen unless what was read has changed.
+pub struct Watched {
+    /// The WATCH.
+    pub watch: Vec<u8>,
+    /// Each a command.
+    pub reads: Vec<Micro>,
+    /// Of the transaction.
+    pub micros: Vec<Micro>,
 }
 
 struct Appender<'r> {
@@ -160,14 +185,10 @@ impl Appender<'_> {
     }
 
     fn request(form: Form, micros: &[Micro]) -> Request {
-        let commands = || micros.iter().flat_map(bytes);
         match form {
-            Form::Plain if micros.len() == 1 => Request { bytes: commands().collect(), replies: 1 },
-            Form::Plain => Request { bytes: read_together(micros), replies: 1 },
-            Form::Multi => {
-                let bytes = command(&["MULTI"]).into_iter().chain(commands()).chain(command(&["EXEC"]));
-                Request { bytes: bytes.collect(), replies: micros.len() + 2 }
-            }
+            Form::Plain if micros.len() == 1 => Request::plain(bytes(&micros[0])),
+            Form::Plain => Request::plain(read_together(micros)),
+            Form::Multi => Request::multi(micros.iter().map(bytes)),
         }
     }
 
@@ -176,11 +197,8 @@ impl Appender<'_> {
         let requests: Vec<Request> =
             batch.iter().map(|(form, micros)| Self::request(*form, micros)).collect();
         let connection = self.link.connection;
-        let fates = if sometimes(&mut self.source.rng, deaths) {
-            self.link.die(&requests, &mut self.source.rng)
-        } else {
-            self.link.exchange(&requests).1
-        };
+        let dies = sometimes(&mut self.source.rng, deaths);
+        let fates = self.link.send(&requests, dies, &mut self.source.rng);
         for ((form, micros), (fate, span)) in batch.into_iter().zip(fates) {
             let transaction = self.answered(connection, form, micros, fate, span);
             self.history.push(transaction);
@@ -204,12 +222,7 @@ impl Appender<'_> {
                 if form == Form::Multi && values.is_empty() {
                     Outcome::Aborted
                 } else {
-                    if values.len() != micros.len() {
-                        self.run.fail(format!("{} replies for {micros:?}", values.len()));
-                    }
-                    for (micro, value) in micros.iter_mut().zip(&values) {
-                        fill(micro, value).unwrap_or_else(|error| self.run.fail(error));
-                    }
+                    fill(&mut micros, &values).unwrap_or_else(|error| self.run.fail(error));
                     Outcome::Committed
                 }
             }
@@ -219,14 +232,11 @@ impl Appender<'_> {
 
     /// Reads keys it watches, and appends to some of them unless they have changed.
     fn watch(&mut self, deaths: usize) {
-        let keys: Vec<u32> = (0..1 + self.source.rng.below(3)).map(|_| self.source.key()).collect();
-        let names = keys.iter().map(|key| name(*key));
-        let words: Vec<String> = std::iter::once("WATCH".to_owned()).chain(names).collect();
-        let reads: Vec<Micro> = keys.iter().map(|key| Micro::Read { key: *key, seen: None }).collect();
-        let mut requests = vec![Request { bytes: command(&words), replies: 1 }];
+        let Watched { watch, reads, micros } = self.source.watched();
+        let mut requests = vec![Request::plain(watch)];
         requests.extend(reads.iter().map(|micro| Self::request(Form::Plain, std::slice::from_ref(micro))));
         let connection = self.link.connection;
-        let (_, mut fates) = self.link.exchange(&requests);
+        let mut fates = self.link.exchange(&requests);
         fates.remove(0);
         let reads: Vec<Transaction> = reads
             .into_iter()
@@ -235,12 +245,6 @@ impl Appender<'_> {
             .collect();
         if self.run.stopped() {
             return;
-        }
-        let mut micros = self.source.micros();
-        for micro in &mut micros {
-            if let Micro::Append { key, .. } = micro {
-                *key = *self.source.rng.pick(&keys);
-            }
         }
         let before = self.history.len();
         self.send(vec![(Form::Multi, micros)], deaths);
@@ -284,11 +288,18 @@ pub fn read_together(micros: &[Micro]) -> Vec<u8> {
     command(&words)
 }
 
-/// Writes a reply into what asked for it.
+/// Writes replies into what asked for them.
 ///
 /// # Errors
-/// It is no reply to that.
-pub fn fill(micro: &mut Micro, value: &Value) -> Result<(), String> {
+/// They are no replies to that.
+pub fn fill(micros: &mut [Micro], values: &[Value]) -> Result<(), String> {
+    if values.len() != micros.len() {
+        return Err(format!("{} replies to {micros:?}", values.len()));
+    }
+    micros.iter_mut().zip(values).try_for_each(|(micro, value)| fill_one(micro, value))
+}
+
+fn fill_one(micro: &mut Micro, value: &Value) -> Result<(), String> {
     let good = match micro {
         Micro::Append { key, length, .. } => {
             let unit = if is_list(*key) { 1 } else { ELEMENT_DIGITS as i64 };
@@ -316,7 +327,7 @@ fn is_list(key: u32) -> bool {
 }
 
 /// A key as the server knows it.
-pub fn name(key: u32) -> String {
+fn name(key: u32) -> String {
     format!("{}:{key}", if is_list(key) { "list" } else { "string" })
 }
 

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::record::{Clock, Span};
-use crate::harness::{Client, Rng, Server, Value};
+use crate::harness::{Client, Rng, Server, Value, command};
 
 /// What clients of a run share.
 pub struct Run<'s> {
@@ -77,6 +77,25 @@ pub struct Request {
     pub replies: usize,
 }
 
+impl Request {
+    /// One command.
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self { bytes, replies: 1 }
+    }
+
+    /// A command each, with what makes a transaction of them.
+    pub fn multi(commands: impl Iterator<Item = Vec<u8>>) -> Self {
+        let mut replies = 2;
+        let mut bytes = command(&["MULTI"]);
+        for one in commands {
+            bytes.extend(one);
+            replies += 1;
+        }
+        bytes.extend(command(&["EXEC"]));
+        Self { bytes, replies }
+    }
+}
+
 /// What became of a request.
 pub enum Fate {
     /// Its replies.
@@ -95,7 +114,7 @@ impl<'r> Link<'r> {
     }
 
     /// Connects again.
-    pub fn renew(&mut self) {
+    fn renew(&mut self) {
         self.connection = self.run.connections.fetch_add(1, Ordering::Relaxed);
         match Client::unix(&self.run.server.socket()) {
             Ok(client) => self.client = client,
@@ -104,7 +123,7 @@ impl<'r> Link<'r> {
     }
 
     /// Sends requests in one go and reads their replies; what became of each and when that was known.
-    pub fn exchange(&mut self, requests: &[Request]) -> (u64, Vec<(Fate, Span)>) {
+    pub fn exchange(&mut self, requests: &[Request]) -> Vec<(Fate, Span)> {
         let bytes: Vec<u8> = requests.iter().flat_map(|request| request.bytes.iter().copied()).collect();
         let invoked_ns = self.run.clock.now_ns();
         let mut sent = self.client.send_raw(&bytes);
@@ -120,12 +139,17 @@ impl<'r> Link<'r> {
                 }
             });
         }
-        (invoked_ns, fates)
+        fates
+    }
+
+    /// Sends requests and reads their replies, or dies meanwhile.
+    pub fn send(&mut self, requests: &[Request], dies: bool, rng: &mut Rng) -> Vec<(Fate, Span)> {
+        if dies { self.die(requests, rng) } else { self.exchange(requests) }
     }
 
     /// Sends requests up to a random byte, reads a random part of the replies, and drops the connection. The link is then a
     /// new connection.
-    pub fn die(&mut self, requests: &[Request], rng: &mut Rng) -> Vec<(Fate, Span)> {
+    fn die(&mut self, requests: &[Request], rng: &mut Rng) -> Vec<(Fate, Span)> {
         let bytes: Vec<u8> = requests.iter().flat_map(|request| request.bytes.iter().copied()).collect();
         let invoked_ns = self.run.clock.now_ns();
         let cut = if rng.once_in(2) { bytes.len() } else { 1 + rng.below(bytes.len()) };

@@ -1,22 +1,24 @@
-//! Clients that push into queues and clients that wait for what comes: BLPOP on several keys, LPOP of several elements,
-//! transactions that push into two queues, connections that die while they wait.
+//! Clients that push into queues and clients that wait for what comes: BLPOP and BRPOP on several keys, BLMPOP of several
+//! elements, BLMOVE and BRPOPLPUSH from queue to queue, LPOP and RPOP, transactions that push into several queues, connections
+//! that die while they wait.
 //!
 //! Design: a popper waits on all queues and, last, on one that says the end: it is filled when all has been pushed, and comes into
 //! its own when the others are empty. A connection that died may still take an end that was meant for another, so ends are
-//! pushed until all poppers have gone.
+//! pushed until all poppers have gone. Who waits to move an element has a timeout, because he sees no end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Fate, Link, Request, Run, sometimes};
 use crate::harness::{Rng, Value, command, until};
-use crate::history::queue::{Pop, Push};
+use crate::history::queue::{End, Operation, Place, Step};
+use crate::history::record::Span;
 
 /// What is run.
 #[derive(Clone, Copy)]
 pub struct Plan {
     /// Clients that push.
     pub pushers: u32,
-    /// Clients that pop.
+    /// Clients that pop and move.
     pub poppers: u32,
     /// Elements pushed, about.
     pub elements: usize,
@@ -26,25 +28,19 @@ pub struct Plan {
     pub deaths: usize,
 }
 
-/// What was recorded.
-#[derive(Default)]
-pub struct History {
-    /// All pushes, those of one connection in order.
-    pub pushes: Vec<Push>,
-    /// All pops that were answered.
-    pub pops: Vec<Pop>,
-    /// How many elements may have gone to pops that were not.
-    pub open_pops: usize,
-}
-
 const QUEUES: u32 = 4;
 const PUSHED_MAX: usize = 3;
 const POPPED_MAX: usize = 3;
+const PIPELINE_MAX: usize = 4;
+const TRANSACTION_COMMANDS: usize = 2;
+const MOVE_TIMEOUT_MS: usize = 20;
 const END: &str = "queue:end";
+/// Elements of one client are below this; the client's number is above.
+const ELEMENTS_OF_CLIENT_MAX: u32 = 1 << 24;
 
 /// Runs it.
-pub fn run(run: &Run<'_>, plan: Plan) -> History {
-    let mut history = History::default();
+pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Operation> {
+    let mut history = Vec::new();
     let popping = AtomicUsize::new(plan.poppers as usize);
     std::thread::scope(|scope| {
         let popping = &popping;
@@ -54,13 +50,13 @@ pub fn run(run: &Run<'_>, plan: Plan) -> History {
         let pushers: Vec<_> =
             (0..plan.pushers).map(|client| scope.spawn(move || push_all(run, plan, client))).collect();
         for pusher in pushers {
-            history.pushes.append(&mut pusher.join().expect("clients do not panic"));
+            history.append(&mut pusher.join().expect("clients do not panic"));
         }
         let mut link = Link::new(run);
         let ended = until(|| {
-            let length = link.exchange(&[Request { bytes: command(&["LLEN", END]), replies: 1 }]).1;
+            let length = link.exchange(&[Request::plain(command(&["LLEN", END]))]);
             if matches!(&length[..], [(Fate::Answered(replies), _)] if replies[0] == Value::Int(0)) {
-                link.exchange(&[Request { bytes: command(&["RPUSH", END, "end"]), replies: 1 }]);
+                link.exchange(&[Request::plain(command(&["RPUSH", END, "end"]))]);
             }
             popping.load(Ordering::Acquire) == 0 || run.stopped()
         });
@@ -69,128 +65,253 @@ pub fn run(run: &Run<'_>, plan: Plan) -> History {
             run.fail("a client that waits was not served".to_owned());
         }
         for popper in poppers {
-            let mut part = popper.join().expect("clients do not panic");
-            history.pops.append(&mut part.pops);
-            history.open_pops += part.open_pops;
+            history.append(&mut popper.join().expect("clients do not panic"));
         }
     });
-    run.operations.fetch_add(history.pushes.len() + history.pops.len(), Ordering::Relaxed);
+    run.operations.fetch_add(history.iter().map(|operation| operation.steps.len()).sum(), Ordering::Relaxed);
     history
+}
+
+/// Where commands on queues come from.
+pub struct Source {
+    /// What is random depends on it.
+    pub rng: Rng,
+    queues: u32,
+    next: u32,
+}
+
+/// A command and what it does.
+pub type Drawn = (Vec<u8>, Step);
+
+impl Source {
+    /// For one of several clients.
+    pub fn new(rng: Rng, queues: u32, client: u32) -> Self {
+        Self { rng, queues, next: client * ELEMENTS_OF_CLIENT_MAX }
+    }
+
+    /// Pushes a few elements.
+    pub fn push(&mut self) -> Drawn {
+        let count = 1 + self.rng.below(PUSHED_MAX) as u32;
+        let elements: Vec<u32> = (self.next + 1..=self.next + count).collect();
+        self.next += count;
+        let place = Place { queue: self.queue(), end: self.end() };
+        let mut words = vec![format!("{}PUSH", letter(place.end)), name(place.queue)];
+        words.extend(elements.iter().map(u32::to_string));
+        (command(&words), Step::Push { place, elements })
+    }
+
+    /// Takes a few elements from one queue if it has any.
+    pub fn pop(&mut self) -> Drawn {
+        let (queue, max) = (self.queue(), 1 + self.rng.below(POPPED_MAX));
+        self.pop_up_to(queue, max)
+    }
+
+    /// The same, of that queue.
+    pub fn pop_up_to(&mut self, queue: u32, max: usize) -> Drawn {
+        let end = self.end();
+        let words = [format!("{}POP", letter(end)), name(queue), max.to_string()];
+        (command(&words), Step::Pop { queues: vec![queue], end, max, taken: None })
+    }
+
+    /// Waits on so many queues; without a timeout, for a further key as well.
+    pub fn wait(&mut self, count: u32, timeout_ms: usize, last: Option<&str>) -> Drawn {
+        let first = self.queue();
+        let queues: Vec<u32> = (0..count).map(|offset| (first + offset) % self.queues).collect();
+        let (end, timeout) = (self.end(), seconds(timeout_ms));
+        let keys = queues.iter().map(|queue| name(*queue)).chain(last.map(str::to_owned));
+        let (words, max): (Vec<String>, usize) = if self.rng.once_in(3) {
+            let max = 1 + self.rng.below(POPPED_MAX);
+            let key_count = (queues.len() + usize::from(last.is_some())).to_string();
+            let head = ["BLMPOP".to_owned(), timeout, key_count].into_iter();
+            let tail = [word(end).to_owned(), "COUNT".to_owned(), max.to_string()];
+            (head.chain(keys).chain(tail).collect(), max)
+        } else {
+            (std::iter::once(format!("B{}POP", letter(end))).chain(keys).chain([timeout]).collect(), 1)
+        };
+        (command(&words), Step::Pop { queues, end, max, taken: None })
+    }
+
+    /// Waits for an element to move to a queue with a larger number.
+    pub fn wait_to_move(&mut self, timeout_ms: usize) -> Drawn {
+        let from = self.rng.below(self.queues as usize - 1) as u32;
+        let to = from + 1 + self.rng.below((self.queues - 1 - from) as usize) as u32;
+        let (mut source, mut target) =
+            (Place { queue: from, end: self.end() }, Place { queue: to, end: self.end() });
+        let (source_name, target_name, timeout) = (name(from), name(to), seconds(timeout_ms));
+        let words = if self.rng.once_in(5) {
+            (source.end, target.end) = (End::Right, End::Left);
+            vec!["BRPOPLPUSH".to_owned(), source_name, target_name, timeout]
+        } else {
+            let ends = [source.end, target.end].map(|end| word(end).to_owned());
+            [vec!["BLMOVE".to_owned(), source_name, target_name], ends.to_vec(), vec![timeout]].concat()
+        };
+        (command(&words), Step::Move { source, target, moved: None })
+    }
+
+    fn queue(&mut self) -> u32 {
+        self.rng.below(self.queues as usize) as u32
+    }
+
+    fn end(&mut self) -> End {
+        *self.rng.pick(&[End::Left, End::Right])
+    }
+}
+
+/// Notes what replies say.
+///
+/// # Errors
+/// They are no replies to that.
+pub fn fill(steps: &mut [Step], replies: &[Value]) -> Result<(), String> {
+    if replies.len() != steps.len() {
+        return Err(format!("{replies:?} as the replies to {steps:?}"));
+    }
+    steps.iter_mut().zip(replies).try_for_each(|(step, reply)| fill_one(step, reply))
+}
+
+fn fill_one(step: &mut Step, reply: &Value) -> Result<(), String> {
+    let asked = format!("{step:?}");
+    let wrong = || Err(format!("{reply} as the reply to {asked}"));
+    let nothing = matches!(reply, Value::NullArray | Value::NullBulk);
+    match step {
+        Step::Push { elements, .. } => {
+            if !matches!(reply, Value::Int(length) if *length >= elements.len() as i64) {
+                return wrong();
+            }
+        }
+        _ if nothing => {}
+        Step::Move { moved, .. } => {
+            let Some(element) = element(reply) else { return wrong() };
+            *moved = Some(element);
+        }
+        Step::Pop { queues, max, taken, .. } => {
+            let Value::Array(parts) = reply else { return wrong() };
+            let queue = parts.first().and_then(queue_named);
+            let elements: Option<Vec<u32>> = match (&parts[..], queue) {
+                ([_, Value::Array(elements)], Some(_)) => elements.iter().map(element).collect(),
+                ([_, one], Some(_)) => element(one).map(|element| vec![element]),
+                (elements, _) => elements.iter().map(element).collect(),
+            };
+            match (queue.or(queues.first().copied()), elements) {
+                (Some(queue), Some(elements))
+                    if queues.contains(&queue) && (1..=*max).contains(&elements.len()) =>
+                {
+                    *taken = Some((queue, elements));
+                }
+                _ => return wrong(),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn element(value: &Value) -> Option<u32> {
+    value.int().and_then(|number| u32::try_from(number).ok())
+}
+
+fn queue_named(value: &Value) -> Option<u32> {
+    let Value::Bulk(name) = value else { return None };
+    std::str::from_utf8(name).ok()?.strip_prefix("queue:")?.parse().ok()
 }
 
 fn name(queue: u32) -> String {
     format!("queue:{queue}")
 }
 
-fn push_all(run: &Run<'_>, plan: Plan, client: u32) -> Vec<Push> {
-    let mut rng = Rng(plan.seed << 8 | u64::from(client));
-    let mut link = Link::new(run);
-    let mut pushes = Vec::new();
-    let mut next = client << 24;
-    while pushes.len() < plan.elements / plan.pushers as usize && !run.stopped() {
-        let multi = rng.once_in(4);
-        // Of a step, the requests with what each pushes.
-        let mut steps: Vec<Vec<(u32, Vec<u32>)>> = Vec::new();
-        for _ in 0..1 + rng.below(4) {
-            let commands = if multi { 2 } else { 1 };
-            let pushed = (0..commands).map(|_| {
-                let elements = (0..1 + rng.below(PUSHED_MAX)).map(|_| {
-                    next += 1;
-                    next
-                });
-                let elements = elements.collect();
-                (rng.below(QUEUES as usize) as u32, elements)
-            });
-            steps.push(pushed.collect());
+fn word(end: End) -> &'static str {
+    match end {
+        End::Left => "LEFT",
+        End::Right => "RIGHT",
+    }
+}
+
+fn letter(end: End) -> &'static str {
+    &word(end)[..1]
+}
+
+fn seconds(ms: usize) -> String {
+    format!("{}.{:03}", ms / 1000, ms % 1000)
+}
+
+/// A client's connection and what it did.
+struct Actor<'r> {
+    run: &'r Run<'r>,
+    source: Source,
+    link: Link<'r>,
+    history: Vec<Operation>,
+}
+
+impl<'r> Actor<'r> {
+    fn new(run: &'r Run<'r>, seed: u64, client: u32) -> Self {
+        let source = Source::new(Rng(seed), QUEUES, client);
+        Self { run, source, link: Link::new(run), history: Vec::new() }
+    }
+
+    /// Carries out requests in one go, each a command or a transaction; whether one of them was told the end.
+    fn exchange(&mut self, drawn: Vec<Vec<Drawn>>, deaths: usize) -> bool {
+        let requests: Vec<Request> = drawn.iter().map(|commands| request(commands)).collect();
+        let connection = self.link.connection;
+        let dies = sometimes(&mut self.source.rng, deaths);
+        let fates = self.link.send(&requests, dies, &mut self.source.rng);
+        let mut ended = false;
+        for (commands, (fate, span)) in drawn.into_iter().zip(fates) {
+            let steps = commands.into_iter().map(|(_, step)| step).collect();
+            match fate {
+                Fate::Cut => {}
+                Fate::Unanswered => self.history.push(Operation { connection, span, steps }),
+                Fate::Answered(replies) if is_end(&replies[0]) => ended = true,
+                Fate::Answered(replies) => self.note(connection, span, steps, &replies),
+            }
         }
-        let requests: Vec<Request> = steps.iter().map(|step| push_request(step, multi)).collect();
-        let connection = link.connection;
-        let fates = if sometimes(&mut rng, plan.deaths) {
-            link.die(&requests, &mut rng)
-        } else {
-            link.exchange(&requests).1
+        ended
+    }
+
+    fn note(&mut self, connection: u32, span: Span, mut steps: Vec<Step>, replies: &[Value]) {
+        let replies = match replies {
+            [.., Value::Array(replies)] if steps.len() > 1 => replies,
+            replies => replies,
         };
-        for (step, (fate, span)) in steps.iter().zip(fates) {
-            if matches!(fate, Fate::Cut) {
-                continue;
-            }
-            if let Fate::Answered(replies) = &fate
-                && let Some(bad) = replies.iter().find(|reply| reply.is_error())
-            {
-                run.fail(format!("{bad} as the reply to {step:?}"));
-            }
-            for (queue, elements) in step {
-                let push = |element: &u32| Push { connection, span, queue: *queue, element: *element };
-                pushes.extend(elements.iter().map(push));
-            }
-        }
+        fill(&mut steps, replies).unwrap_or_else(|wrong| self.run.fail(wrong));
+        self.history.push(Operation { connection, span, steps });
     }
-    pushes
 }
 
-fn push_request(step: &[(u32, Vec<u32>)], multi: bool) -> Request {
-    let commands = step.iter().flat_map(|(queue, elements)| {
-        let elements = elements.iter().map(u32::to_string);
-        let words: Vec<String> = ["RPUSH".to_owned(), name(*queue)].into_iter().chain(elements).collect();
-        command(&words)
-    });
-    if !multi {
-        return Request { bytes: commands.collect(), replies: step.len() };
-    }
-    let bytes = command(&["MULTI"]).into_iter().chain(commands).chain(command(&["EXEC"]));
-    Request { bytes: bytes.collect(), replies: step.len() + 2 }
+fn is_end(reply: &Value) -> bool {
+    matches!(reply, Value::Array(parts) if parts.first() == Some(&Value::Bulk(END.into())))
 }
 
-fn pop_all(run: &Run<'_>, plan: Plan, client: u32, popping: &AtomicUsize) -> History {
-    let mut rng = Rng(plan.seed << 8 | 0x80 | u64::from(client));
-    let mut link = Link::new(run);
-    let mut history = History::default();
+fn request(commands: &[Drawn]) -> Request {
+    match commands {
+        [(bytes, _)] => Request::plain(bytes.clone()),
+        _ => Request::multi(commands.iter().map(|(bytes, _)| bytes.clone())),
+    }
+}
+
+fn push_all(run: &Run<'_>, plan: Plan, client: u32) -> Vec<Operation> {
+    let mut actor = Actor::new(run, plan.seed << 8 | u64::from(client), client);
+    let mut pushed = 0;
+    while pushed < plan.elements / plan.pushers as usize && !run.stopped() {
+        let before = actor.source.next;
+        let commands = if actor.source.rng.once_in(4) { TRANSACTION_COMMANDS } else { 1 };
+        let count = 1 + actor.source.rng.below(PIPELINE_MAX);
+        let drawn = (0..count).map(|_| (0..commands).map(|_| actor.source.push()).collect()).collect();
+        actor.exchange(drawn, plan.deaths);
+        pushed += (actor.source.next - before) as usize;
+    }
+    actor.history
+}
+
+fn pop_all(run: &Run<'_>, plan: Plan, client: u32, popping: &AtomicUsize) -> Vec<Operation> {
+    let client = plan.pushers + client;
+    let mut actor = Actor::new(run, plan.seed << 8 | 0x80 | u64::from(client), client);
     let mut ended = false;
     while !ended && !run.stopped() {
-        let first = rng.below(QUEUES as usize) as u32;
-        let blocking = !rng.once_in(4);
-        let request = if blocking {
-            let names = (0..QUEUES).map(|offset| name((first + offset) % QUEUES));
-            let last = [END.to_owned(), "0".to_owned()];
-            let words: Vec<String> = std::iter::once("BLPOP".to_owned()).chain(names).chain(last).collect();
-            Request { bytes: command(&words), replies: 1 }
-        } else {
-            Request { bytes: command(&["LPOP", &name(first), &POPPED_MAX.to_string()]), replies: 1 }
+        let drawn = match actor.source.rng.below(4) {
+            0 => actor.source.pop(),
+            1 => actor.source.wait_to_move(MOVE_TIMEOUT_MS),
+            _ => actor.source.wait(QUEUES, 0, Some(END)),
         };
-        let connection = link.connection;
-        let fates = if sometimes(&mut rng, plan.deaths) {
-            link.die(&[request], &mut rng)
-        } else {
-            link.exchange(&[request]).1
-        };
-        let Some((fate, span)) = fates.into_iter().next() else { continue };
-        let reply = match fate {
-            Fate::Cut => continue,
-            Fate::Unanswered => {
-                history.open_pops += if blocking { 1 } else { POPPED_MAX };
-                continue;
-            }
-            Fate::Answered(mut replies) => replies.remove(0),
-        };
-        let (key, elements) = match &reply {
-            Value::Array(pair) if blocking && pair.len() == 2 => (pair[0].string(), pair[1..].to_vec()),
-            Value::Array(elements) if !blocking => (name(first), elements.clone()),
-            Value::NullBulk | Value::NullArray if !blocking => continue,
-            _ => {
-                run.fail(format!("{reply} as the reply to a pop"));
-                continue;
-            }
-        };
-        ended = key == END;
-        if ended {
-            continue;
-        }
-        let queue = key.trim_start_matches("queue:").parse().unwrap_or(u32::MAX);
-        for element in elements {
-            let element = element.int().and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX);
-            history.pops.push(Pop { span, connection, queue, element });
-        }
+        ended = actor.exchange(vec![vec![drawn]], plan.deaths);
     }
     popping.fetch_sub(1, Ordering::Release);
-    history
+    actor.history
 }

@@ -168,12 +168,10 @@ impl Player<'_> {
 
     /// A command, or a transaction of several.
     fn request(&self, steps: &[Step]) -> Request {
-        let commands = || steps.iter().flat_map(|step| command(&words(&self.prefix, step)));
-        if steps.len() == 1 {
-            return Request { bytes: commands().collect(), replies: 1 };
+        match steps {
+            [step] => Request::plain(bytes(&self.prefix, step)),
+            _ => Request::multi(steps.iter().map(|step| bytes(&self.prefix, step))),
         }
-        let bytes = command(&["MULTI"]).into_iter().chain(commands()).chain(command(&["EXEC"]));
-        Request { bytes: bytes.collect(), replies: steps.len() + 2 }
     }
 
     /// Sends commands and transactions and records what became of them.
@@ -181,12 +179,8 @@ impl Player<'_> {
         let requests: Vec<Request> = batch.iter().map(|steps| self.request(steps)).collect();
         let connection = self.link.connection;
         let dies = self.dies && self.source.rng.once_in(ROUND_STEPS / 2);
-        let fates = if dies {
-            self.dies = false;
-            self.link.die(&requests, &mut self.source.rng)
-        } else {
-            self.link.exchange(&requests).1
-        };
+        self.dies &= !dies;
+        let fates = self.link.send(&requests, dies, &mut self.source.rng);
         for (steps, (fate, span)) in batch.into_iter().zip(fates) {
             match fate {
                 Fate::Cut => {}
@@ -201,28 +195,22 @@ impl Player<'_> {
     }
 
     fn record(&mut self, connection: u32, span: Span, steps: Vec<Step>, values: &[Value]) {
-        let replies: Option<Vec<Reply>> =
-            steps.iter().zip(values).map(|(step, value)| reply(step, value)).collect();
-        match replies {
-            Some(replies) if values.len() == steps.len() => {
-                self.history.push(Operation { connection, span, steps, replies: Some(replies) });
-            }
-            _ => self.run.fail(format!("{values:?} as the reply to {steps:?}")),
+        match replies(&steps, values) {
+            Ok(replies) => self.history.push(Operation { connection, span, steps, replies: Some(replies) }),
+            Err(wrong) => self.run.fail(wrong),
         }
     }
 
     /// Changes a key to a value that depends on the one it has, unless another was faster.
     fn compare_and_set(&mut self) {
         let (key, connection) = (self.source.key(), self.link.connection);
-        let name = format!("{}:{key}", self.prefix);
-        let watch = Request { bytes: command(&["WATCH", &name]), replies: 1 };
+        let watch = Request::plain(watch(&self.prefix, key));
         let read = Step::Get(key);
-        let (_, mut fates) = self.link.exchange(&[watch, self.request(std::slice::from_ref(&read))]);
+        let mut fates = self.link.exchange(&[watch, self.request(std::slice::from_ref(&read))]);
         let Some((Fate::Answered(seen), read_span)) = fates.pop() else { return };
         let write = Step::Set(key, self.source.value());
-        let words = words(&self.prefix, &write);
-        let bytes = [command(&["MULTI"]), command(&words), command(&["EXEC"])].concat();
-        let (_, mut fates) = self.link.exchange(&[Request { bytes, replies: 3 }]);
+        let write_bytes = bytes(&self.prefix, &write);
+        let mut fates = self.link.exchange(&[Request::multi(std::iter::once(write_bytes))]);
         let Some((Fate::Answered(replies), span)) = fates.pop() else {
             return self.record(connection, read_span, vec![read], &seen);
         };
@@ -236,12 +224,17 @@ impl Player<'_> {
     }
 }
 
-/// The words of a command on keys that begin with `prefix`.
-pub fn words(prefix: &str, step: &Step) -> Vec<String> {
+/// A WATCH of a key that begins with `prefix`.
+pub fn watch(prefix: &str, key: u8) -> Vec<u8> {
+    command(&["WATCH".to_owned(), format!("{prefix}:{key}")])
+}
+
+/// A command on keys that begin with `prefix`.
+pub fn bytes(prefix: &str, step: &Step) -> Vec<u8> {
     let name = |key: &u8| format!("{prefix}:{key}");
     let pairs =
         |pairs: &[(u8, i64)]| pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]).collect();
-    let (command, arguments): (&str, Vec<String>) = match step {
+    let (name, arguments): (&str, Vec<String>) = match step {
         Step::Get(key) => ("GET", vec![name(key)]),
         Step::Set(key, value) => ("SET", vec![name(key), value.to_string()]),
         Step::SetNx(key, value) => ("SETNX", vec![name(key), value.to_string()]),
@@ -254,11 +247,21 @@ pub fn words(prefix: &str, step: &Step) -> Vec<String> {
         Step::Rename(source, target) => ("RENAME", vec![name(source), name(target)]),
         Step::Copy(source, target) => ("COPY", vec![name(source), name(target)]),
     };
-    std::iter::once(command.to_owned()).chain(arguments).collect()
+    command(&[vec![name.to_owned()], arguments].concat())
 }
 
-/// A reply as the model has it; `None` if it is no reply to that.
-pub fn reply(step: &Step, value: &Value) -> Option<Reply> {
+/// Replies as the model has them.
+///
+/// # Errors
+/// They are no replies to that.
+pub fn replies(steps: &[Step], values: &[Value]) -> Result<Vec<Reply>, String> {
+    let replies: Option<Vec<Reply>> =
+        steps.iter().zip(values).map(|(step, value)| reply(step, value)).collect();
+    let replies = replies.filter(|_| values.len() == steps.len());
+    replies.ok_or_else(|| format!("{values:?} as the reply to {steps:?}"))
+}
+
+fn reply(step: &Step, value: &Value) -> Option<Reply> {
     let number = |value: &Value| if value.is_null() { Some(NOTHING) } else { value.int() };
     match step {
         Step::Get(_) | Step::GetSet(..) => number(value).map(Reply::Value),
