@@ -117,6 +117,8 @@ const SWAPDB: &str = "SWAPDB (0|1) (0|1)";
 
 /// Drawn where commands wait for several.
 const MANY_KEYS: &[Shape] = &[
+    // Whoever waits for a key that holds a string is not served by Redis when SORT puts a list there.
+    exact("SORT W ALPHA (BY,*|BY,x|) (GET,*|GET,#|) (STORE,W|)"),
     exact("BLPOP W+ T"),
     exact("BRPOP W+ T"),
     exact("BLPOP W W W T"),

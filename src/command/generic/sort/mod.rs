@@ -12,6 +12,8 @@
 //! As in Redis, a list under a BY without `*` keeps its order, or is read backwards with DESC; equal numbers are in the order
 //! of their texts. Where Redis leaves the order open (ALPHA, equal weights, BY together with LIMIT) it is that of the collection.
 //!
+//! Unlike Redis, storing serves clients that wait for the destination also where it held a string until then.
+//!
 //! Costs: one copy of the elements; only the part that LIMIT chooses is put in order.
 //!
 //! Not here: collections that are no lists, which `elements::Source` will know; nor hashes, so that `->field` finds nothing
