@@ -67,7 +67,8 @@ const DRAIN_ROUND_MS: u64 = 20;
 pub struct Uring {
     // The order of the fields is the order of their drop: the ring before the memory it uses.
     ring: Ring,
-    connections: Vec<Option<Connection>>,
+    /// In boxes, as a vector of large values takes twice its size when it grows.
+    connections: Vec<Option<Box<Connection>>>,
     listeners: Vec<Option<Listening>>,
     buffers: BufferRing,
     /// Found no buffer; in order of arrival.
@@ -139,7 +140,7 @@ impl Uring {
     /// # Panics
     /// If there is none: the worker used a token after its `Detached`, or never attached it.
     fn connection(&mut self, token: Token) -> &mut Connection {
-        let connection = self.connections[token.slot as usize].as_mut();
+        let connection = self.connections[token.slot as usize].as_deref_mut();
         let connection = connection.expect("the token is attached");
         assert_eq!(connection.token, token, "the token is of this generation");
         connection
@@ -147,12 +148,12 @@ impl Uring {
 
     /// The connection a completion is for, if it is still the same.
     fn connection_tagged(&mut self, tag: Tag) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(tag.slot as usize)?.as_mut()?;
+        let connection = self.connections.get_mut(tag.slot as usize)?.as_deref_mut()?;
         (connection.token.generation_packed() == tag.generation).then_some(connection)
     }
 
     fn connection_opt(&mut self, token: Token) -> Option<&mut Connection> {
-        let connection = self.connections.get_mut(token.slot as usize)?.as_mut()?;
+        let connection = self.connections.get_mut(token.slot as usize)?.as_deref_mut()?;
         (connection.token == token).then_some(connection)
     }
 
@@ -161,8 +162,9 @@ impl Uring {
     /// 2. a bulk is wanted: stop the multishot receive, then receive the bulk;
     /// 3. otherwise: the multishot receive is in flight exactly while input is wanted and possible.
     fn advance(&mut self, token: Token, events: &mut Vec<Event>) {
-        let connection =
-            self.connections[token.slot as usize].as_mut().expect("callers hold a token that is attached");
+        let connection = self.connections[token.slot as usize]
+            .as_deref_mut()
+            .expect("callers hold a token that is attached");
         debug_assert_eq!(connection.token, token);
         if connection.closing {
             // 1.
@@ -245,8 +247,9 @@ impl Uring {
     }
 
     fn submit_send(&mut self, token: Token) {
-        let connection =
-            self.connections[token.slot as usize].as_mut().expect("callers hold a token that is attached");
+        let connection = self.connections[token.slot as usize]
+            .as_deref_mut()
+            .expect("callers hold a token that is attached");
         let sending = connection.sending.as_ref().expect("callers have set it");
         let tag = Tag::of(Kind::Send, token);
         match next_part(sending, &mut connection.message) {
@@ -399,8 +402,9 @@ impl Uring {
     /// Bytes arrived in a buffer: they go to the bulk that is wanted, then to the worker.
     fn received(&mut self, token: Token, mut input: Input, events: &mut Vec<Event>) {
         let held_buffers_max = self.held_buffers_max;
-        let connection =
-            self.connections[token.slot as usize].as_mut().expect("callers hold a token that is attached");
+        let connection = self.connections[token.slot as usize]
+            .as_deref_mut()
+            .expect("callers hold a token that is attached");
         if connection.closing {
             self.buffers.give_back(input);
             return;
@@ -631,7 +635,7 @@ impl Io for Uring {
         // io_uring fails operations on a non-blocking socket instead of waiting. Where this cannot be
         // set, the socket is broken and its first operation says so.
         let _broken_shows_later = socket.system().set_nonblocking(false);
-        self.connections[index] = Some(Connection::new(token, socket));
+        self.connections[index] = Some(Box::new(Connection::new(token, socket)));
     }
 
     fn receive(&mut self, token: Token) {
