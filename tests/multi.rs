@@ -229,3 +229,47 @@ fn a_transaction_on_many_keys_is_not_starved() {
         assert!(taken < Duration::from_secs(20), "{TRANSACTIONS} transactions took {taken:?}");
     });
 }
+
+/// A counter of all workers, of INFO's section about them.
+fn worker_count(client: &mut Client, name: &str) -> u64 {
+    let text = client.ask("INFO workers").string();
+    let fields = text.split([',', '\r', '\n', ':']);
+    let values = fields.filter_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    values.map(|value| value.parse::<u64>().expect("a number")).sum()
+}
+
+/// What a client has reserved because it was refused too often is free again when it is held back for another reason. It stayed
+/// reserved until the client read its replies, and no other worker could use those shards.
+#[test]
+fn a_client_that_does_not_read_keeps_nothing_reserved() {
+    const ROUNDS_MAX: usize = 30;
+    const LONG_BYTES: usize = 4 << 20;
+    let server = Server::start(&["--workers", "2", "--enable-debug-command", "yes"]);
+    let mut sleeper = server.client();
+    let holds_all: [&[&str]; 4] = [&["MULTI"], &["SET", "k", "1"], &["DEBUG", "SLEEP", "0.1"], &["EXEC"]];
+    let holds_all = holds_all.map(command).concat();
+    let mut deaf = server.client();
+    let mut other = server.client();
+    assert_eq!(
+        other.call(&["SETRANGE", "long", &(LONG_BYTES - 1).to_string(), "x"]).int(),
+        Some(LONG_BYTES as i64)
+    );
+    for round in 1..=ROUNDS_MAX {
+        deaf.send(&["GET", "long"]).expect("it takes it");
+        let line = format!("cmdstat_get:calls={round},");
+        assert!(until(|| other.ask("INFO commandstats").string().contains(&line)));
+        // A command behind a reply that is not read is refused again and again; with luck, as both begin at once.
+        sleeper.send_raw(&holds_all).expect("it takes it");
+        deaf.send(&["SET", "k", "2"]).expect("it takes it");
+        for _ in 0..4 {
+            sleeper.read().expect("a reply");
+        }
+        assert_eq!(other.ask("SET k 3").string(), "OK");
+        assert_eq!(deaf.read().expect("a reply").text().len(), LONG_BYTES);
+        assert_eq!(deaf.read().expect("a reply").string(), "OK");
+        if worker_count(&mut other, "leases_reserved") > 0 {
+            return;
+        }
+    }
+    panic!("no shard was ever reserved");
+}

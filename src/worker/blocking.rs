@@ -102,7 +102,6 @@ impl<I: Io> Worker<I> {
         connection.wait = Some(waiter);
         connection.hold = Hold::Blocked;
         connection.held_in_turn = self.turn;
-        connection.refusals = 0;
         connection.put_back(end);
         self.timers.add(wait.until_ms, command.slot);
         self.show_timers();

@@ -9,7 +9,7 @@
 //! took so long that one of them is notable, the last is noted. With a slow log that asks for less than a millisecond, each is
 //! timed by itself.
 //!
-//! Not here: whether a command may run (`run`), transactions (`transaction`).
+//! Not here: whether a command may run (`stretch`), transactions (`transaction`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;

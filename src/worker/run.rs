@@ -1,4 +1,4 @@
-//! From input to replies: parsing, chunks, and one command.
+//! From input to replies: parsing, and the batch chunk by chunk. Running the commands of a chunk: `stretch`.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, S
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
-use crate::resp::Reply;
+use crate::resp::{Mark, Reply};
 
 /// What became of a command.
 enum Step {
@@ -91,8 +91,10 @@ impl<I: Io> Worker<I> {
         }
         *ticks = stretch.caller.ticks;
         connection.ended |= connection.session.close_after_reply;
+        // Its leases were not refused. If it is held back for something else, nothing stays reserved for it meanwhile.
+        connection.refusals = 0;
         match stop {
-            None => connection.refusals = 0,
+            None => {}
             Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
             Some((command, Step::Hold(why))) => self.hold_back(&command, why),
             Some((_, Step::Done)) => unreachable!("that stops nothing"),
@@ -125,40 +127,28 @@ impl Stretch<'_> {
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
             return Step::Hold(Hold::Output);
         }
-        if self.caller.ctx.session.replies != Replies::On {
-            return self.step_silently(command, args, reply, like_it);
-        }
-        self.step_aloud(command, args, reply, like_it)
-    }
-
-    /// A command whose client may not want its reply.
-    #[cold]
-    fn step_silently(
-        &mut self,
-        command: &Gathered,
-        args: &Args<'_>,
-        reply: &mut Reply<'_>,
-        like_it: bool,
-    ) -> Step {
-        let mark = reply.mark();
-        let step = self.step_aloud(command, args, reply, like_it);
-        let session = &mut *self.caller.ctx.session;
-        if matches!(step, Step::Done) && session.replies != Replies::On {
-            let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
-            reply.truncate(mark);
-            session.replies = run::next_replies(session.replies, row);
+        // What a client wants no reply to is taken back afterwards.
+        let mark = (self.caller.ctx.session.replies != Replies::On).then(|| reply.mark());
+        let step = self.run(command, args, reply, like_it);
+        if let (Some(mark), Step::Done) = (mark, &step) {
+            self.silence(command, reply, mark);
         }
         step
     }
 
+    /// Takes back the reply to a command, unless it has switched replies on.
+    #[cold]
+    fn silence(&mut self, command: &Gathered, reply: &mut Reply<'_>, mark: Mark) {
+        let session = &mut *self.caller.ctx.session;
+        if session.replies != Replies::On {
+            let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
+            reply.truncate(mark);
+            session.replies = run::next_replies(session.replies, row);
+        }
+    }
+
     #[inline(always)]
-    fn step_aloud(
-        &mut self,
-        command: &Gathered,
-        args: &Args<'_>,
-        reply: &mut Reply<'_>,
-        like_it: bool,
-    ) -> Step {
+    fn run(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         let Caller { ctx, table, .. } = &mut self.caller;
         if command.row == REFUSED {
             refuse_in(ctx.session, args, reply, table, ctx.stats);
