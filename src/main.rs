@@ -4,6 +4,7 @@ mod host;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,7 +12,7 @@ use torc::command::{DebugSwitches, Facts, Pause, Rng, Shared, Shutdown};
 use torc::config::{self, Action, Config, Startup, live::Live};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::store::{Keyspace, KeyspaceOptions};
-use torc::worker::Recruits;
+use torc::worker::{Recruits, active_at_start};
 use torc::{command, net, observe};
 
 #[global_allocator]
@@ -73,6 +74,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         slowlog: SlowLog::default(),
         pause: Pause::default(),
         shutdown: Shutdown::default(),
+        active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
         monitors: Default::default(),
         facts: Facts {
             run_id: (0..3).map(|_| format!("{:016x}", rng.next())).collect::<String>()[..40].to_owned(),

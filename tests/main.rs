@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod limits;
 mod lists;
+mod moving;
 mod multi;
 mod mutation;
 mod readme;

@@ -219,7 +219,7 @@ fn quit(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if ctx.session.monitor {
-        ctx.effects.push(Effect::Monitor(ctx.session.card.place, false));
+        ctx.effects.push(Effect::Monitor(ctx.session.card.place(), false));
     }
     ctx.session.reset(ctx.config.requirepass.is_empty());
     reply.set_protocol(ctx.session.protocol);

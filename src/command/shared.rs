@@ -1,7 +1,7 @@
 //! What all workers share, as a command sees it. Everything is read and changed without locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::ConfigFile;
 use crate::config::live::Live;
@@ -26,6 +26,8 @@ pub struct Shared {
     pub pause: Pause,
     /// SHUTDOWN and signals.
     pub shutdown: Shutdown,
+    /// How many workers, from the first on, have connections placed on them; the first worker decides (`worker::balance`).
+    pub active_workers: AtomicUsize,
     /// Clients that receive the MONITOR feed.
     pub monitors: AtomicU32,
     /// Facts fixed at start.

@@ -178,6 +178,8 @@ directives! {
     worker_cpus: CpuList = CpuList::default(); "worker-cpus";
         Kind::Special("CPUS such as 0,2-5"); FIXED | OWN;
         "CPUs the workers are pinned to, in order; none given: those of the affinity mask."
+    active_workers_min: usize = 1; "active-workers-min"; Kind::Integer(1, 1024); MUTABLE | OWN;
+        "Workers that serve connections however little there is to do; more join while the load is high."
     io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
         "Kernel interface for sockets; auto takes io_uring where the kernel allows it."
     shards: ShardCount = ShardCount(0); "shards"; Kind::Special("POWER-OF-TWO"); FIXED | OWN;

@@ -29,7 +29,10 @@ use mio::{Events, Interest, Poll};
 
 use super::buffers::BufferPool;
 use super::sending::Sending;
-use super::{EndCause, Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker};
+use super::{
+    EndCause, Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
+    close_released,
+};
 
 /// Receives per connection and turn, so that one busy socket does not keep the others waiting.
 const RECEIVES_PER_TURN: u32 = 4;
@@ -507,7 +510,7 @@ impl Io for Epoll {
     fn close(&mut self, token: Token) {
         // Closing a token twice is allowed until its `Detached` is reaped.
         let Some(connection) = self.connection_opt(token) else {
-            return;
+            return close_released(&mut self.ready, token);
         };
         let sending = connection.sending.take();
         let fd = connection.socket.system().as_raw_fd();
@@ -526,6 +529,24 @@ impl Io for Epoll {
             self.ready.push(Event::Sent { token, outgoing: sending.outgoing, result: Err(EndCause::Reset) });
         }
         self.ready.push(Event::Detached { token });
+    }
+
+    fn release(&mut self, token: Token) {
+        // A token may be released until its `Detached` is reaped.
+        let Some(connection) = self.connection_opt(token) else {
+            return;
+        };
+        assert!(
+            connection.sending.is_none() && connection.bulk.is_none(),
+            "nothing but receives is in flight"
+        );
+        if connection.ended.is_some() {
+            return;
+        }
+        let fd = connection.socket.system().as_raw_fd();
+        let _not_registered = self.poll.registry().deregister(&mut SourceFd(&fd));
+        let connection = self.connections[token.slot as usize].take().expect("it was just here");
+        self.ready.push(Event::Released { token, socket: connection.socket });
     }
 
     fn turn(&mut self, wait: Wait) -> io::Result<()> {

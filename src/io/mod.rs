@@ -10,12 +10,14 @@
 //!                 \-> receive_into -> BulkReceived -> receive -> ...
 //!             send -> Sent -> send -> ...                  (at most one in flight)
 //!             close -> ... -> Detached                     (the slot may be used again)
+//!             release -> Received* -> Released             (likewise; the socket may be attached elsewhere)
 //! ```
 //!
 //! Invariants:
 //! - Memory handed to an operation belongs to it until its last completion.
 //! - A slot is kept until its last completion; events of an older generation never leave this module.
 //! - After `close`, a token yields nothing but the `Sent` of its send in flight, and then `Detached`.
+//! - After `release`, no byte of the stream is lost: it was received before `Released`, or will be where the socket goes.
 //!
 //! Costs: [`Io::turn`] is the only system call of a turn in `uring`; `epoll` pays one per readiness
 //! check, receive and send. Nothing is allocated per event.
@@ -187,6 +189,13 @@ pub enum Event {
         /// Which.
         token: Token,
     },
+    /// The last completion after [`Io::release`] has arrived; the slot may be used again.
+    Released {
+        /// Which.
+        token: Token,
+        /// Its socket, to be attached elsewhere.
+        socket: Socket,
+    },
     /// A [`Waker`] was used since the last `Woken`.
     Woken,
 }
@@ -238,6 +247,11 @@ pub trait Io {
 
     /// Ends the connection: cancels what is in flight, closes the socket, reports `Detached`.
     fn close(&mut self, token: Token);
+
+    /// Gives the socket back to be attached elsewhere, as `Released`, once its receives have ended; no send and no large
+    /// receive may be in flight. Where the input ends meanwhile, or has, that is reported and the token stays attached. A
+    /// `close` takes precedence.
+    fn release(&mut self, token: Token);
 
     /// Submits what was asked for and waits for events. Returns early, without error, on a signal.
     fn turn(&mut self, wait: Wait) -> io::Result<()>;
@@ -372,6 +386,15 @@ pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
                 open_epoll()
             }
         },
+    }
+}
+
+/// A token is closed that is not attached any more: if its `Released` was not reaped yet, it is detached instead, and its
+/// socket closed.
+fn close_released(ready: &mut [Event], token: Token) {
+    let is_released = |event: &&mut Event| matches!(event, Event::Released { token: of, .. } if *of == token);
+    if let Some(event) = ready.iter_mut().find(is_released) {
+        *event = Event::Detached { token };
     }
 }
 

@@ -156,6 +156,14 @@ impl Io for SimIo {
         }
     }
 
+    fn release(&mut self, token: Token) {
+        self.with_connection(token, |connection| {
+            let idle = connection.sending.is_none() && connection.bulk.is_none();
+            assert!(idle, "nothing but receives is in flight");
+            connection.releasing = true;
+        });
+    }
+
     fn turn(&mut self, wait: Wait) -> io::Result<()> {
         let mut net = self.net.shared.borrow_mut();
         let replacement = WorkerState::new(1);
@@ -179,6 +187,7 @@ impl Io for SimIo {
                 Event::Sent { token, result, .. } => (6, Some(token), result.map_or(0, |count| count as u64)),
                 Event::Detached { token } => (7, Some(token), 0),
                 Event::Woken => (8, None, 0),
+                Event::Released { token, socket } => (9, Some(token), socket.simulated_number()),
             };
             net.note(kind);
             net.note(token.map_or(0, |token| u64::from(token.slot)));

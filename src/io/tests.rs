@@ -63,6 +63,9 @@ suites!(
     bulk_cut_short_says_so,
     bulk_after_the_end_says_so,
     pause_stops_and_receive_resumes,
+    released_sockets_go_on_elsewhere,
+    a_released_token_may_still_be_closed,
+    a_release_at_the_end_of_the_input_comes_to_nothing,
     held_buffers_stop_one_socket_only,
     unix_sockets_echo,
     stops_accepting,
@@ -654,6 +657,87 @@ fn pause_stops_and_receive_resumes<I: Io>(open: fn(&Options) -> I) {
     });
     writer.join().expect("no panic").expect("writes");
     assert!(got == patterned(3, 0..LEN));
+}
+
+/// A socket wanders between two backends while its client sends: no byte is lost, doubled or out of order.
+fn released_sockets_go_on_elsewhere<I: Io>(open: fn(&Options) -> I) {
+    const LEN: usize = 8 << 20;
+    const MOVES_MIN: u32 = 20;
+    // Few buffers, so that not all of it is received before the first move.
+    let options = Options { buffer_count: 8, ..Options::default() };
+    let mut bed = Bed::new(open, &options);
+    let (mut client, first) = bed.connect(1);
+    let mut ios = [bed.io, open(&options)];
+    let writer = thread::spawn(move || client.write_all(&patterned(4, 0..LEN)));
+    let (mut here, mut token, mut moves, mut leaving) = (0, first, 0, false);
+    ios[here].receive(token);
+    let (mut got, started) = (Vec::new(), Instant::now());
+    'stream: loop {
+        assert!(started.elapsed() < DEADLINE, "no progress after {moves} moves and {} bytes", got.len());
+        ios[here].turn(Wait::For(TICK)).expect("turns");
+        let mut events = Vec::new();
+        ios[here].reap(&mut events);
+        for event in events {
+            match event {
+                Event::Received { token: of, input } => {
+                    assert_eq!(of, token);
+                    got.extend_from_slice(ios[here].input(&input));
+                    ios[here].give_back(input);
+                    if !leaving {
+                        ios[here].release(token);
+                        leaving = true;
+                    }
+                }
+                Event::Released { token: of, socket } => {
+                    assert_eq!(of, token);
+                    (here, moves, leaving) = (1 - here, moves + 1, false);
+                    token = Token { slot: moves % 3, generation: moves };
+                    ios[here].attach(token, socket);
+                    ios[here].receive(token);
+                }
+                Event::InputEnded { cause: EndCause::Eof, .. } => break 'stream,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    writer.join().expect("no panic").expect("writes");
+    assert!(got == patterned(4, 0..LEN), "{} bytes", got.len());
+    assert!(moves >= MOVES_MIN, "{moves} moves");
+}
+
+fn a_released_token_may_still_be_closed<I: Io>(open: fn(&Options) -> I) {
+    let mut bed = Bed::new(open, &Options::default());
+    for receives in [true, false] {
+        let (mut client, token) = bed.connect(1);
+        if receives {
+            bed.io.receive(token);
+            bed.io.turn(Wait::Poll).expect("turns");
+        }
+        bed.io.release(token);
+        bed.io.close(token);
+        bed.io.close(token);
+        bed.until("detach", |_, event| {
+            assert!(matches!(event, Event::Detached { token: of } if of == token));
+            true
+        });
+        assert_eq!(client.read(&mut [0; 10]).expect("the end"), 0);
+    }
+}
+
+fn a_release_at_the_end_of_the_input_comes_to_nothing<I: Io>(open: fn(&Options) -> I) {
+    let mut bed = Bed::new(open, &Options::default());
+    let (client, token) = bed.connect(1);
+    client.shutdown(Shutdown::Write).expect("shuts down");
+    bed.io.receive(token);
+    bed.until("the end", |_, event| {
+        assert!(matches!(event, Event::InputEnded { cause: EndCause::Eof, .. }), "{event:?}");
+        true
+    });
+    bed.io.release(token);
+    bed.io.send(token, Outgoing::Flat(b"bye".to_vec()));
+    bed.until("the send", |_, event| matches!(event, Event::Sent { result: Ok(3), .. }));
+    bed.io.close(token);
+    bed.until("detach", |_, event| matches!(event, Event::Detached { .. }));
 }
 
 fn held_buffers_stop_one_socket_only<I: Io>(open: fn(&Options) -> I) {

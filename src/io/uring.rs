@@ -47,6 +47,7 @@ use super::buffers::BufferRing;
 use super::sending::Sending;
 use super::{
     EndCause, Event, Input, Io, Listener, OpenError, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
+    close_released,
 };
 use connection::{Bulk, Connection, Flow, OPERATION_BYTES_MAX, Part, next_part};
 use ring::{Kind, Ring, Tag};
@@ -160,7 +161,8 @@ impl Uring {
     /// Submits what is missing between what a connection wants and what is in flight. Cases:
     /// 1. closing: report `Detached` when the last completion has arrived;
     /// 2. a bulk is wanted: stop the multishot receive, then receive the bulk;
-    /// 3. otherwise: the multishot receive is in flight exactly while input is wanted and possible.
+    /// 3. the socket is wanted back: stop the multishot receive, then report `Released`;
+    /// 4. otherwise: the multishot receive is in flight exactly while input is wanted and possible.
     fn advance(&mut self, token: Token, events: &mut Vec<Event>) {
         let connection = self.connections[token.slot as usize]
             .as_deref_mut()
@@ -192,8 +194,19 @@ impl Uring {
                     self.in_flight_count += 1;
                 }
             }
-        } else {
+        } else if connection.releasing && connection.ended.is_none() {
             // 3.
+            match connection.flow {
+                Flow::Armed => self.stop_receive(token),
+                Flow::Cancelling => {}
+                Flow::Idle => {
+                    assert!(!connection.is_busy(), "the worker has seen its send and its bulk end");
+                    let connection = self.connections[token.slot as usize].take().expect("it was just here");
+                    events.push(Event::Released { token, socket: connection.socket });
+                }
+            }
+        } else {
+            // 4.
             let possible = connection.ended.is_none() && !connection.throttled && !connection.starved;
             match connection.flow {
                 Flow::Idle if connection.wanted && possible => {
@@ -689,7 +702,9 @@ impl Io for Uring {
     }
 
     fn close(&mut self, token: Token) {
-        let connection = self.connection(token);
+        let Some(connection) = self.connection_opt(token) else {
+            return close_released(&mut self.ready, token);
+        };
         if connection.closing {
             return;
         }
@@ -716,6 +731,19 @@ impl Io for Uring {
         }
         // A bulk that ended without a completion may wait to be reported.
         self.ready.retain(|event| !matches!(event, Event::BulkReceived { token: of, .. } if *of == token));
+        self.advance_outside(token);
+    }
+
+    fn release(&mut self, token: Token) {
+        let connection = self.connection(token);
+        if connection.closing {
+            return;
+        }
+        assert!(
+            connection.sending.is_none() && connection.bulk.is_none(),
+            "nothing but receives is in flight"
+        );
+        connection.releasing = true;
         self.advance_outside(token);
     }
 

@@ -77,6 +77,8 @@ pub struct Connection {
     pub input_paused: bool,
     /// Turns in a row in which its next command was refused its leases.
     pub refusals: u32,
+    /// The window of its worker's `balance` in which it last had input.
+    pub seen_in_window: u32,
     /// Since when its output has been above the soft limit, Unix time in ms; 0 while it is not.
     pub soft_limit_since_ms: u64,
     /// How far a large bulk's bytes have come.
@@ -101,6 +103,11 @@ pub enum Hold {
     Paused,
     /// A command of it waits for a key.
     Blocked,
+    /// It is about to leave for another worker.
+    Moving {
+        /// That worker.
+        target: u16,
+    },
 }
 
 /// A large bulk being received straight into the memory that will hold it.
@@ -150,6 +157,7 @@ impl Connection {
             closing: false,
             input_paused: false,
             refusals: 0,
+            seen_in_window: 0,
             soft_limit_since_ms: 0,
             bulk: None,
             parser: Parser::new(),
@@ -175,6 +183,23 @@ impl Connection {
             self.spill.extend_from_slice(io.input(&input));
             io.give_back(input);
         }
+    }
+
+    /// Whether it may go to another worker: all its replies are sent, nothing keeps it, and no list of its worker names it.
+    pub fn may_move(&self) -> bool {
+        debug_assert!(self.turn.source.is_none());
+        let rests = self.unsent_bytes() == 0 && self.refusals == 0 && self.bulk.is_none();
+        let goes_on = !self.ended && !self.input_ended && !self.closing && !self.session.close_after_reply;
+        rests && goes_on && self.hold == Hold::None && !self.session.monitor
+    }
+
+    /// It has come to another worker, which calls it by this token.
+    pub fn settle_in(&mut self, token: Token) {
+        debug_assert!(self.inbox.is_empty() && self.unsent_bytes() == 0);
+        self.token = token;
+        self.hold = Hold::None;
+        (self.ready, self.dirty, self.input_paused) = (false, false, false);
+        (self.held_in_turn, self.seen_in_window) = (0, 0);
     }
 
     /// Received buffers not yet parsed.

@@ -23,11 +23,11 @@ impl Slots {
     }
 
     /// Puts a connection into the slot that its token reserved.
-    pub fn put(&mut self, connection: Connection) {
+    pub fn put(&mut self, connection: Box<Connection>) {
         let slot = &mut self.slots[connection.token.slot as usize];
         assert!(slot.1.is_none());
         assert_eq!(slot.0, connection.token.generation);
-        slot.1 = Some(Box::new(connection));
+        slot.1 = Some(connection);
         self.count += 1;
     }
 

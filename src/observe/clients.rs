@@ -1,17 +1,24 @@
 //! The cards of all clients: what CLIENT LIST, KILL and INFO need to know of connections that live on other workers.
 //!
 //! Design: a connection's worker writes its card with relaxed stores; anyone may read. The registry is, per worker, a table of
-//! swappable pointers indexed by connection slot, grown by segments that never move, so that registering, leaving and
-//! walking take no lock. To end a client, its card is marked and its worker is told by mail.
+//! swappable pointers, grown by segments that never move, so that registering, leaving and walking take no lock. A card
+//! stays in the place of the worker that made it ([`Peg`]), wherever its connection moves. To end a client, its card is marked
+//! and its worker is told by mail.
+//!
+//! Invariants:
+//! - whoever marks a card as killed and then reads its place tells the worker that has the connection, or the one that gets it
+//!   sees the mark: both orders are sequentially consistent;
+//! - a connection does not move while it waits for a key, so who has ended a wait may trust its place.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
 use super::claim::Claim;
 
-/// Slots per segment of the registry.
+/// Pegs per segment of the registry.
 const SEGMENT: usize = 1024;
 /// Segments per worker: over a million connections.
 const SEGMENTS: usize = 1024;
@@ -62,12 +69,67 @@ pub struct ClientPlace {
     pub generation: u32,
 }
 
+/// Bits of a slot's number in a packed place.
+const SLOT_BITS: u32 = 24;
+/// Bits of a generation.
+const GENERATION_BITS: u32 = 32;
+
+impl ClientPlace {
+    /// One word: worker, slot, generation.
+    fn pack(self) -> u64 {
+        let Self { worker, slot, generation } = self;
+        assert!(worker < 1 << (64 - SLOT_BITS - GENERATION_BITS));
+        assert!(slot < 1 << SLOT_BITS);
+        u64::from(worker) << (SLOT_BITS + GENERATION_BITS)
+            | u64::from(slot) << GENERATION_BITS
+            | u64::from(generation)
+    }
+
+    fn unpack(word: u64) -> Self {
+        let slot = (word >> GENERATION_BITS) as u32 & ((1 << SLOT_BITS) - 1);
+        let worker = (word >> (SLOT_BITS + GENERATION_BITS)) as u16;
+        Self { worker, slot, generation: word as u32 }
+    }
+}
+
+/// Where a card hangs in the registry, for as long as its client is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peg {
+    /// The worker that made the card.
+    pub worker: u16,
+    /// Its number among that worker's.
+    pub number: u32,
+}
+
+/// The pegs of one worker, which alone gives them out and takes them back.
+#[derive(Default)]
+pub struct Pegs {
+    free: Vec<u32>,
+    used: u32,
+}
+
+impl Pegs {
+    /// A free one.
+    pub fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.used += 1;
+            self.used - 1
+        })
+    }
+
+    /// The card that hung there has left.
+    pub fn put_back(&mut self, number: u32) {
+        self.free.push(number);
+    }
+}
+
 /// What is known of one client outside its worker.
 pub struct ClientCard {
     /// Unique, ascending.
     pub id: u64,
-    /// Where it lives.
-    pub place: ClientPlace,
+    /// Where the card hangs.
+    pub peg: Peg,
+    place: AtomicU64,
     /// Peer as `ip:port`, or the Unix socket's path with `:0`.
     pub address: Box<str>,
     /// This end's address.
@@ -111,7 +173,7 @@ pub struct ClientCard {
     /// Whether the client has authenticated (or needs not).
     pub authenticated: AtomicBool,
     /// Set by whoever ends this client; its worker then closes it.
-    pub killed: AtomicBool,
+    killed: AtomicBool,
     /// Whether it waits for a key, and who ends that.
     pub wait: Claim,
 }
@@ -120,6 +182,7 @@ impl ClientCard {
     /// A new client's card.
     pub fn new(
         id: u64,
+        peg: Peg,
         place: ClientPlace,
         address: String,
         local_address: String,
@@ -128,7 +191,8 @@ impl ClientCard {
     ) -> Self {
         Self {
             id,
-            place,
+            peg,
+            place: AtomicU64::new(place.pack()),
             address: address.into(),
             local_address: local_address.into(),
             fd,
@@ -153,6 +217,28 @@ impl ClientCard {
             killed: AtomicBool::new(false),
             wait: Claim::default(),
         }
+    }
+
+    /// Where the connection lives. While it moves, this is where it was.
+    pub fn place(&self) -> ClientPlace {
+        ClientPlace::unpack(self.place.load(SeqCst))
+    }
+
+    /// The connection has arrived at its worker; `false` if its client was killed meanwhile.
+    pub fn arrive(&self, place: ClientPlace) -> bool {
+        self.place.store(place.pack(), SeqCst);
+        !self.killed.load(SeqCst)
+    }
+
+    /// Marks the client as killed; where its worker is to be told of it, unless it was marked before.
+    pub fn kill(&self) -> Option<ClientPlace> {
+        let first = !self.killed.swap(true, SeqCst);
+        first.then(|| self.place())
+    }
+
+    /// Whether somebody has ended this client.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(SeqCst)
     }
 
     /// Whether all bits of `bits` are set.
@@ -198,13 +284,20 @@ impl Registry {
         self.next_id.fetch_add(1, Relaxed)
     }
 
-    /// The worker that a new connection goes to: the one with the fewest, `here` if it is one of them.
-    pub fn assign(&self, here: usize) -> usize {
+    /// The worker that a new connection goes to: of the first so many the one with the fewest, `here` if it is one of them.
+    pub fn assign(&self, here: usize, active: usize) -> usize {
         let load = |worker: usize| self.assigned[worker].load(Relaxed);
-        let fewest = (0..self.assigned.len()).min_by_key(|worker| load(*worker)).unwrap_or(here);
-        let target = if load(here) <= load(fewest) { here } else { fewest };
+        let active = 0..active.clamp(1, self.assigned.len());
+        let fewest = active.clone().min_by_key(|worker| load(*worker)).unwrap_or(here);
+        let target = if active.contains(&here) && load(here) <= load(fewest) { here } else { fewest };
         self.assigned[target].fetch_add(1, Relaxed);
         target
+    }
+
+    /// A connection is to move, or has not moved after all.
+    pub fn reassign(&self, from: usize, to: usize) {
+        self.assigned[to].fetch_add(1, Relaxed);
+        self.unassign(from);
     }
 
     /// A connection that was assigned to this worker is gone.
@@ -224,12 +317,12 @@ impl Registry {
 
     /// Shows the card of an admitted connection to everyone.
     pub fn enter(&self, card: &Arc<ClientCard>) {
-        self.slot(card.place).store(Some(Arc::clone(card)));
+        self.peg(card.peg).store(Some(Arc::clone(card)));
     }
 
-    /// Takes a connection's card away and counts it out.
+    /// Takes a connection's card away and counts it out. The peg's worker may use it again.
     pub fn leave(&self, card: &ClientCard) {
-        self.slot(card.place).store(None);
+        self.peg(card.peg).store(None);
         self.count.fetch_sub(1, Relaxed);
     }
 
@@ -238,11 +331,11 @@ impl Registry {
         self.count.fetch_sub(1, Relaxed);
     }
 
-    fn slot(&self, place: ClientPlace) -> &ArcSwapOption<ClientCard> {
-        let slot = place.slot as usize;
-        let segment = self.workers[place.worker as usize][slot / SEGMENT]
+    fn peg(&self, peg: Peg) -> &ArcSwapOption<ClientCard> {
+        let number = peg.number as usize;
+        let segment = self.workers[peg.worker as usize][number / SEGMENT]
             .get_or_init(|| (0..SEGMENT).map(|_| ArcSwapOption::empty()).collect());
-        &segment[slot % SEGMENT]
+        &segment[number % SEGMENT]
     }
 
     /// Shows every connection's card, in no order, without keeping any.
@@ -272,9 +365,9 @@ mod tests {
     fn clients_enter_and_leave() {
         let registry = Registry::new(2);
         assert!(registry.admit(2) && registry.admit(2) && !registry.admit(2));
-        let card = |worker, slot| {
-            let place = ClientPlace { worker, slot, generation: 0 };
-            Arc::new(ClientCard::new(registry.next_id(), place, "a".into(), "b".into(), 3, 0))
+        let card = |worker, number| {
+            let (peg, place) = (Peg { worker, number }, ClientPlace { worker, slot: 7, generation: 0 });
+            Arc::new(ClientCard::new(registry.next_id(), peg, place, "a".into(), "b".into(), 3, 0))
         };
         let (late, early) = (card(0, 5000), card(1, 0));
         registry.enter(&early);
@@ -284,5 +377,36 @@ mod tests {
         registry.leave(&late);
         assert_eq!(ids(), [2]);
         assert!(registry.admit(2));
+    }
+
+    #[test]
+    fn a_place_is_one_word() {
+        let place = ClientPlace { worker: 63, slot: (1 << 24) - 1, generation: u32::MAX };
+        assert_eq!(ClientPlace::unpack(place.pack()), place);
+        let peg = Peg { worker: 1, number: 2 };
+        let card = ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0);
+        assert_eq!(card.place(), place);
+        let elsewhere = ClientPlace { worker: 2, slot: 5, generation: 1 };
+        assert!(card.arrive(elsewhere));
+        assert_eq!((card.kill(), card.kill()), (Some(elsewhere), None));
+        assert!(!card.arrive(place), "it was killed on its way");
+    }
+
+    #[test]
+    fn new_connections_go_where_the_fewest_are() {
+        let registry = Registry::new(3);
+        assert_eq!((registry.assign(2, 3), registry.assign(2, 3), registry.assign(2, 3)), (2, 0, 1));
+        assert_eq!((registry.assign(2, 1), registry.assign(2, 1)), (0, 0), "only the active count");
+        registry.reassign(0, 1);
+        registry.reassign(0, 1);
+        assert_eq!(registry.assign(1, 2), 0);
+    }
+
+    #[test]
+    fn pegs_are_used_again() {
+        let mut pegs = Pegs::default();
+        assert_eq!((pegs.take(), pegs.take()), (0, 1));
+        pegs.put_back(0);
+        assert_eq!((pegs.take(), pegs.take()), (0, 2));
     }
 }

@@ -14,7 +14,7 @@ mod slowlog;
 mod stats;
 
 pub use claim::{Claim, Ending, Ticket};
-pub use clients::{ClientCard, ClientPlace, Registry, flag};
+pub use clients::{ClientCard, ClientPlace, Peg, Pegs, Registry, flag};
 pub use counter::Counter;
 pub use gauges::{
     DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,

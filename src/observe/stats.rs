@@ -82,6 +82,8 @@ counters! {
     leases_reserved,
     /// Chunks that held leases for longer than `lease-warn-us`.
     leases_long,
+    /// Connections that left for another worker.
+    connections_moved,
     /// Mail sent to other workers.
     mail_sent,
     /// Wake-ups sent to sleeping workers.
@@ -115,6 +117,12 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
+    /// Load of the last window, in thousandths of a processor (`worker::balance`).
+    pub load: Counter,
+    /// What of it was waiting for a processor.
+    pub load_waited: Counter,
+    /// Clients that had commands run in that window.
+    pub clients: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
     /// Turns that ran commands or ended connections, resets or not.
@@ -139,6 +147,9 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
+            load: Counter::default(),
+            load_waited: Counter::default(),
+            clients: Counter::default(),
             waits_timed: Counter::default(),
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),

@@ -171,7 +171,7 @@ impl<I: Io> Worker<I> {
             let touched = crate::store::Waiting::hashes(&*waiter).iter();
             let touched = touched.map(|hash| keyspace.shard_of(*hash));
             take_ready(touched, &mut self.kit.leases, &mut self.kit.became_ready);
-            let served = Served { place: waiter.card.place, ticket: waiter.ticket, output };
+            let served = Served { place: waiter.card.place(), ticket: waiter.ticket, output };
             if usize::from(served.place.worker) == self.number {
                 self.deliver(served);
             } else {

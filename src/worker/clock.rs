@@ -42,6 +42,11 @@ impl Clock {
         (Self { counter, now_us: epoch_ms * 1000, ns_scale, source }, mock)
     }
 
+    /// Whether the time is virtual.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.source, Source::Virtual { .. })
+    }
+
     /// Reads the time; called once a turn.
     #[inline]
     pub fn read(&mut self) {

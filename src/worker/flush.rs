@@ -1,9 +1,10 @@
 //! Replies out: one send per connection with output, and the end of those that have all they get.
 
-use super::{Worker, put_list_back};
+use super::{Mail, Worker, put_list_back};
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
 use crate::net::connection::Hold;
+use crate::observe::Peg;
 use crate::resp::Taken;
 
 impl<I: Io> Worker<I> {
@@ -64,7 +65,10 @@ impl<I: Io> Worker<I> {
         }
         connection.closing = true;
         connection.ended = true;
-        connection.hold = Hold::None;
+        if let Hold::Moving { target } = std::mem::replace(&mut connection.hold, Hold::None) {
+            self.shared.clients.reassign(usize::from(target), self.number);
+        }
+        let connection = self.connections.at(token.slot);
         if connection.wait.is_some() {
             self.abandon_wait(token.slot);
         }
@@ -76,7 +80,12 @@ impl<I: Io> Worker<I> {
             self.set_monitor(token, false);
         }
         let connection = self.connections.at(token.slot);
+        let Peg { worker, number } = connection.session.card.peg;
         self.shared.clients.leave(&connection.session.card);
+        match usize::from(worker) {
+            here if here == self.number => self.pegs.put_back(number),
+            other => self.post.send(other, Mail::Peg(number)),
+        }
         self.io.close(token);
     }
 

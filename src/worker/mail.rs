@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::blocking::Served;
 use super::mailbox::{Receiver, Sender, Sleep, ring};
+use super::moving::Traveller;
 use crate::io::{Socket, Token, Waker};
 use crate::observe::Ticket;
 use crate::store::WantedMask;
@@ -13,6 +14,10 @@ use crate::store::WantedMask;
 pub enum Mail {
     /// A connection that is to live on the receiving worker; `listener` accepted it.
     Connection(Socket, u16),
+    /// A connection that comes from another worker.
+    Arrival(Box<Traveller>),
+    /// The card of a client that has left this worker's registry place: the number of its peg.
+    Peg(u32),
     /// End this client; its card is marked.
     Kill {
         /// The connection's slot.

@@ -16,7 +16,9 @@
 //! | `flush` | replies out, connections closed |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
-//! | `run_delay` | how long the thread had no processor |
+//! | `processor` | how long the thread had a processor, and waited for one |
+//! | `balance` | how many workers serve, which connections move |
+//! | `moving` | connections that move to another worker |
 //! | `crew` | the threads: start, pin, join |
 //! | `mail`, `mailbox` | messages between workers |
 //! | `clock` | the only reader of time |
@@ -25,6 +27,7 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
 
+mod balance;
 mod blocking;
 mod call;
 mod chores;
@@ -35,10 +38,11 @@ mod mail;
 mod mailbox;
 mod memory;
 mod monitor;
+mod moving;
+mod processor;
 mod reap;
 mod refuse;
 mod run;
-mod run_delay;
 mod stretch;
 mod timers;
 mod transaction;
@@ -52,12 +56,14 @@ use crate::config;
 use crate::exec::{Batch, Chunk};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
-use crate::observe::WorkerStats;
+use crate::observe::{Pegs, WorkerStats};
 use crate::store::{AccessClock, Leases, ShardId};
 
+pub use balance::active_at_start;
 pub use clock::Clock;
 pub use crew::{Crew, Recruits};
 pub use mail::{Mail, Post, WORKERS_MAX, post_office};
+pub use moving::Traveller;
 
 /// Messages read from one peer in one turn.
 const MAIL_PER_TURN_MAX: usize = 64;
@@ -104,7 +110,10 @@ pub struct Worker<I: Io> {
     refused: Vec<ShardId>,
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
-    run_delay: run_delay::RunDelay,
+    processor: processor::Processor,
+    balance: balance::Balance,
+    /// The places in the registry that are this worker's to give.
+    pegs: Pegs,
     upkeep: upkeep::Upkeep,
     memory: memory::Memory,
     /// What is the same for all commands of a turn; away while they run.
@@ -149,7 +158,6 @@ impl<I: Io> Worker<I> {
             config,
             kit: call::Kit::new(Leases::new(&shared.keyspace, number, solo), Rng::new(seed), clock.now_ms()),
             upkeep: upkeep::Upkeep::new(clock.now_ms()),
-            clock,
             post,
             connections: Slots::default(),
             events: Vec::new(),
@@ -168,9 +176,12 @@ impl<I: Io> Worker<I> {
             turn: 0,
             refused: Vec::new(),
             reserved_for: None,
-            run_delay: run_delay::RunDelay::default(),
+            processor: processor::Processor::new(clock.is_simulated()),
+            balance: balance::Balance::new(clock.now_ms()),
+            pegs: Pegs::default(),
             stopping: false,
             stop_ms: 0,
+            clock,
             shared,
         }
     }
@@ -298,7 +309,7 @@ impl<I: Io> Worker<I> {
                 format!("{} us of it the command '{}'", ns / 1000, self.kit.table.row(row).full_name)
             }
         };
-        let waited = self.run_delay.us_since_mark().map_or(String::new(), |us| {
+        let waited = self.processor.waited_us_since_mark().map_or(String::new(), |us| {
             format!(" (since the last tick the thread waited {us} us for a processor)")
         });
         log::warn!("worker {worker}: a turn took {turn_us} us, {slowest}{waited}");
@@ -346,6 +357,8 @@ impl<I: Io> Worker<I> {
         for mail in letters.drain(..) {
             match mail {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
+                Mail::Arrival(traveller) => self.arrive(*traveller),
+                Mail::Peg(number) => self.pegs.put_back(number),
                 Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
                 Mail::Monitor(line) => self.feed_monitors(&line),
                 Mail::Served(served) => self.deliver(*served),

@@ -9,7 +9,7 @@ use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
 use crate::net::Connection;
 use crate::net::connection::{BLOCKED_INPUT_BYTES_MAX, BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
-use crate::observe::{ClientCard, ClientPlace, flag};
+use crate::observe::{ClientCard, Peg, flag};
 
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
 is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
@@ -45,6 +45,7 @@ impl<I: Io> Worker<I> {
                 }
                 Event::InputEnded { token, cause } => self.input_ended(token, cause),
                 Event::Detached { token } => self.detached(token),
+                Event::Released { token, socket } => self.released(token, socket),
                 Event::Woken => self.resume_paused(),
             }
         }
@@ -86,12 +87,15 @@ impl<I: Io> Worker<I> {
     }
 
     /// A connection on hold keeps no receive buffers: they are all connections' own. It is not read from, unless it waits for
-    /// a key and has not sent much meanwhile: then its end is to be noticed.
+    /// a key and has not sent much meanwhile: then its end is to be noticed. One that leaves takes along what still comes.
     pub(super) fn stall(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         connection.absorb(&mut self.io);
-        let reads_on =
-            connection.hold == Hold::Blocked && connection.spill_bytes() <= BLOCKED_INPUT_BYTES_MAX;
+        let reads_on = match connection.hold {
+            Hold::Blocked => connection.spill_bytes() <= BLOCKED_INPUT_BYTES_MAX,
+            Hold::Moving { .. } => true,
+            _ => false,
+        };
         if !reads_on && !connection.input_paused {
             connection.input_paused = true;
             self.io.pause(connection.token);
@@ -132,6 +136,9 @@ impl<I: Io> Worker<I> {
             self.make_ready(token.slot);
         }
         self.make_dirty(token.slot);
+        if self.sends_away() {
+            self.depart(token.slot);
+        }
     }
 
     /// Puts a connection among those to be flushed.
@@ -146,6 +153,10 @@ impl<I: Io> Worker<I> {
     fn input_ended(&mut self, token: Token, cause: EndCause) {
         let Some(connection) = self.connections.find(token) else { return };
         connection.input_ended = true;
+        if let Hold::Moving { target } = connection.hold {
+            self.stay(token.slot, target);
+        }
+        let connection = self.connections.at(token.slot);
         if connection.wait.is_some() {
             // Nobody may be served any more whose reply will not be read.
             self.abandon_wait(token.slot);
@@ -159,11 +170,11 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// A new connection goes to the worker that has the fewest.
+    /// A new connection goes to the active worker that has the fewest.
     fn accepted(&mut self, socket: Socket, listener: u16) {
         let counters = &self.stats().counters;
         counters.connections_received.add(1);
-        let target = self.shared.clients.assign(self.number);
+        let target = self.shared.clients.assign(self.number, self.active());
         if target == self.number {
             self.adopt(socket, listener);
         } else {
@@ -198,15 +209,15 @@ impl<I: Io> Worker<I> {
             // A peer that is gone already shows itself on the first read.
             socket.set_keepalive(keepalive).unwrap_or_default();
         }
-        let place =
-            ClientPlace { worker: self.number as u16, slot: token.slot, generation: token.generation };
+        let (peg, place) = (self.pegs.take(), self.place(token));
+        let peg = Peg { worker: self.number as u16, number: peg };
         let (peer, local) = (socket.peer_address(), socket.local_address());
         let id = self.shared.clients.next_id();
-        let card = ClientCard::new(id, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());
+        let card = ClientCard::new(id, peg, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());
         card.set(flag::UNIX_SOCKET, socket.is_unix());
         let card = Arc::new(card);
         self.shared.clients.enter(&card);
-        self.connections.put(Connection::new(token, Session::new(card, open)));
+        self.connections.put(Box::new(Connection::new(token, Session::new(card, open))));
         self.io.attach(token, socket);
         self.io.receive(token);
         self.stats().connections.set(self.connections.len() as u64);

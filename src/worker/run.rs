@@ -33,7 +33,10 @@ impl<I: Io> Worker<I> {
         };
         for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
-            connection.ready = false;
+            // A slot may be listed twice, for a connection that has left and for one that has come since.
+            if !std::mem::take(&mut connection.ready) {
+                continue;
+            }
             if connection.closing || connection.hold != Hold::None {
                 continue;
             }
@@ -275,11 +278,14 @@ impl<I: Io> Worker<I> {
             let over = query_bytes > self.config.config().client_query_buffer_limit;
             self.shared.stats.of(self.number).query_bytes_recent_max.raise(query_bytes);
             let (token, ended) = (connection.token, connection.ended || connection.input_ended);
+            self.balance.note_client(&mut connection.seen_in_window);
             if over {
                 self.stats().counters.client_query_buffer_limit_disconnections.add(1);
                 self.close(token);
             } else if ended {
                 self.make_dirty(slot);
+            } else if self.sends_away() {
+                self.depart(slot);
             }
         }
         put_list_back(&mut self.gathered, gathered);

@@ -139,7 +139,8 @@ impl<I: Io> Worker<I> {
         self.upkeep.quiet_ticks =
             if quiet && !pending { self.upkeep.quiet_ticks.saturating_add(1) } else { 0 };
         self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
-        self.run_delay.mark();
+        let sums = self.processor.mark();
+        self.end_window(sums);
         self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
     }
 

@@ -65,6 +65,15 @@ impl Drop for TempDir {
     }
 }
 
+/// These arguments, and that all workers are active unless they say otherwise.
+fn all_active<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut all = args.to_vec();
+    if args.contains(&"--workers") && !args.contains(&"--active-workers-min") {
+        all.extend(["--active-workers-min", "1024"]);
+    }
+    all
+}
+
 /// A running server.
 pub struct Server {
     child: Child,
@@ -73,16 +82,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Torc on a Unix socket, with these further arguments.
+    /// Torc on a Unix socket, with these further arguments. Where they say how many workers, all of those are active, so that
+    /// tests of several workers are that.
     pub fn start(args: &[&str]) -> Self {
         let dir = TempDir::new();
-        let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, 0, args);
+        let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, 0, &all_active(args));
         Self { child, dir, tcp: None }.ready()
     }
 
     /// Torc on a Unix socket and a free TCP port of 127.0.0.1.
     pub fn start_tcp(args: &[&str]) -> Self {
-        Self::on_free_port(env!("CARGO_BIN_EXE_torc"), args)
+        Self::on_free_port(env!("CARGO_BIN_EXE_torc"), &all_active(args))
     }
 
     /// Redis on a Unix socket.

@@ -49,6 +49,7 @@ fn check_drawn(sum: &Summary) {
     assert!(sum.refused > 100, "leases were hardly ever fought for: {sum:?}");
     assert!(sum.wanted > 20, "workers hardly ever slept for a lease: {sum:?}");
     assert!(sum.reserved > 0, "no command was refused often enough to reserve its shards: {sum:?}");
+    assert!(sum.moved > 200, "connections hardly ever moved: {sum:?}");
     assert!(sum.served > 100, "hardly anybody got what he waited for: {sum:?}");
     assert!(sum.timeouts > 100, "hardly anybody waited in vain: {sum:?}");
     assert!(sum.lost > 20, "hardly any connection was lost: {sum:?}");
@@ -73,16 +74,16 @@ fn a_seed_determines_its_run() {
 
 #[test]
 fn planted_bugs_are_found() {
-    for (plant, word) in [
-        (Plant::WrongReply, "expected"),
-        (Plant::Reordered, "expected"),
-        (Plant::TornWrite, "several values"),
-        (Plant::LostIncrement, "counter"),
-        (Plant::LostWakes, "sleeps"),
+    for (plant, words) in [
+        (Plant::WrongReply, &["expected"][..]),
+        (Plant::Reordered, &["expected", "was answered"]),
+        (Plant::TornWrite, &["several values"]),
+        (Plant::LostIncrement, &["counter"]),
+        (Plant::LostWakes, &["sleeps"]),
     ] {
         let failure = DRAWN.failures(PLANTED_SEEDS, Some(plant)).next();
         let failure = failure.unwrap_or_else(|| panic!("{plant:?} was not found"));
-        assert!(failure.contains(word), "{plant:?} was found as: {failure}");
+        assert!(words.iter().any(|word| failure.contains(word)), "{plant:?} was found as: {failure}");
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Plan {
     pub rest_max: Duration,
     /// How often a worker that holds leases, or is about to sleep, is descheduled.
     pub interlude_percent: u32,
+    /// How often, before a worker's turn, another number of workers becomes active, so that connections move.
+    pub moves_percent: u32,
     /// Longest virtual time that one turn takes.
     pub turn_max: Duration,
     pub plant: Option<Plant>,
@@ -55,7 +57,16 @@ impl Plan {
     pub fn calm(seed: u64) -> Plan {
         let io = Options { buffer_count: 1, ..Options::default() };
         let (faults, rest_percent, wild) = (Faults::default(), 0, false);
-        Plan { faults, io, rest_percent, wild, interlude_percent: 0, hog: false, ..Plan::draw(seed) }
+        Plan {
+            faults,
+            io,
+            rest_percent,
+            wild,
+            interlude_percent: 0,
+            moves_percent: 0,
+            hog: false,
+            ..Plan::draw(seed)
+        }
     }
 
     /// A plan of a seed in which clients make histories.
@@ -100,6 +111,7 @@ impl Plan {
             rest_max: Duration::from_micros(1 + rng.below(20_000)),
             interlude_percent: [0, 3, 20, 50][rng.below(4) as usize],
             turn_max: Duration::from_micros(1 + rng.below(200)),
+            moves_percent: [0, 1, 5, 30][rng.below(4) as usize],
             plant: None,
             faults,
         }

@@ -9,6 +9,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use torc::command::{self, DebugSwitches, Facts, Pause, Shared, Shutdown};
@@ -50,6 +51,8 @@ pub struct Summary {
     pub refused: u64,
     pub wanted: u64,
     pub reserved: u64,
+    /// Connections that moved to another worker.
+    pub moved: u64,
     /// How often somebody got from a list, and how often waiting was in vain.
     pub served: u64,
     pub timeouts: u64,
@@ -67,6 +70,7 @@ impl Summary {
         self.refused += other.refused;
         self.wanted += other.wanted;
         self.reserved += other.reserved;
+        self.moved += other.moved;
         self.served += other.served;
         self.timeouts += other.timeouts;
         self.noted.add(&other.noted);
@@ -124,6 +128,7 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         refused: sum(|c| &c.leases_refused),
         wanted: sum(|c| &c.leases_wanted),
         reserved: sum(|c| &c.leases_reserved),
+        moved: sum(|c| &c.connections_moved),
         served: world.queues.borrow().served,
         timeouts: world.queues.borrow().timeouts,
         noted: world.noted.get(),
@@ -145,6 +150,7 @@ fn share(plan: &Plan) -> Arc<Shared> {
         slowlog: SlowLog::default(),
         pause: Pause::default(),
         shutdown: Shutdown::default(),
+        active_workers: AtomicUsize::new(plan.workers),
         monitors: Default::default(),
         facts: Facts {
             run_id: "0".repeat(40),
@@ -312,6 +318,10 @@ impl World {
         }
         let index = ready[self.below(ready.len() as u64) as usize];
         self.net.note(index as u64);
+        if self.chance(self.plan.moves_percent) {
+            let active = 1 + self.below(self.workers.len() as u64) as usize;
+            self.shared.active_workers.store(active, Relaxed);
+        }
         if self.chance(self.plan.rest_percent) {
             let rest = Duration::from_micros(1 + self.below(self.plan.rest_max.as_micros() as u64));
             self.rests[index].set(self.net.now() + rest);

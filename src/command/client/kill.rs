@@ -1,7 +1,6 @@
 //! CLIENT KILL: the old form names one address, the new one filters.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::{Args, CommandError, Context, Effect, Outcome};
 use super::list::{ClientType, living};
@@ -45,11 +44,9 @@ pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 
 /// Marks another client and has its worker end it; `false` if that was done before.
 fn end(ctx: &mut Context<'_>, card: &Arc<ClientCard>) -> bool {
-    let first = !card.killed.swap(true, Relaxed);
-    if first {
-        ctx.effects.push(Effect::Kill(card.place));
-    }
-    first
+    let place = card.kill();
+    ctx.effects.extend(place.map(Effect::Kill));
+    place.is_some()
 }
 
 impl Filters<'_> {

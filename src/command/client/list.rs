@@ -82,7 +82,7 @@ pub(super) fn info(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -
 /// The cards of all clients that nobody has ended yet, ascending by id.
 pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientCard>> {
     let mut cards = ctx.shared.clients.cards();
-    cards.retain(|card| !card.killed.load(Relaxed));
+    cards.retain(|card| !card.is_killed());
     cards
 }
 
@@ -132,7 +132,7 @@ fn write_line(card: &ClientCard, now_ms: u64, idle_s: u64, row: u16, text: &mut 
     text.extend_from_slice(b" lib-ver=");
     push(text, &card.lib_version);
     rest.clear();
-    writeln!(rest, " worker={}", card.place.worker).expect(WRITES);
+    writeln!(rest, " worker={}", card.place().worker).expect(WRITES);
     text.extend_from_slice(rest.as_bytes());
 }
 
@@ -147,12 +147,12 @@ fn push(text: &mut Vec<u8>, value: &arc_swap::ArcSwapOption<Vec<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::ClientPlace;
+    use crate::observe::{ClientPlace, Peg};
 
     #[test]
     fn a_line_has_the_fields_of_redis_in_order() {
-        let place = ClientPlace { worker: 2, slot: 0, generation: 0 };
-        let card = ClientCard::new(7, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
+        let (peg, place) = (Peg { worker: 0, number: 0 }, ClientPlace { worker: 2, slot: 0, generation: 0 });
+        let card = ClientCard::new(7, peg, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
         card.name.store(Some(Arc::new(b"bob".to_vec())));
         card.set(flag::NO_TOUCH | flag::NO_EVICT, true);
         let get = table().find(b"get").expect("a command").id;

@@ -331,7 +331,8 @@ fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     };
     let id = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     let card = list::living(ctx).into_iter().find(|card| card.id as i64 == id);
-    let ended = card.and_then(|card| Some((card.place, card.wait.end_any()?)));
+    // Who waits does not move: its place is right once its wait was ended.
+    let ended = card.and_then(|card| card.wait.end_any().map(|ticket| (card.place(), ticket)));
     if let Some((place, ticket)) = ended {
         ctx.effects.push(Effect::Unblock { place, ticket, error });
     }

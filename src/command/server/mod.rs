@@ -83,13 +83,14 @@ fn caller(session: &Session) -> Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ClientCard, ClientPlace};
+    use crate::observe::{ClientCard, ClientPlace, Peg};
 
     #[test]
     fn callers_of_this_host_are_local() {
+        let peg = Peg { worker: 0, number: 0 };
         let place = ClientPlace { worker: 0, slot: 0, generation: 0 };
         let session = |address: &str| {
-            let card = ClientCard::new(1, place, address.into(), String::new(), 3, 0);
+            let card = ClientCard::new(1, peg, place, address.into(), String::new(), 3, 0);
             Session::new(std::sync::Arc::new(card), true)
         };
         assert_eq!(caller(&session("127.0.0.1:4000")), Caller::Local);

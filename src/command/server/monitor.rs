@@ -15,7 +15,7 @@ pub const ROW: Command = Command {
 };
 
 fn monitor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    ctx.effects.push(Effect::Monitor(ctx.session.card.place, true));
+    ctx.effects.push(Effect::Monitor(ctx.session.card.place(), true));
     reply.ok();
     Ok(())
 }

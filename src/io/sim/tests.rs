@@ -260,3 +260,41 @@ fn waits_end_by_time_and_by_wakers() {
     io.turn(Wait::Poll).expect("always");
     assert!(io.is_ready(), "a worker that polls has work");
 }
+
+/// What comes while a connection is being released comes before `Released`; the rest waits for the next worker.
+#[test]
+fn a_released_connection_goes_on_at_another_worker() {
+    for seed in 0..50 {
+        let faults = Faults { piece_bytes_max: 3, delay_max: Duration::from_micros(20), ..Faults::default() };
+        let net = SimNet::new(seed, faults);
+        let mut ios = [0; 2].map(|_| SimIo::new(&net, &Options::default()));
+        net.listen(9);
+        let client = net.connect(9);
+        let token = Token { slot: 0, generation: 0 };
+        ios[0].attach(token, Socket::simulated(client.number()));
+        ios[0].receive(token);
+        ios[0].release(token);
+        let sent: Vec<u8> = (0..=255).collect();
+        client.send(&sent);
+        let (mut here, mut got) = (0, Vec::new());
+        while got.len() < sent.len() {
+            for event in events_of(&mut ios[here]) {
+                match event {
+                    Event::Received { input, .. } => {
+                        got.extend_from_slice(ios[here].input(&input));
+                        ios[here].give_back(input);
+                    }
+                    Event::Released { socket, .. } => {
+                        here += 1;
+                        ios[here].attach(token, socket);
+                        ios[here].receive(token);
+                        break;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            net.advance_to_next_deadline();
+        }
+        assert_eq!((here, got), (1, sent), "seed {seed}");
+    }
+}

@@ -18,6 +18,8 @@ use super::net::Net;
 
 /// Receives of one connection in one turn.
 const RECEIVES_PER_TURN: u32 = 8;
+/// How often a connection that is to be released stays for another turn, which may bring it more input.
+const LINGER_PERCENT: u32 = 50;
 /// Accepts of one listener in one turn.
 const ACCEPTS_PER_TURN: u32 = 16;
 
@@ -39,6 +41,7 @@ pub(super) struct Connection {
     pub(super) wanted: bool,
     pub(super) throttled: bool,
     pub(super) closing: bool,
+    pub(super) releasing: bool,
     pub(super) held_count: u16,
     pub(super) ended: Option<EndCause>,
     pub(super) bulk: Option<(BytesMut, usize)>,
@@ -53,11 +56,17 @@ impl Connection {
             wanted: false,
             throttled: false,
             closing: false,
+            releasing: false,
             held_count: 0,
             ended: None,
             bulk: None,
             sending: None,
         }
+    }
+
+    /// Whether its socket is wanted back, and its input has not ended.
+    fn may_leave(&self) -> bool {
+        self.releasing && self.ended.is_none()
     }
 
     fn wants_input(&self) -> bool {
@@ -71,7 +80,10 @@ impl Connection {
         let pipe = &link.to_server;
         let bytes = !pipe.arrived.is_empty() && (has_free_buffer || self.bulk.is_some());
         let end = pipe.arrived.is_empty() && pipe.end.is_some();
-        self.closing || (self.sending.is_some() && sendable) || (self.wants_input() && (bytes || end))
+        self.closing
+            || self.may_leave()
+            || (self.sending.is_some() && sendable)
+            || (self.wants_input() && (bytes || end))
     }
 }
 
@@ -192,6 +204,10 @@ impl Visit<'_> {
             if !self.connection.wants_input() || !self.receive() {
                 break;
             }
+        }
+        if self.connection.may_leave() && !self.net.rng.chance(LINGER_PERCENT) {
+            self.ready.push(Event::Released { token, socket: Socket::simulated(self.connection.number) });
+            return true;
         }
         false
     }

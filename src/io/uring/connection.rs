@@ -46,6 +46,8 @@ pub(super) struct Connection {
     /// Is in the list of those to be looked at for throttling.
     pub(super) suspected: bool,
     pub(super) closing: bool,
+    /// The worker wants the socket back.
+    pub(super) releasing: bool,
     /// Buffers lent out and not given back.
     pub(super) held_count: u16,
     pub(super) ended: Option<EndCause>,
@@ -69,6 +71,7 @@ impl Connection {
             throttled: false,
             suspected: false,
             closing: false,
+            releasing: false,
             held_count: 0,
             ended: None,
             bulk: None,

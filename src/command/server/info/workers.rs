@@ -1,5 +1,7 @@
 //! INFO's section `Workers`: what each worker has done, one line for each, fields in the manner of `Keyspace`.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::text::InfoText;
 use super::{Facts, proc};
 use crate::observe::{DBS_MAX, Snapshot};
@@ -10,6 +12,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
     let cpus = if listed.0.is_empty() { proc::cpus() } else { listed.clone() };
     text.section("Workers");
     text.line("workers", shared.facts.workers);
+    text.line("active_workers", shared.active_workers.load(Relaxed));
     text.line("io_backend", shared.facts.io_backend);
     text.line("shards", shared.keyspace.shard_count());
     for (number, worker) in shared.stats.all().iter().enumerate() {
@@ -17,6 +20,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
         let mut turns = Snapshot::default();
         worker.turns.add_to(&mut turns);
         let us = |ns: u64| ns as f64 / 1000.0;
+        let percent = |thousandths: u64| thousandths as f64 / 10.0;
         let mut keys = 0;
         for shard in shared.keyspace.home_shards(number) {
             keys += (0..DBS_MAX).map(|db| shared.stats.gauges.db(shard, db).keys).sum::<u64>();
@@ -25,10 +29,14 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
         text.line(
             &format!("worker{number}"),
             format_args!(
-                "cpu={cpu},connections={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
+                "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
                  leases_reserved={},long_leases={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
+                percent(worker.load.read()),
+                percent(worker.load_waited.read()),
                 worker.connections.read(),
+                worker.clients.read(),
+                counters.connections_moved.read(),
                 counters.commands_processed.read(),
                 counters.turns.read(),
                 counters.turns_long.read(),

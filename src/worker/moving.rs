@@ -1,0 +1,97 @@
+//! Connections that move to another worker.
+//!
+//! Design: a connection may leave when all its replies are sent, whatever input it has: that goes along, copied, with the
+//! command that is half received. It is put on hold, its socket is taken back from the backend, and both go to the other
+//! worker by mail, which attaches the socket under a token of its own. The card stays where it hangs, and says from then on
+//! where its connection lives.
+//!
+//! ```text
+//!   at rest -> Hold::Moving --Released--> in the mail -> at its new worker
+//!                   |
+//!                   +------ the input ends, it is closed: it stays
+//! ```
+//!
+//! Invariants:
+//! - a connection that waits for a key, that is held back, or that other lists of its worker name (MONITOR) does not move;
+//! - mail for a client that has moved on is of no use any more (`observe::clients` says why), and is dropped.
+//!
+//! Not here: who moves, and where to (`balance`).
+
+use super::{Mail, Worker};
+use crate::io::{Io, Socket, Token};
+use crate::net::Connection;
+use crate::net::connection::Hold;
+use crate::observe::ClientPlace;
+
+/// A connection between two workers.
+pub struct Traveller {
+    connection: Box<Connection>,
+    socket: Socket,
+}
+
+impl<I: Io> Worker<I> {
+    /// Whether connections are to leave this worker.
+    #[inline]
+    pub(super) fn sends_away(&self) -> bool {
+        self.balance.surplus > 0 || self.number >= self.active()
+    }
+
+    /// A connection sets out for another worker, if it may.
+    #[cold]
+    pub(super) fn depart(&mut self, slot: u32) {
+        if self.stopping || !self.connections.at(slot).may_move() {
+            return;
+        }
+        let Some(target) = self.balance.target(self.number, self.active()) else { return };
+        let connection = self.connections.at(slot);
+        connection.hold = Hold::Moving { target: target as u16 };
+        connection.absorb(&mut self.io);
+        let token = connection.token;
+        self.balance.note_left(connection.seen_in_window);
+        self.shared.clients.reassign(self.number, target);
+        self.io.release(token);
+    }
+
+    /// Its input has ended before it left: it stays.
+    pub(super) fn stay(&mut self, slot: u32, target: u16) {
+        self.shared.clients.reassign(usize::from(target), self.number);
+        self.connections.at(slot).hold = Hold::None;
+        self.make_ready(slot);
+    }
+
+    /// It has left the backend, and goes.
+    pub(super) fn released(&mut self, token: Token, socket: Socket) {
+        let connection = self.connections.free(token).expect("it is on hold until now");
+        let Hold::Moving { target } = connection.hold else { unreachable!("it was to move") };
+        let stats = self.stats();
+        stats.connections.set(self.connections.len() as u64);
+        stats.counters.connections_moved.add(1);
+        self.post.send(usize::from(target), Mail::Arrival(Box::new(Traveller { connection, socket })));
+    }
+
+    /// A connection has come to live here.
+    pub(super) fn arrive(&mut self, traveller: Traveller) {
+        let Traveller { mut connection, socket } = traveller;
+        let token = self.connections.reserve();
+        connection.settle_in(token);
+        let place = self.place(token);
+        let wanted = connection.session.card.arrive(place);
+        self.connections.put(connection);
+        self.io.attach(token, socket);
+        self.stats().connections.set(self.connections.len() as u64);
+        self.balance.note_arrived();
+        if !wanted {
+            return self.close(token);
+        }
+        if self.stopping {
+            return self.finish(token);
+        }
+        self.io.receive(token);
+        self.make_ready(token.slot);
+    }
+
+    /// Where a connection of this worker lives.
+    pub(super) fn place(&self, token: Token) -> ClientPlace {
+        ClientPlace { worker: self.number as u16, slot: token.slot, generation: token.generation }
+    }
+}
