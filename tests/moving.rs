@@ -190,3 +190,18 @@ fn a_client_that_has_moved_is_found() {
         assert_eq!(admin.ask("CLIENT LIST").string().lines().count(), 1);
     }
 }
+
+/// A slow command holds up its worker's clients, so after one they are on all workers.
+#[test]
+fn a_slow_command_spreads_the_clients() {
+    let args = ["--workers", "3", "--active-workers-min", "1", "--enable-debug-command", "yes"];
+    let server = Server::start(&args);
+    let mut admin = server.client();
+    let mut active = |count| {
+        let line = format!("active_workers:{count}\r");
+        until(|| admin.ask("INFO workers").string().contains(&line))
+    };
+    assert!(active(1), "more than one worker is active without a reason");
+    assert_eq!(server.client().ask("DEBUG SLEEP 0.1").string(), "OK");
+    assert!(active(3), "the slow command was not noticed");
+}

@@ -121,6 +121,8 @@ pub struct WorkerStats {
     pub load: Counter,
     /// What of it was waiting for a processor.
     pub load_waited: Counter,
+    /// When a slow command was last seen, Unix time in ms.
+    pub slow_command_ms: Counter,
     /// Clients that had commands run in that window.
     pub clients: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
@@ -149,6 +151,7 @@ impl WorkerStats {
             connections: Counter::default(),
             load: Counter::default(),
             load_waited: Counter::default(),
+            slow_command_ms: Counter::default(),
             clients: Counter::default(),
             waits_timed: Counter::default(),
             busy_turns: Counter::default(),

@@ -10,6 +10,7 @@
 //!   they wait for processors that others use too   -> half as many, on trial
 //!       a trial ran fewer commands than before     -> back, and the next trial comes later
 //!   fewer would do, for some windows               -> as many as are needed
+//!   a slow command was seen in the last minute     -> all: it holds up the clients of one of them only
 //! ```
 //!
 //! So another worker is not kept where it does not help, as on a machine whose processors the clients use too. Each worker
@@ -49,6 +50,12 @@ const TRIAL_PERCENT_MIN: u64 = 95;
 const TRIAL_WINDOWS_SKIPPED: u32 = 1;
 /// Time from a trial to the next one in ms, if the last was in vain: the first, and, doubled with each, the longest.
 const TRIAL_PAUSE_MS: (u64, u64) = (1000, 64_000);
+
+/// A command that runs for longer than this holds up the other clients of its worker, in us. Longer than what the host of a
+/// virtual machine takes away at a time, which looks the same.
+const SLOW_COMMAND_US: u64 = 20_000;
+/// How long all workers stay active after one, in ms.
+const SLOW_COMMAND_MS: u64 = 60_000;
 
 /// What the first worker knows of a window.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +112,8 @@ impl Planner {
             }
             if active > before {
                 self.pause_ms = 0;
+                // If the load is high still, the next trial begins at once.
+                self.reasons[0] = HIGH_WINDOWS - 1;
             }
         }
         self.decide(window, active, bounds).clamp(min, max)
@@ -271,7 +280,9 @@ impl<I: Io> Worker<I> {
             return;
         }
         let active = self.active();
-        let bounds = (config.active_workers_min.min(all.len()), all.len());
+        let slow_ms = all.iter().map(|worker| worker.slow_command_ms.read()).max().unwrap_or(0);
+        let min = if slow_ms + SLOW_COMMAND_MS > now_ms { all.len() } else { config.active_workers_min };
+        let bounds = (min.min(all.len()), all.len());
         let planned = self.balance.planner.plan(Window { now_ms, load, waited, rate }, active, bounds);
         if planned != active {
             log::debug!(
@@ -279,6 +290,22 @@ impl<I: Io> Worker<I> {
                 all.len()
             );
             self.shared.active_workers.store(planned, Relaxed);
+        }
+    }
+
+    /// The slowest command of a turn has run; a preemption is not its fault.
+    #[inline]
+    pub(super) fn note_slowest(&self, ns: u64) {
+        if ns > SLOW_COMMAND_US * 1000 {
+            let waited_us = self.processor.waited_us_since_mark().unwrap_or(0);
+            if ns / 1000 > SLOW_COMMAND_US + waited_us {
+                log::debug!(
+                    "worker {}: a command took {} us, {waited_us} us of it waiting",
+                    self.number,
+                    ns / 1000
+                );
+                self.stats().slow_command_ms.set(self.clock.now_ms());
+            }
         }
     }
 
@@ -319,7 +346,7 @@ mod tests {
 
     #[test]
     fn workers_are_doubled_as_long_as_it_helps() {
-        let two = [(900, 0, 90, 1), (950, 0, 100, 2), (1500, 0, 120, 2), (1900, 0, 190, 2)];
+        let two = [(900, 0, 90, 1), (950, 0, 100, 2), (1500, 0, 120, 2)];
         let four =
             [(1900, 0, 190, 4), (2000, 0, 300, 4), (3000, 0, 330, 4), (3000, 0, 330, 4), (3000, 0, 330, 4)];
         play(&mut Planner::default(), 1, &[&two[..], &four].concat());

@@ -293,6 +293,7 @@ impl<I: Io> Worker<I> {
         stats.counters.turns_ns.add(ns);
         stats.counters.mail_sent.set(self.post.counts.0);
         stats.counters.wakes_sent.set(self.post.counts.1);
+        self.note_slowest(self.kit.slowest.ns);
         let warn_us = self.config.config().turn_warn_us;
         if warn_us > 0 && ns > warn_us * 1000 {
             self.report_long_turn(ns);
