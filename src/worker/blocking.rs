@@ -309,6 +309,10 @@ impl<I: Io> Worker<I> {
         self.show_timers();
         self.make_ready(slot);
         self.make_dirty(slot);
+        // Its reply leaves first: it has waited longer than those whose commands have just come.
+        if let Some(last) = self.dirty.len().checked_sub(1) {
+            self.dirty.swap(0, last);
+        }
     }
 
     fn show_timers(&self) {
