@@ -142,9 +142,7 @@ fn pipelines_go_on_while_clients_move() {
                     min = 4 - min;
                     set_active_min(&mut admin, min);
                 }
-                let fields = text.split([',', '\r']);
-                let counts = fields.filter_map(|field| field.strip_prefix("connections_moved="));
-                moves = counts.map(|count| count.parse::<u64>().expect("a number")).sum();
+                moves = server.workers_sum("connections_moved");
                 moves >= MOVES_MIN
             });
             done.store(true, std::sync::atomic::Ordering::Relaxed);

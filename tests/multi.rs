@@ -230,14 +230,6 @@ fn a_transaction_on_many_keys_is_not_starved() {
     });
 }
 
-/// A counter of all workers, of INFO's section about them.
-fn worker_count(client: &mut Client, name: &str) -> u64 {
-    let text = client.ask("INFO workers").string();
-    let fields = text.split([',', '\r', '\n', ':']);
-    let values = fields.filter_map(|field| field.strip_prefix(name)?.strip_prefix('='));
-    values.map(|value| value.parse::<u64>().expect("a number")).sum()
-}
-
 /// What a client has reserved because it was refused too often is free again when it is held back for another reason. It stayed
 /// reserved until the client read its replies, and no other worker could use those shards.
 #[test]
@@ -267,7 +259,7 @@ fn a_client_that_does_not_read_keeps_nothing_reserved() {
         assert_eq!(other.ask("SET k 3").string(), "OK");
         assert_eq!(deaf.read().expect("a reply").text().len(), LONG_BYTES);
         assert_eq!(deaf.read().expect("a reply").string(), "OK");
-        if worker_count(&mut other, "leases_reserved") > 0 {
+        if server.workers_sum("leases_reserved") > 0 {
             return;
         }
     }

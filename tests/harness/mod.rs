@@ -95,6 +95,14 @@ impl Server {
         Self::on_free_port(env!("CARGO_BIN_EXE_torc"), &all_active(args))
     }
 
+    /// A counter of all workers together, of INFO's section about them.
+    pub fn workers_sum(&self, name: &str) -> u64 {
+        let text = self.client().ask("INFO workers").string();
+        let fields = text.split([',', '\r', '\n', ':']);
+        let values = fields.filter_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        values.map(|value| value.parse::<u64>().expect("a number")).sum()
+    }
+
     /// Redis on a Unix socket.
     pub fn redis(args: &[&str]) -> Self {
         let dir = TempDir::new();

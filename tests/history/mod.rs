@@ -99,6 +99,16 @@ mod runs {
         passes("8");
     }
 
+    /// As few workers as are needed are active: under such a load more are tried again and again, and clients move.
+    #[test]
+    fn clients_that_move_are_strictly_serialisable() {
+        let server = Server::start(&["--workers", "3", "--active-workers-min", "1"]);
+        check_none("moving", &run_all(&server, operations(), 1, Queues::With));
+        let moved = server.workers_sum("connections_moved");
+        println!("{moved} times a client moved");
+        assert!(moved > 0);
+    }
+
     /// What the checkers and workloads are held against.
     #[test]
     fn redis_is_strictly_serialisable() {
