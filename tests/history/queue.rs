@@ -10,6 +10,8 @@
 //! that end. It was if it came there later, or if the one that left had come to the other end later; an order is known
 //! from times that do not overlap, or because one connection sent both.
 //!
+//! And who found nothing was right only if there was no element that had surely come before and surely left after.
+//!
 //! What was never answered may have happened at any later time, or never: a pop may have taken an element along, a move may
 //! have brought one to its target.
 //!
@@ -141,6 +143,9 @@ pub fn check(operations: &[Operation]) -> Vec<Anomaly> {
         let (count, shown) = (missing.len(), shown.collect::<String>());
         report("lost", format!("{count} for {} pops without an answer:{shown}", lives.open_pops));
     }
+    for (found_nothing, stay) in found_empty(operations, &stays) {
+        report("found empty", format!("{found_nothing}, while {stay}"));
+    }
     for (queue, stays) in &stays {
         for (left, passed) in out_of_order(stays) {
             report("out of order", format!("queue {queue}: {left}\n  and {passed}"));
@@ -236,6 +241,35 @@ impl Stay {
     fn passed(&self, nearer: &Stay) -> bool {
         surely_before(&self.leave.span, &nearer.leave.span)
     }
+}
+
+/// Those that found nothing in a queue where something was all the while.
+fn found_empty(operations: &[Operation], stays: &BTreeMap<u32, Vec<Stay>>) -> Vec<(Span, Stay)> {
+    // When each had entered, and who of those that had by then stayed longest.
+    let longest = stays.iter().map(|(queue, stays)| {
+        let mut last = None;
+        let entered = by_end_of_entering(stays.iter()).into_iter().map(|stay| {
+            last = later(last, stay);
+            (stay.enter.span.completed_ns, last.expect("there is this one"))
+        });
+        (*queue, entered.collect())
+    });
+    let longest: HashMap<u32, Vec<_>> = longest.collect();
+    let mut found = Vec::new();
+    for Operation { span, steps, .. } in operations {
+        let Some(completed_ns) = span.completed_ns else { continue };
+        let looked_in = steps.iter().flat_map(|step| match step {
+            Step::Pop { queues, taken: None, .. } => queues.clone(),
+            Step::Move { source, moved: None, .. } => vec![source.queue],
+            _ => Vec::new(),
+        });
+        for stays in looked_in.filter_map(|queue| longest.get(&queue)) {
+            let entered = stays.partition_point(|(ended_ns, _)| *ended_ns < Some(span.invoked_ns));
+            let stay = entered.checked_sub(1).map(|last| stays[last].1);
+            found.extend(stay.filter(|stay| stay.leave_ns() > completed_ns).map(|stay| (*span, *stay)));
+        }
+    }
+    found
 }
 
 type Pair = (Stay, Stay);

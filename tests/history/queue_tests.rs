@@ -48,6 +48,28 @@ fn passes(parts: &[&[Operation]]) {
     assert!(anomalies.is_empty(), "{anomalies:?}");
 }
 
+/// Somebody looks into some queues, and finds nothing.
+fn nothing(time: (u64, u64), queues: &[u32]) -> Operation {
+    let step = Step::Pop { queues: queues.to_vec(), end: Left, max: 1, taken: None };
+    operation(9, time, step)
+}
+
+#[test]
+fn nobody_finds_a_queue_empty_that_is_not() {
+    let stays = [push(1, (10, 20), right(1), &[101]), pop(2, (50, 60), left(1), &[101])];
+    finds("found empty", &[&stays, &[nothing((21, 49), &[1])]]);
+    finds("found empty", &[&stays, &[nothing((30, 40), &[2, 1])]]);
+    for time in [(0, 9), (5, 15), (20, 49), (21, 50), (15, 55), (21, OPEN), (61, 70)] {
+        passes(&[&stays, &[nothing(time, &[1])]]);
+    }
+    passes(&[&stays, &[nothing((30, 40), &[2])]]);
+    // It need not be the last that came before.
+    let short = [push(1, (22, 23), right(1), &[102]), pop(3, (24, 25), right(1), &[102])];
+    finds("found empty", &[&stays, &short, &[nothing((30, 40), &[1])]]);
+    let nowhere = Step::Move { source: left(1), target: right(3), moved: None };
+    finds("found empty", &[&stays, &[operation(9, (30, 40), nowhere)]]);
+}
+
 #[test]
 fn elements_come_once_and_are_not_lost() {
     let two = [push(1, (0, 9), right(1), &[101]), push(2, (0, 9), right(1), &[102])];
