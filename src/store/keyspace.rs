@@ -6,7 +6,8 @@
 //!
 //! Invariants: `Leases` has a bit set exactly for the leases it has taken; while it has, nobody else does.
 //!
-//! Costs: taking and giving back is one compare-and-swap each on a line that the shard's data shares.
+//! Costs: taking is one compare-and-swap on a line that the shard's data shares, giving back a store there, and one fence for
+//! all that is given back together.
 //!
 //! Not here: when to take which (`exec`), how a lease works (`lease`).
 #![expect(unsafe_code, reason = "turns a lease into a reference")]
@@ -18,7 +19,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::hash::KeyHasher;
-use super::lease::{Lease, WORKERS_MAX, WantedMask};
+use super::lease::{self, Lease, WORKERS_MAX, WantedMask, Wanting};
 use super::shard::Shard;
 use super::table::{prefetch, prefetch_exclusively};
 use super::{DbIndex, ShardId};
@@ -53,6 +54,7 @@ pub struct Keyspace {
     waited_keys: AtomicUsize,
     /// The worker that has reserved leases, plus one: only one may at a time, so that two never wait for each other.
     reserver: AtomicUsize,
+    wanting: Wanting,
 }
 
 /// A shard and its lease. Two cache lines, as processors fetch them in pairs.
@@ -79,7 +81,8 @@ impl Keyspace {
         let reserver = AtomicUsize::new(0);
         let cells = (0..shards).map(cell).collect();
         let (waited, waited_keys) = Default::default();
-        Keyspace { cells, hasher, databases, workers, waited, waited_keys, reserver }
+        let wanting = Wanting::new();
+        Keyspace { cells, hasher, databases, workers, waited, waited_keys, reserver, wanting }
     }
 
     /// The hash of a key.
@@ -157,9 +160,8 @@ impl Keyspace {
         self.waited_keys.fetch_add(after.wrapping_sub(before), Relaxed);
     }
 
-    /// The lease of a shard.
     #[inline]
-    pub fn lease(&self, shard: ShardId) -> &Lease {
+    fn lease(&self, shard: ShardId) -> &Lease {
         &self.cells[usize::from(shard.0)].lease
     }
 }
@@ -173,6 +175,8 @@ pub struct Leases {
     taken: Vec<ShardId>,
     /// Those reserved.
     reserved: Vec<ShardId>,
+    /// Whether `Keyspace::wanting` counts this worker.
+    wants: bool,
     /// The same as bits.
     holds: Box<[u64]>,
     /// Whom to wake for what `take_late` gave back.
@@ -193,6 +197,7 @@ impl Leases {
             solo: false,
             taken: Vec::with_capacity(keyspace.shard_count()),
             reserved: Vec::new(),
+            wants: false,
             holds: vec![0; words].into_boxed_slice(),
             #[cfg(feature = "planted-bug")]
             wanted_late: WantedMask::NONE,
@@ -351,17 +356,39 @@ impl Leases {
     }
 
     /// Gives back what was taken after a mark. The workers in the mask must be woken.
+    #[inline]
     pub fn release_back_to(&mut self, mark: usize) -> WantedMask {
-        let mut wanted = WantedMask::NONE;
-        if self.solo {
-            return wanted;
+        if self.solo || self.taken.len() <= mark {
+            return WantedMask::NONE;
         }
-        while self.taken.len() > mark {
-            let shard = self.taken.pop().expect("longer than the mark");
-            self.holds[usize::from(shard.0) / 64] &= !(1 << (shard.0 % 64));
-            wanted.add(self.keyspace.lease(shard).release(self.worker));
+        let (keyspace, given) = (&*self.keyspace, &self.taken[mark..]);
+        if mark == 0 {
+            self.holds.fill(0);
+        } else {
+            given.iter().for_each(|shard| self.holds[usize::from(shard.0) / 64] &= !(1 << (shard.0 % 64)));
         }
+        let given = given.iter().map(|shard| keyspace.lease(*shard));
+        let wanted = lease::release(given, self.worker, &keyspace.wanting);
+        self.taken.truncate(mark);
         wanted
+    }
+
+    /// Asks that this worker be woken when it may have the lease; false if it may have it now. Until `want_nothing`.
+    pub fn want(&mut self, shard: ShardId) -> bool {
+        if !self.wants {
+            self.wants = true;
+            self.keyspace.wanting.begin();
+        }
+        self.keyspace.lease(shard).want(self.worker)
+    }
+
+    /// This worker is awake, and tries again what it was refused.
+    #[inline]
+    pub fn want_nothing(&mut self) {
+        if self.wants {
+            self.wants = false;
+            self.keyspace.wanting.end();
+        }
     }
 
     /// Keeps all other workers from taking these leases until `unreserve`, without taking them, in addition to those that it
@@ -373,10 +400,8 @@ impl Leases {
         {
             return false;
         }
-        let more = !self.reserved.is_empty();
         for shard in shards {
-            assert!(self.keyspace.lease(shard).reserve(self.worker), "one worker reserves at a time");
-            if !more || !self.reserved.contains(&shard) {
+            if self.keyspace.lease(shard).reserve(self.worker) {
                 self.reserved.push(shard);
             }
         }
@@ -385,13 +410,14 @@ impl Leases {
 
     /// Ends the reservations. The workers in the mask must be woken.
     pub fn unreserve(&mut self) -> WantedMask {
-        let mut wanted = WantedMask::NONE;
-        if !self.reserved.is_empty() {
-            for shard in self.reserved.drain(..) {
-                wanted.add(self.keyspace.lease(shard).unreserve(self.worker));
-            }
-            self.keyspace.reserver.store(0, Release);
+        if self.reserved.is_empty() {
+            return WantedMask::NONE;
         }
+        let keyspace = &*self.keyspace;
+        let reserved = self.reserved.iter().map(|shard| keyspace.lease(*shard));
+        let wanted = lease::unreserve(reserved, self.worker, &keyspace.wanting);
+        self.reserved.clear();
+        keyspace.reserver.store(0, Release);
         wanted
     }
 
@@ -427,6 +453,7 @@ pub fn set_late_interlude(run_others: Option<LateInterlude>) {
 impl Drop for Leases {
     fn drop(&mut self) {
         self.solo = false;
+        self.want_nothing();
         self.unreserve();
         self.release_all();
     }
@@ -453,8 +480,9 @@ mod tests {
         assert_eq!(one.take_all_or_wanted(), Err((WantedMask::NONE, ShardId(3))));
         assert!(one.holds(ShardId(4)));
         assert!(!one.holds(ShardId(0)));
-        assert!(keyspace.lease(ShardId(3)).want(1));
+        assert!(one.want(ShardId(3)));
         assert!(zero.release_all().has(1));
+        one.want_nothing();
         assert!(one.take_all());
         assert!(!zero.try_take(ShardId(0)));
         drop(one);

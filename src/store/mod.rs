@@ -33,7 +33,7 @@ pub use key_mut::{Deadline, KeyMut, NewString};
 #[cfg(feature = "planted-bug")]
 pub use keyspace::set_late_interlude;
 pub use keyspace::{FETCH_GROUP_KEYS, Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
-pub use lease::{Lease, WORKERS_MAX, WantedMask};
+pub use lease::{WORKERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
 pub use value::{End, Item, Items, List, ListLimits, ListNode, NewItem, NewList, NewNode, OwnedItem, packed};

@@ -262,7 +262,7 @@ impl<I: Io> Worker<I> {
     fn want_refused(&mut self) -> bool {
         for shard in self.refused.drain(..) {
             self.shared.stats.of(self.number).counters.leases_wanted.add(1);
-            if !self.shared.keyspace.lease(shard).want(self.number) {
+            if !self.kit.leases.want(shard) {
                 return false;
             }
         }
@@ -273,6 +273,7 @@ impl<I: Io> Worker<I> {
         self.turn += 1;
         self.kit.slowest = Slowest::default();
         self.refused.clear();
+        self.kit.leases.want_nothing();
         self.shared.stats.follow_reset(self.number);
         if self.config.refresh() {
             self.follow_config();
