@@ -76,12 +76,15 @@ impl Plan {
         let shards = [2, 4, 16, 64][rng.below(4) as usize];
         let interlude_percent = [3, 20, 50][rng.below(3) as usize];
         let commands_per_client = 20 + rng.below(60);
+        // Most have all workers at work at the same time, which is when something may go wrong.
+        let moves_percent = [0, 0, 0, 5][rng.below(4) as usize];
         let (histories, wild, hog, large_values) = (true, false, false, false);
         Plan {
             workers,
             shards,
             interlude_percent,
             commands_per_client,
+            moves_percent,
             histories,
             wild,
             hog,
