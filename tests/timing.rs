@@ -18,6 +18,8 @@ const MIX: &[(&str, &[&str])] = &[
     ("set", &["SET", "key", "value"]),
     ("incr", &["INCR", "long"]),
     ("rpush", &["RPUSH", "list", "a"]),
+    ("rpush", &["RPUSH", "list", "a", "b"]),
+    ("lpop", &["LPOP", "list"]),
     ("ping", &["PING"]),
     ("strlen", &["STRLEN", "long"]),
 ];

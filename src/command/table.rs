@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 
 use super::Args;
-use super::row::{Begin, Command, Find, KeyFinder, KeySpec, Scope};
+use super::row::{Begin, Command, Find, Flags, KeyFinder, KeySpec, Scope};
 
 /// Slots of the index: at least four times the top-level commands, so that probes stay short.
 const SLOTS: usize = 2048;
@@ -32,8 +32,8 @@ pub struct Row {
     pub parent: Option<u16>,
     /// What it does in a transaction.
     pub role: Role,
-    /// Whether it takes no longer than reading the time does, whatever its one key holds.
-    pub is_quick: bool,
+    /// Up to how many arguments it takes hardly longer than reading the time does, whatever its one key holds.
+    pub quick_args_max: usize,
 }
 
 /// What a command does between MULTI and EXEC.
@@ -124,6 +124,16 @@ impl KeyShape {
             }
             _ => Self::General,
         }
+    }
+}
+
+/// Up to how many arguments a command is quick: always where its documentation says so. One that has the flag may take the
+/// longer the more elements it is given or asked for, so only with the fewest arguments.
+fn quick_args_max(command: &Command, shape: KeyShape) -> usize {
+    match shape {
+        KeyShape::First if command.complexity == "O(1)" => usize::MAX,
+        KeyShape::First if command.flags.has(Flags::FAST) => command.arity.unsigned_abs().into(),
+        _ => 0,
     }
 }
 
@@ -219,7 +229,7 @@ impl Table {
             command: *command,
             id,
             role: Role::of(&full_name),
-            is_quick: matches!(shape, KeyShape::First) && command.complexity == "O(1)",
+            quick_args_max: quick_args_max(command, shape),
             full_name,
             shape,
             key_places,

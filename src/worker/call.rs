@@ -133,7 +133,7 @@ impl Caller<'_> {
             }
         }
         self.show(row, args);
-        if like_it && row.is_quick && self.facts.joins {
+        if like_it && args.len() <= row.quick_args_max && self.facts.joins {
             self.joined_count += 1;
         } else {
             self.time(row, args, 1);
