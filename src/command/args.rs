@@ -104,9 +104,8 @@ impl<'a> Args<'a> {
 
     /// All arguments from `first` on as elements to store.
     #[inline]
-    pub fn new_items(&self, first: usize) -> impl Iterator<Item = NewItem<'a>> + Clone + use<'a> {
-        let args = *self;
-        (first..args.len()).map(move |index| args.new_item(index))
+    pub fn new_items(&self, first: usize) -> impl Iterator<Item = NewItem<'a>> + Clone {
+        (first..self.len()).map(move |index| self.new_item(index))
     }
 
     /// The arguments from `first` on as a command of their own, as `COMMAND GETKEYS` has one among its arguments.

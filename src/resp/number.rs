@@ -16,6 +16,8 @@ pub const I64_TEXT_BYTES_MAX: usize = 20;
 pub const F64_TEXT_BYTES_MAX: usize = 32;
 /// Integers of a magnitude below this are exact in an `f64`, and written as integers.
 const F64_INTEGER_MAX: f64 = 4_503_599_627_370_496.0;
+/// The largest number that `short_digits` takes.
+const SHORT_DIGITS_MAX: u32 = 99_999_999;
 /// Exponents are clamped to this while reading: far outside every format, far inside `i64`.
 const EXPONENT_MAX: i64 = 1 << 40;
 
@@ -81,6 +83,22 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 #[inline]
 pub fn write_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// The digits of a number of up to eight, the first in the lowest byte, and how many they are. Halves, pairs and single digits
+/// are split side by side in one word, with multiplications for the divisions by 100 and 10.
+#[inline]
+pub fn short_digits(value: u32) -> Option<(u64, usize)> {
+    if value > SHORT_DIGITS_MAX {
+        return None;
+    }
+    let halves = u64::from(value / 10_000) | u64::from(value % 10_000) << 32;
+    let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
+    let pairs = hundreds | (halves - 100 * hundreds) << 16;
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    let digits = tens | (pairs - 10 * tens) << 8;
+    let zeros = (digits.trailing_zeros() as usize / 8).min(7);
+    Some(((digits | 0x3030_3030_3030_3030) >> (8 * zeros), 8 - zeros))
 }
 
 /// The text of a float; see `write_f64`. For places that need a `String`.
@@ -332,6 +350,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn short_digits_are_those_of_the_text() {
+        let powers = (0..9).map(|power| 10u32.pow(power));
+        let around = powers.flat_map(|power| [power - 1, power, power + 1]);
+        let spread = (0..200_000u64).map(|step| (step * 62_710_561 % 100_000_000) as u32);
+        for value in around.chain(spread).chain(0..10_100) {
+            let text = value.to_string();
+            let expected = (value <= SHORT_DIGITS_MAX).then_some(text.as_bytes());
+            let found = short_digits(value).map(|(digits, count)| digits.to_le_bytes()[..count].to_vec());
+            assert_eq!(found.as_deref(), expected);
+        }
+        assert_eq!(short_digits(u32::MAX), None);
+    }
 
     #[test]
     fn integers_are_canonical() {

@@ -14,7 +14,7 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 
-use super::number::F64Buffer;
+use super::number::{F64Buffer, short_digits};
 use super::output::{Mark, Output};
 use super::parse::ProtocolError;
 
@@ -361,7 +361,14 @@ impl<'a> Reply<'a> {
 
     #[inline(never)]
     fn header_slow(&mut self, kind: u8, value: i64) {
-        self.line(kind, itoa::Buffer::new().format(value).as_bytes());
+        let Some((digits, count)) = u32::try_from(value).ok().and_then(short_digits) else {
+            return self.line(kind, itoa::Buffer::new().format(value).as_bytes());
+        };
+        let room = &mut self.output.room(HEADER_BYTES_MAX)[..HEADER_BYTES_MAX];
+        room[0] = kind;
+        room[1..1 + size_of::<u64>()].copy_from_slice(&digits.to_le_bytes());
+        room[1 + count..3 + count].copy_from_slice(b"\r\n");
+        self.output.advance(3 + count);
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {

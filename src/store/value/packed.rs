@@ -40,21 +40,24 @@ const MEDIUM_BYTES_MAX: usize = 4095;
 const HEAD_BYTES_MAX: usize = 9;
 /// Longest length at an element's end.
 const BACK_BYTES_MAX: usize = 5;
+/// Up to this an element's length at its end takes one byte.
+const BACK_SHORT_MAX: usize = 127;
 /// Longest text that an integer of 64 bits has.
 const INTEGER_TEXT_BYTES_MAX: usize = 20;
 
-/// An element on its way into a run: what is to be written, and how long that is.
+/// An element on its way into a run: what is to be written, and how long that is. Head and length are kept in words, first byte
+/// lowest, so that they stay in registers.
 pub struct Encoded<'a> {
-    head: [u8; HEAD_BYTES_MAX],
+    head: u128,
+    back: u64,
     head_len: u8,
-    back: [u8; BACK_BYTES_MAX],
     back_len: u8,
     data: &'a [u8],
 }
 
 impl<'a> Encoded<'a> {
     /// An element. A string that is a canonical integer is kept as one.
-    #[inline]
+    #[inline(always)]
     pub fn of(item: &'a NewItem<'_>) -> Encoded<'a> {
         match item {
             NewItem::Int(value) => Encoded::integer(*value),
@@ -63,7 +66,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn bytes(bytes: &'a [u8]) -> Encoded<'a> {
         if bytes.len() <= INTEGER_TEXT_BYTES_MAX
             && let Some(value) = parse_int(bytes)
@@ -71,50 +74,34 @@ impl<'a> Encoded<'a> {
             return Encoded::integer(value);
         }
         let len = bytes.len();
-        let mut head = [0; HEAD_BYTES_MAX];
-        let head_len = if len <= SHORT_BYTES_MAX {
-            head[0] = 0x80 | len as u8;
-            1
+        let (head, head_len) = if len <= SHORT_BYTES_MAX {
+            (0x80 | len, 1)
         } else if len <= MEDIUM_BYTES_MAX {
-            head[0] = 0xe0 | (len >> 8) as u8;
-            head[1] = len as u8;
-            2
+            (0xe0 | len >> 8 | (len & 0xff) << 8, 2)
         } else {
             // What is longer is never written, and is no element of a run.
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            head[0] = 0xf0;
-            head[1..5].copy_from_slice(&len.to_le_bytes());
-            5
+            (0xf0 | len.min(u32::MAX as usize) << 8, 5)
         };
-        Encoded::new(head, head_len, bytes)
+        Encoded::new(head as u128, head_len, bytes)
     }
 
+    #[inline(never)]
     fn integer(value: i64) -> Encoded<'a> {
-        let mut head = [0; HEAD_BYTES_MAX];
-        let bytes = value.to_le_bytes();
-        let head_len = if (0..=127).contains(&value) {
-            head[0] = value as u8;
-            1
-        } else if (-4096..=4095).contains(&value) {
-            head[0] = 0xc0 | (value >> 8) as u8 & 0x1f;
-            head[1] = value as u8;
-            2
-        } else {
-            let (mark, count) = match value {
-                -0x8000..=0x7fff => (0xf1, 2),
-                -0x80_0000..=0x7f_ffff => (0xf2, 3),
-                -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
-                _ => (0xf4, 8),
-            };
-            head[0] = mark;
-            head[1..=count].copy_from_slice(&bytes[..count]);
-            1 + count as u8
+        let bits = u128::from(value.cast_unsigned());
+        let (head, head_len) = match value {
+            0..=127 => (bits, 1),
+            -4096..=4095 => (0xc0 | bits >> 8 & 0x1f | (bits & 0xff) << 8, 2),
+            -0x8000..=0x7fff => (0xf1 | bits << 8, 3),
+            -0x80_0000..=0x7f_ffff => (0xf2 | bits << 8, 4),
+            -0x8000_0000..=0x7fff_ffff => (0xf3 | bits << 8, 5),
+            _ => (0xf4 | bits << 8, HEAD_BYTES_MAX as u8),
         };
-        Encoded::new(head, head_len, &[])
+        // Bits beyond the head are of no meaning, but are no part of it either.
+        Encoded::new(head & !(u128::MAX << (8 * u32::from(head_len))), head_len, &[])
     }
 
-    #[inline]
-    fn new(head: [u8; HEAD_BYTES_MAX], head_len: u8, data: &'a [u8]) -> Encoded<'a> {
+    #[inline(always)]
+    fn new(head: u128, head_len: u8, data: &'a [u8]) -> Encoded<'a> {
         let (back, back_len) = back_of(usize::from(head_len) + data.len());
         Encoded { head, head_len, back, back_len, data }
     }
@@ -127,15 +114,15 @@ impl<'a> Encoded<'a> {
     }
 
     /// Writes it into `room`, which is as long.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, room: &mut [u8]) {
         assert!(room.len() == self.len());
         assert!(u32::try_from(self.data.len()).is_ok(), "longer elements lie alone");
         let (head, rest) = room.split_at_mut(usize::from(self.head_len));
         let (data, back) = rest.split_at_mut(self.data.len());
-        head.copy_from_slice(&self.head[..head.len()]);
+        put(head, &self.head.to_le_bytes());
         data.copy_from_slice(self.data);
-        back.copy_from_slice(&self.back[..back.len()]);
+        put(back, &self.back.to_le_bytes());
     }
 
     /// Whether an element at the beginning of `run` is this one, byte by byte.
@@ -143,28 +130,42 @@ impl<'a> Encoded<'a> {
     fn is_at(&self, run: &[u8]) -> bool {
         let head_len = usize::from(self.head_len);
         run.len() >= self.len()
-            && run[..head_len] == self.head[..head_len]
+            && run[..head_len] == self.head.to_le_bytes()[..head_len]
             && run[head_len..head_len + self.data.len()] == *self.data
     }
 }
 
-/// The length at the end of an element of `len` bytes.
+/// Copies as many bytes as there is room for: mostly one or two, not worth a call.
 #[inline]
-fn back_of(len: usize) -> ([u8; BACK_BYTES_MAX], u8) {
-    let mut back = [0; BACK_BYTES_MAX];
+fn put(room: &mut [u8], bytes: &[u8]) {
+    match room {
+        [one] => *one = bytes[0],
+        [first, second] => (*first, *second) = (bytes[0], bytes[1]),
+        _ => room.copy_from_slice(&bytes[..room.len()]),
+    }
+}
+
+/// The length at the end of an element of `len` bytes, first byte lowest, and how many bytes it takes.
+#[inline]
+fn back_of(len: usize) -> (u64, u8) {
+    if len <= BACK_SHORT_MAX { (len as u64, 1) } else { long_back_of(len) }
+}
+
+fn long_back_of(len: usize) -> (u64, u8) {
     let count = back_bytes(len);
+    let mut back = [0; size_of::<u64>()];
     for (place, byte) in back[..count].iter_mut().rev().enumerate() {
         *byte = (len >> (7 * place)) as u8 & 127 | 128;
     }
     back[0] &= 127;
-    (back, count as u8)
+    (u64::from_le_bytes(back), count as u8)
 }
 
 /// How many bytes the length at the end of an element of `len` bytes takes. The steps are listpack's own.
 #[inline]
 fn back_bytes(len: usize) -> usize {
     match len {
-        0..=127 => 1,
+        0..=BACK_SHORT_MAX => 1,
         128..16_383 => 2,
         16_383..2_097_151 => 3,
         2_097_151..268_435_455 => 4,
@@ -337,7 +338,7 @@ fn validated_next(run: &[u8], at: usize) -> Option<usize> {
     let (head, data) = spans(run, at);
     let end = at.checked_add(head)?.checked_add(data)?;
     let (back, count) = back_of(head + data);
-    let back = &back[..usize::from(count)];
+    let back = &back.to_le_bytes()[..usize::from(count)];
     (run.get(end..end + back.len())? == back).then_some(end + back.len())
 }
 
@@ -390,6 +391,7 @@ pub(super) mod tests {
     fn lengths_at_the_end_take_listpacks_steps() {
         for len in [1, 127, 128, 16_382, 16_383, 2_097_150, 2_097_151, 268_435_454, 268_435_455, 1 << 31] {
             let (back, count) = back_of(len);
+            let back = back.to_le_bytes();
             let value =
                 back[..usize::from(count)].iter().fold(0, |sum, byte| sum << 7 | usize::from(byte & 127));
             assert_eq!(value, len);
