@@ -6,6 +6,7 @@
 
 use super::{Args, Categories, Context, Outcome};
 use crate::resp::Reply;
+use crate::store::Reach;
 
 /// Runs a command: plain sequential code over the keys whose leases are held.
 pub type Handler = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
@@ -29,6 +30,8 @@ pub struct Command {
     pub scope: Scope,
     /// Stands in for `keys` and `scope` where these cannot tell.
     pub finder: Option<KeyFinder>,
+    /// What it uses of its keys' values, to be fetched before.
+    pub reach: Reach,
     /// The family, as Redis's documentation groups them.
     pub group: Group,
     /// The version of Redis that introduced it.
@@ -59,6 +62,7 @@ pub const BASE: Command = Command {
     keys: &[],
     scope: Scope::None,
     finder: None,
+    reach: Reach::Entry,
     group: Group::Generic,
     since: "1.0.0",
     complexity: "O(1)",

@@ -9,10 +9,10 @@
 //! Invariants: every member's leases are held from `form` until the caller gives them back; a chunk that is refused at its
 //! first command holds nothing.
 
-use super::batch::{Batch, Gathered};
+use super::batch::{Batch, Gathered, REFUSED};
 use super::blocking::Along;
-use crate::command::{KEYS_FETCHED_MAX, Scope, Session};
-use crate::store::{Keyspace, Leases, ShardId, WantedMask};
+use crate::command::{KEYS_FETCHED_MAX, Scope, Session, table};
+use crate::store::{Keyspace, Leases, Reach, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
@@ -23,6 +23,8 @@ pub struct Chunk {
     members: Vec<u32>,
     /// Whether one of them has several keys.
     has_several: bool,
+    /// Whether one of them reaches beyond its keys' entries.
+    reaches_on: bool,
     /// Who waits for leases that were given back because another of the same command was refused.
     wanted: WantedMask,
     along: Along,
@@ -69,12 +71,13 @@ impl Chunk {
     ) -> Formed {
         self.members.clear();
         self.has_several = false;
+        self.reaches_on = false;
         let solo = leases.is_solo();
         if !solo {
             let ahead = batch.commands[*next..].iter().take(CHUNK_COMMANDS_MAX);
             ahead.filter(|c| c.scope == Scope::Keys).for_each(|c| leases.prefetch(keyspace.shard_of(c.hash)));
         }
-        let (mut slot, mut is_skipped) = (None, false);
+        let (mut slot, mut is_skipped, mut row) = (None, false, REFUSED);
         while let Some(command) = batch.commands.get(*next) {
             if self.members.len() == CHUNK_COMMANDS_MAX {
                 break;
@@ -102,6 +105,10 @@ impl Chunk {
                     }
                 }
                 self.has_several |= command.hashes_count > 1;
+                if row != command.row {
+                    row = command.row;
+                    self.reaches_on |= reach_of(row) != Reach::Entry;
+                }
                 self.members.push(*next as u32);
             }
             *next += 1;
@@ -109,21 +116,26 @@ impl Chunk {
         if self.members.is_empty() { Formed::Done } else { Formed::Ready }
     }
 
-    /// Brings the members' buckets, then their entries, close to the processor.
+    /// Brings the members' buckets, then their entries, and then what they need of large values close to the processor.
     #[inline]
     pub fn prefetch(&self, batch: &Batch, leases: &Leases) {
         if self.members.len() == 1 && !self.has_several {
             return;
         }
         let commands = self.members.iter().map(|member| &batch.commands[*member as usize]);
-        if !self.has_several {
+        if !self.has_several && !self.reaches_on {
             let keyed = commands.filter(|command| command.hashes_count == 1 && !command.queued);
             leases.fetch(keyed.map(|command| (command.db_hint, command.hash)));
+            return;
+        }
+        let keys = commands.flat_map(|command| {
+            let count = if command.queued { 0 } else { KEYS_FETCHED_MAX };
+            batch.hashes_of(command).iter().take(count).map(move |hash| (command, *hash))
+        });
+        if self.reaches_on {
+            leases.fetch_values(keys.map(|(command, hash)| (command.db_hint, hash, reach_of(command.row))));
         } else {
-            leases.fetch(commands.flat_map(|command| {
-                let count = if command.queued { 0 } else { KEYS_FETCHED_MAX };
-                batch.hashes_of(command).iter().take(count).map(|hash| (command.db_hint, *hash))
-            }));
+            leases.fetch(keys.map(|(command, hash)| (command.db_hint, hash)));
         }
     }
 
@@ -213,6 +225,12 @@ impl Chunk {
             }
         }
     }
+}
+
+/// What commands of a row use of their keys' values.
+#[inline(never)]
+fn reach_of(row: u16) -> Reach {
+    if row == REFUSED { Reach::Entry } else { table().row(row).command.reach }
 }
 
 enum Taken {

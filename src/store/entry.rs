@@ -184,6 +184,7 @@ pub(super) enum External {
 
 impl External {
     /// Bytes allocated for it.
+    #[inline]
     pub fn allocated(&self) -> u64 {
         match self {
             External::Blob(blob) => blob.allocated,
@@ -295,11 +296,21 @@ impl Entry {
     }
 
     /// The value of a list. Panics for other types: commands check `ty` first.
+    #[inline]
     pub fn list(&self) -> List<'_> {
         assert!(self.ty() == Type::List);
         match self.external() {
             Some(External::List(deque)) => List::Deque(deque),
             _ => List::of_pack(self.inline_value()),
+        }
+    }
+
+    /// The value of a large list, for whom it is no matter whether it is one.
+    #[inline]
+    pub(super) fn large_list(&self) -> Option<&Deque> {
+        match self.external() {
+            Some(External::List(deque)) => Some(deque),
+            _ => None,
         }
     }
 

@@ -18,17 +18,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use super::ShardId;
 use super::hash::KeyHasher;
 use super::lease::{self, Lease, WORKERS_MAX, WantedMask, Wanting};
 use super::shard::Shard;
 use super::table::{prefetch, prefetch_exclusively};
-use super::{DbIndex, ShardId};
 
 /// The most shards: the low 12 bits of hashes and scan positions are theirs.
 pub const SHARDS_MAX: usize = 4096;
-
-/// Keys whose cache misses overlap: no fewer than the processor can track.
-pub const FETCH_GROUP_KEYS: usize = 32;
 
 /// How a keyspace is made.
 #[derive(Clone, Copy, Debug)]
@@ -237,33 +234,6 @@ impl Leases {
         let cell: *const ShardCell = &raw const self.keyspace.cells[usize::from(shard.0)];
         prefetch_exclusively(cell.cast());
         prefetch(cell.cast::<u8>().wrapping_add(64));
-    }
-
-    /// Brings keys close to the processor: the buckets of a group, then its entries. Those of shards whose leases are not held
-    /// are passed over.
-    #[inline]
-    pub fn fetch(&self, keys: impl Iterator<Item = (DbIndex, u64)>) {
-        let (mut keys, mut probes) = (keys, [None; FETCH_GROUP_KEYS]);
-        loop {
-            let (mut probe_count, mut key_count) = (0, 0);
-            for (db, hash) in keys.by_ref().take(FETCH_GROUP_KEYS) {
-                key_count += 1;
-                let shard = self.keyspace.shard_of(hash);
-                if self.holds(shard)
-                    && let Some(probe) = self.shard_ref(shard).probe(db, hash)
-                {
-                    probe.fetch_bucket();
-                    probes[probe_count] = Some(probe);
-                    probe_count += 1;
-                }
-            }
-            for probe in probes[..probe_count].iter().flatten() {
-                probe.fetch_item();
-            }
-            if key_count < FETCH_GROUP_KEYS {
-                return;
-            }
-        }
     }
 
     /// Takes a lease; true if it is held now, also if it was before.

@@ -7,7 +7,7 @@ use super::super::blocking::until_after_seconds;
 use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
 use super::ends::{ManyPop, pop_many, pop_one};
 use super::transfer::{Way, move_one};
-use super::{KEYS_MOVE, LIST, end_at, limits};
+use super::{KEYS_MOVE, LIST, RIGHT, end_at, limits};
 use crate::command::row::{Begin, Find, KeyAccess, KeySpec, keys_from};
 use crate::resp::Reply;
 use crate::store::{End, Type};
@@ -58,6 +58,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "brpop",
         arity: -3,
+        reach: RIGHT,
         keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
         since: "2.0.0",
         complexity: "O(N) where N is the number of provided keys.",
@@ -70,6 +71,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "brpoplpush",
         arity: 4,
+        reach: RIGHT,
         since: "2.2.0",
         summary: "Pops an element from a list, pushes it to another list and returns it. Block until an element is available \
             otherwise. Deletes the list if the last element was popped.",

@@ -22,9 +22,13 @@ mod transfer;
 use super::row::{BASE, Begin, Find, KeyAccess, KeySpec, key_at};
 use super::{Args, Command, CommandError, Context, Flags, Group, Scope};
 use crate::resp::Reply;
-use crate::store::{End, Item, ListLimits};
+use crate::store::{End, Item, ListLimits, Reach};
 
-const LIST: Command = Command { group: Group::List, scope: Scope::Keys, ..BASE };
+/// Most begin at the left end.
+const LIST: Command =
+    Command { group: Group::List, scope: Scope::Keys, reach: Reach::ListEnd(End::Left), ..BASE };
+
+const RIGHT: Reach = Reach::ListEnd(End::Right);
 
 const GROW: Flags = Flags::WRITE.with(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.with(Flags::FAST);
@@ -78,6 +82,7 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::Look)],
+        reach: Reach::Entry,
         summary: "Returns the length of a list.",
         syntax: "key",
         handler: inner::llen,
@@ -202,6 +207,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpop",
         arity: -2,
+        reach: RIGHT,
         flags: WRITE_FAST,
         keys: KEY_POP,
         complexity: POP_COMPLEXITY,
@@ -213,6 +219,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpoplpush",
         arity: 3,
+        reach: RIGHT,
         flags: GROW,
         keys: KEYS_MOVE,
         since: "1.2.0",
@@ -226,6 +233,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpush",
         arity: -3,
+        reach: RIGHT,
         flags: GROW_FAST,
         keys: KEY_PUSH,
         complexity: PUSH_COMPLEXITY,
@@ -237,6 +245,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpushx",
         arity: -3,
+        reach: RIGHT,
         flags: GROW_FAST,
         keys: KEY_PUSH,
         since: "2.2.0",

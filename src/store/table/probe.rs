@@ -5,7 +5,7 @@
 //!
 //! Not here: finding (`mod`).
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Item};
 use super::prefetch;
 
 const LINE_BYTES: usize = 64;
@@ -38,33 +38,35 @@ impl<'a> Probe<'a> {
         prefetch(home.wrapping_add(1).cast());
     }
 
-    /// Fetches the beginning of the item that probably has the hash; the bucket should be there already.
+    /// Fetches the beginning of the item that probably has the hash, and returns it; the bucket should be there already.
     #[inline]
-    pub fn fetch_item(&self) {
+    pub fn fetch_item(&self) -> Option<Item> {
         let home = &self.buckets[self.home];
         match home.matches(self.tag) {
             0 if home.has_overflow() => self.fetch_overflown(),
-            0 => {}
-            hits => fetch(home, hits),
+            0 => None,
+            hits => Some(fetch(home, hits)),
         }
     }
 
-    fn fetch_overflown(&self) {
+    fn fetch_overflown(&self) -> Option<Item> {
         let (before, from_home) = self.buckets.split_at(self.home);
         for bucket in from_home[1..].iter().chain(before) {
             match bucket.matches(self.tag) {
                 0 if bucket.has_overflow() => {}
-                0 => return,
-                hits => return fetch(bucket, hits),
+                0 => return None,
+                hits => return Some(fetch(bucket, hits)),
             }
         }
+        None
     }
 }
 
 #[inline]
-fn fetch(bucket: &Bucket, hits: u8) {
-    let address = bucket.item(hits.trailing_zeros() as usize).as_ptr().cast_const();
+fn fetch(bucket: &Bucket, hits: u8) -> Item {
+    let item = bucket.item(hits.trailing_zeros() as usize);
     for offset in [0, LINE_BYTES, FETCHED_BYTES - 1] {
-        prefetch(address.wrapping_add(offset));
+        prefetch(item.as_ptr().cast_const().wrapping_add(offset));
     }
+    item
 }

@@ -17,11 +17,14 @@ use bytes::Bytes;
 
 use super::End;
 use super::packed::{self, Encoded};
+use crate::store::table::prefetch;
 
-/// The first buffer of a chunk that is begun anew, and how much larger the next one is: the chunk before it is full, so that
-/// a few KiB more are little, and each new buffer costs its clearing and a copy of the run.
-const BUFFER_BYTES_MIN: usize = 2048;
-const BUFFER_GROWTH: usize = 4;
+/// The first buffer of a chunk that is begun anew: the chunk before it is full, so that as much again is little.
+const BUFFER_BYTES_MIN: usize = 1024;
+/// Each further buffer has room for this part more than is needed. A new buffer costs its clearing and a copy of the run; but
+/// what it leaves empty counts with many short lists, and what is filled soon is still in the caches since it was cleared.
+const BUFFER_GROWTH_SHARE: usize = 2;
+const LINE_BYTES: usize = 64;
 /// A full chunk gives room back if it is more than this part of it.
 const SLACK_SHARE: usize = 8;
 
@@ -100,9 +103,39 @@ impl Run {
         self.buffer.len()
     }
 
+    /// Fetches what is read or written by whoever takes or adds a short element at an end.
+    #[inline]
+    pub fn fetch(&self, end: End) {
+        let at = match end {
+            End::Left => self.start,
+            End::Right => self.end,
+        };
+        let at = self.buffer.as_ptr().wrapping_add(at as usize);
+        prefetch(at.wrapping_sub(LINE_BYTES));
+        prefetch(at);
+    }
+
     /// Where element `index` begins; the run's end for the number of elements.
     pub fn offset_of(&self, index: usize) -> usize {
         packed::offset_of(self.bytes(), self.count(), index)
+    }
+
+    /// Adds an element at an end if the buffer has room there; whether it had.
+    #[inline]
+    pub fn extend(&mut self, end: End, element: &Encoded<'_>) -> bool {
+        let (start, len) = (self.start as usize, element.len());
+        let at = match end {
+            End::Left if start >= len => start - len,
+            End::Right if self.buffer.len() - self.end as usize >= len => self.end as usize,
+            _ => return false,
+        };
+        element.write(&mut self.buffer[at..at + len]);
+        match end {
+            End::Left => self.start = at as u32,
+            End::Right => self.end = (at + len) as u32,
+        }
+        self.count += 1;
+        true
     }
 
     /// Puts an element in at an offset where one begins or ends. A buffer grows up to `bytes_max`, or what is needed.
@@ -192,7 +225,8 @@ impl Run {
     fn rebuild(&mut self, at: usize, removed: usize, inserted: usize, bytes_max: usize) {
         let len = self.len();
         let new_len = len - removed + inserted;
-        let bytes = (new_len * BUFFER_GROWTH).max(BUFFER_BYTES_MIN).min(bytes_max).max(new_len);
+        let bytes =
+            (new_len + new_len / BUFFER_GROWTH_SHARE).max(BUFFER_BYTES_MIN).min(bytes_max).max(new_len);
         let mut buffer = vec![0; bytes].into_boxed_slice();
         let start = if at < len - at - removed { bytes - new_len } else { 0 };
         buffer[start..start + at].copy_from_slice(&self.bytes()[..at]);

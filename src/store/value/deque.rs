@@ -16,11 +16,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::chunk::{Chunk, Run};
 use super::list::{End, ListLimits};
 use super::packed::{Encoded, LISTPACK_FRAME_BYTES};
 use super::{Item, NewItem, packed};
-use bytes::Bytes;
+use crate::store::table::prefetch;
 
 /// More chunks than that are freed in slices.
 pub const CHUNKS_FREED_AT_ONCE_MAX: usize = 64;
@@ -73,6 +75,37 @@ impl Deque {
         size_of::<Deque>() + self.chunks.capacity() * size_of::<Chunk>() + self.chunk_bytes
     }
 
+    /// Fetches itself into the cache; of more than one line, those that pushing touches.
+    #[inline]
+    pub fn fetch(&self) {
+        prefetch((&raw const *self).cast());
+    }
+
+    /// Fetches the chunk at an end, without what lies in it; the deque should be there already.
+    #[inline]
+    pub fn fetch_chunk(&self, end: End) {
+        if let Some(chunk) = self.outer(end) {
+            prefetch((&raw const *chunk).cast());
+        }
+    }
+
+    /// Fetches what is read or written at an end; the chunk there should be there already.
+    #[inline]
+    pub fn fetch_end(&self, end: End) {
+        if let Some(Chunk::Run(run)) = self.outer(end) {
+            run.fetch(end);
+        }
+    }
+
+    /// The chunk at an end.
+    #[inline]
+    fn outer(&self, end: End) -> Option<&Chunk> {
+        match end {
+            End::Left => self.chunks.front(),
+            End::Right => self.chunks.back(),
+        }
+    }
+
     /// Its only run, if it is just one.
     pub fn only_run(&self) -> Option<&Run> {
         match (self.chunks.len(), self.chunks.front()) {
@@ -113,7 +146,25 @@ impl Deque {
     }
 
     /// Adds an element at an end.
+    #[inline]
     pub fn push(&mut self, end: End, item: &NewItem<'_>, limits: ListLimits) {
+        let outer = match end {
+            End::Left => self.chunks.front_mut(),
+            End::Right => self.chunks.back_mut(),
+        };
+        if let Some(Chunk::Run(run)) = outer
+            && takes(run, item.text_len(), limits)
+            && run.extend(end, &Encoded::of(item))
+        {
+            self.len += 1;
+        } else {
+            self.push_further(end, item, limits);
+        }
+    }
+
+    /// Adds an element for which there is no room in the buffer at that end.
+    #[cold]
+    fn push_further(&mut self, end: End, item: &NewItem<'_>, limits: ListLimits) {
         let text_len = item.text_len();
         let outer = match end {
             End::Left => 0,
@@ -311,10 +362,7 @@ impl Deque {
     /// Whether chunk `index`, if there is one, takes a further element of so many bytes.
     fn has_room(&self, index: usize, text_len: usize, limits: ListLimits) -> bool {
         match self.chunks.get(index) {
-            Some(Chunk::Run(run)) => {
-                let bytes = run.len() + LISTPACK_FRAME_BYTES + text_len + ELEMENT_OVERHEAD_BYTES;
-                !limits.exceeds(bytes, run.count() + 1)
-            }
+            Some(Chunk::Run(run)) => takes(run, text_len, limits),
             _ => false,
         }
     }
@@ -421,6 +469,13 @@ impl Deque {
             self.chunks.shrink_to(self.chunks.len() * 2);
         }
     }
+}
+
+/// Whether a run takes a further element of so many bytes.
+#[inline]
+fn takes(run: &Run, text_len: usize, limits: ListLimits) -> bool {
+    let bytes = run.len() + LISTPACK_FRAME_BYTES + text_len + ELEMENT_OVERHEAD_BYTES;
+    !limits.exceeds(bytes, run.count() + 1)
 }
 
 fn long(item: &NewItem<'_>) -> Chunk {
