@@ -54,6 +54,12 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// Argument `index` as an error repeats it: Redis formats it as a C string, which a zero byte ends.
+    pub fn c_string(&self, index: usize) -> &'a [u8] {
+        let text = self.at(index);
+        memchr::memchr(0, text).map_or(text, |end| &text[..end])
+    }
+
     /// Argument `index`, or `None` past the end.
     pub fn find(&self, index: usize) -> Option<&'a [u8]> {
         (index < self.spans.len()).then(|| self.at(index))

@@ -160,7 +160,7 @@ fn hello(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
             name.ok_or(NAME_INVALID)?;
             index += 2;
         } else {
-            reply.error_bytes(&[b"ERR Syntax error in HELLO option '", args.at(index), b"'"].concat());
+            reply.error_bytes(&[b"ERR Syntax error in HELLO option '", args.c_string(index), b"'"].concat());
             return Err(CommandError::Replied);
         }
     }

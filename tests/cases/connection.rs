@@ -365,6 +365,19 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "errors repeat what was sent up to a zero byte",
+        steps: &[
+            (r#"HELLO 3 "f\x00oo""#, "!ERR Syntax error in HELLO option 'f'"),
+            (r#"CLIENT LIST TYPE "\x00""#, "!ERR Unknown client type ''"),
+            (r#"CLIENT KILL TYPE "f\x00""#, "!ERR Unknown client type 'f'"),
+            (r#"CLIENT KILL USER "no\x00body""#, "!ERR No such user 'no'"),
+            (
+                r#"CONFIG SET "f\x00oo" bar"#,
+                "!ERR Unknown option or number of arguments for CONFIG SET - 'f'",
+            ),
+        ],
+    },
+    Case {
         name: "errors repeat what was sent, shortened",
         steps: &[
             (r#""F\r\nO" "\x00\x01""#, r#"!"ERR unknown command 'F  O', with args beginning with: '' ""#),

@@ -144,6 +144,7 @@ pub const CASES: &[Case] = &[
             ("EXPIRE nokey 9223372036854775807", "!ERR invalid expire time in 'expire' command"),
             ("EXPIRE k 100 foo", "!ERR Unsupported option foo"),
             ("EXPIRE k x foo", "!ERR Unsupported option foo"),
+            (r#"EXPIRE k 100 "f\x00oo""#, "!ERR Unsupported option f"),
             ("EXPIRE nokey 1 foo", "!ERR Unsupported option foo"),
             ("EXPIRE k 1 NX XX", "!ERR NX and XX, GT or LT options at the same time are not compatible"),
             ("EXPIRE k 1 NX GT", "!ERR NX and XX, GT or LT options at the same time are not compatible"),

@@ -89,7 +89,7 @@ fn read<'a>(args: &Args<'a>, reply: &mut Reply<'_>) -> Result<Filters<'a>, Comma
         } else if args.is(index, "USER") {
             // There is one user, and everybody is it.
             if value != b"default" {
-                reply.error_bytes(&[b"ERR No such user '", value, b"'"].concat());
+                reply.error_bytes(&[b"ERR No such user '", args.c_string(index + 1), b"'"].concat());
                 return Err(CommandError::Replied);
             }
         } else if args.is(index, "SKIPME") && (args.is(index + 1, "YES") || args.is(index + 1, "NO")) {

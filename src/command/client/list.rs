@@ -35,7 +35,7 @@ impl ClientType {
         if let Some((_, found)) = NAMES.iter().find(|(name, _)| args.is(index, name)) {
             return Ok(*found);
         }
-        reply.error_bytes(&[b"ERR Unknown client type '", args.at(index), b"'"].concat());
+        reply.error_bytes(&[b"ERR Unknown client type '", args.c_string(index), b"'"].concat());
         Err(CommandError::Replied)
     }
 

@@ -293,14 +293,14 @@ fn set_info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
         () if args.is(2, "LIB-NAME") => &card.lib_name,
         () if args.is(2, "LIB-VER") => &card.lib_version,
         () => {
-            reply.error_bytes(&[b"ERR Unrecognized option '", args.at(2), b"'"].concat());
+            reply.error_bytes(&[b"ERR Unrecognized option '", args.c_string(2), b"'"].concat());
             return Err(CommandError::Replied);
         }
     };
     let value = args.at(3);
     if !is_printable_word(value) {
         let rest = b" cannot contain spaces, newlines or special characters.";
-        reply.error_bytes(&[b"ERR ", args.at(2), rest].concat());
+        reply.error_bytes(&[b"ERR ", args.c_string(2), rest].concat());
         return Err(CommandError::Replied);
     }
     field.store((!value.is_empty()).then(|| Arc::new(value.to_vec())));

@@ -182,7 +182,7 @@ impl Conditions {
                 () if args.is(index, "GT") => &mut found.gt,
                 () if args.is(index, "LT") => &mut found.lt,
                 () => {
-                    reply.error_bytes(&[b"ERR Unsupported option ", args.at(index)].concat());
+                    reply.error_bytes(&[b"ERR Unsupported option ", args.c_string(index)].concat());
                     return Err(CommandError::Replied);
                 }
             };
