@@ -117,6 +117,32 @@ fn commands_cut_at_every_byte_are_whole_again() {
     }
 }
 
+/// Few buffers are in use at first: those who find none get theirs when more are.
+#[test]
+fn more_connections_send_at_once_than_there_are_buffers() {
+    const CLIENTS: usize = 40;
+    const DEPTH: usize = 200;
+    for count in ["4", "64"] {
+        let args = ["--workers", "1", "--receive-buffer-bytes", "1048576", "--receive-buffers", count];
+        let mut server = Server::start(&args);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+        for round in 0..3 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                let text = |n| format!("{round} {number} {n}");
+                let commands: Vec<u8> = (0..DEPTH).flat_map(|n| command(&["PING", &text(n)])).collect();
+                client.send_raw(&commands).expect("the server reads");
+            }
+            for (number, client) in clients.iter_mut().enumerate() {
+                for n in 0..DEPTH {
+                    let reply = client.read().expect("the server replies");
+                    assert_eq!(reply.string(), format!("{round} {number} {n}"));
+                }
+            }
+        }
+        server.check_alive();
+    }
+}
+
 #[test]
 fn a_deep_pipeline_is_answered_in_order() {
     const DEPTH: usize = 10_000;

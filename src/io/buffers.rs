@@ -2,13 +2,15 @@
 //!
 //! Design: the ring is io_uring's provided-buffer ring. The kernel takes buffers from its head when
 //! bytes arrive; we append returned ones at the tail, and one store per turn publishes them all. All
-//! buffers lie in one mapping that is touched at the start, so that no page fault happens later, and
-//! eligible for huge pages, so that few translations cover it.
+//! buffers lie in one mapping, eligible for huge pages, so that few translations cover it. Only a few of
+//! them are in use at first: what many connections never need at once takes no memory, and what is used
+//! again soon is still in the caches. Their pages are touched when they come into use, not while bytes
+//! arrive.
 //!
 //! ```text
 //!   entries  [addr len id][addr len id] ... count        <- registered with the kernel
 //!                                   ^tail (in the first entry's spare field)
-//!   memory   [buffer 0      ][buffer 1      ] ... count * buffer_bytes
+//!   memory   [buffer 0      ][buffer 1      ] ... in use ... count * buffer_bytes
 //! ```
 //!
 //! Invariants:
@@ -31,8 +33,10 @@ use super::{Input, Token};
 pub(super) const BUFFER_COUNT_MAX: u16 = 1 << 15;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PAGE_BYTES: usize = 4096;
+/// What the buffers in use take at first.
+const FIRST_BYTES: usize = HUGE_PAGE_BYTES;
 
-/// An anonymous mapping, populated and zeroed.
+/// An anonymous mapping, zeroed.
 struct Mapping {
     base: NonNull<u8>,
     len: usize,
@@ -70,12 +74,6 @@ impl Mapping {
             // (huge pages switched off) is fine.
             unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
         }
-        for offset in (0..len).step_by(PAGE_BYTES) {
-            // SAFETY: `offset < len`, inside the mapping.
-            let page = unsafe { start.add(offset) };
-            // SAFETY: the page is mapped writable and nobody else knows it yet.
-            unsafe { page.write_volatile(0) };
-        }
         Ok(mapping)
     }
 
@@ -106,6 +104,8 @@ pub(super) struct BufferRing {
     entries: Mapping,
     memory: Mapping,
     count: u16,
+    /// Buffers that are in use: lent, in the ring, or about to be.
+    used_count: u16,
     buffer_bytes: u32,
     /// Entries ever appended, modulo 2^16; the kernel sees it at `publish`.
     tail: u16,
@@ -115,7 +115,7 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// `count` buffers of `buffer_bytes` each, all of them in the ring.
+    /// Up to `count` buffers of `buffer_bytes` each; as many as [`FIRST_BYTES`] hold are in the ring.
     ///
     /// # Panics
     /// If `count` is no power of two up to [`BUFFER_COUNT_MAX`], or `buffer_bytes` is 0.
@@ -127,17 +127,38 @@ impl BufferRing {
             entries: Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?,
             memory: Mapping::new(usize::from(count) * buffer_bytes as usize)?,
             count,
+            used_count: 0,
             buffer_bytes,
             tail: 0,
             published: 0,
             holders: vec![Holder::Kernel; usize::from(count)],
             lent_count: 0,
         };
-        for buffer in 0..count {
-            ring.append(buffer);
-        }
+        let first = (FIRST_BYTES / buffer_bytes as usize).clamp(1, usize::from(count));
+        ring.use_up_to(first as u16);
         ring.publish();
         Ok(ring)
+    }
+
+    /// Brings as many buffers again into use, if there are more: to be called when they did not suffice.
+    pub(super) fn grow(&mut self) {
+        if self.used_count < self.count {
+            self.use_up_to(self.used_count.saturating_mul(2).min(self.count));
+        }
+    }
+
+    fn use_up_to(&mut self, used_count: u16) {
+        for buffer in self.used_count..used_count {
+            let start = usize::from(buffer) * self.buffer_bytes as usize;
+            for offset in (start..start + self.buffer_bytes as usize).step_by(PAGE_BYTES) {
+                // SAFETY: `buffer < count`, so the offset is inside the mapping.
+                let page = unsafe { self.memory.start.add(offset) };
+                // SAFETY: mapped writable; the kernel does not know this buffer yet, and nobody has an `Input` of it.
+                unsafe { page.write_volatile(0) };
+            }
+            self.append(buffer);
+        }
+        self.used_count = used_count;
     }
 
     /// Address and entry count, for registration. The ring must outlive the registration.
@@ -147,7 +168,7 @@ impl BufferRing {
 
     /// Buffers not lent: in the kernel's hands, or about to be.
     pub(super) fn free_count(&self) -> u16 {
-        self.count - self.lent_count
+        self.used_count - self.lent_count
     }
 
     /// The kernel filled `buffer` for `token`: lends it out.
@@ -333,6 +354,25 @@ mod tests {
             ring.publish();
         }
         assert_eq!(ring.free_count(), 4);
+    }
+
+    #[test]
+    fn ring_grows_up_to_its_count() {
+        let buffer_bytes = (FIRST_BYTES / 4) as u32;
+        let mut ring = BufferRing::new(16, buffer_bytes).expect("mapped");
+        let mut counts = vec![ring.free_count()];
+        let mut inputs = Vec::new();
+        for _ in 0..3 {
+            let used_count = ring.free_count() + inputs.len() as u16;
+            inputs.extend((inputs.len() as u16..used_count).map(|buffer| ring.lend(buffer, 1, TOKEN)));
+            assert_eq!(ring.free_count(), 0);
+            ring.grow();
+            ring.publish();
+            counts.push(ring.free_count());
+        }
+        assert_eq!(counts, [4, 4, 8, 0]);
+        inputs.into_iter().for_each(|input| assert_eq!(ring.give_back(input), TOKEN));
+        assert_eq!(ring.free_count(), 16);
     }
 
     #[test]

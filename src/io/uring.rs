@@ -6,7 +6,7 @@
 //! ends there. The kernel's traps and the answers:
 //! - A multishot operation may end with any completion: F_MORE is looked at on each, and it is re-armed.
 //! - A receive that finds the buffer ring empty ends with ENOBUFS, even if nothing was to be received:
-//!   it joins the starved, which are re-armed in order once buffers are back, not by a timer.
+//!   it joins the starved, which are re-armed in order once buffers are back, not by a timer; more buffers come into use.
 //! - One busy socket could take all buffers: a connection that holds too many at the end of a turn is
 //!   stopped until half of them are back.
 //! - A cancel may miss an operation that is being worked on: a failed cancel is repeated.
@@ -585,6 +585,9 @@ impl Uring {
     /// Re-arms connections that found no buffer, if there are buffers now. True if some are left that
     /// could be tried: the turn must not sleep then.
     fn rearm_starved(&mut self) -> bool {
+        if !self.starved.is_empty() {
+            self.buffers.grow();
+        }
         let free = usize::from(self.buffers.free_count());
         if free == 0 {
             return false;

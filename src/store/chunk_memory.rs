@@ -10,7 +10,7 @@
 //!
 //! Invariants: a slot holds the address of a chunk that nobody else knows, or 0.
 //!
-//! Costs: [`SPARE_CHUNKS`] chunks of resident memory; one wake-up per 2 MiB taken.
+//! Costs: up to [`SPARES_MAX`] chunks of resident memory, one while hardly any was taken; one wake-up per 2 MiB taken.
 //!
 //! Not here: what chunks are cut into (`pool`).
 #![expect(unsafe_code, reason = "maps memory")]
@@ -18,7 +18,7 @@
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::thread::Thread;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -26,9 +26,11 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
 /// Chunks kept ready: at the fastest fill they last as long as the thread may have to wait for a processor.
-const SPARE_CHUNKS: usize = 4;
+const SPARES_MAX: usize = 4;
 
-static SPARES: [AtomicUsize; SPARE_CHUNKS] = [const { AtomicUsize::new(0) }; SPARE_CHUNKS];
+static SPARES: [AtomicUsize; SPARES_MAX] = [const { AtomicUsize::new(0) }; SPARES_MAX];
+/// Chunks taken so far.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 static KEEPER: OnceLock<Thread> = OnceLock::new();
 
 /// Starts the thread that keeps chunks ready. Without it every chunk is mapped when it is asked for. `cpus` are those that
@@ -58,6 +60,7 @@ fn interrupt_nobody() {
 
 /// A chunk's address, aligned to its size; its contents are zero. Aborts when memory is exhausted.
 pub(super) fn take() -> usize {
+    TAKEN.fetch_add(1, Relaxed);
     let spare = SPARES.iter().map(|slot| slot.swap(0, AcqRel)).find(|base| *base != 0);
     if let Some(keeper) = KEEPER.get() {
         keeper.unpark();
@@ -65,8 +68,10 @@ pub(super) fn take() -> usize {
     spare.unwrap_or_else(map_chunk)
 }
 
+/// Fills as many slots as chunks were taken, so that a small dataset is not accompanied by a multiple of it; at least one.
 fn refill() {
-    for slot in &SPARES {
+    let wanted = TAKEN.load(Relaxed).clamp(1, SPARES_MAX);
+    for slot in &SPARES[..wanted] {
         if slot.load(Acquire) == 0 {
             let base = map_chunk();
             touch(base);
@@ -131,9 +136,9 @@ mod tests {
 
     #[test]
     fn chunks_are_aligned_and_distinct() {
-        let mut bases: Vec<usize> = (0..2 * SPARE_CHUNKS).map(|_| take()).collect();
+        let mut bases: Vec<usize> = (0..2 * SPARES_MAX).map(|_| take()).collect();
         refill();
-        bases.extend((0..2 * SPARE_CHUNKS).map(|_| take()));
+        bases.extend((0..2 * SPARES_MAX).map(|_| take()));
         assert!(bases.iter().all(|base| base.is_multiple_of(CHUNK_BYTES)));
         let distinct: std::collections::HashSet<_> = bases.iter().collect();
         assert_eq!(distinct.len(), bases.len());
