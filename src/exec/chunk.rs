@@ -16,6 +16,10 @@ use crate::store::{Keyspace, Leases, Reach, ShardId, WantedMask};
 
 /// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
 pub const CHUNK_COMMANDS_MAX: usize = 32;
+/// What the keys of a chunk weigh, beyond which it takes no further command: the lines that are fetched for all of them stay in
+/// the nearest cache until they are used. A command weighs 1, or 2 if it reaches beyond its key's entry, and each of several
+/// keys 1.
+const CHUNK_WEIGHT_MAX: u32 = CHUNK_COMMANDS_MAX as u32;
 
 /// The commands that run next.
 #[derive(Default)]
@@ -78,8 +82,9 @@ impl Chunk {
             ahead.filter(|c| c.scope == Scope::Keys).for_each(|c| leases.prefetch(keyspace.shard_of(c.hash)));
         }
         let (mut slot, mut is_skipped, mut row) = (None, false, REFUSED);
+        let (mut weight, mut weight_each) = (0, 1);
         while let Some(command) = batch.commands.get(*next) {
-            if self.members.len() == CHUNK_COMMANDS_MAX {
+            if weight >= CHUNK_WEIGHT_MAX {
                 break;
             }
             if slot != Some(command.slot) {
@@ -104,10 +109,17 @@ impl Chunk {
                         Taken::Refused(_) | Taken::NotYet => break,
                     }
                 }
-                self.has_several |= command.hashes_count > 1;
                 if row != command.row {
                     row = command.row;
-                    self.reaches_on |= reach_of(row) != Reach::Entry;
+                    if reach_of(row) != Reach::Entry {
+                        self.reaches_on = true;
+                        weight_each = 2;
+                    }
+                }
+                weight += weight_each;
+                if command.hashes_count > 1 && !command.queued {
+                    self.has_several = true;
+                    weight += command.hashes_count;
                 }
                 self.members.push(*next as u32);
             }
