@@ -418,3 +418,20 @@ fn ten_thousand_wait_for_little() {
     }
     await_nobody(&server);
 }
+
+/// It had sent more than is taken in at once, and then began to wait: it is read from again, so that its end is noticed.
+#[test]
+fn a_client_that_sent_much_and_waits_is_missed_when_it_goes() {
+    let server = Server::start(&["--workers", "1", "--receive-buffer-bytes", "64"]);
+    let mut other = server.client();
+    let mut client = server.client();
+    let mut bytes = command(&["BLPOP", "nothing", "0"]);
+    (0..20_000).for_each(|_| bytes.extend(command(&["PING"])));
+    client.send_raw(&bytes).expect("the server reads");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    drop(client);
+    assert!(
+        until(|| other.ask("INFO clients").string().contains("connected_clients:1\r")),
+        "it is still there"
+    );
+}

@@ -96,9 +96,14 @@ impl<I: Io> Worker<I> {
             Hold::Moving { .. } => true,
             _ => false,
         };
+        let token = connection.token;
         if !reads_on && !connection.input_paused {
             connection.input_paused = true;
-            self.io.pause(connection.token);
+            self.io.pause(token);
+        } else if reads_on && connection.input_paused && connection.hold == Hold::Blocked {
+            // It had sent more than it could be given at once, before it began to wait.
+            connection.input_paused = false;
+            self.io.receive(token);
         }
     }
 
