@@ -19,6 +19,11 @@ pub struct Args<'a> {
     hashes: &'a [u64],
 }
 
+/// A client's word as Redis's errors repeat it: formatted as a C string, which a zero byte ends.
+pub fn c_string(word: &[u8]) -> &[u8] {
+    memchr::memchr(0, word).map_or(word, |end| &word[..end])
+}
+
 impl<'a> Args<'a> {
     /// `spans` lie in `buffer`, or name one of `large`.
     #[inline]
@@ -54,10 +59,9 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// Argument `index` as an error repeats it: Redis formats it as a C string, which a zero byte ends.
+    /// Argument `index` as an error repeats it.
     pub fn c_string(&self, index: usize) -> &'a [u8] {
-        let text = self.at(index);
-        memchr::memchr(0, text).map_or(text, |end| &text[..end])
+        c_string(self.at(index))
     }
 
     /// Argument `index`, or `None` past the end.

@@ -1,5 +1,6 @@
 //! What containers have in common: HELP, and the error for a subcommand whose arguments make no sense.
 
+use super::args::c_string;
 use super::{Args, CommandError, Outcome};
 use crate::resp::Reply;
 
@@ -30,6 +31,5 @@ pub fn subcommand_syntax(args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 /// What an error repeats of a client's word: its beginning, up to the first zero byte.
 pub fn shown(word: &[u8]) -> &[u8] {
-    let end = word.iter().take(WORD_BYTES_MAX).position(|byte| *byte == 0);
-    &word[..end.unwrap_or(word.len().min(WORD_BYTES_MAX))]
+    c_string(&word[..word.len().min(WORD_BYTES_MAX)])
 }

@@ -50,11 +50,6 @@ impl fmt::Display for SetError {
 
 impl std::error::Error for SetError {}
 
-/// A name as Redis repeats it in an error: as a C string, which a zero byte ends.
-fn until_zero(name: &[u8]) -> &[u8] {
-    name.split(|byte| *byte == 0).next().unwrap_or(name)
-}
-
 /// The directives that any of `patterns` names, each name once, with their values. A pattern without
 /// wildcards finds hidden ones too and is answered with the name as it was given.
 pub fn get<P: AsRef<[u8]>>(config: &Config, patterns: &[P]) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -92,7 +87,7 @@ pub fn set<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     let mut changes = Vec::with_capacity(pairs.len());
     for (index, (name, value)) in pairs.iter().enumerate() {
         let name = name.as_ref();
-        let directive = lookup(name).ok_or_else(|| SetError::Unknown(until_zero(name).to_vec()))?;
+        let directive = lookup(name).ok_or_else(|| SetError::Unknown(name.to_vec()))?;
         if let Some(reason) = forbidden(config, directive, caller) {
             return Err(failed(name, reason.into()));
         }

@@ -189,7 +189,7 @@ directives! {
     busy_poll_us: u32 = 0; "busy-poll-us"; Kind::Integer(0, 1000000); FIXED | OWN;
         "Microseconds to poll before sleeping; 0 sleeps at once."
     receive_buffers: u16 = 512; "receive-buffers"; Kind::Integer(4, 32768); FIXED | OWN;
-        "Receive buffers that all connections of a worker share, rounded up to a power of two."
+        "The most receive buffers that a worker's connections share, rounded up to a power of two."
     receive_buffer_bytes: u32 = 16384; "receive-buffer-bytes"; Kind::Integer(64, 1048576); FIXED | OWN;
         "Size of one receive buffer."
     turn_warn_us: u64 = 10000; "turn-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;

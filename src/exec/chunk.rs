@@ -111,10 +111,9 @@ impl Chunk {
                 }
                 if row != command.row {
                     row = command.row;
-                    if reach_of(row) != Reach::Entry {
-                        self.reaches_on = true;
-                        weight_each = 2;
-                    }
+                    let reaches_on = reach_of(row) != Reach::Entry;
+                    self.reaches_on |= reaches_on;
+                    weight_each = 1 + u32::from(reaches_on);
                 }
                 weight += weight_each;
                 if command.hashes_count > 1 && !command.queued {

@@ -305,7 +305,7 @@ impl Entry {
         }
     }
 
-    /// The value of a large list, for whom it is no matter whether it is one.
+    /// The large list that the value is, if it is one.
     #[inline]
     pub(super) fn large_list(&self) -> Option<&Deque> {
         match self.external() {

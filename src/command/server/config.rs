@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, help};
+use crate::command::args::c_string;
 use crate::command::{CommandError, Effect};
 use crate::config::{self, Config, SetError};
 use crate::observe;
@@ -105,7 +106,10 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
             reply.ok();
             Ok(())
         }
-        Err(error) => {
+        Err(mut error) => {
+            if let SetError::Unknown(name) = &mut error {
+                name.truncate(c_string(name).len());
+            }
             reply.error_fmt(format_args!("{error}"));
             Err(CommandError::Replied)
         }

@@ -1,7 +1,7 @@
 //! A chunk of a deque: a buffer with a run of elements that grows at both ends, or one long element.
 //!
 //! Design: the run lies anywhere in its buffer. What is pushed uses the room at that end; when there is none, the run is
-//! moved to the other end of a buffer that is larger, if it may be. So pushing copies each byte hardly more than once, and
+//! moved to the other end of a buffer that is larger, if it may be. So pushing copies each byte some two times in all, and
 //! taking from the ends moves nothing.
 //!
 //! ```text

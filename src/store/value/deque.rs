@@ -75,7 +75,7 @@ impl Deque {
         size_of::<Deque>() + self.chunks.capacity() * size_of::<Chunk>() + self.chunk_bytes
     }
 
-    /// Fetches itself into the cache; of more than one line, those that pushing touches.
+    /// Fetches itself into the cache, without its chunks.
     #[inline]
     pub fn fetch(&self) {
         prefetch((&raw const *self).cast());
