@@ -9,7 +9,8 @@
 //! And one that changed nothing, as its reply says, has its instant as soon as the state allows it: waiting could not help
 //! any other. Histories are first split by keys that no operation connects, since linearizability is local.
 //!
-//! An operation that was never answered stays under way to the end, with any reply.
+//! An operation that was never answered stays under way to the end, with any reply. If it watched keys, it may also have had its
+//! instant without changing anything: what its connection sent behind it can then have happened though it has not.
 //!
 //! Costs: an operation costs about as many situations as there are orders of the writes under way that nobody has read yet;
 //! workloads keep a set of keys to a few connections, short pipelines and a few killed connections.
@@ -33,6 +34,8 @@ pub struct Operation {
     pub steps: Vec<Step>,
     /// The reply to each step; `None` if it was never answered.
     pub replies: Option<Vec<Reply>>,
+    /// It is a transaction that was sent while its connection watched keys: if it was never answered, it may have been refused.
+    pub watches: bool,
 }
 
 /// Operations under way at once, those never answered among them: the bits of a mask.
@@ -171,7 +174,8 @@ impl<'h> Search<'h> {
                 continue;
             }
             for next in bits(self.busy & !situation.done) {
-                if let Some(after) = self.step(&situation, next) {
+                let continued = [self.step(&situation, next), self.refuse(&situation, next)];
+                for after in continued.into_iter().flatten() {
                     let after = self.settle(after);
                     if seen.insert(after) {
                         pending.push(after);
@@ -199,10 +203,7 @@ impl<'h> Search<'h> {
 
     /// The situation after the operation at a place, if it may be next and its replies agree.
     fn step(&self, situation: &Situation, place: usize) -> Option<Situation> {
-        let operation = &self.history[self.under_way[place]? as usize];
-        if situation.done >> place & 1 != 0 || self.after[place] & !situation.done != 0 {
-            return None;
-        }
+        let operation = self.next(situation, place)?;
         let mut state = situation.state;
         for (at, step) in operation.steps.iter().enumerate() {
             let reply = step.apply(&mut state);
@@ -211,6 +212,19 @@ impl<'h> Search<'h> {
             }
         }
         Some(Situation { state, done: situation.done | 1 << place })
+    }
+
+    /// The situation after the transaction at a place, if it may be next and, for all that is known, was not carried out.
+    fn refuse(&self, situation: &Situation, place: usize) -> Option<Situation> {
+        let operation = self.next(situation, place)?;
+        let may_be = operation.watches && operation.replies.is_none();
+        may_be.then_some(Situation { done: situation.done | 1 << place, ..*situation })
+    }
+
+    /// The operation at a place, if it had no instant yet and all have that its connection sent before.
+    fn next(&self, situation: &Situation, place: usize) -> Option<&Operation> {
+        let ready = situation.done >> place & 1 == 0 && self.after[place] & !situation.done == 0;
+        self.under_way[place].filter(|_| ready).map(|index| &self.history[index as usize])
     }
 }
 
@@ -255,12 +269,13 @@ fn report(history: &[Operation], moments: &[Moment], failed: u32) -> Anomaly {
 }
 
 fn show(operation: &Operation) -> String {
-    let Operation { connection, span, steps, replies } = operation;
+    let Operation { connection, span, steps, replies, watches } = operation;
     let steps = steps.iter().enumerate().map(|(at, step)| match replies {
         Some(replies) => format!("{step:?} -> {}", replies[at]),
         None => format!("{step:?}"),
     });
-    format!("connection {connection}, {span}: {}", steps.collect::<Vec<_>>().join("; "))
+    let watching = if *watches { " watching" } else { "" };
+    format!("connection {connection}{watching}, {span}: {}", steps.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use super::*;
 use crate::harness::Rng;
 
 fn operation(connection: u32, span: Span, step: Step, reply: Reply) -> Operation {
-    Operation { connection, span, steps: vec![step], replies: Some(vec![reply]) }
+    Operation { connection, span, steps: vec![step], replies: Some(vec![reply]), watches: false }
 }
 
 fn unanswered(connection: u32, invoked_ns: u64, step: Step) -> Operation {
-    Operation { connection, span: Span::open(invoked_ns), steps: vec![step], replies: None }
+    Operation { connection, span: Span::open(invoked_ns), steps: vec![step], replies: None, watches: false }
 }
 
 fn at(from: u64, to: u64) -> Span {
@@ -79,6 +79,24 @@ fn what_was_never_answered_may_happen_late_or_never() {
     fails(&twice(8, 7));
 }
 
+/// A connection died before it learnt that its EXEC was refused, and what it sent behind that had been carried out.
+#[test]
+fn what_watched_and_was_never_answered_may_have_been_refused() {
+    let refused = Operation { watches: true, ..unanswered(1, 0, Set(0, 7)) };
+    let behind = unanswered(1, 0, Set(1, 8));
+    let read =
+        |from, values: [i64; 2]| operation(2, at(from, from + 5), MGet(vec![0, 1]), Values(values.into()));
+    passes(&[refused.clone(), behind.clone(), read(50, [NOTHING, 8])]);
+    passes(&[refused.clone(), behind.clone(), read(50, [7, NOTHING]), read(60, [7, 8])]);
+    // It had its chance before what is behind it.
+    fails(&[refused.clone(), behind.clone(), read(50, [NOTHING, 8]), read(60, [7, 8])]);
+    let certain = Operation { watches: false, ..refused.clone() };
+    fails(&[certain, behind, read(50, [NOTHING, 8])]);
+    // An answer says that it was carried out.
+    let answered = Operation { watches: true, ..operation(1, at(0, 10), Set(0, 7), Done) };
+    fails(&[answered, read(50, [NOTHING; 2])]);
+}
+
 #[test]
 fn a_pipeline_keeps_its_order() {
     let history = |first, second| {
@@ -128,6 +146,7 @@ fn transactions_are_one() {
         span: at(0, 50),
         steps: vec![Get(from), Get(to), Set(from, 1), Set(to, 2)],
         replies: Some(vec![Value(replies[0]), Value(replies[1]), Done, Done]),
+        watches: false,
     };
     passes(&[transfer(1, 0, 1, [NOTHING; 2]), transfer(2, 1, 0, [2, 1])]);
     fails(&[transfer(1, 0, 1, [NOTHING; 2]), transfer(2, 1, 0, [NOTHING; 2])]);

@@ -21,8 +21,9 @@ pub trait Workload {
     /// The next operations, in the order in which they are sent.
     fn draw(&mut self) -> Vec<Unit<Self::Operation>>;
 
-    /// Notes an operation that is sent now; its number. Those of one connection come in order.
-    fn begin(&mut self, operation: Self::Operation, connection: u32, now: Now) -> usize;
+    /// Notes an operation that is sent now, perhaps a transaction that watches keys; its number. Those of one connection come
+    /// in order.
+    fn begin(&mut self, operation: Self::Operation, watches: bool, connection: u32, now: Now) -> usize;
 
     /// Notes the replies to each part of an operation, `None` if the transaction was not carried out. Of some that were
     /// answered before, `seen`, it is known that they would have had the same replies at the same time as this one.
@@ -157,7 +158,7 @@ impl<W: Workload> Script for Player<W> {
             Part::Gathered => Awaited::Gathered,
             Part::Last { operation, form, seen_count, timeout_ms } => {
                 let seen = self.numbers[self.numbers.len() - seen_count..].to_vec();
-                let number = self.workload.begin(operation, self.connection, now);
+                let number = self.workload.begin(operation, seen_count > 0, self.connection, now);
                 self.numbers.push(number);
                 let not_before_ms = timeout_ms.map(|timeout_ms| now.ms + timeout_ms);
                 Awaited::Last { number, form, seen, not_before_ms }

@@ -172,7 +172,7 @@ impl Workload for Appender {
         }
     }
 
-    fn begin(&mut self, micros: Vec<Micro>, connection: u32, now: Now) -> usize {
+    fn begin(&mut self, micros: Vec<Micro>, _: bool, connection: u32, now: Now) -> usize {
         let lists = &mut self.shared.borrow_mut().lists;
         let (span, outcome) = (Span::open(now.stamp), Outcome::Unknown);
         lists.push(Transaction { connection, span, outcome, micros });
@@ -260,9 +260,10 @@ impl Workload for Registers {
         }
     }
 
-    fn begin(&mut self, steps: Vec<Step>, connection: u32, now: Now) -> usize {
+    fn begin(&mut self, steps: Vec<Step>, watches: bool, connection: u32, now: Now) -> usize {
         let registers = &mut self.shared.borrow_mut().registers;
-        registers.push(Operation { connection, span: Span::open(now.stamp), steps, replies: None });
+        let span = Span::open(now.stamp);
+        registers.push(Operation { connection, span, steps, replies: None, watches });
         registers.len() - 1
     }
 
@@ -351,7 +352,7 @@ impl Workload for Queuer {
         }]
     }
 
-    fn begin(&mut self, steps: Vec<QueueStep>, connection: u32, now: Now) -> usize {
+    fn begin(&mut self, steps: Vec<QueueStep>, _: bool, connection: u32, now: Now) -> usize {
         let queues = &mut self.shared.borrow_mut().queues;
         queues.push(queue::Operation { connection, span: Span::open(now.stamp), steps });
         queues.len() - 1

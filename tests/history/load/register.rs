@@ -184,7 +184,9 @@ impl Player<'_> {
         for (steps, (fate, span)) in batch.into_iter().zip(fates) {
             match fate {
                 Fate::Cut => {}
-                Fate::Unanswered => self.history.push(Operation { connection, span, steps, replies: None }),
+                Fate::Unanswered => {
+                    self.history.push(Operation { connection, span, steps, replies: None, watches: false });
+                }
                 Fate::Answered(mut replies) => {
                     let last = replies.pop().expect("a request has replies");
                     let values = if steps.len() == 1 { vec![last] } else { last.elements() };
@@ -196,7 +198,10 @@ impl Player<'_> {
 
     fn record(&mut self, connection: u32, span: Span, steps: Vec<Step>, values: &[Value]) {
         match replies(&steps, values) {
-            Ok(replies) => self.history.push(Operation { connection, span, steps, replies: Some(replies) }),
+            Ok(replies) => {
+                let replies = Some(replies);
+                self.history.push(Operation { connection, span, steps, replies, watches: false });
+            }
             Err(wrong) => self.run.fail(wrong),
         }
     }
