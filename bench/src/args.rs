@@ -46,7 +46,7 @@ load:
       --pid PID           the server's process, again for each; local servers are asked for it
 
 compare:
-  -o, --ops LIST          of get, set and mix, or none [get,set]; each --template is one more
+  -o, --ops LIST          of get, set and mix [get,set], '' for none; each --template is one more
   -d, --depths LIST       depths [1,16,64]
   -r, --rounds N          rounds [5]
       --server-cpus LIST  CPUs of the servers [0]
