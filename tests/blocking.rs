@@ -435,3 +435,89 @@ fn a_client_that_sent_much_and_waits_is_missed_when_it_goes() {
         "it is still there"
     );
 }
+
+/// It is read from while it waits, however much it sends, so that nothing is popped for a client that has gone.
+#[test]
+fn a_client_that_waits_and_sends_much_is_missed_when_it_goes() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut other = server.client();
+    let mut client = server.client();
+    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    let bytes = command(&["PING"]).repeat(1 << 20);
+    client.send_raw(&bytes).expect("the server reads on");
+    assert!(until(|| other.ask("CLIENT LIST").string().contains(&format!("qbuf={} ", bytes.len()))));
+    drop(client);
+    assert!(until(|| other.ask("INFO clients").string().contains("connected_clients:1\r")));
+    assert_eq!(other.ask("RPUSH q x").int(), Some(1));
+    assert_eq!(other.ask("LLEN q").int(), Some(1));
+}
+
+/// What it sent meanwhile runs when it goes on: all of it, in order, whatever lies across the pieces it was kept in.
+#[test]
+fn a_client_goes_on_with_all_that_it_sent_while_it_waited() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut other = server.client();
+    let mut client = server.client();
+    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    const ROUNDS: i64 = 200;
+    let (small, large) = ("x".repeat(20_000), "y".repeat(200_000));
+    let mut bytes = Vec::new();
+    for _ in 0..ROUNDS {
+        bytes.extend(command(&["ECHO", &small]));
+        bytes.extend(b"INCR n\r\n");
+        bytes.extend(command(&["INCR", "n"]).repeat(100));
+        bytes.extend(command(&["ECHO", &large]));
+    }
+    client.send_raw(&bytes).expect("the server reads on");
+    assert!(until(|| other.ask("CLIENT LIST").string().contains(&format!("qbuf={} ", bytes.len()))));
+    other.ask("RPUSH q x");
+    assert_eq!(client.read().expect("a reply").elements()[1].string(), "x");
+    let mut number = 0;
+    for _ in 0..ROUNDS {
+        assert_eq!(client.read().expect("a reply").string(), small);
+        for _ in 0..101 {
+            number += 1;
+            assert_eq!(client.read().expect("a reply").int(), Some(number));
+        }
+        assert_eq!(client.read().expect("a reply").string(), large);
+    }
+}
+
+/// As in Redis, which counts it as blocked meanwhile.
+#[test]
+fn a_paused_client_that_goes_is_missed_and_its_command_does_not_run() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut other = server.client();
+    assert_eq!(other.ask("CLIENT PAUSE 100000 WRITE").string(), "OK");
+    let (mut stays, mut goes) = (server.client(), server.client());
+    stays.send(&["SET", "a", "1"]).expect("it takes it");
+    goes.send_raw(&command(&["SET", "b", "1"]).repeat(100_000)).expect("the server reads on");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:2")));
+    assert_eq!(other.ask("CLIENT LIST").string().matches(" flags=b").count(), 2);
+    drop(goes);
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    assert!(other.ask("INFO clients").string().contains("connected_clients:2"));
+    assert_eq!(other.ask("CLIENT UNPAUSE").string(), "OK");
+    assert_eq!(stays.read().expect("a reply").string(), "OK");
+    assert_eq!(other.ask("EXISTS a").int(), Some(1));
+    assert_eq!(other.ask("EXISTS b").int(), Some(0));
+    assert!(other.ask("INFO clients").string().contains("blocked_clients:0"));
+}
+
+#[test]
+fn a_client_that_sends_too_much_while_it_waits_is_closed() {
+    let server = Server::start(&["--workers", "1", "--client-query-buffer-limit", "2mb"]);
+    let mut other = server.client();
+    let mut client = server.client();
+    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    // It may be closed before all of that is sent.
+    let _ = client.send_raw(&command(&["PING"]).repeat(200_000));
+    assert!(client.read().is_err());
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:0")));
+    assert!(other.ask("INFO stats").string().contains("client_query_buffer_limit_disconnections:1\r"));
+    assert_eq!(other.ask("RPUSH q x").int(), Some(1));
+    assert_eq!(other.ask("LLEN q").int(), Some(1));
+}

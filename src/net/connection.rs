@@ -6,7 +6,7 @@
 //! buffers at all.
 //!
 //! ```text
-//!   inbox (received, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
+//!   inbox (arrived, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
 //!                                     |                       |
 //!                                     +------- spill <--------+  (cut, or put back unrun)
 //! ```
@@ -15,7 +15,8 @@
 //! - while the parser is midway, the command's bytes from its first on are in the spill;
 //! - `large` belongs to the command at the beginning of the spill;
 //! - at most one send and one large receive are in flight;
-//! - a connection on hold has no receive buffers.
+//! - a connection on hold has no receive buffers: what arrives is copied, to pieces that are parsed one after another, so that a
+//!   client that has sent very much meanwhile costs no turn more than others.
 //!
 //! Not here: sockets (`io`), when to read and to send (`worker`).
 
@@ -40,8 +41,8 @@ pub const OUTPUT_BYTES_HIGH: usize = 1 << 20;
 pub const OUTPUT_BYTES_LOW: usize = OUTPUT_BYTES_HIGH / 4;
 /// Received buffers that may wait in the inbox before the connection is no longer read from.
 pub const INBOX_MAX: usize = 8;
-/// A client that waits for a key is read from until it has sent more than this, in bytes.
-pub const BLOCKED_INPUT_BYTES_MAX: usize = 1 << 20;
+/// What arrives while a connection is on hold is copied to pieces of up to so many bytes.
+const COPIED_BYTES_MAX: usize = 64 << 10;
 /// A spill or output buffer larger than this is not kept for the next use.
 pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
@@ -85,7 +86,9 @@ pub struct Connection {
     bulk: Option<Bulk>,
     parser: Parser,
     spill: Vec<u8>,
-    inbox: VecDeque<Input>,
+    /// Copied pieces come before received ones.
+    inbox: VecDeque<Piece>,
+    inbox_bytes: usize,
     large: Vec<Bytes>,
     /// Where in the spill each large bulk was cut out.
     large_at: Vec<usize>,
@@ -108,6 +111,37 @@ pub enum Hold {
         /// That worker.
         target: u16,
     },
+}
+
+/// Bytes that have arrived.
+enum Piece {
+    /// In the buffer they were received into.
+    Received(Input),
+    /// Copied, so that others can use the buffer.
+    Copied(Vec<u8>),
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Piece::Received(input) => input.len(),
+            Piece::Copied(bytes) => bytes.len(),
+        }
+    }
+
+    fn bytes<'a, I: Io>(&'a self, io: &'a I) -> &'a [u8] {
+        match self {
+            Piece::Received(input) => io.input(input),
+            Piece::Copied(bytes) => bytes,
+        }
+    }
+
+    /// Its bytes are no longer needed.
+    fn give_back<I: Io>(self, io: &mut I) {
+        if let Piece::Received(input) = self {
+            io.give_back(input);
+        }
+    }
 }
 
 /// A large bulk being received straight into the memory that will hold it.
@@ -163,6 +197,7 @@ impl Connection {
             parser: Parser::new(),
             spill: Vec::new(),
             inbox: VecDeque::new(),
+            inbox_bytes: 0,
             large: Vec::new(),
             large_at: Vec::new(),
             turn: Turn::default(),
@@ -171,7 +206,16 @@ impl Connection {
 
     /// A piece of input has arrived.
     pub fn receive(&mut self, input: Input) {
-        self.inbox.push_back(input);
+        self.inbox_bytes += input.len();
+        self.inbox.push_back(Piece::Received(input));
+    }
+
+    /// What arrived first and is not parsed.
+    #[inline]
+    fn next_piece(&mut self) -> Option<Piece> {
+        let piece = self.inbox.pop_front()?;
+        self.inbox_bytes -= piece.len();
+        Some(piece)
     }
 
     /// The connection is on hold, for as long as its client likes: what has arrived is copied, so that it keeps no receive
@@ -179,9 +223,16 @@ impl Connection {
     pub fn absorb<I: Io>(&mut self, io: &mut I) {
         debug_assert!(self.turn.source.is_none());
         assert!(self.bulk.is_none(), "no command runs, so none is held, while a large bulk is received");
-        while let Some(input) = self.inbox.pop_front() {
-            self.spill.extend_from_slice(io.input(&input));
-            io.give_back(input);
+        let copied_count = self.inbox.partition_point(|piece| matches!(piece, Piece::Copied(_)));
+        for piece in self.inbox.split_off(copied_count) {
+            let bytes = piece.bytes(io);
+            match self.inbox.back_mut() {
+                Some(Piece::Copied(last)) if last.len() + bytes.len() <= COPIED_BYTES_MAX => {
+                    last.extend_from_slice(bytes);
+                }
+                _ => self.inbox.push_back(Piece::Copied(bytes.to_vec())),
+            }
+            piece.give_back(io);
         }
     }
 
@@ -195,26 +246,23 @@ impl Connection {
 
     /// It has come to another worker, which calls it by this token.
     pub fn settle_in(&mut self, token: Token) {
-        debug_assert!(self.inbox.is_empty() && self.unsent_bytes() == 0);
+        debug_assert!(self.inbox.iter().all(|piece| matches!(piece, Piece::Copied(_))));
+        debug_assert!(self.unsent_bytes() == 0);
         self.token = token;
         self.hold = Hold::None;
         (self.ready, self.dirty, self.input_paused) = (false, false, false);
         (self.held_in_turn, self.seen_in_window) = (0, 0);
     }
 
-    /// Received buffers not yet parsed.
+    /// Pieces of input not yet parsed.
     pub fn inbox_len(&self) -> usize {
         self.inbox.len()
     }
 
-    /// Takes back a received buffer that will not be parsed (the connection ends).
-    pub fn take_input(&mut self) -> Option<Input> {
-        self.inbox.pop_front()
-    }
-
-    /// Bytes waiting in the spill.
-    pub fn spill_bytes(&self) -> usize {
-        self.spill.len()
+    /// What has arrived will not be parsed: the connection ends.
+    pub fn discard_inbox<I: Io>(&mut self, io: &mut I) {
+        self.inbox.drain(..).for_each(|piece| piece.give_back(io));
+        self.inbox_bytes = 0;
     }
 
     /// Reserved bytes of the spill that are free.
@@ -225,7 +273,8 @@ impl Connection {
     /// Memory held by this connection, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         let bulk = self.bulk.as_ref().map_or(0, |bulk| bulk.len);
-        let buffers = self.spill.capacity() + self.output.allocated_bytes() + self.sending_bytes;
+        let input = self.spill.capacity() + self.inbox_bytes;
+        let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
         size_of::<Self>() + buffers + bulk + self.queued_bytes()
     }
 
@@ -242,7 +291,7 @@ impl Connection {
 
     /// Received bytes of commands that have not run.
     pub fn query_bytes(&self) -> usize {
-        self.spill.len() + self.inbox.iter().map(Input::len).sum::<usize>() + self.queued_bytes()
+        self.spill.len() + self.inbox_bytes + self.queued_bytes()
     }
 
     /// Shows on the client's card what a turn has changed.
@@ -278,18 +327,16 @@ impl Connection {
         if self.bulk.is_some() {
             return Gathering::Drained;
         }
-        let mut input = self.inbox.pop_front();
-        let source = match &input {
-            Some(_) if self.spill.is_empty() => Source::Input(batch.inputs.len() as u32),
+        let input = match self.next_piece() {
+            Some(Piece::Received(input)) if self.spill.is_empty() => Some(input),
+            Some(piece) => {
+                self.extend_spill(piece, io);
+                None
+            }
             None if self.spill.is_empty() => return Gathering::Drained,
-            _ => Source::Spill,
+            None => None,
         };
-        if source == Source::Spill
-            && let Some(input) = input.take()
-        {
-            self.spill.extend_from_slice(io.input(&input));
-            io.give_back(input);
-        }
+        let source = input.as_ref().map_or(Source::Spill, |_| Source::Input(batch.inputs.len() as u32));
         self.turn = Turn { source: Some(source), ..Turn::default() };
         let buffer = input.as_ref().map_or(&self.spill[..], |input| io.input(input));
         let queueing = self.session.multi.is_some();
@@ -308,6 +355,17 @@ impl Connection {
             Why::Error(error) => {
                 self.turn.error = Some(error);
                 Gathering::Drained
+            }
+        }
+    }
+
+    /// A piece of the inbox goes to the spill, behind a cut command.
+    fn extend_spill<I: Io>(&mut self, piece: Piece, io: &mut I) {
+        match piece {
+            Piece::Copied(bytes) if self.spill.is_empty() => self.spill = bytes,
+            piece => {
+                self.spill.extend_from_slice(piece.bytes(io));
+                piece.give_back(io);
             }
         }
     }
@@ -362,17 +420,17 @@ impl Connection {
         }
         self.turn = Turn { source: Some(Source::Spill), ..Turn::default() };
         self.bulk = Some(Bulk { len });
-        while let Some(input) = self.inbox.pop_front() {
-            let bytes = io.input(&input);
+        while let Some(piece) = self.next_piece() {
+            let bytes = piece.bytes(io);
             let room = (len - buffer.len()).min(bytes.len());
             buffer.extend_from_slice(&bytes[..room]);
             if room < bytes.len() {
                 self.take_bulk(buffer);
                 self.spill.extend_from_slice(&bytes[room..]);
-                io.give_back(input);
+                piece.give_back(io);
                 return Gathering::More;
             }
-            io.give_back(input);
+            piece.give_back(io);
         }
         if buffer.len() == len {
             self.take_bulk(buffer);

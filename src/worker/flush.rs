@@ -73,9 +73,7 @@ impl<I: Io> Worker<I> {
             self.abandon_wait(token.slot);
         }
         let connection = self.connections.at(token.slot);
-        while let Some(input) = connection.take_input() {
-            self.io.give_back(input);
-        }
+        connection.discard_inbox(&mut self.io);
         if connection.session.monitor {
             self.set_monitor(token, false);
         }

@@ -8,7 +8,7 @@ use super::{Mail, SPARES_MAX, Worker};
 use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
 use crate::net::Connection;
-use crate::net::connection::{BLOCKED_INPUT_BYTES_MAX, BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
+use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
 use crate::observe::{ClientCard, Peg, flag};
 
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
@@ -74,7 +74,9 @@ impl<I: Io> Worker<I> {
             Some(connection) if !connection.ended && !connection.closing => {
                 connection.receive(input);
                 if connection.hold != Hold::None {
-                    return self.stall(token.slot);
+                    self.stall(token.slot);
+                    self.bound_query(token.slot);
+                    return;
                 }
                 if connection.inbox_len() > INBOX_MAX && !connection.input_paused {
                     connection.input_paused = true;
@@ -86,25 +88,35 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// A connection on hold keeps no receive buffers: they are all connections' own. It is not read from, unless it waits for
-    /// a key and has not sent much meanwhile: then its end is to be noticed. One that leaves takes along what still comes.
+    /// A connection on hold keeps no receive buffers: they are all connections' own. It is read from, as its end is to be
+    /// noticed, unless its client does not read either. One that leaves takes along what still comes.
     pub(super) fn stall(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         connection.absorb(&mut self.io);
-        let reads_on = match connection.hold {
-            Hold::Blocked => connection.spill_bytes() <= BLOCKED_INPUT_BYTES_MAX,
-            Hold::Moving { .. } => true,
-            _ => false,
-        };
+        let reads_on = connection.hold != Hold::Output;
         let token = connection.token;
         if !reads_on && !connection.input_paused {
             connection.input_paused = true;
             self.io.pause(token);
-        } else if reads_on && connection.input_paused && connection.hold == Hold::Blocked {
-            // It had sent more than it could be given at once, before it began to wait.
+        } else if reads_on && connection.input_paused && !matches!(connection.hold, Hold::Moving { .. }) {
+            // It had sent more than it could be given at once, before it was held.
             connection.input_paused = false;
             self.io.receive(token);
         }
+    }
+
+    /// Shows what a client has sent and what of it has not run; if that is more than it may be, closes it and says so.
+    pub(super) fn bound_query(&mut self, slot: u32) -> bool {
+        let connection = self.connections.at(slot);
+        connection.show(self.clock.now_ms());
+        let (token, query_bytes) = (connection.token, connection.query_bytes() as u64);
+        self.stats().query_bytes_recent_max.raise(query_bytes);
+        let over = query_bytes > self.config.config().client_query_buffer_limit;
+        if over {
+            self.stats().counters.client_query_buffer_limit_disconnections.add(1);
+            self.close(token);
+        }
+        over
     }
 
     /// Puts a connection among those to be parsed, unless it is there or on hold.

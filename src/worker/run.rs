@@ -9,7 +9,7 @@ use crate::exec::{Formed, Gathered};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX};
-use crate::observe::ClientPlace;
+use crate::observe::{ClientPlace, flag};
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -272,17 +272,12 @@ impl<I: Io> Worker<I> {
             if connection.hold != Hold::None && !connection.closing {
                 self.stall(slot);
             }
+            if self.bound_query(slot) {
+                continue;
+            }
             let connection = self.connections.at(slot);
-            connection.show(self.clock.now_ms());
-            let query_bytes = connection.query_bytes() as u64;
-            let over = query_bytes > self.config.config().client_query_buffer_limit;
-            self.shared.stats.of(self.number).query_bytes_recent_max.raise(query_bytes);
-            let (token, ended) = (connection.token, connection.ended || connection.input_ended);
             self.balance.note_client(&mut connection.seen_in_window);
-            if over {
-                self.stats().counters.client_query_buffer_limit_disconnections.add(1);
-                self.close(token);
-            } else if ended {
+            if connection.ended || connection.input_ended {
                 self.make_dirty(slot);
             } else if self.sends_away() {
                 self.depart(slot);
@@ -303,6 +298,7 @@ impl<I: Io> Worker<I> {
                 && connection.hold == Hold::Paused
             {
                 connection.hold = Hold::None;
+                connection.session.card.set(flag::BLOCKED, false);
                 self.make_ready(slot);
             }
         }
