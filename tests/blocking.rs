@@ -485,6 +485,27 @@ fn a_client_goes_on_with_all_that_it_sent_while_it_waited() {
     }
 }
 
+/// Its end comes while replies from before are still on their way, and commands lie behind the one that waits.
+#[test]
+fn a_client_that_waits_and_ends_is_closed_once_its_replies_are_sent() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut other = server.client();
+    let mut client = server.client();
+    // More than the socket takes, less than what keeps the next command from being run.
+    let value = "x".repeat(900_000);
+    assert_eq!(other.call(&["SET", "k", &value]).string(), "OK");
+    client.send_raw(&[command(&["GET", "k"]), command(&["BLPOP", "q", "0"])].concat()).expect("it is taken");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    let behind = command(&["PING"]).repeat(100);
+    client.send_raw(&behind).expect("the server reads on");
+    assert!(until(|| other.ask("CLIENT LIST").string().contains(&format!("qbuf={} ", behind.len()))));
+    client.finish().expect("it is connected");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:0")));
+    assert_eq!(client.read().expect("it was sent before").string(), value);
+    assert!(client.read().is_err());
+    assert!(until(|| other.ask("INFO clients").string().contains("connected_clients:1\r")));
+}
+
 /// As in Redis, which counts it as blocked meanwhile.
 #[test]
 fn a_paused_client_that_goes_is_missed_and_its_command_does_not_run() {

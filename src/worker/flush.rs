@@ -48,7 +48,8 @@ impl<I: Io> Worker<I> {
                 self.stats().counters.writes_processed.add(1);
             }
             let connection = self.connections.at(slot);
-            let drained = !connection.ready && connection.inbox_len() == 0;
+            // What is held back of a client that has gone does not run any more.
+            let drained = !connection.ready && (connection.inbox_len() == 0 || connection.hold != Hold::None);
             let over = connection.ended || connection.input_ended && drained;
             if over && connection.unsent_bytes() == 0 {
                 self.close(token);
