@@ -19,7 +19,7 @@ pub struct Args<'a> {
     hashes: &'a [u64],
 }
 
-/// A client's word as Redis's errors repeat it: formatted as a C string, which a zero byte ends.
+/// What a word is as a string of C, which a zero byte ends: Redis's errors repeat words so, and some options are read so.
 pub fn c_string(word: &[u8]) -> &[u8] {
     memchr::memchr(0, word).map_or(word, |end| &word[..end])
 }

@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::options::c_string;
 use crate::command::CommandError;
+use crate::command::args::c_string;
 use crate::resp::number::{parse_f64, parse_i64};
 use crate::store::{End, Entry, Item, List, Type};
 

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::command::args::c_string;
 use crate::command::row::KeyAccess;
 use crate::command::{Args, CommandError, Scope};
 use crate::resp::number::parse_i64;
@@ -57,11 +58,6 @@ impl<'a> Pattern<'a> {
     fn names_keys(&self) -> bool {
         matches!(self, Pattern::Key { .. })
     }
-}
-
-/// The bytes before the first zero byte.
-pub(super) fn c_string(text: &[u8]) -> &[u8] {
-    text.split(|byte| *byte == 0).next().unwrap_or(text)
 }
 
 impl<'a> Options<'a> {
