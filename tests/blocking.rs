@@ -24,6 +24,15 @@ fn await_blocked(server: &Server, count: usize) {
     assert!(met, "not {count}: {}", client.ask("INFO clients").string());
 }
 
+/// A client that waits for the key q, as the only one.
+#[track_caller]
+fn waiting_for_q(server: &Server) -> Client {
+    let mut client = server.client();
+    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
+    await_blocked(server, 1);
+    client
+}
+
 /// Waits until nothing is left of those who waited.
 #[track_caller]
 fn await_nobody(server: &Server) {
@@ -428,7 +437,7 @@ fn a_client_that_sent_much_and_waits_is_missed_when_it_goes() {
     let mut bytes = command(&["BLPOP", "nothing", "0"]);
     (0..20_000).for_each(|_| bytes.extend(command(&["PING"])));
     client.send_raw(&bytes).expect("the server reads");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    await_blocked(&server, 1);
     drop(client);
     assert!(
         until(|| other.ask("INFO clients").string().contains("connected_clients:1\r")),
@@ -441,9 +450,7 @@ fn a_client_that_sent_much_and_waits_is_missed_when_it_goes() {
 fn a_client_that_waits_and_sends_much_is_missed_when_it_goes() {
     let server = Server::start(&["--workers", "1"]);
     let mut other = server.client();
-    let mut client = server.client();
-    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    let mut client = waiting_for_q(&server);
     let bytes = command(&["PING"]).repeat(1 << 20);
     client.send_raw(&bytes).expect("the server reads on");
     assert!(until(|| other.ask("CLIENT LIST").string().contains(&format!("qbuf={} ", bytes.len()))));
@@ -458,9 +465,7 @@ fn a_client_that_waits_and_sends_much_is_missed_when_it_goes() {
 fn a_client_goes_on_with_all_that_it_sent_while_it_waited() {
     let server = Server::start(&["--workers", "2"]);
     let mut other = server.client();
-    let mut client = server.client();
-    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    let mut client = waiting_for_q(&server);
     const ROUNDS: i64 = 200;
     let (small, large) = ("x".repeat(20_000), "y".repeat(200_000));
     let mut bytes = Vec::new();
@@ -495,12 +500,12 @@ fn a_client_that_waits_and_ends_is_closed_once_its_replies_are_sent() {
     let value = "x".repeat(900_000);
     assert_eq!(other.call(&["SET", "k", &value]).string(), "OK");
     client.send_raw(&[command(&["GET", "k"]), command(&["BLPOP", "q", "0"])].concat()).expect("it is taken");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    await_blocked(&server, 1);
     let behind = command(&["PING"]).repeat(100);
     client.send_raw(&behind).expect("the server reads on");
     assert!(until(|| other.ask("CLIENT LIST").string().contains(&format!("qbuf={} ", behind.len()))));
     client.finish().expect("it is connected");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:0")));
+    await_blocked(&server, 0);
     assert_eq!(client.read().expect("it was sent before").string(), value);
     assert!(client.read().is_err());
     assert!(until(|| other.ask("INFO clients").string().contains("connected_clients:1\r")));
@@ -515,29 +520,27 @@ fn a_paused_client_that_goes_is_missed_and_its_command_does_not_run() {
     let (mut stays, mut goes) = (server.client(), server.client());
     stays.send(&["SET", "a", "1"]).expect("it takes it");
     goes.send_raw(&command(&["SET", "b", "1"]).repeat(100_000)).expect("the server reads on");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:2")));
+    await_blocked(&server, 2);
     assert_eq!(other.ask("CLIENT LIST").string().matches(" flags=b").count(), 2);
     drop(goes);
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
-    assert!(other.ask("INFO clients").string().contains("connected_clients:2"));
+    await_blocked(&server, 1);
+    assert!(until(|| other.ask("INFO clients").string().contains("connected_clients:2\r")));
     assert_eq!(other.ask("CLIENT UNPAUSE").string(), "OK");
     assert_eq!(stays.read().expect("a reply").string(), "OK");
     assert_eq!(other.ask("EXISTS a").int(), Some(1));
     assert_eq!(other.ask("EXISTS b").int(), Some(0));
-    assert!(other.ask("INFO clients").string().contains("blocked_clients:0"));
+    await_blocked(&server, 0);
 }
 
 #[test]
 fn a_client_that_sends_too_much_while_it_waits_is_closed() {
     let server = Server::start(&["--workers", "1", "--client-query-buffer-limit", "2mb"]);
     let mut other = server.client();
-    let mut client = server.client();
-    client.send(&["BLPOP", "q", "0"]).expect("it takes it");
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1")));
+    let mut client = waiting_for_q(&server);
     // It may be closed before all of that is sent.
     let _ = client.send_raw(&command(&["PING"]).repeat(200_000));
     assert!(client.read().is_err());
-    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:0")));
+    await_blocked(&server, 0);
     assert!(other.ask("INFO stats").string().contains("client_query_buffer_limit_disconnections:1\r"));
     assert_eq!(other.ask("RPUSH q x").int(), Some(1));
     assert_eq!(other.ask("LLEN q").int(), Some(1));

@@ -3,7 +3,8 @@
 //! Design: input is parsed where the kernel put it. In one turn a connection parses from one source: its spill, if a command
 //! was cut, or else one receive buffer. What the turn leaves (a cut command, commands that could not run) goes to the
 //! spill when the turn settles, so that a receive buffer is never kept beyond its turn. An idle connection holds no
-//! buffers at all.
+//! buffers at all. What arrives while the connection is on hold is copied, to pieces that are parsed one after another, so
+//! that a client that has sent very much meanwhile costs no turn more than others.
 //!
 //! ```text
 //!   inbox (arrived, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
@@ -15,8 +16,7 @@
 //! - while the parser is midway, the command's bytes from its first on are in the spill;
 //! - `large` belongs to the command at the beginning of the spill;
 //! - at most one send and one large receive are in flight;
-//! - a connection on hold has no receive buffers: what arrives is copied, to pieces that are parsed one after another, so that a
-//!   client that has sent very much meanwhile costs no turn more than others.
+//! - a connection on hold has no receive buffers.
 //!
 //! Not here: sockets (`io`), when to read and to send (`worker`).
 
@@ -68,7 +68,7 @@ pub struct Connection {
     pub input_ended: bool,
     /// No more of what has arrived is run: the connection is to be closed once its replies are sent.
     pub ended: bool,
-    /// Why none of its commands run for longer than this turn.
+    /// Why none of its commands run for longer than this turn; `set_hold` changes it.
     pub hold: Hold,
     /// The command that waits, while the connection is on hold for it.
     pub wait: Option<Arc<Waiter>>,
@@ -252,6 +252,12 @@ impl Connection {
         self.hold = Hold::None;
         (self.ready, self.dirty, self.input_paused) = (false, false, false);
         (self.held_in_turn, self.seen_in_window) = (0, 0);
+    }
+
+    /// Puts it on hold, or lets it go on. As in Redis, a paused client counts as blocked.
+    pub fn set_hold(&mut self, hold: Hold) {
+        self.hold = hold;
+        self.session.card.set(flag::BLOCKED, matches!(hold, Hold::Blocked | Hold::Paused));
     }
 
     /// Pieces of input not yet parsed.

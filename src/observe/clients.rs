@@ -27,7 +27,7 @@ const SEGMENTS: usize = 1024;
 pub mod flag {
     /// `O`: receives the MONITOR feed.
     pub const MONITOR: u32 = 1 << 0;
-    /// `b`: waits in a blocking operation.
+    /// `b`: waits in a blocking operation, or for the end of a pause.
     pub const BLOCKED: u32 = 1 << 1;
     /// `x`: inside MULTI.
     pub const MULTI: u32 = 1 << 2;

@@ -1,7 +1,7 @@
 //! Clients that wait for keys: put on hold, served, let go on.
 //!
 //! Design: see `exec::blocking`. While a client waits, its connection is on hold, but read from, so that its end is noticed;
-//! what it sends meanwhile stays in its spill. A wait ends in one of these ways, and whoever claims it (`observe::Claim`)
+//! what it sends meanwhile stays in its inbox. A wait ends in one of these ways, and whoever claims it (`observe::Claim`)
 //! brings the reply to the client's worker, which lifts the hold:
 //!
 //! | what | who claims |
@@ -95,12 +95,11 @@ impl<I: Io> Worker<I> {
         let ran_ns = self.clock.ns_between(start, now);
         let waiter = Waiter::new(session, row, &args, wait, ran_ns);
         session.replies = next_replies(session.replies, Some(row));
-        session.card.set(flag::BLOCKED, true);
         let waiter = Arc::new(waiter);
         waiter.register(&self.shared.keyspace, &mut self.kit.leases);
         self.serves = true;
         connection.wait = Some(waiter);
-        connection.hold = Hold::Blocked;
+        connection.set_hold(Hold::Blocked);
         connection.held_in_turn = self.turn;
         connection.put_back(end);
         self.timers.add(wait.until_ms, command.slot);
@@ -258,6 +257,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn abandon_wait(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         let Some(waiter) = connection.wait.take() else { return };
+        // What lies behind the command does not run any more, so the connection stays on hold.
         connection.session.card.set(flag::BLOCKED, false);
         waiter.card.wait.abandon(waiter.ticket);
         self.timers.remove(waiter.blocking.until_ms, slot);
@@ -301,8 +301,7 @@ impl<I: Io> Worker<I> {
         let connection = self.connections.at(slot);
         let waiter = connection.wait.take().expect("it waited");
         assert!(connection.hold == Hold::Blocked);
-        connection.hold = Hold::None;
-        connection.session.card.set(flag::BLOCKED, false);
+        connection.set_hold(Hold::None);
         // Waiting was not being idle.
         connection.session.card.active_ms.store(self.clock.now_ms(), Relaxed);
         self.timers.remove(waiter.blocking.until_ms, slot);

@@ -66,8 +66,13 @@ impl<I: Io> Worker<I> {
         }
         connection.closing = true;
         connection.ended = true;
-        if let Hold::Moving { target } = std::mem::replace(&mut connection.hold, Hold::None) {
-            self.shared.clients.reassign(usize::from(target), self.number);
+        let hold = connection.hold;
+        connection.set_hold(Hold::None);
+        match hold {
+            Hold::Moving { target } => self.shared.clients.reassign(usize::from(target), self.number),
+            // Clients may come and go throughout a pause.
+            Hold::Paused => self.paused.retain(|slot| *slot != token.slot),
+            Hold::None | Hold::Output | Hold::Blocked => {}
         }
         let connection = self.connections.at(token.slot);
         if connection.wait.is_some() {

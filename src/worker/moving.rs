@@ -44,7 +44,7 @@ impl<I: Io> Worker<I> {
         }
         let Some(target) = self.balance.target(self.number, self.active()) else { return };
         let connection = self.connections.at(slot);
-        connection.hold = Hold::Moving { target: target as u16 };
+        connection.set_hold(Hold::Moving { target: target as u16 });
         connection.absorb(&mut self.io);
         let token = connection.token;
         self.balance.note_left(connection.seen_in_window);
@@ -55,7 +55,7 @@ impl<I: Io> Worker<I> {
     /// Its input has ended before it left: it stays.
     pub(super) fn stay(&mut self, slot: u32, target: u16) {
         self.shared.clients.reassign(usize::from(target), self.number);
-        self.connections.at(slot).hold = Hold::None;
+        self.connections.at(slot).set_hold(Hold::None);
         self.make_ready(slot);
     }
 

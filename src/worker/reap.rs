@@ -149,7 +149,7 @@ impl<I: Io> Worker<I> {
             return self.close(token);
         }
         if connection.hold == Hold::Output && connection.output.len() <= OUTPUT_BYTES_LOW {
-            connection.hold = Hold::None;
+            connection.set_hold(Hold::None);
             self.make_ready(token.slot);
         }
         self.make_dirty(token.slot);

@@ -9,7 +9,7 @@ use crate::exec::{Formed, Gathered};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX};
-use crate::observe::{ClientPlace, flag};
+use crate::observe::ClientPlace;
 use crate::resp::{Limits, Reply};
 use crate::store::ShardId;
 
@@ -297,8 +297,7 @@ impl<I: Io> Worker<I> {
             if let Some(connection) = self.connections.get_mut(slot)
                 && connection.hold == Hold::Paused
             {
-                connection.hold = Hold::None;
-                connection.session.card.set(flag::BLOCKED, false);
+                connection.set_hold(Hold::None);
                 self.make_ready(slot);
             }
         }

@@ -15,7 +15,6 @@ use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, S
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
-use crate::observe::flag;
 use crate::resp::{Mark, Reply};
 
 /// What became of a command.
@@ -106,9 +105,7 @@ impl<I: Io> Worker<I> {
     /// Puts a command and all behind it on its connection off until the reason is gone.
     #[cold]
     fn hold_back(&mut self, command: &Gathered, why: Hold) {
-        let connection = self.connections.at(command.slot);
-        connection.hold = why;
-        connection.session.card.set(flag::BLOCKED, why == Hold::Paused);
+        self.connections.at(command.slot).set_hold(why);
         self.hold(command);
         match why {
             Hold::Paused => self.paused.push(command.slot),
