@@ -20,19 +20,21 @@ fn id_of(client: &mut Client) -> i64 {
     client.ask("CLIENT ID").int().expect("a number")
 }
 
-fn set_active_min(admin: &mut Client, count: usize) {
-    assert_eq!(admin.ask(&format!("CONFIG SET active-workers-min {count}")).string(), "OK");
+/// So many workers are active from now on, whatever the load.
+fn set_active(admin: &mut Client, count: usize) {
+    let set = format!("CONFIG SET active-workers-min {count} active-workers-max {count}");
+    assert_eq!(admin.ask(&set).string(), "OK");
 }
 
 /// Lets clients send commands until all of them are on the first worker.
 fn gather(admin: &mut Client, clients: &mut [Client], mut keep_going: impl FnMut(&mut Client)) {
-    set_active_min(admin, 1);
+    set_active(admin, 1);
     let ids: Vec<i64> = clients.iter_mut().map(id_of).collect();
     let all_there = until(|| {
         clients.iter_mut().for_each(&mut keep_going);
         ids.iter().all(|id| worker_of(admin, *id) == "0")
     });
-    assert!(all_there, "the clients stay where they were");
+    assert!(all_there, "the clients stay where they were: {}", admin.ask("INFO workers").string());
 }
 
 fn ping(client: &mut Client) {
@@ -85,7 +87,7 @@ fn a_half_sent_command_and_a_queue_go_along() {
         clients.iter_mut().for_each(|client| assert_eq!(client.ask("MULTI").string(), "OK"));
         let whole = command(&["SET", "key", &"v".repeat(1000)]);
         let (begin, end) = whole.split_at(300);
-        set_active_min(&mut admin, 1);
+        set_active(&mut admin, 1);
         let active = |admin: &mut Client| admin.ask("INFO workers").string().contains("active_workers:1\r");
         assert!(until(|| active(&mut admin)), "all workers stay active");
         for client in &mut clients {
@@ -134,13 +136,13 @@ fn pipelines_go_on_while_clients_move() {
                 });
             }
             let mut admin = server.client();
-            let (mut min, mut moves) = (3, 0);
+            let (mut active, mut moves) = (3, 0);
             let enough = until(|| {
                 pause_ms(20);
                 let text = admin.ask("INFO workers").string();
-                if text.contains(&format!("active_workers:{min}\r")) {
-                    min = 4 - min;
-                    set_active_min(&mut admin, min);
+                if text.contains(&format!("active_workers:{active}\r")) {
+                    active = 4 - active;
+                    set_active(&mut admin, active);
                 }
                 moves = server.workers_sum("connections_moved");
                 moves >= MOVES_MIN

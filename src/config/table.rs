@@ -180,6 +180,8 @@ directives! {
         "CPUs the workers are pinned to, in order; none given: those of the affinity mask."
     active_workers_min: usize = 1; "active-workers-min"; Kind::Integer(1, 1024); MUTABLE | OWN;
         "Workers that serve connections however little there is to do; more join while the load is high."
+    active_workers_max: usize = 1024; "active-workers-max"; Kind::Integer(1, 1024); MUTABLE | OWN;
+        "Workers that may serve connections however much there is to do; where this is less than the least, it counts."
     io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
         "Kernel interface for sockets; auto takes io_uring where the kernel allows it."
     shards: ShardCount = ShardCount(0); "shards"; Kind::Special("POWER-OF-TWO"); FIXED | OWN;

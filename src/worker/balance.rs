@@ -17,7 +17,7 @@
 //! itself then sends away the clients that it has too many, of those that are not idle: an idle connection costs nothing
 //! where it is.
 //!
-//! Invariants: at least `active-workers-min` are active, whatever their load.
+//! Invariants: at least `active-workers-min` are active, and at most `active-workers-max`, whatever their load.
 //!
 //! Costs: a turn compares two words; a connection's turn compares one; the rest is done once a window.
 //!
@@ -27,6 +27,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use super::processor::Sums;
+use crate::config::Config;
 use crate::io::Io;
 use crate::observe::{Counters, WorkerStats};
 
@@ -226,10 +227,17 @@ fn surplus(mine: u64, all: u64, active: usize) -> u64 {
     if mine > tolerated { mine - share } else { 0 }
 }
 
-/// How many workers are active at the start: if their load cannot be told, or their processors poll, all of them.
-pub fn active_at_start(config: &crate::config::Config, workers: usize) -> usize {
+/// How many workers are active at the start.
+pub fn active_at_start(config: &Config, workers: usize) -> usize {
+    bounds(config, workers, !super::processor::is_known()).0
+}
+
+/// The fewest and the most of `workers` that may be active: as many as may be, if for some reason `all` are to be, if their
+/// processors poll, which looks like load.
+fn bounds(config: &Config, workers: usize, all: bool) -> (usize, usize) {
+    let max = config.active_workers_max.min(workers);
     let polls = config.sqpoll || config.busy_poll_us > 0;
-    if polls || !super::processor::is_known() { workers } else { config.active_workers_min.min(workers) }
+    (if all || polls { max } else { config.active_workers_min.min(max) }, max)
 }
 
 impl<I: Io> Worker<I> {
@@ -256,8 +264,8 @@ impl<I: Io> Worker<I> {
             stats.load.set(ran + waited);
             stats.load_waited.set(waited);
         }
-        if self.number == 0 && sums_then.is_some() {
-            self.plan(now_ms, past_ms);
+        if self.number == 0 && !self.processor.is_simulated() {
+            self.plan(now_ms, past_ms, sums.is_some());
         }
         self.share();
         let balance = &mut self.balance;
@@ -265,8 +273,8 @@ impl<I: Io> Worker<I> {
         balance.window = balance.window.wrapping_add(1);
     }
 
-    /// Decides how many workers are active from here on.
-    fn plan(&mut self, now_ms: u64, past_ms: u64) {
+    /// Decides how many workers are active from here on, by their load if it `is_known`.
+    fn plan(&mut self, now_ms: u64, past_ms: u64, is_known: bool) {
         let all = self.shared.stats.all();
         // Commands that are refused take their time too.
         let counted = |c: &Counters| c.commands_processed.read() + c.error_replies.read();
@@ -275,14 +283,10 @@ impl<I: Io> Worker<I> {
         self.balance.commands = commands;
         let load = all.iter().map(|worker| worker.load.read()).sum();
         let waited = all.iter().map(|worker| worker.load_waited.read()).sum();
-        let config = self.config.config();
-        if config.sqpoll || config.busy_poll_us > 0 {
-            return;
-        }
         let active = self.active();
         let slow_ms = all.iter().map(|worker| worker.slow_command_ms.read()).max().unwrap_or(0);
-        let min = if slow_ms + SLOW_COMMAND_MS > now_ms { all.len() } else { config.active_workers_min };
-        let bounds = (min.min(all.len()), all.len());
+        let is_slow = slow_ms + SLOW_COMMAND_MS > now_ms;
+        let bounds = bounds(self.config.config(), all.len(), is_slow || !is_known);
         let planned = self.balance.planner.plan(Window { now_ms, load, waited, rate }, active, bounds);
         if planned != active {
             log::debug!(
@@ -394,6 +398,22 @@ mod tests {
         };
         assert_eq!((plan(1, 1, (3, 3)), plan(9, 3, (3, 3))), (3, 3));
         assert_eq!((plan(1, 4, (5, 16)), plan(3, 9, (5, 16))), (5, 16));
+    }
+
+    #[test]
+    fn what_is_configured_bounds_how_many_are_active() {
+        let config = |active_workers_min, active_workers_max, sqpoll| Config {
+            active_workers_min,
+            active_workers_max,
+            sqpoll,
+            ..Config::default()
+        };
+        assert_eq!(bounds(&Config::default(), 8, false), (1, 8));
+        assert_eq!(bounds(&config(2, 3, false), 8, false), (2, 3));
+        assert_eq!(bounds(&config(2, 3, false), 8, true), (3, 3));
+        assert_eq!(bounds(&config(5, 3, false), 8, false), (3, 3), "the most counts");
+        assert_eq!(bounds(&config(5, 6, false), 4, false), (4, 4));
+        assert_eq!(bounds(&config(1, 6, true), 8, false), (6, 6));
     }
 
     #[test]

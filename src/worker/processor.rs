@@ -32,6 +32,11 @@ impl Processor {
         Self { file: None, marked: None, is_simulated }
     }
 
+    /// Whether time is virtual, so that nothing is to be known.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.is_simulated
+    }
+
     /// Remembers the sums of now and returns them; nothing where the kernel was built without these figures. To be called by the
     /// thread in question, always the same.
     pub(super) fn mark(&mut self) -> Option<Sums> {
