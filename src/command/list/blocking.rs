@@ -5,9 +5,9 @@
 
 use super::super::blocking::until_after_seconds;
 use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
-use super::ends::{ManyPop, pop_many, pop_one};
+use super::ends::{Found, ManyPop, pop_first};
 use super::transfer::{Way, move_one};
-use super::{KEYS_MOVE, LIST, RIGHT, end_at, limits};
+use super::{KEYS_MOVE, LIST, RIGHT, end_at};
 use crate::command::row::{Begin, Find, KeyAccess, KeySpec, keys_from};
 use crate::resp::Reply;
 use crate::store::{End, Type};
@@ -90,39 +90,23 @@ fn brpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
     pop(ctx, args, reply, End::Right)
 }
 
-/// From the first of the keys that is a list; one of another type before it is an error.
 fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
     let timeout = args.len() - 1;
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
-    let limits = limits(ctx);
-    for index in 1..timeout {
-        ctx.fetch_ahead(args, index - 1);
-        let mut place = ctx.write_list(args, index)?;
-        if place.entry().is_some() {
-            reply.array(2);
-            reply.bulk(args.at(index));
-            pop_one(&mut place, end, limits, reply);
-            return Ok(());
-        }
+    match pop_first(ctx, args, 1..timeout, end, None, reply)? {
+        Found::List => Ok(()),
+        Found::Nothing => wait_for_list(ctx, timeout - 1, until_ms, reply),
     }
-    wait_for_list(ctx, timeout - 1, until_ms, reply)
 }
 
 fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let ManyPop { keys, end, count } = ManyPop::parse(args, 2)?;
     let until_ms = until_after_seconds(args.at(1), ctx.now_ms)?;
-    let (limits, key_count) = (limits(ctx), keys.len());
-    for (number, index) in keys.enumerate() {
-        ctx.fetch_ahead(args, number);
-        let mut place = ctx.write_list(args, index)?;
-        if place.entry().is_some() {
-            reply.array(2);
-            reply.bulk(args.at(index));
-            pop_many(&mut place, end, count, limits, reply);
-            return Ok(());
-        }
+    let key_count = keys.len();
+    match pop_first(ctx, args, keys, end, Some(count), reply)? {
+        Found::List => Ok(()),
+        Found::Nothing => wait_for_list(ctx, key_count, until_ms, reply),
     }
-    wait_for_list(ctx, key_count, until_ms, reply)
 }
 
 /// A null array for now, or in the end, is the reply.

@@ -80,41 +80,59 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
     match (count, place.entry().is_some()) {
         (None, false) => reply.null(),
         (Some(_), false) => reply.null_array(),
-        (None, true) => pop_one(&mut place, end, limits, reply),
-        (Some(count), true) => pop_many(&mut place, end, count, limits, reply),
+        (count, true) => pop_some(&mut place, end, count, limits, reply),
     }
     Ok(())
 }
 
-/// Takes the element at an end of a list that exists, and replies it.
+/// Takes elements at an end of a list that exists: one, which is the reply, or up to `count`, replied as an array.
 #[inline]
-pub(super) fn pop_one(place: &mut KeyMut<'_>, end: End, limits: ListLimits, reply: &mut Reply<'_>) {
-    let list = place.list().expect("the caller has seen the key");
-    let index = if end == End::Left { 0 } else { list.len() - 1 };
-    reply_item(list.get(index).expect("a list is never empty"), reply);
-    place.list_remove(index, 1, limits);
-}
-
-/// Takes up to `count` elements at an end of a list that exists, and replies them as an array.
-pub(super) fn pop_many(
+fn pop_some(
     place: &mut KeyMut<'_>,
     end: End,
-    count: usize,
+    count: Option<usize>,
     limits: ListLimits,
     reply: &mut Reply<'_>,
 ) {
     let list = place.list().expect("the caller has seen the key");
     let len = list.len();
-    let count = count.min(len);
-    reply.array(count);
-    let (from, start) = if end == End::Left { (0, 0) } else { (len - 1, len - count) };
-    list.items(end, from, count).for_each(|item| reply_item(item, reply));
-    place.list_remove(start, count, limits);
+    let taken = count.unwrap_or(1).min(len);
+    let (from, start) = if end == End::Left { (0, 0) } else { (len - 1, len - taken) };
+    if count.is_none() {
+        reply_item(list.get(from).expect("a list is never empty"), reply);
+    } else {
+        reply.array(taken);
+        list.items(end, from, taken).for_each(|item| reply_item(item, reply));
+    }
+    place.list_remove(start, taken, limits);
 }
 
 /// LMPOP.
 pub(super) fn lmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let ManyPop { keys, end, count } = ManyPop::parse(args, 1)?;
+    match pop_first(ctx, args, keys, end, Some(count), reply)? {
+        Found::List => {}
+        Found::Nothing => reply.null_array(),
+    }
+    Ok(())
+}
+
+/// Whether one of several keys is a list.
+pub(super) enum Found {
+    List,
+    Nothing,
+}
+
+/// Pops as `pop_some` does from the first of these arguments that is a list, whose key comes first in the reply. One of
+/// another type before it is an error.
+pub(super) fn pop_first(
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    keys: std::ops::Range<usize>,
+    end: End,
+    count: Option<usize>,
+    reply: &mut Reply<'_>,
+) -> Result<Found, CommandError> {
     let limits = limits(ctx);
     for (number, index) in keys.enumerate() {
         ctx.fetch_ahead(args, number);
@@ -122,12 +140,11 @@ pub(super) fn lmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         if place.entry().is_some() {
             reply.array(2);
             reply.bulk(args.at(index));
-            pop_many(&mut place, end, count, limits, reply);
-            return Ok(());
+            pop_some(&mut place, end, count, limits, reply);
+            return Ok(Found::List);
         }
     }
-    reply.null_array();
-    Ok(())
+    Ok(Found::Nothing)
 }
 
 /// What LMPOP and its blocking twin are asked for: `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`.
