@@ -117,9 +117,9 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
-    /// Load of the last window, in thousandths of a processor (`worker::balance`).
-    pub load: Counter,
-    /// What of it was waiting for a processor.
+    /// How long it ran in the last window, in thousandths of a processor (`worker::balance`).
+    pub load_ran: Counter,
+    /// How long it waited for a processor. Its load is both together.
     pub load_waited: Counter,
     /// When a slow command was last seen, Unix time in ms.
     pub slow_command_ms: Counter,
@@ -149,7 +149,7 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
-            load: Counter::default(),
+            load_ran: Counter::default(),
             load_waited: Counter::default(),
             slow_command_ms: Counter::default(),
             clients: Counter::default(),

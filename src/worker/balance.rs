@@ -63,9 +63,9 @@ const SLOW_COMMAND_MS: u64 = 60_000;
 struct Window {
     /// When it ended, Unix time in ms.
     now_ms: u64,
-    /// Load of all workers together, in thousandths of a processor.
-    load: u64,
-    /// What of it was waiting for a processor.
+    /// How long all workers together ran, in thousandths of a processor.
+    ran: u64,
+    /// How long they waited for one. Their load is both together: each is true of some instant, however the other is read.
     waited: u64,
     /// Commands of all workers, per second.
     rate: u64,
@@ -121,12 +121,12 @@ impl Planner {
     }
 
     fn decide(&mut self, window: Window, active: usize, (min, max): (usize, usize)) -> usize {
-        let Window { now_ms, load, waited, rate } = window;
-        assert!(waited <= load);
+        let Window { now_ms, ran, waited, rate } = window;
+        let load = ran + waited;
         let enough = load.div_ceil(LOAD_FEWER).max(1) as usize;
         let is_high = load > LOAD_HIGH * active as u64 && active < max;
         let half = active.div_ceil(2);
-        let half_might_do = load - waited <= RAN_MAX * half as u64;
+        let half_might_do = ran <= RAN_MAX * half as u64;
         let waits = waited * 100 > load * WAITED_PERCENT_HIGH && load > LOAD_FEWER && active > min;
         let waits = waits && half_might_do;
         for (count, reason) in self.reasons.iter_mut().zip([is_high, waits, enough < active]) {
@@ -261,7 +261,7 @@ impl<I: Io> Worker<I> {
             // ns per ms are millionths.
             let share = |now: u64, then: u64| now.saturating_sub(then) / past_ms / 1000;
             let (ran, waited) = (share(now.ran, then.ran), share(now.waited, then.waited));
-            stats.load.set(ran + waited);
+            stats.load_ran.set(ran);
             stats.load_waited.set(waited);
         }
         if self.number == 0 && !self.processor.is_simulated() {
@@ -281,16 +281,16 @@ impl<I: Io> Worker<I> {
         let commands = all.iter().map(|worker| counted(&worker.counters)).sum();
         let rate = u64::saturating_sub(commands, self.balance.commands) * 1000 / past_ms;
         self.balance.commands = commands;
-        let load = all.iter().map(|worker| worker.load.read()).sum();
+        let ran: u64 = all.iter().map(|worker| worker.load_ran.read()).sum();
         let waited = all.iter().map(|worker| worker.load_waited.read()).sum();
         let active = self.active();
         let slow_ms = all.iter().map(|worker| worker.slow_command_ms.read()).max().unwrap_or(0);
         let is_slow = slow_ms + SLOW_COMMAND_MS > now_ms;
         let bounds = bounds(self.config.config(), all.len(), is_slow || !is_known);
-        let planned = self.balance.planner.plan(Window { now_ms, load, waited, rate }, active, bounds);
+        let planned = self.balance.planner.plan(Window { now_ms, ran, waited, rate }, active, bounds);
         if planned != active {
             log::debug!(
-                "{planned} of {} workers are active, {active} were: load {load}/1000, {waited}/1000 of it waiting, {rate} commands/s",
+                "{planned} of {} workers are active, {active} were: they ran {ran}/1000 and waited {waited}/1000, {rate} commands/s",
                 all.len()
             );
             self.shared.active_workers.store(planned, Relaxed);
@@ -342,7 +342,7 @@ mod tests {
         let mut active = active;
         for (number, (load, waited, rate, expected)) in windows.iter().enumerate() {
             let now_ms = 1_000_000 + number as u64 * WINDOW_MS;
-            let window = Window { now_ms, load: *load, waited: *waited, rate: *rate };
+            let window = Window { now_ms, ran: *load - *waited, waited: *waited, rate: *rate };
             active = planner.plan(window, active, BOUNDS);
             assert_eq!(active, *expected, "window {number}");
         }
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn the_bounds_hold() {
-        let busy = Window { now_ms: 5, load: 9000, waited: 2000, rate: 1 };
+        let busy = Window { now_ms: 5, ran: 7000, waited: 2000, rate: 1 };
         let plan = |windows, active, bounds| {
             let mut planner = Planner::default();
             (0..windows).fold(active, |active, _| planner.plan(busy, active, bounds))

@@ -32,7 +32,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
                 "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
                  leases_reserved={},long_leases={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
-                percent(worker.load.read()),
+                percent(worker.load_ran.read() + worker.load_waited.read()),
                 percent(worker.load_waited.read()),
                 worker.connections.read(),
                 worker.clients.read(),
