@@ -78,7 +78,7 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// Appends a copy of the command's bytes, with its spans moved along and its large bulks shared; false, with nothing
+    /// Appends a copy of the command's bytes, with its spans moved along and its own large bulks shared; false, with nothing
     /// appended, where `bytes` would become longer than `bytes_max`.
     pub fn copy_into(
         &self,
@@ -93,12 +93,15 @@ impl<'a> Args<'a> {
         if bytes.len() + (end - start) > bytes_max {
             return false;
         }
-        let (bytes_before, large_before) = (bytes.len(), large.len());
+        let bytes_before = bytes.len();
         bytes.extend_from_slice(&self.buffer[start..end]);
-        large.extend_from_slice(self.large);
         spans.extend(self.spans.iter().map(|span| match span.large_index() {
             None => Span { start: (span.start as usize - start + bytes_before) as u32, len: span.len },
-            Some(index) => Span { start: (index + large_before) as u32, len: span.len },
+            Some(index) => {
+                // The others are of a command before this one.
+                large.push(self.large[index].clone());
+                Span { start: (large.len() - 1) as u32, len: span.len }
+            }
         }));
         true
     }
