@@ -61,8 +61,9 @@ impl Chunk {
         std::mem::take(&mut self.wanted)
     }
 
-    /// Takes commands from `next` on, advancing it. Commands of slots that `skip` names are passed over. What a transaction
-    /// needs is known by the `session` of its slot once all commands before it have run.
+    /// Takes commands from `next` on, advancing it. Commands of slots without a `session` are passed over. What a transaction
+    /// needs is known by its session once all commands before it have run. Between several leases of a command
+    /// there is an `interlude` (`Io::interlude`).
     #[inline]
     pub fn form<'s>(
         &mut self,
@@ -70,9 +71,10 @@ impl Chunk {
         next: &mut usize,
         leases: &mut Leases,
         keyspace: &Keyspace,
-        skip: impl Fn(u32) -> bool,
-        session: impl Fn(u32) -> &'s Session,
+        session: impl Fn(u32) -> Option<&'s Session>,
+        mut interlude: impl FnMut(),
     ) -> Formed {
+        debug_assert!(self.wanted.is_empty(), "somebody was not woken");
         self.members.clear();
         self.has_several = false;
         self.reaches_on = false;
@@ -88,13 +90,16 @@ impl Chunk {
                 break;
             }
             if slot != Some(command.slot) {
-                (slot, is_skipped) = (Some(command.slot), skip(command.slot));
+                (slot, is_skipped) = (Some(command.slot), session(command.slot).is_none());
             }
             if !is_skipped {
                 if !solo {
                     let taken = match command.scope {
-                        Scope::Transaction => self.take_for(session(command.slot), leases, keyspace),
-                        _ => self.take(command, batch, leases, keyspace),
+                        Scope::Transaction => {
+                            let session = session(command.slot).expect("it is not passed over");
+                            self.take_for(session, leases, keyspace, &mut interlude)
+                        }
+                        _ => self.take(command, batch, leases, keyspace, &mut interlude),
                     };
                     match taken {
                         Taken::Yes => {}
@@ -151,7 +156,14 @@ impl Chunk {
     }
 
     #[inline]
-    fn take(&mut self, command: &Gathered, batch: &Batch, leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+    fn take(
+        &mut self,
+        command: &Gathered,
+        batch: &Batch,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+        interlude: &mut impl FnMut(),
+    ) -> Taken {
         match command.scope {
             Scope::None => Taken::Yes,
             Scope::Keys if command.hashes_count <= 1 => {
@@ -168,20 +180,28 @@ impl Chunk {
                     Taken::Yes
                 }
             }
-            Scope::Keys => self.take_several(batch.hashes_of(command).iter().copied(), leases, keyspace),
+            Scope::Keys => {
+                self.take_several(batch.hashes_of(command).iter().copied(), leases, keyspace, interlude)
+            }
             Scope::Transaction => unreachable!("its needs are its session's"),
             Scope::All => self.take_all(leases),
         }
     }
 
     /// The leases for EXEC, which comes first in its chunk.
-    fn take_for(&mut self, session: &Session, leases: &mut Leases, keyspace: &Keyspace) -> Taken {
+    fn take_for(
+        &mut self,
+        session: &Session,
+        leases: &mut Leases,
+        keyspace: &Keyspace,
+        interlude: &mut impl FnMut(),
+    ) -> Taken {
         if !self.members.is_empty() {
             return Taken::NotYet;
         }
         match session.needs_all() {
             true => self.take_all(leases),
-            false => self.take_several(session.needed(), leases, keyspace),
+            false => self.take_several(session.needed(), leases, keyspace, interlude),
         }
     }
 
@@ -204,6 +224,7 @@ impl Chunk {
         hashes: impl Iterator<Item = u64> + Clone,
         leases: &mut Leases,
         keyspace: &Keyspace,
+        interlude: &mut impl FnMut(),
     ) -> Taken {
         let mark = leases.mark();
         // Only the first, in the build with the bug that the history checker must find.
@@ -215,6 +236,7 @@ impl Chunk {
                 self.wanted.add(leases.release_back_to(mark));
                 return Taken::Refused(shard);
             }
+            interlude();
         }
         if keyspace.is_waited() { self.take_along(mark, hashes, leases, keyspace) } else { Taken::Yes }
     }
@@ -250,4 +272,62 @@ enum Taken {
     /// It needs a chunk of its own.
     NotYet,
     Refused(ShardId),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::batch::{Origin, Source};
+    use super::*;
+    use crate::observe::{ClientCard, ClientPlace, Peg};
+    use crate::resp::{Limits, Parser, Step};
+    use crate::store::{DbIndex, KeyspaceOptions};
+
+    fn gathered(commands: &[&[&str]], keyspace: &Keyspace) -> Batch {
+        let mut batch = Batch::default();
+        for words in commands {
+            let mut bytes = format!("*{}\r\n", words.len());
+            words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
+            let (mut parser, from) = (Parser::new(), batch.spans.len());
+            let step = parser.next(bytes.as_bytes(), 0, &mut batch.spans, &Limits::default());
+            assert!(matches!(step, Step::Command { .. }));
+            let (buffer, large) = (bytes.as_bytes(), &[]);
+            let origin = Origin {
+                slot: 1,
+                source: Source::Spill,
+                buffer,
+                large,
+                db_hint: DbIndex(0),
+                queueing: false,
+            };
+            batch.push(origin, 0, from, None, table(), keyspace);
+        }
+        batch
+    }
+
+    /// A command behind others took one of its leases for a moment, was refused another, and gave the first back; the worker
+    /// that had asked to be woken for it in that moment slept until its next tick, since only a chunk that was refused at its
+    /// first command woke anybody.
+    #[test]
+    fn who_wants_a_lease_that_was_given_back_while_forming_is_to_be_woken() {
+        let options = KeyspaceOptions { shards: 256, databases: 1, workers: 3, hash_seed: 1 };
+        let keyspace = Arc::new(Keyspace::new(options));
+        let shard = |key: &str| keyspace.shard_of(keyspace.hash(key.as_bytes()));
+        let [mut me, mut sleeper, mut holder] = [0, 1, 2].map(|worker| Leases::new(&keyspace, worker, false));
+        let batch = gathered(&[&["GET", "first"], &["MSET", "had", "1", "refused", "2"]], &keyspace);
+        assert!(holder.try_take(shard("refused")));
+        let (mut chunk, mut next) = (Chunk::default(), 0);
+        let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
+        let peg = Peg { worker: 0, number: 0 };
+        let card = ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0);
+        let session = Session::new(Arc::new(card), true);
+        let asks = || assert!(sleeper.want(shard("had")), "it is held");
+        let formed = chunk.form(&batch, &mut next, &mut me, &keyspace, |_| Some(&session), asks);
+        assert_eq!((formed, next), (Formed::Ready, 1));
+        let wanted = chunk.take_wanted();
+        assert!(wanted.has(1) && !wanted.has(2));
+        let _nobody = me.release_all();
+        let _nobody = holder.release_all();
+    }
 }

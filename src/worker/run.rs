@@ -75,10 +75,12 @@ impl<I: Io> Worker<I> {
         let (mut next, mut refusals) = (0, 0);
         while next < self.batch.commands.len() {
             let (connections, turn) = (&self.connections, self.turn);
-            let skip = |slot| connections.get(slot).is_none_or(|c| c.held_in_turn == turn);
-            let session = |slot| &connections.get(slot).expect("it is not passed over").session;
+            let goes_on = |slot| connections.get(slot).filter(|c| c.held_in_turn != turn);
+            let session = |slot| goes_on(slot).map(|connection| &connection.session);
             let keyspace = &self.shared.keyspace;
-            match self.chunk.form(&self.batch, &mut next, &mut self.kit.leases, keyspace, skip, session) {
+            let (leases, io) = (&mut self.kit.leases, &self.io);
+            let interlude = || io.interlude();
+            match self.chunk.form(&self.batch, &mut next, leases, keyspace, session, interlude) {
                 Formed::Done => break,
                 Formed::Ready => {
                     refusals = 0;
@@ -92,7 +94,9 @@ impl<I: Io> Worker<I> {
                     if !self.kit.leases.is_solo() {
                         self.stats().counters.leases_taken.add(leases_count as u64);
                     }
-                    let wanted = self.kit.leases.release_all();
+                    let mut wanted = self.kit.leases.release_all();
+                    // Those of leases that a command behind the chunk had for a moment, and gave back.
+                    wanted.add(self.chunk.take_wanted());
                     self.post.wake_wanting(wanted);
                     let warn_us = facts.config.lease_warn_us;
                     if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.kit.leases.is_solo() {
