@@ -61,6 +61,11 @@ impl<I: Io> Worker<I> {
 
     /// It has left the backend, and goes.
     pub(super) fn released(&mut self, token: Token, socket: Socket) {
+        if self.connections.at(token.slot).closing {
+            // What came last before it left was more than it may send, so it was closed meanwhile.
+            drop(socket);
+            return self.detached(token);
+        }
         let connection = self.connections.free(token).expect("it is on hold until now");
         let Hold::Moving { target } = connection.hold else { unreachable!("it was to move") };
         let stats = self.stats();

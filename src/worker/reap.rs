@@ -246,7 +246,7 @@ impl<I: Io> Worker<I> {
         self.io.send(token, Outgoing::Flat(text.to_vec()));
     }
 
-    fn detached(&mut self, token: Token) {
+    pub(super) fn detached(&mut self, token: Token) {
         self.connections.free(token);
         // What it leaves in shards is for their upkeep.
         self.stats().busy_turns.add(1);
