@@ -75,7 +75,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         pause: Pause::default(),
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
-        monitors: Default::default(),
+        monitoring: Default::default(),
         facts: Facts {
             run_id: (0..3).map(|_| format!("{:016x}", rng.next())).collect::<String>()[..40].to_owned(),
             started_ms: now.as_millis() as u64,

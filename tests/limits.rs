@@ -131,3 +131,37 @@ fn a_password_is_asked_for() {
         "ERR Protocol error: unauthenticated multibulk length"
     );
 }
+
+/// A large bulk was counted again for each command queued behind the one that it belongs to, if they had arrived together: a
+/// hundred small ones behind a value of 900 KB were taken for 90 MB, and the client was closed.
+#[test]
+fn a_large_value_in_a_transaction_counts_once() {
+    let server = Server::start(&["--client-query-buffer-limit", "2mb"]);
+    let mut client = server.client();
+    let value = "v".repeat(900_000);
+    let mut all = [command(&["MULTI"]), command(&["SET", "large", &value])].concat();
+    (0..100).for_each(|n| all.extend(command(&["SET", &format!("small:{n}"), "value"])));
+    client.send_raw(&all).expect("it takes it");
+    assert_eq!(client.read().expect("a reply").string(), "OK");
+    (0..101).for_each(|_| assert_eq!(client.read().expect("a reply").string(), "QUEUED"));
+    assert_eq!(client.ask("EXEC").elements().len(), 101);
+    assert_eq!(client.ask("STRLEN large").int(), Some(900_000));
+    assert_eq!(client.ask("GET small:99").string(), "value");
+}
+
+/// CLIENT KILL said 1 for a client that had sent QUIT and does not read, hid it, and left it open for ever.
+#[test]
+fn a_client_that_quits_and_does_not_read_can_be_killed() {
+    let server = Server::start(&["--workers", "1"]);
+    let (mut admin, mut client) = (server.client(), server.client());
+    let id = client.ask("CLIENT ID").int().expect("a number");
+    assert_eq!(admin.ask(&format!("SET k {}", "v".repeat(60_000))).string(), "OK");
+    client.send_raw(&[command(&["GET", "k"]).repeat(12), command(&["QUIT"])].concat()).expect("it takes it");
+    let line = format!("CLIENT LIST ID {id}");
+    assert!(until(|| !admin.ask(&line).string().contains("omem=0 ")), "its replies are sent");
+    assert_eq!(admin.ask(&format!("CLIENT KILL ID {id}")).int(), Some(1));
+    assert!(until(|| admin.ask("INFO clients").string().contains("connected_clients:1\r")));
+    // What the kernel had already, and then the end.
+    let (_, end) = client.read_to_end();
+    assert!(end.is_ok(), "a killed connection stays open");
+}

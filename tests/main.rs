@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod limits;
 mod lists;
+mod monitor;
 mod moving;
 mod multi;
 mod mutation;

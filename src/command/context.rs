@@ -40,8 +40,13 @@ pub enum Effect {
     ConfigChanged,
     /// This client now receives the MONITOR feed (or no longer does).
     Monitor(ClientPlace, bool),
-    /// A line of the MONITOR feed, for all workers' monitors.
-    Show(Arc<[u8]>),
+    /// A line of the MONITOR feed, for all workers' monitors but one that it is shown to already.
+    Show {
+        /// The whole line.
+        line: Vec<u8>,
+        /// Who has it.
+        shown_to: Option<ClientPlace>,
+    },
     /// The process is to end: every worker looks at once.
     Shutdown,
     /// Workers wait for leases that the command took and gave back.

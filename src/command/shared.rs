@@ -1,7 +1,7 @@
 //! What all workers share, as a command sees it. Everything is read and changed without locks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::ConfigFile;
 use crate::config::live::Live;
@@ -28,8 +28,8 @@ pub struct Shared {
     pub shutdown: Shutdown,
     /// How many workers, from the first on, have connections placed on them; the first worker decides (`worker::balance`).
     pub active_workers: AtomicUsize,
-    /// Clients that receive the MONITOR feed.
-    pub monitors: AtomicU32,
+    /// The workers that have clients which receive the MONITOR feed, a bit each.
+    pub monitoring: AtomicU64,
     /// Facts fixed at start.
     pub facts: Facts,
     /// Upkeep settings that DEBUG changes.

@@ -124,7 +124,7 @@ impl Caller<'_> {
         match self.handle(row, args, reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
-                self.show(row, args);
+                self.show(row, args, reply);
                 return false;
             }
             Err(error) => {
@@ -132,7 +132,7 @@ impl Caller<'_> {
                 reply_error(error, reply, self.ctx.stats);
             }
         }
-        self.show(row, args);
+        self.show(row, args, reply);
         if like_it && args.len() <= row.quick_args_max && self.facts.joins {
             self.joined_count += 1;
         } else {

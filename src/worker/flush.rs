@@ -80,9 +80,7 @@ impl<I: Io> Worker<I> {
         }
         let connection = self.connections.at(token.slot);
         connection.discard_inbox(&mut self.io);
-        if connection.session.monitor {
-            self.set_monitor(token, false);
-        }
+        self.set_monitor(token, false);
         let connection = self.connections.at(token.slot);
         let Peg { worker, number } = connection.session.card.peg;
         self.shared.clients.leave(&connection.session.card);
@@ -98,14 +96,6 @@ impl<I: Io> Worker<I> {
         let Some(connection) = self.connections.find(token) else { return };
         connection.ended = true;
         if connection.unsent_bytes() == 0 { self.close(token) } else { self.make_dirty(token.slot) }
-    }
-
-    /// Ends a connection that a command marked.
-    pub(super) fn kill(&mut self, token: Token) {
-        let Some(connection) = self.connections.find(token) else { return };
-        if !connection.session.close_after_reply {
-            self.close(token);
-        }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Mail {
         /// Whether it gets an error.
         error: bool,
     },
-    /// A line for the clients that receive the MONITOR feed.
+    /// Lines for the clients that receive the MONITOR feed.
     Monitor(Arc<[u8]>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
@@ -155,10 +155,10 @@ impl Post {
         }
     }
 
-    /// Takes up to `count_max` messages.
+    /// Takes up to `count_max` messages from each peer, so that none keeps another's waiting.
     pub fn receive(&mut self, count_max: usize, mut read: impl FnMut(Mail)) {
-        let mut count = 0;
         for receiver in self.incoming.iter_mut().flatten() {
+            let mut count = 0;
             while count < count_max
                 && let Some(mail) = receiver.receive()
             {

@@ -96,6 +96,8 @@ pub struct Worker<I: Io> {
     paused: Vec<u32>,
     /// Connections that receive the MONITOR feed.
     monitors: Vec<u32>,
+    /// Lines of the feed for monitors of other workers, of this turn.
+    shown: Vec<u8>,
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
@@ -169,6 +171,7 @@ impl<I: Io> Worker<I> {
             dirty: Vec::new(),
             paused: Vec::new(),
             monitors: Vec::new(),
+            shown: Vec::new(),
             timers: timers::Timers::default(),
             chores: Vec::new(),
             serves: false,
@@ -207,8 +210,9 @@ impl<I: Io> Worker<I> {
 
     /// One pass of the loop. The order: what costs a system call comes first and only once; time is read before anything
     /// that depends on it; all input is seen before any command runs, so that a chunk is as full as can be; upkeep comes
-    /// after the commands and before the replies leave, so that its time is hidden behind the peers' own; mail goes out
-    /// before replies, because a peer that wakes has further to go.
+    /// after the commands and before the replies leave, so that its time is hidden behind the peers' own; mail is
+    /// delivered last, because connections that the flush closes leave some, and still before the replies, which the next
+    /// turn's system call submits.
     pub fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
         self.io.turn(wait)?; // 1. submit and wait: the only system call
         self.post.rise();
@@ -225,8 +229,9 @@ impl<I: Io> Worker<I> {
         self.settle();
         self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
         self.upkeep();
-        self.flush(); // 9. one send per connection with output
-        self.post.deliver(); // 8. mail, and wake-ups for those who sleep
+        self.mail_shown();
+        self.flush(); // 8. one send per connection with output
+        self.post.deliver(); // 9. mail, and wake-ups for those who sleep
         self.end_turn(start);
         Ok(())
     }
@@ -361,8 +366,8 @@ impl<I: Io> Worker<I> {
                 Mail::Connection(socket, listener) => self.adopt(socket, listener),
                 Mail::Arrival(traveller) => self.arrive(*traveller),
                 Mail::Peg(number) => self.pegs.put_back(number),
-                Mail::Kill { slot, generation } => self.kill(crate::io::Token { slot, generation }),
-                Mail::Monitor(line) => self.feed_monitors(&line),
+                Mail::Kill { slot, generation } => self.close(Token { slot, generation }),
+                Mail::Monitor(lines) => self.feed_monitors(&lines, None),
                 Mail::Served(served) => self.deliver(*served),
                 Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
                 Mail::Look => self.resume_paused(),

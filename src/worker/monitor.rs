@@ -1,38 +1,69 @@
 //! The MONITOR feed: every worker shows the commands it runs to the clients that asked, wherever they live.
+//!
+//! Design: a worker's own monitors get each line at once, in its place between the replies; those of others get all lines of
+//! a turn as one piece of mail. So there is at most one such piece for each turn of the sender, and only for workers that
+//! have monitors: what waits in the mail stays bounded, however many commands run.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Worker;
 use super::call::Caller;
+use super::{Mail, Worker};
 use crate::command::{Args, Effect, Flags, Row};
 use crate::io::{Io, Token};
-use crate::observe::flag;
+use crate::observe::{ClientPlace, flag};
+use crate::resp::Reply;
 
 impl<I: Io> Worker<I> {
     /// Adds a connection to those that receive the feed, or takes it away.
     pub(super) fn set_monitor(&mut self, token: Token, on: bool) {
         let Some(connection) = self.connections.find(token) else { return };
-        if on == self.monitors.contains(&token.slot) {
-            return;
-        }
-        connection.session.monitor = on;
+        // One that was ended in the same chunk is not listed any more: its slot will be another's.
+        let on = on && !connection.closing;
         connection.session.card.set(flag::MONITOR, on);
-        if on {
-            self.monitors.push(token.slot);
-            self.shared.monitors.fetch_add(1, Relaxed);
-        } else {
+        if !on {
             self.monitors.retain(|slot| *slot != token.slot);
-            self.shared.monitors.fetch_sub(1, Relaxed);
+        } else if !self.monitors.contains(&token.slot) {
+            self.monitors.push(token.slot);
+        }
+        // The command has set it already, for those behind it.
+        if self.monitors.is_empty() {
+            self.shared.monitoring.fetch_and(!(1 << self.number), Relaxed);
         }
     }
 
-    /// Writes a line of the feed to this worker's monitors.
-    pub(super) fn feed_monitors(&mut self, line: &[u8]) {
+    /// Shows a line to this worker's monitors, but for the one that has it already, and keeps it for those of others.
+    pub(super) fn show(&mut self, line: &[u8], shown_to: Option<ClientPlace>) {
+        self.feed_monitors(line, shown_to.map(|place| place.slot));
+        if self.shared.monitoring.load(Relaxed) & !(1 << self.number) != 0 {
+            self.shown.extend_from_slice(line);
+        }
+    }
+
+    /// Sends what this turn has shown to the other workers that have monitors.
+    pub(super) fn mail_shown(&mut self) {
+        if self.shown.is_empty() {
+            return;
+        }
+        let lines: Arc<[u8]> = std::mem::take(&mut self.shown).into();
+        let monitoring = self.shared.monitoring.load(Relaxed);
+        let others = (0..self.post.workers()).filter(|worker| *worker != self.number);
+        for worker in others.filter(|worker| monitoring >> worker & 1 == 1) {
+            self.post.send(worker, Mail::Monitor(Arc::clone(&lines)));
+        }
+    }
+
+    /// Writes lines of the feed to this worker's monitors.
+    pub(super) fn feed_monitors(&mut self, lines: &[u8], but: Option<u32>) {
         for index in 0..self.monitors.len() {
             let slot = self.monitors[index];
-            self.connections.at(slot).output.push_bytes(line);
-            self.make_dirty(slot);
+            let connection = self.connections.at(slot);
+            // One that has just left the feed reads replies by now.
+            if connection.session.monitor && Some(slot) != but {
+                connection.output.push_bytes(lines);
+                self.make_dirty(slot);
+            }
         }
     }
 }
@@ -40,21 +71,27 @@ impl<I: Io> Worker<I> {
 impl Caller<'_> {
     /// Shows a command that has run to the monitors, unless it is one that MONITOR never shows.
     #[inline]
-    pub(super) fn show(&mut self, row: &Row, args: &Args<'_>) {
-        if self.facts.shared.monitors.load(Relaxed) > 0 {
-            self.show_all(row, args);
+    pub(super) fn show(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
+        if self.facts.shared.monitoring.load(Relaxed) != 0 {
+            self.show_all(row, args, reply);
         }
     }
 
     #[cold]
-    fn show_all(&mut self, row: &Row, args: &Args<'_>) {
+    fn show_all(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
         if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
             return;
         }
         let hide = row.full_name == "auth" || row.full_name == "hello";
         let session = &self.ctx.session;
         let line = line(args, self.facts.now_us, session.db.0, &session.card.address, hide);
-        self.ctx.effects.push(Effect::Show(line.into()));
+        // A monitor's own line comes right behind the reply, but within EXEC's it would be taken for a part of that.
+        let at_once = session.monitor && !session.denies_blocking;
+        if at_once {
+            reply.output().push_bytes(&line);
+        }
+        let shown_to = at_once.then(|| session.card.place());
+        self.ctx.effects.push(Effect::Show { line, shown_to });
     }
 }
 

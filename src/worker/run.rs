@@ -1,7 +1,5 @@
 //! From input to replies: parsing, and the batch chunk by chunk. Running the commands of a chunk: `stretch`.
 
-use std::sync::Arc;
-
 use super::call::Facts;
 use super::{Mail, Slowest, Worker, put_list_back};
 use crate::command::{Effect, Replies, Row, Scope};
@@ -228,7 +226,7 @@ impl<I: Io> Worker<I> {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
-                    self.kill(Token { slot, generation });
+                    self.close(Token { slot, generation });
                 }
                 Effect::Kill(ClientPlace { worker, slot, generation }) => {
                     self.post.send(worker as usize, Mail::Kill { slot, generation });
@@ -237,10 +235,7 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
-                Effect::Show(line) => {
-                    self.feed_monitors(&line);
-                    self.post.send_all(|| Mail::Monitor(Arc::clone(&line)));
-                }
+                Effect::Show { line, shown_to } => self.show(&line, shown_to),
                 Effect::Unblock { place, ticket, error } => {
                     let token = Token { slot: place.slot, generation: place.generation };
                     match place.worker as usize {

@@ -122,7 +122,7 @@ impl Caller<'_> {
         }
         // Its commands are what may be slow, not EXEC itself.
         self.count(exec, args, start, 1);
-        self.show(exec, args);
+        self.show(exec, args, reply);
     }
 
     fn run_queue(&mut self, reply: &mut Reply<'_>) -> Result<(), CommandError> {

@@ -151,7 +151,7 @@ fn share(plan: &Plan) -> Arc<Shared> {
         pause: Pause::default(),
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(plan.workers),
-        monitors: Default::default(),
+        monitoring: Default::default(),
         facts: Facts {
             run_id: "0".repeat(40),
             started_ms: EPOCH_MS,

@@ -1,5 +1,7 @@
 //! MONITOR. The feed itself is the workers' (`worker/monitor`).
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{ADMIN, Args, Command, Context, Outcome, Reply, SERVER};
 use crate::command::Effect;
 
@@ -15,6 +17,9 @@ pub const ROW: Command = Command {
 };
 
 fn monitor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.session.monitor = true;
+    // Commands that follow in the same pipeline are shown already.
+    ctx.shared.monitoring.fetch_or(1 << ctx.worker, Relaxed);
     ctx.effects.push(Effect::Monitor(ctx.session.card.place(), true));
     reply.ok();
     Ok(())
