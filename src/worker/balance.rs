@@ -190,6 +190,11 @@ impl Balance {
         }
     }
 
+    /// The clock was set back: windows and pauses are counted from now.
+    pub(super) fn begin_anew(&mut self, now_ms: u64) {
+        (self.planner, self.began_ms, self.sums) = (Planner::default(), now_ms, None);
+    }
+
     /// A connection had input; `seen` is the window in which it last had.
     #[inline]
     pub(super) fn note_client(&mut self, seen: &mut u32) {

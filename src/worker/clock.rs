@@ -13,6 +13,8 @@ use quanta::Mock;
 pub struct Clock {
     counter: quanta::Clock,
     now_us: u64,
+    /// Whether the last reading was earlier than the one before: the machine's clock was set back.
+    went_back: bool,
     /// ns of 2^32 steps of the counter.
     ns_scale: u64,
     source: Source,
@@ -29,7 +31,7 @@ impl Clock {
     pub fn system() -> Self {
         let counter = quanta::Clock::new();
         let ns_scale = scale(&counter);
-        let mut clock = Self { counter, now_us: 0, ns_scale, source: Source::System };
+        let mut clock = Self { counter, now_us: 0, went_back: false, ns_scale, source: Source::System };
         clock.read();
         clock
     }
@@ -39,7 +41,7 @@ impl Clock {
         let (counter, mock) = quanta::Clock::mock();
         let start = counter.now();
         let (ns_scale, source) = (scale(&counter), Source::Virtual { epoch_ms, start });
-        (Self { counter, now_us: epoch_ms * 1000, ns_scale, source }, mock)
+        (Self { counter, now_us: epoch_ms * 1000, went_back: false, ns_scale, source }, mock)
     }
 
     /// Whether the time is virtual.
@@ -50,7 +52,7 @@ impl Clock {
     /// Reads the time; called once a turn.
     #[inline]
     pub fn read(&mut self) {
-        self.now_us = match &self.source {
+        let now_us = match &self.source {
             Source::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH);
                 since.unwrap_or(Duration::ZERO).as_micros() as u64
@@ -59,6 +61,14 @@ impl Clock {
                 epoch_ms * 1000 + self.counter.now().duration_since(*start).as_micros() as u64
             }
         };
+        self.went_back = now_us < self.now_us;
+        self.now_us = now_us;
+    }
+
+    /// Whether Unix time has gone back with the last reading. What is to happen at a time may then be far ahead.
+    #[inline]
+    pub fn went_back(&self) -> bool {
+        self.went_back
     }
 
     /// Unix time in ms, as read last.
@@ -88,4 +98,23 @@ impl Clock {
 /// ns of 2^32 steps of a counter: so a difference is converted with one multiplication.
 fn scale(counter: &quanta::Clock) -> u64 {
     counter.delta_as_nanos(0, 1 << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the clock set back by ten minutes the next upkeep was due in ten minutes: nothing expired until then.
+    #[test]
+    fn a_clock_that_is_set_back_is_noticed_once() {
+        let (mut clock, mock) = Clock::simulated(1_000_000);
+        mock.increment(Duration::from_secs(60));
+        clock.read();
+        assert_eq!((clock.now_ms(), clock.went_back()), (1_060_000, false));
+        mock.decrement(Duration::from_secs(59));
+        clock.read();
+        assert_eq!((clock.now_ms(), clock.went_back()), (1_001_000, true));
+        clock.read();
+        assert!(!clock.went_back());
+    }
 }

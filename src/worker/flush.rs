@@ -109,7 +109,8 @@ fn exceeds_limit(connection: &mut Connection, limit: &crate::config::OutputBuffe
         connection.soft_limit_since_ms = 0;
         return false;
     }
-    if connection.soft_limit_since_ms == 0 {
+    // The clock may have been set back.
+    if connection.soft_limit_since_ms == 0 || connection.soft_limit_since_ms > now_ms {
         connection.soft_limit_since_ms = now_ms;
     }
     now_ms - connection.soft_limit_since_ms > u64::from(limit.soft_seconds) * 1000

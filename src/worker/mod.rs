@@ -283,6 +283,10 @@ impl<I: Io> Worker<I> {
         if self.config.refresh() {
             self.follow_config();
         }
+        if self.clock.went_back() {
+            self.upkeep.hurry();
+            self.balance.begin_anew(self.clock.now_ms());
+        }
         self.kit.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
