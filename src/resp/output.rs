@@ -175,12 +175,6 @@ impl Output {
         self.pieces().collect::<Vec<_>>().concat()
     }
 
-    /// If no large value is pending: the bytes, for a caller that sends them by copy at once and then calls `clear`.
-    #[inline]
-    pub fn as_flat(&self) -> Option<&[u8]> {
-        self.large.is_empty().then_some(&self.flat[..self.used])
-    }
-
     /// Removes what waits and keeps the buffer.
     #[inline]
     pub fn clear(&mut self) {
@@ -189,10 +183,28 @@ impl Output {
         self.large_bytes = 0;
     }
 
-    /// Hands over all that waits and goes on with `spare` as the buffer: one that was sent, or an empty one. What it holds
-    /// means nothing and is written over; its length is initialised room.
-    pub fn take(&mut self, spare: Vec<u8>) -> Taken {
-        let mut flat = std::mem::replace(&mut self.flat, spare);
+    /// Whether it has a buffer, be it empty.
+    #[inline]
+    pub fn has_buffer(&self) -> bool {
+        self.flat.capacity() > 0
+    }
+
+    /// Gives it a buffer to begin with: one that was sent, say. What it holds means nothing and is written over; its length is
+    /// initialised room.
+    pub fn lend(&mut self, spare: Vec<u8>) {
+        assert!(!self.has_buffer(), "it has one");
+        self.flat = spare;
+    }
+
+    /// Takes its buffer, while nothing waits.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        assert!(self.is_empty(), "somebody waits for it");
+        std::mem::take(&mut self.flat)
+    }
+
+    /// Hands over all that waits, with the buffer.
+    pub fn take(&mut self) -> Taken {
+        let mut flat = std::mem::take(&mut self.flat);
         flat.truncate(std::mem::take(&mut self.used));
         if self.large.is_empty() {
             return Taken::Flat(flat);
@@ -314,7 +326,7 @@ mod tests {
             output.check_invariants();
             let expected: Vec<u8> = written.into_iter().flat_map(|(_, bytes)| bytes).collect();
             prop_assert_eq!(output.to_vec(), &expected[..]);
-            let taken = match output.take(Vec::new()) {
+            let taken = match output.take() {
                 Taken::Flat(flat) => flat,
                 Taken::Pieces(pieces) => pieces.concat(),
             };

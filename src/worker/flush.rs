@@ -33,8 +33,7 @@ impl<I: Io> Worker<I> {
             let stats = self.shared.stats.of(self.number);
             stats.output_bytes_recent_max.raise(connection.unsent_bytes() as u64);
             if connection.sending_bytes == 0 && !connection.output.is_empty() {
-                let spare = self.spares.pop().unwrap_or_default();
-                let outgoing = match connection.output.take(spare) {
+                let outgoing = match connection.output.take() {
                     Taken::Flat(flat) => Outgoing::Flat(flat),
                     Taken::Pieces(pieces) => Outgoing::Gather(pieces),
                 };
@@ -46,6 +45,12 @@ impl<I: Io> Worker<I> {
                     self.io.send_unawaited(token, outgoing);
                 }
                 self.stats().counters.writes_processed.add(1);
+            }
+            let connection = self.connections.at(slot);
+            if connection.output.has_buffer() && connection.output.is_empty() {
+                // Nothing was said after all: a connection keeps a buffer only while there are replies in it.
+                let buffer = connection.output.take_buffer();
+                self.keep_spare(buffer);
             }
             let connection = self.connections.at(slot);
             // What is held back of a client that has gone does not run any more.

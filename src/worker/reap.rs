@@ -1,6 +1,7 @@
 //! Completions into state. Nothing acts on input here: that is the batch's business.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BytesMut;
 
@@ -130,18 +131,21 @@ impl<I: Io> Worker<I> {
 
     fn sent(&mut self, token: Token, outgoing: Outgoing, result: Result<usize, EndCause>) {
         self.stats().counters.net_output_bytes.add(*result.as_ref().unwrap_or(&0) as u64);
-        if let Outgoing::Flat(buffer) = outgoing
-            && self.spares.len() < SPARES_MAX
-            && buffer.capacity() <= BUFFER_BYTES_KEPT
-        {
-            self.spares.push(buffer);
+        if let Outgoing::Flat(buffer) = outgoing {
+            self.keep_spare(buffer);
         }
         let Some(connection) = self.connections.find(token) else {
             return self.io.close(token); // it was refused, and now knows why
         };
         connection.sending_bytes = 0;
         let left = connection.output.len() as u64;
-        connection.session.card.output_bytes.store(left, std::sync::atomic::Ordering::Relaxed);
+        let card = &connection.session.card;
+        card.output_bytes.store(left, Relaxed);
+        card.total_bytes.store(connection.allocated_bytes() as u64, Relaxed);
+        if result.is_ok() {
+            // Who reads long replies is not idle.
+            card.active_ms.store(self.clock.now_ms(), Relaxed);
+        }
         if connection.closing {
             return;
         }
@@ -155,6 +159,13 @@ impl<I: Io> Worker<I> {
         self.make_dirty(token.slot);
         if self.sends_away() {
             self.depart(token.slot);
+        }
+    }
+
+    /// An output buffer that is empty by now is used again, by whichever connection replies next.
+    pub(super) fn keep_spare(&mut self, buffer: Vec<u8>) {
+        if self.spares.len() < SPARES_MAX && buffer.capacity() <= BUFFER_BYTES_KEPT {
+            self.spares.push(buffer);
         }
     }
 

@@ -53,6 +53,11 @@ impl<I: Io> Worker<I> {
             connection.dirty = true;
             self.dirty.push(first.slot);
         }
+        if !connection.output.has_buffer()
+            && let Some(spare) = self.spares.pop()
+        {
+            connection.output.lend(spare);
+        }
         let input = match first.source {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
             Source::Spill => &[],

@@ -254,8 +254,11 @@ impl<I: Io> Worker<I> {
             let active_ms = connection.session.card.active_ms.load(Relaxed);
             let idle = timeout_ms > 0 && now_ms.saturating_sub(active_ms) > timeout_ms;
             let token = connection.token;
-            if idle && !connection.session.monitor && connection.hold == Hold::None {
-                log::debug!("Closing idle client");
+            // One that does not read its replies is idle too; one that waits for something is not.
+            let may_close = matches!(connection.hold, Hold::None | Hold::Output);
+            if idle && may_close && !connection.session.monitor {
+                let card = &connection.session.card;
+                log::debug!("Closing idle client id={} addr={}", card.id, card.address);
                 self.close(token);
             } else if connection.soft_limit_since_ms > 0 {
                 self.upkeep.waits = true;
