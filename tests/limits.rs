@@ -165,3 +165,97 @@ fn a_client_that_quits_and_does_not_read_can_be_killed() {
     let (_, end) = client.read_to_end();
     assert!(end.is_ok(), "a killed connection stays open");
 }
+
+/// A bulk that was being received was not counted, however long it was announced to be.
+#[test]
+fn a_bulk_counts_from_its_announcement() {
+    let server = Server::start(&["--client-query-buffer-limit", "1mb"]);
+    let mut client = server.client();
+    client.send_raw(b"*2\r\n$4\r\nECHO\r\n$30000000\r\nbegin").expect("it takes it");
+    assert!(closes(&mut client), "a bulk of 30 MB is awaited");
+    let text = server.client().ask("INFO clients").string() + &server.client().ask("INFO stats").string();
+    assert!(text.contains("client_query_buffer_limit_disconnections:1\r"), "{text}");
+}
+
+/// What had arrived in one go counted as if the client's commands were not whole: a pipeline longer than the limit was refused
+/// if it came fast enough, and so was a command of several bulks, each of them within the limit.
+#[test]
+fn pipelines_and_commands_may_be_longer_than_the_limit() {
+    for backend in ["io_uring", "epoll"] {
+        let server =
+            Server::start(&["--client-query-buffer-limit", "1mb", "--workers", "1", "--io-backend", backend]);
+        let mut client = server.client();
+        for size in [100, 1000, 30_000, 100_000] {
+            let value = "v".repeat(size);
+            let mut words = vec!["MSET".to_owned()];
+            (0..30).for_each(|n| words.extend([format!("key:{size}:{n}"), value.clone()]));
+            let one = command(&words);
+            let count = 3_000_000 / one.len() + 1;
+            let reader = |client: &mut Client| {
+                (0..count).for_each(|_| assert_eq!(client.read().expect("a reply").string(), "OK"));
+            };
+            client.send_raw(&one.repeat(count)).expect("it takes it");
+            reader(&mut client);
+        }
+    }
+}
+
+/// Commands so short that a turn does not take all that a receive buffer holds: what was left was kept, and the next buffer put
+/// behind it, and so on, so that ever more was kept and moved in each turn.
+#[test]
+fn a_stream_of_short_commands_does_not_pile_up() {
+    const COUNT: usize = 300_000;
+    const KEPT_BYTES_MAX: usize = 512 << 10;
+    for one in [&b"PING\r\n"[..], b"*1\r\n$4\r\nPING\r\n"] {
+        let server = Server::start(&["--workers", "1"]);
+        let (mut admin, mut client) = (server.client(), server.client());
+        let line = format!("CLIENT LIST ID {}", client.ask("CLIENT ID").int().expect("a number"));
+        let (mut writer, all) = (client.try_clone().expect("a second handle"), one.repeat(COUNT));
+        std::thread::scope(|scope| {
+            scope.spawn(move || writer.send_raw(&all).expect("it takes it"));
+            let reading = scope.spawn(move || {
+                (0..COUNT).for_each(|_| assert_eq!(client.read().expect("a reply").string(), "PONG"));
+                client
+            });
+            while !reading.is_finished() {
+                let text = admin.ask(&line).string();
+                let kept = text.split_whitespace().find_map(|field| field.strip_prefix("qbuf="));
+                let kept: usize = kept.and_then(|kept| kept.parse().ok()).expect("a number");
+                assert!(kept < KEPT_BYTES_MAX, "{text}");
+            }
+        });
+    }
+}
+
+/// A buffer as long as the last replies stayed with every connection that had ever replied.
+#[test]
+fn idle_connections_keep_no_buffers() {
+    const DEPTH: usize = 900;
+    let server = Server::start(&["--workers", "1"]);
+    let mut admin = server.client();
+    assert_eq!(admin.ask(&format!("SET k {}", "v".repeat(60))).string(), "OK");
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    for _ in 0..2 {
+        for client in &mut clients {
+            client.send_raw(&command(&["GET", "k"]).repeat(DEPTH)).expect("it takes it");
+            (0..DEPTH).for_each(|_| assert_eq!(client.read().expect("a reply").string().len(), 60));
+        }
+    }
+    let small = until(|| {
+        let text = admin.ask("CLIENT LIST").string();
+        let totals = text.split_whitespace().filter_map(|field| field.strip_prefix("tot-mem="));
+        totals.map(|total| total.parse::<usize>().expect("a number")).all(|total| total < 5000)
+    });
+    assert!(small, "{}", admin.ask("CLIENT LIST").string());
+}
+
+/// A client that does not read its replies was kept for ever, whatever `timeout` says.
+#[test]
+fn clients_that_do_not_read_are_idle() {
+    let server = Server::start(&["--timeout", "1", "--workers", "1"]);
+    let (mut admin, mut client) = (server.client(), server.client());
+    let value = "v".repeat(60_000);
+    assert_eq!(admin.ask(&format!("SET k {value}")).string(), "OK");
+    client.send_raw(&command(&["GET", "k"]).repeat(200)).expect("it takes it");
+    assert!(until(|| admin.ask("INFO clients").string().contains("connected_clients:1\r")), "it stays");
+}

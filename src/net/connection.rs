@@ -3,8 +3,9 @@
 //! Design: input is parsed where the kernel put it. In one turn a connection parses from one source: its spill, if a command
 //! was cut, or else one receive buffer. What the turn leaves (a cut command, commands that could not run) goes to the
 //! spill when the turn settles, so that a receive buffer is never kept beyond its turn. An idle connection holds no
-//! buffers at all. What arrives while the connection is on hold is copied, to pieces that are parsed one after another, so
-//! that a client that has sent very much meanwhile costs no turn more than others.
+//! buffers at all. What arrives while the connection is on hold is copied, to pieces. A further piece is taken only when all
+//! whole commands of the spill have run, so that a client that sends very much costs no turn more than others: the spill
+//! is never longer than one piece and a cut command.
 //!
 //! ```text
 //!   inbox (arrived, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
@@ -86,6 +87,8 @@ pub struct Connection {
     bulk: Option<Bulk>,
     parser: Parser,
     spill: Vec<u8>,
+    /// The spill has been parsed to its end, and what it has is the beginning of a command.
+    spill_is_cut: bool,
     /// Copied pieces come before received ones.
     inbox: VecDeque<Piece>,
     inbox_bytes: usize,
@@ -196,6 +199,7 @@ impl Connection {
             bulk: None,
             parser: Parser::new(),
             spill: Vec::new(),
+            spill_is_cut: false,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             large: Vec::new(),
@@ -278,10 +282,15 @@ impl Connection {
 
     /// Memory held by this connection, in bytes.
     pub fn allocated_bytes(&self) -> usize {
-        let bulk = self.bulk.as_ref().map_or(0, |bulk| bulk.len);
-        let input = self.spill.capacity() + self.inbox_bytes;
+        let large: usize = self.large.iter().map(Bytes::len).sum();
+        let input = self.spill.capacity() + self.inbox_bytes + self.bulk_bytes() + large;
         let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
-        size_of::<Self>() + buffers + bulk + self.queued_bytes()
+        size_of::<Self>() + buffers + self.queued_bytes()
+    }
+
+    /// Memory that a large bulk is being received into.
+    fn bulk_bytes(&self) -> usize {
+        self.bulk.as_ref().map_or(0, |bulk| bulk.len)
     }
 
     /// Memory of the commands queued in a transaction.
@@ -295,9 +304,17 @@ impl Connection {
         self.output.len() + self.sending_bytes
     }
 
-    /// Received bytes of commands that have not run.
+    /// Received bytes of commands that have not run, with all of a large bulk that is being received. As in Redis, large bulks
+    /// that are complete count no more.
     pub fn query_bytes(&self) -> usize {
-        self.spill.len() + self.inbox_bytes + self.queued_bytes()
+        self.spill.len() + self.inbox_bytes + self.bulk_bytes() + self.queued_bytes()
+    }
+
+    /// What of these is kept because the client has not sent a whole command, or is on hold. What has arrived behind and is
+    /// parsed next is as good as in the kernel: a client may send as much at once as it likes.
+    pub fn kept_query_bytes(&self) -> usize {
+        let arrived = if self.hold == Hold::None { self.inbox_bytes } else { 0 };
+        self.query_bytes() - arrived
     }
 
     /// Shows on the client's card what a turn has changed.
@@ -314,11 +331,6 @@ impl Connection {
         }
     }
 
-    /// Whether a large bulk is being received by the backend.
-    pub fn awaits_bulk(&self) -> bool {
-        self.bulk.is_some()
-    }
-
     /// Parses what has arrived and adds its commands to the batch.
     pub fn gather<I: Io>(
         &mut self,
@@ -333,14 +345,16 @@ impl Connection {
         if self.bulk.is_some() {
             return Gathering::Drained;
         }
-        let input = match self.next_piece() {
-            Some(Piece::Received(input)) if self.spill.is_empty() => Some(input),
-            Some(piece) => {
+        let needs_more = self.spill.is_empty() || self.spill_is_cut;
+        let input = match needs_more.then(|| self.next_piece()) {
+            // There may be whole commands left.
+            None => None,
+            Some(None) => return Gathering::Drained,
+            Some(Some(Piece::Received(input))) if self.spill.is_empty() => Some(input),
+            Some(Some(piece)) => {
                 self.extend_spill(piece, io);
                 None
             }
-            None if self.spill.is_empty() => return Gathering::Drained,
-            None => None,
         };
         let source = input.as_ref().map_or(Source::Spill, |_| Source::Input(batch.inputs.len() as u32));
         self.turn = Turn { source: Some(source), ..Turn::default() };
@@ -350,6 +364,7 @@ impl Connection {
         let stop = parse(&mut self.parser, origin, batch, limits, table, keyspace);
         batch.inputs.extend(input);
         self.turn.keep_from = stop.at;
+        self.spill_is_cut = matches!(stop.why, Why::Incomplete);
         match stop.why {
             Why::Incomplete => Gathering::Drained,
             Why::Full => Gathering::More,
@@ -451,6 +466,7 @@ impl Connection {
         assert_eq!(buffer.len(), bulk.len);
         self.large.push(buffer.freeze());
         self.large_at.push(self.spill.len());
+        self.spill_is_cut = false;
         self.parser.bulk_taken();
     }
 
@@ -461,6 +477,7 @@ impl Connection {
             self.turn.put_back = true;
             self.turn.keep_from = start;
             self.turn.error = None;
+            self.spill_is_cut = false;
         }
     }
 

@@ -111,9 +111,16 @@ impl<I: Io> Worker<I> {
         let connection = self.connections.at(slot);
         connection.show(self.clock.now_ms());
         let (token, query_bytes) = (connection.token, connection.query_bytes() as u64);
+        let kept_bytes = connection.kept_query_bytes() as u64;
         self.stats().query_bytes_recent_max.raise(query_bytes);
-        let over = query_bytes > self.config.config().client_query_buffer_limit;
+        let over = kept_bytes > self.config.config().client_query_buffer_limit;
         if over {
+            let card = &self.connections.at(slot).session.card;
+            log::warn!(
+                "Closing client that reached max query buffer length: id={} addr={} qbuf={query_bytes}",
+                card.id,
+                card.address
+            );
             self.stats().counters.client_query_buffer_limit_disconnections.add(1);
             self.close(token);
         }

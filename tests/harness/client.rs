@@ -48,6 +48,14 @@ impl Client {
         Self { stream, received: vec![0; READ_BYTES].into(), input: Vec::new(), consumed: 0 }
     }
 
+    /// A second handle of the connection, so that one thread can send while another reads.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::new(match &self.stream {
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+        }))
+    }
+
     /// Sends bytes as they are.
     pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.stream {
