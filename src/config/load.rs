@@ -148,7 +148,8 @@ impl Loader {
     fn directive(&mut self, name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
         match name.to_ascii_lowercase().as_slice() {
             b"rename-command" => return self.rename_command(args),
-            b"user" => return self.user(args),
+            b"user" => return user(args),
+            b"aclfile" if args.iter().any(|path| !path.is_empty()) => return Err(NO_ACL.into()),
             b"loadmodule" if !args.is_empty() => return Err("Torc has no modules".into()),
             _ => {}
         }
@@ -188,14 +189,6 @@ impl Loader {
         Ok(())
     }
 
-    fn user(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
-        if args.is_empty() {
-            return Err(BAD_DIRECTIVE.into());
-        }
-        self.config.file_only.users.push(args.iter().map(|word| word.as_slice().into()).collect());
-        Ok(())
-    }
-
     /// Reads every file that `pattern` names, in the order of their names. A pattern may match nothing; a
     /// name may not.
     fn include(&mut self, pattern: &[u8], depth: usize) -> Result<(), Fatal> {
@@ -212,6 +205,28 @@ impl Loader {
 
 /// Directives that Redis has given up and still accepts in files, with one value.
 const OBSOLETE: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
+
+/// Why users other than the default one are refused: a server that ignored them would be open to everybody.
+const NO_ACL: &str = "Torc has no ACL yet: there is only the default user, who may do everything. \
+    Remove this line and give that user a password with requirepass";
+
+/// A `user` line, which may only say what is true anyway: that the default user needs no password and may do everything.
+///
+/// Redis starts from a user without any right and applies the rules in order, so each of these has to be there. A password
+/// in `requirepass` is demanded all the same.
+fn user(args: &[Vec<u8>]) -> Result<(), Reason> {
+    const NEEDED: [&[&str]; 5] =
+        [&["on"], &["nopass"], &["~*", "allkeys"], &["&*", "allchannels"], &["+@all", "allcommands"]];
+    // What RESTORE gets is checked whichever of these is said.
+    const WITHOUT_EFFECT: [&str; 2] = ["sanitize-payload", "skip-sanitize-payload"];
+    let Some((name, rules)) = args.split_first() else { return Err(BAD_DIRECTIVE.into()) };
+    let is = |rule: &Vec<u8>, word: &&str| rule.eq_ignore_ascii_case(word.as_bytes());
+    let all_there =
+        NEEDED.iter().all(|words| rules.iter().any(|rule| words.iter().any(|word| is(rule, word))));
+    let known =
+        |rule: &Vec<u8>| NEEDED.iter().copied().flatten().chain(&WITHOUT_EFFECT).any(|word| is(rule, word));
+    if name == b"default" && all_there && rules.iter().all(known) { Ok(()) } else { Err(NO_ACL.into()) }
+}
 
 const BAD_DIRECTIVE: &str = "Bad directive or wrong number of arguments";
 

@@ -14,8 +14,7 @@
 //! Costs: nothing here is on the path of a request; readers hold an `Arc<Config>` and see a change by one
 //! relaxed load.
 //!
-//! Not here: acting on a change (`worker`), the ACL rules behind `user` lines, and changing the working
-//! directory.
+//! Not here: acting on a change (`worker`), and changing the working directory.
 
 mod access;
 mod args;

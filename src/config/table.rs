@@ -358,7 +358,7 @@ directives! {
     requirepass: Text = text(""); "requirepass"; Kind::Text; MUTABLE | SENSITIVE;
         "Password of the default user; empty is none."
     aclfile: Text = text(""); "aclfile"; Kind::Text; FIXED;
-        "File with the users."
+        "File with the users; refused until there are users."
     acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE;
         "Entries of ACL LOG."
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels; "acl-pubsub-default";

@@ -521,6 +521,4 @@ impl Setting for ShardCount {
 pub struct FileOnly {
     /// `rename-command OLD NEW`, in order; an empty new name removes the command.
     pub renamed_commands: Vec<(Text, Text)>,
-    /// `user NAME RULE...`, in order: the words after `user`.
-    pub users: Vec<Vec<Text>>,
 }
