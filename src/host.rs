@@ -26,13 +26,19 @@ pub fn detach() {
     }
 }
 
-/// Starts this program again, detached: a process is never forked here.
-pub fn daemonize() -> Result<(), String> {
+/// Starts this program again, detached: a process is never forked here. `stdin` is what this one read from its standard
+/// input, which the other one reads again.
+pub fn daemonize(stdin: &[u8]) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let mut child = Command::new(program);
     child.args(std::env::args_os().skip(1)).env(DAEMON, "1");
-    child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    child.spawn().map(drop).map_err(|error| format!("cannot start in the background: {error}"))
+    child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let started = child.spawn().and_then(|mut child| match child.stdin.take() {
+        // Without `-` nobody reads it, and it is empty.
+        Some(mut pipe) => pipe.write_all(stdin),
+        None => Ok(()),
+    });
+    started.map_err(|error| format!("cannot start in the background: {error}"))
 }
 
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.

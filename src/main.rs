@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
         Action::Help => print!("{}", config::help()),
         Action::Run if host::is_to_detach(&startup.config) => {
-            return host::daemonize().map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+            return host::daemonize(&startup.stdin).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
         }
         Action::Run => return serve(startup).map_or_else(|error| fail(&error), ExitCode::from),
     }

@@ -1,8 +1,9 @@
 //! How the server starts and ends: files, arguments, addresses, signals.
 
+use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
@@ -106,6 +107,34 @@ fn a_port_that_is_taken_is_a_clear_error() {
     assert!(String::from_utf8_lossy(&output.stderr).contains(&port), "{output:?}");
 }
 
+/// After `kill -9` the kernel holds the old server's port for a while: an immediate restart used to fail now and then.
+/// With `daemonize yes` the second process read an empty standard input, and served everybody on the default port.
+#[test]
+fn a_server_in_the_background_obeys_what_the_standard_input_says() {
+    let dir = TempDir::new();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (socket, log) = (path("socket"), path("log"));
+    let filler = "# a line that makes the text longer than a pipe holds\n".repeat(2000);
+    let text = format!(
+        "{filler}daemonize yes\nport 0\nunixsocket {socket}\nrequirepass secret\nlogfile {log}\npidfile {}\ndir {}\n",
+        path("pid"),
+        dir.path().display()
+    );
+    let mut child =
+        Command::new(env!("CARGO_BIN_EXE_torc")).arg("-").stdin(Stdio::piped()).spawn().expect("it is built");
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it is a child").success());
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(until(|| Client::unix(Path::new(&socket)).is_ok()), "{}", said());
+    let mut client = Client::unix(Path::new(&socket)).expect("it listens");
+    assert!(client.ask("PING").string().starts_with("NOAUTH"));
+    assert_eq!(client.ask("AUTH secret").string(), "OK");
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+    assert!(until(|| said().contains("bye bye")), "{}", said());
+}
+
+/// Why a server in the background could not start was said nowhere.
+/// CONFIG SET used to answer OK to what changed nothing.
 #[test]
 fn signals_end_the_server_in_order() {
     for signal in [Signal::TERM, Signal::INT] {

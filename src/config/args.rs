@@ -33,6 +33,8 @@ pub struct Startup {
     pub source: Option<ConfigFile>,
     /// Lines to log as warnings.
     pub warnings: Vec<String>,
+    /// What was read from the standard input, which can be read only once.
+    pub stdin: Vec<u8>,
     /// What to do.
     pub action: Action,
 }
@@ -48,8 +50,13 @@ impl Config {
         stdin: &mut dyn Read,
     ) -> Result<Startup, Fatal> {
         let args: Vec<Vec<u8>> = args.into_iter().map(OsString::into_vec).collect();
-        let mut startup =
-            Startup { config: Self::default(), source: None, warnings: Vec::new(), action: Action::Run };
+        let mut startup = Startup {
+            config: Self::default(),
+            source: None,
+            warnings: Vec::new(),
+            stdin: Vec::new(),
+            action: Action::Run,
+        };
         match args.first().map(Vec::as_slice) {
             Some(b"-v" | b"--version") => {
                 return Ok(Startup { action: Action::Version, ..startup });
@@ -80,7 +87,8 @@ impl Config {
             _ => None,
         };
         if let Some(rest) = without_dash {
-            read_stdin(&mut loader, stdin)?;
+            startup.stdin = read_all(stdin)?;
+            loader.text(&startup.stdin, &Origin::Stdin, 0)?;
             options = rest;
         }
         loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
@@ -91,12 +99,12 @@ impl Config {
     }
 }
 
-fn read_stdin(loader: &mut Loader, stdin: &mut dyn Read) -> Result<(), Fatal> {
+fn read_all(stdin: &mut dyn Read) -> Result<Vec<u8>, Fatal> {
     let mut text = Vec::new();
     stdin
         .read_to_end(&mut text)
         .map_err(|error| Fatal::File { path: Path::new("-").to_path_buf(), reason: error.to_string() })?;
-    loader.text(&text, &Origin::Stdin, 0)
+    Ok(text)
 }
 
 /// The options as configuration lines, one a line.
