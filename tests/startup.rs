@@ -136,6 +136,23 @@ fn a_server_in_the_background_obeys_what_the_standard_input_says() {
 /// Why a server in the background could not start was said nowhere.
 /// CONFIG SET used to answer OK to what changed nothing.
 #[test]
+fn config_set_does_not_pretend() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
+    for (name, value) in
+        [("port", "7000"), ("bind", "127.0.0.2"), ("tls-port", "7000"), ("activedefrag", "yes")]
+    {
+        let reply = client.call(&["CONFIG", "SET", "maxclients", "20", name, value]).string();
+        let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
+        assert!(reply.starts_with(&start), "{reply}");
+        assert_eq!(client.ask("CONFIG GET maxclients").elements()[1].string(), "10000");
+    }
+    for (name, value) in [("port", "0"), ("bind", "127.0.0.1"), ("tls-port", "0"), ("activedefrag", "no")] {
+        assert_eq!(client.call(&["CONFIG", "SET", name, value]).string(), "OK", "{name}");
+    }
+}
+
+#[test]
 fn signals_end_the_server_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
         for args in [["--workers", "1"], ["--workers", "3"]] {

@@ -118,14 +118,24 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 
 /// What the process must do before the change is in force, and may be unable to.
 fn act(old: &Config, new: &Config) -> Result<(), SetError> {
+    // Clients that rely on the new address would be told OK and find nobody there.
+    const LISTENS: &str = "can't set immutable config: Torc listens on what it was started with";
+    const NO_DEFRAG: &str = "Active defragmentation cannot be enabled: Torc has none";
+    let impossible = [
+        ("bind", new.bind != old.bind, LISTENS),
+        ("port", new.port != old.port, LISTENS),
+        ("tls-port", new.tls_port != old.tls_port, LISTENS),
+        // As a Redis that was built without it answers.
+        ("activedefrag", new.activedefrag && !old.activedefrag, NO_DEFRAG),
+    ];
+    if let Some((name, _, reason)) = impossible.iter().find(|(_, is_asked, _)| *is_asked) {
+        return Err(failed(name, reason));
+    }
     if new.maxclients > old.maxclients {
         raise_file_limit(new.maxclients)?;
     }
     if new.dir != old.dir {
         std::env::set_current_dir(new.dir.as_path()).map_err(|error| failed("dir", &error.to_string()))?;
-    }
-    if new.port != old.port || new.bind != old.bind {
-        log::warn!("'port' and 'bind' are kept, but are listened on only after the next start");
     }
     Ok(())
 }
