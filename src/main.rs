@@ -26,10 +26,7 @@ fn main() -> ExitCode {
     match startup.action {
         Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
         Action::Help => print!("{}", config::help()),
-        Action::Run if host::is_to_detach(&startup.config) => {
-            return host::daemonize(&startup.stdin).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
-        }
-        Action::Run => return serve(startup).map_or_else(|error| fail(&error), ExitCode::from),
+        Action::Run => return run(startup).map_or_else(|error| fail(&error), ExitCode::from),
     }
     ExitCode::SUCCESS
 }
@@ -37,6 +34,16 @@ fn main() -> ExitCode {
 fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
+}
+
+/// Serves, or has another process do so in the background; the process's exit status.
+fn run(startup: Startup) -> Result<u8, String> {
+    // Before anything is detached: whoever starts the server is to see what is wrong.
+    config::check_worker_cpus(&startup.config)?;
+    if host::is_to_detach(&startup.config) {
+        return host::daemonize(&startup.stdin).map(|()| 0);
+    }
+    serve(startup)
 }
 
 /// Runs the server until it is told to stop; the process's exit status.

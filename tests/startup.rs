@@ -134,6 +134,13 @@ fn a_server_in_the_background_obeys_what_the_standard_input_says() {
 }
 
 /// Why a server in the background could not start was said nowhere.
+#[test]
+fn a_cpu_that_is_not_there_stops_the_start() {
+    let output = run(&["--port", "0", "--worker-cpus", "4000"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("names CPU 4000,"), "{output:?}");
+}
+
 /// CONFIG SET used to answer OK to what changed nothing.
 #[test]
 fn config_set_does_not_pretend() {
@@ -150,6 +157,9 @@ fn config_set_does_not_pretend() {
     for (name, value) in [("port", "0"), ("bind", "127.0.0.1"), ("tls-port", "0"), ("activedefrag", "no")] {
         assert_eq!(client.call(&["CONFIG", "SET", name, value]).string(), "OK", "{name}");
     }
+    assert!(!server.log().contains("without effect"), "{}", server.log());
+    assert_eq!(client.ask("CONFIG SET appendonly yes hz 20").string(), "OK");
+    assert!(server.log().contains("'appendonly' is accepted without effect: "), "{}", server.log());
 }
 
 #[test]

@@ -33,6 +33,32 @@ pub fn worker_cpus(config: &Config) -> Vec<usize> {
     cpus.into_iter().cycle().take(worker_count(config)).collect()
 }
 
+/// Whether this process may run on each CPU of `worker-cpus`; a worker that is not pinned would share a CPU with another.
+///
+/// # Errors
+/// Names the first one it may not run on.
+pub fn check_worker_cpus(config: &Config) -> Result<(), String> {
+    let cpus = config.worker_cpus.0.clone();
+    // Only the kernel knows: the mask that this process was given may be widened, the set of its control group may not.
+    // A thread of its own tries, so that none that stays is moved.
+    let refused = std::thread::spawn(move || cpus.into_iter().find(|cpu| !may_run_on(*cpu))).join();
+    match refused.map_err(|_| "worker-cpus cannot be checked".to_owned())? {
+        None => Ok(()),
+        Some(cpu) => {
+            let known: Vec<String> = available_cpus().iter().map(ToString::to_string).collect();
+            let known = known.join(",");
+            Err(format!(
+                "'worker-cpus' names CPU {cpu}, on which this process may not run; it may on {known}"
+            ))
+        }
+    }
+}
+
+fn may_run_on(cpu: usize) -> bool {
+    // The system's set of CPUs has no place for more.
+    cpu < libc::CPU_SETSIZE as usize && core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+}
+
 /// The CPUs of this process that no worker is pinned to; often none.
 pub fn spare_cpus(config: &Config) -> Vec<usize> {
     let taken = worker_cpus(config);
@@ -43,6 +69,16 @@ pub fn spare_cpus(config: &Config) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::config::types::CpuList;
+
+    #[test]
+    fn a_cpu_that_is_not_there_is_named() {
+        let config = |cpus| Config { worker_cpus: CpuList(cpus), ..Config::default() };
+        assert_eq!(check_worker_cpus(&config(available_cpus())), Ok(()));
+        for cpu in [1000, CpuList::CPU_MAX] {
+            let refused = check_worker_cpus(&config(vec![available_cpus()[0], cpu]));
+            assert!(refused.is_err_and(|error| error.contains(&format!("names CPU {cpu},"))));
+        }
+    }
 
     #[test]
     fn what_no_worker_is_pinned_to_is_spare() {
