@@ -1,5 +1,6 @@
 //! How the server starts and ends: files, arguments, addresses, signals.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -108,6 +109,26 @@ fn a_port_that_is_taken_is_a_clear_error() {
 }
 
 /// After `kill -9` the kernel holds the old server's port for a while: an immediate restart used to fail now and then.
+#[test]
+fn a_port_that_becomes_free_in_time_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface is up");
+    let address = taken.local_addr().expect("it is bound");
+    let dir = TempDir::new();
+    let log = dir.path().join("log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_torc"))
+        .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--workers", "1"])
+        .stdout(File::create(&log).expect("the directory can be written"))
+        .spawn()
+        .expect("the binary was built");
+    let said = || std::fs::read_to_string(&log).unwrap_or_default();
+    assert!(until(|| said().contains("is in use; trying again")), "{}", said());
+    drop(taken);
+    assert!(until(|| said().contains("Ready to accept connections")), "{}", said());
+    let mut client = Client::tcp(address).expect("it listens");
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+    assert!(child.wait().expect("it is a child").success(), "{}", said());
+}
+
 /// With `daemonize yes` the second process read an empty standard input, and served everybody on the default port.
 #[test]
 fn a_server_in_the_background_obeys_what_the_standard_input_says() {

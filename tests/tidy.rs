@@ -39,6 +39,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 /// Where the server may sleep: nowhere but here.
 const SLEEPS: &[(&str, &str)] = &[
     ("src/command/server/debug", "DEBUG SLEEP"),
+    ("src/net/listener.rs", "before anything is served: an address that a killed server still holds"),
     ("tests/harness/mod.rs", "what is awaited is polled"),
     ("bench/src/compare/server.rs", "another program's start is polled"),
     ("bench/tests/running.rs", "another program's start is polled"),

@@ -2,10 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use crate::config::{BindAddress, Config};
 use crate::io::Listener;
+
+/// How long an address that is in use is tried again at the start.
+const IN_USE_WAIT: Duration = Duration::from_secs(2);
+/// Between two tries.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 /// The sockets listened on, and the TCP port in use (chosen by the system if 0 was not "no TCP" but asked for by a test).
 pub struct Listeners {
@@ -51,8 +57,29 @@ fn open_tcp(bind: &BindAddress, port: u16, backlog: i32) -> io::Result<Vec<(List
         "::*" => vec![(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into()],
         host => (host, port).to_socket_addrs()?.collect(),
     };
-    let open = |address: SocketAddr| Ok((Listener::tcp(address, backlog)?, address.to_string()));
+    let open = |address: SocketAddr| Ok((listen(address, backlog)?, address.to_string()));
     addresses.into_iter().map(open).collect()
+}
+
+/// Listens on `address`; while another has it, for a moment again and again.
+///
+/// A server that was killed leaves its rings to the kernel, which takes them down some time after the process is gone; until
+/// then they hold its listening sockets, and whoever restarts it at once must not fail for that.
+fn listen(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+    let end = Instant::now() + IN_USE_WAIT;
+    let mut said = false;
+    loop {
+        match Listener::tcp(address, backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                if !said {
+                    log::info!("{address} is in use; trying again for {} s", IN_USE_WAIT.as_secs());
+                    said = true;
+                }
+                std::thread::sleep(IN_USE_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Errors that mean "this host has no such address".
