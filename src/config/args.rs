@@ -9,7 +9,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::load::{ConfigFile, Fatal, Loader, Origin, inert_warning};
+use super::inert;
+use super::load::{ConfigFile, Fatal, Loader, Origin};
 use super::split::{quote, split_line};
 use super::table::Config;
 
@@ -93,8 +94,8 @@ impl Config {
         }
         loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
         loader.config.clamp();
+        startup.warnings = inert::warnings(&loader.config, &loader.seen);
         startup.config = loader.config;
-        startup.warnings.extend(inert_warning(&loader.inert));
         Ok(startup)
     }
 }

@@ -95,14 +95,12 @@ impl std::error::Error for Fatal {}
 pub(super) struct Loader {
     pub(super) config: Config,
     /// Directives given so far, each once.
-    seen: Vec<&'static str>,
-    /// Directives given that Torc does nothing with, each once, as they were given.
-    pub(super) inert: Vec<String>,
+    pub(super) seen: Vec<&'static str>,
 }
 
 impl Loader {
     pub(super) fn new() -> Self {
-        Self { config: Config::default(), seen: Vec::new(), inert: Vec::new() }
+        Self { config: Config::default(), seen: Vec::new() }
     }
 
     /// Reads a file and what it includes.
@@ -153,13 +151,10 @@ impl Loader {
             b"loadmodule" if !args.is_empty() => return Err("Torc has no modules".into()),
             _ => {}
         }
-        let Some(directive) = lookup(name) else { return self.obsolete(name, args) };
+        let Some(directive) = lookup(name) else { return obsolete(name, args) };
         let first = !self.seen.contains(&directive.name);
         if first {
             self.seen.push(directive.name);
-            if directive.flags.has(Flags::INERT) {
-                self.inert.push(directive.name.to_string());
-            }
         }
         let mode = Mode::Load { first };
         if directive.flags.has(Flags::MULTI) && args.len() == 1 {
@@ -169,13 +164,6 @@ impl Loader {
             return directive.parse(&mut self.config, args, mode);
         }
         directive.parse(&mut self.config, args, mode)
-    }
-
-    fn obsolete(&mut self, name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
-        let known =
-            OBSOLETE.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name) && args.len() == 1);
-        self.inert.push((*known.ok_or(BAD_DIRECTIVE)?).to_string());
-        Ok(())
     }
 
     fn rename_command(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
@@ -205,6 +193,11 @@ impl Loader {
 
 /// Directives that Redis has given up and still accepts in files, with one value.
 const OBSOLETE: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
+
+fn obsolete(name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
+    let known = OBSOLETE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
+    if known && args.len() == 1 { Ok(()) } else { Err(BAD_DIRECTIVE.into()) }
+}
 
 /// Why users other than the default one are refused: a server that ignored them would be open to everybody.
 const NO_ACL: &str = "Torc has no ACL yet: there is only the default user, who may do everything. \
@@ -257,11 +250,6 @@ fn matching_entries(directory: &Path, pattern: &OsStr) -> Vec<PathBuf> {
         .filter(|name| glob::matches(pattern.as_bytes(), name.as_bytes(), glob::Case::Sensitive))
         .map(|name| directory.join(name))
         .collect()
-}
-
-/// The one line that lists what was accepted without effect, if anything was.
-pub(super) fn inert_warning(inert: &[String]) -> Option<String> {
-    (!inert.is_empty()).then(|| format!("accepted without effect: {}", inert.join(", ")))
 }
 
 impl From<&Text> for PathBuf {

@@ -305,7 +305,7 @@ directives! {
     syslog_facility: SyslogFacility = SyslogFacility::Local0; "syslog-facility";
         Kind::Words(SyslogFacility::WORDS); FIXED | INERT;
         "Source in syslog."
-    always_show_logo: bool = false; "always-show-logo"; Kind::Bool; FIXED;
+    always_show_logo: bool = false; "always-show-logo"; Kind::Bool; FIXED | INERT;
         "Show the logo at start wherever the log goes."
     set_proc_title: bool = true; "set-proc-title"; Kind::Bool; FIXED | INERT;
         "Show the state in the process's title."
@@ -322,7 +322,7 @@ directives! {
         "Milliseconds; see turn-warn-us."
     ignore_warnings: Text = text(""); "ignore-warnings"; Kind::Text; MUTABLE | INERT;
         "Warnings about the host that do not stop the start."
-    locale_collate: Text = text(""); "locale-collate"; Kind::Text; MUTABLE;
+    locale_collate: Text = text(""); "locale-collate"; Kind::Text; MUTABLE | INERT;
         "Locale that SORT ALPHA compares by."
     dir: Text = working_directory(); "dir"; Kind::Directory; MUTABLE | PROTECTED;
         "Working directory: where the files are."
@@ -346,12 +346,12 @@ directives! {
     jemalloc_bg_thread: bool = true; "jemalloc-bg-thread"; Kind::Bool; MUTABLE | INERT;
         "Background thread of Redis's allocator."
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint";
-        Kind::Special("OPTION..."); MUTABLE | MULTI;
-        "What SIGINT does: default, save, nosave, now, force."
+        Kind::Special("OPTION..."); MUTABLE | MULTI | INERT;
+        "What SIGINT does: default, save, nosave, now, force; without files and replicas always the same."
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm";
-        Kind::Special("OPTION..."); MUTABLE | MULTI;
-        "What SIGTERM does: default, save, nosave, now, force."
-    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE;
+        Kind::Special("OPTION..."); MUTABLE | MULTI | INERT;
+        "What SIGTERM does: default, save, nosave, now, force; without files and replicas always the same."
+    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Seconds to wait for replicas at shutdown."
 
     // Security.
@@ -359,10 +359,10 @@ directives! {
         "Password of the default user; empty is none."
     aclfile: Text = text(""); "aclfile"; Kind::Text; FIXED;
         "File with the users; refused until there are users."
-    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE;
+    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Entries of ACL LOG."
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels; "acl-pubsub-default";
-        Kind::Words(AclPubsubDefault::WORDS); MUTABLE;
+        Kind::Words(AclPubsubDefault::WORDS); MUTABLE | INERT;
         "Channels of a new user."
     enable_protected_configs: ProtectedAction = ProtectedAction::No; "enable-protected-configs";
         Kind::Words(ProtectedAction::WORDS); FIXED;
@@ -371,13 +371,13 @@ directives! {
         Kind::Words(ProtectedAction::WORDS); FIXED;
         "Who may use DEBUG: no, yes, local."
     enable_module_command: ProtectedAction = ProtectedAction::No; "enable-module-command";
-        Kind::Words(ProtectedAction::WORDS); FIXED;
+        Kind::Words(ProtectedAction::WORDS); FIXED | INERT;
         "Who may use MODULE: no, yes, local."
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload";
         Kind::Words(SanitizeDumpPayload::WORDS); MUTABLE;
-        "Whose RESTORE payloads are checked deeply."
+        "Whose RESTORE payloads are checked deeply; Torc checks all."
     hide_user_data_from_log: bool = false; "hide-user-data-from-log"; Kind::Bool; MUTABLE;
-        "Keep keys and values out of the log."
+        "Keep keys and values out of the log; Torc never puts them there."
 
     // Keyspace, memory, expiry.
     databases: u32 = 16; "databases"; Kind::Integer(1, INT); FIXED;
@@ -392,22 +392,22 @@ directives! {
         "Keys that eviction compares."
     maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Kind::Integer(0, 100); MUTABLE;
         "How hard eviction tries in one go: 0 little, 100 until done."
-    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE;
+    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE | INERT;
         "Most bytes of all clients; N% is of maxmemory (kept as -N); 0 is no limit."
     lfu_log_factor: u32 = 10; "lfu-log-factor"; Kind::Integer(0, INT); MUTABLE;
         "How slowly the use counter grows."
     lfu_decay_time: u32 = 1; "lfu-decay-time"; Kind::Integer(0, INT); MUTABLE;
         "Minutes after which the use counter falls by one."
-    active_expire_effort: u32 = 1; "active-expire-effort"; Kind::Integer(1, 10); MUTABLE;
+    active_expire_effort: u32 = 1; "active-expire-effort"; Kind::Integer(1, 10); MUTABLE | INERT;
         "How hard expired keys are sought: 1 to 10."
     lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction"; Kind::Bool; MUTABLE;
-        "Free evicted values in slices."
+        "Free evicted values in slices; Torc always does, where they are large."
     lazyfree_lazy_expire: bool = false; "lazyfree-lazy-expire"; Kind::Bool; MUTABLE;
-        "Free expired values in slices."
+        "Free expired values in slices; Torc always does, where they are large."
     lazyfree_lazy_server_del: bool = false; "lazyfree-lazy-server-del"; Kind::Bool; MUTABLE;
-        "Free overwritten values in slices."
+        "Free overwritten values in slices; Torc always does, where they are large."
     lazyfree_lazy_user_del: bool = false; "lazyfree-lazy-user-del"; Kind::Bool; MUTABLE;
-        "DEL behaves as UNLINK."
+        "DEL behaves as UNLINK; in Torc it always does."
     lazyfree_lazy_user_flush: bool = false; "lazyfree-lazy-user-flush"; Kind::Bool; MUTABLE;
         "FLUSHALL and FLUSHDB behave as with ASYNC."
     lazyexpire_nested_arbitrary_keys: bool = true; "lazyexpire-nested-arbitrary-keys";
@@ -437,38 +437,38 @@ directives! {
     active_defrag_max_scan_fields: u64 = 1000; "active-defrag-max-scan-fields";
         Kind::Integer(1, LONG); MUTABLE | INERT;
         "Elements above which a value is defragmented in slices."
-    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Integer(0, LONG); MUTABLE;
+    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Keys remembered for client-side caching; 0 is no limit."
 
     // Encodings: up to these limits a collection is one packed allocation.
     hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries";
-        Kind::Integer(0, LONG); MUTABLE;
+        Kind::Integer(0, LONG); MUTABLE | INERT;
         "Fields of a packed hash."
     hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value";
-        Kind::Memory(0, LONG); MUTABLE;
+        Kind::Memory(0, LONG); MUTABLE | INERT;
         "Bytes of a packed hash's field or value."
     list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size";
         Kind::Integer(-INT - 1, INT); MUTABLE;
         "Elements of a list's node; -1 to -5: 4 to 64 KiB."
     list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Nodes at a list's ends that are not compressed; 0 compresses none."
-    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Integer(0, LONG); MUTABLE;
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Members of a set of integers."
-    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Integer(0, LONG); MUTABLE;
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Members of a packed set."
-    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Memory(0, LONG); MUTABLE;
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Memory(0, LONG); MUTABLE | INERT;
         "Bytes of a packed set's member."
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries";
-        Kind::Integer(0, LONG); MUTABLE;
+        Kind::Integer(0, LONG); MUTABLE | INERT;
         "Members of a packed sorted set."
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value";
-        Kind::Memory(0, LONG); MUTABLE;
+        Kind::Memory(0, LONG); MUTABLE | INERT;
         "Bytes of a packed sorted set's member."
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::Memory(0, LONG); MUTABLE;
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::Memory(0, LONG); MUTABLE | INERT;
         "Bytes of a sparse HyperLogLog."
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::Memory(0, LONG); MUTABLE;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::Memory(0, LONG); MUTABLE | INERT;
         "Bytes of a stream's node; 0 is no limit."
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Entries of a stream's node; 0 is no limit."
 
     // Observation.
@@ -485,10 +485,10 @@ directives! {
     latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Kind::Integer(0, LONG); MUTABLE;
         "Milliseconds above which an event is kept for LATENCY; 0 keeps none."
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(); "notify-keyspace-events";
-        Kind::Special("FLAGS of Ag$lshzxeKEtmdn"); MUTABLE;
+        Kind::Special("FLAGS of Ag$lshzxeKEtmdn"); MUTABLE | INERT;
         "Events on keys that are published."
     busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit";
-        Kind::Integer(0, LONG); MUTABLE;
+        Kind::Integer(0, LONG); MUTABLE | INERT;
         "Milliseconds after which a script makes others get BUSY."
     lua_enable_deprecated_api: bool = false; "lua-enable-deprecated-api";
         Kind::Bool; FIXED | HIDDEN | INERT;

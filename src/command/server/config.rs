@@ -3,7 +3,7 @@
 //! Design: `crate::config` knows directives, values and error texts; here is what a change sets off at once. All else
 //! follows by itself, because every worker looks at the configuration's version once a turn.
 //!
-//! Not here: directives that only matter at start (their new value is kept and rewritten).
+//! Not here: what directives ask for that Torc does not do (`config::inert_warnings`).
 
 use std::sync::Arc;
 
@@ -102,6 +102,8 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     match outcome {
         Ok(changed) => {
             observe::log::set_level(changed.loglevel);
+            let names: Vec<&[u8]> = pairs.iter().map(|(name, _)| *name).collect();
+            config::inert_warnings(&changed, &names).iter().for_each(|line| log::warn!("{line}"));
             ctx.effects.push(Effect::ConfigChanged);
             reply.ok();
             Ok(())
