@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use torc::command::{DebugSwitches, Facts, Pause, Rng, Shared, Shutdown};
-use torc::config::{self, Action, Config, Startup, live::Live};
+use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::store::{Keyspace, KeyspaceOptions};
 use torc::worker::{Recruits, active_at_start};
@@ -53,7 +53,6 @@ fn serve(startup: Startup) -> Result<u8, String> {
     std::env::set_current_dir(config.dir.as_path())
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.as_path().display()))?;
     observe::log::init(&config)?;
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
     // Before anyone can connect: who has seen the server may tell it to stop.
     let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
     let mut signals = signals.map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -66,6 +65,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
     torc::store::keep_spares(&config::spare_cpus(&config))
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     let recruits = Recruits::enlist(&config)?;
+    log::info!("{}", start_line(&recruits, source.as_ref()));
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
     let listeners = net::listener::open(&config)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut rng = Rng::new(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32);
@@ -97,16 +98,15 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let copies = || listeners.sockets.iter().map(|(listener, _)| listener.try_clone()).collect();
     let crew = recruits.seat(&shared, rng.next(), copies)?;
     host::write_pidfile(&config);
-    for (_, address) in &listeners.sockets {
-        log::info!("listening on {address}");
-    }
-    log::info!("Ready to accept connections with {} workers", shared.facts.workers);
+    let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
+    log::info!("Ready to accept connections on {}", addresses.join(", "));
     host::notify_supervisor("READY=1");
 
     let (wakers, told) = (crew.wakers(), Arc::clone(&shared));
     std::thread::spawn(move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
-            log::warn!("Received signal {signal}, shutting down");
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            log::warn!("Received {name}, shutting down");
             told.shutdown.request();
             wakers.iter().for_each(|waker| waker.wake());
         }
@@ -119,4 +119,13 @@ fn serve(startup: Startup) -> Result<u8, String> {
     }
     log::warn!("Torc is now ready to exit, bye bye...");
     Ok(shared.shutdown.exit_code() as u8)
+}
+
+/// What an operator asks first of a log: which server this is, what it was told, and what it runs on.
+fn start_line(recruits: &Recruits, source: Option<&ConfigFile>) -> String {
+    let version = format!("Torc {} (compatible with Redis {})", config::TORC_VERSION, config::REDIS_VERSION);
+    let file = source.map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
+    let (count, plural) = (recruits.count(), if recruits.count() == 1 { "" } else { "s" });
+    let (pid, backend) = (std::process::id(), recruits.backend());
+    format!("{version}, pid {pid}, configuration {file}, {count} worker{plural}, {backend}")
 }

@@ -123,7 +123,7 @@ fn a_port_that_becomes_free_in_time_is_taken() {
     let said = || std::fs::read_to_string(&log).unwrap_or_default();
     assert!(until(|| said().contains("is in use; trying again")), "{}", said());
     drop(taken);
-    assert!(until(|| said().contains("Ready to accept connections")), "{}", said());
+    assert!(until(|| said().contains("Ready to accept connections on 127.0.0.1:")), "{}", said());
     let mut client = Client::tcp(address).expect("it listens");
     client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
     assert!(child.wait().expect("it is a child").success(), "{}", said());
@@ -155,6 +155,21 @@ fn a_server_in_the_background_obeys_what_the_standard_input_says() {
 }
 
 /// Why a server in the background could not start was said nowhere.
+#[test]
+fn the_log_says_what_was_started_and_where_it_listens() {
+    for (workers, words) in [("1", ", 1 worker, "), ("2", ", 2 workers, ")] {
+        let server = Server::start(&["--workers", workers, "--io-backend", "epoll"]);
+        let ready = format!("Ready to accept connections on {}", server.socket().display());
+        assert!(until(|| server.log().contains(&ready)), "{}", server.log());
+        let log = server.log();
+        let first = log.lines().find(|line| line.contains(" * ")).expect("it says something");
+        assert!(first.contains(&format!("Torc {}", env!("CARGO_PKG_VERSION"))), "{log}");
+        assert!(first.contains(&format!(", pid {}, configuration none", server.pid())), "{log}");
+        assert!(first.contains(words) && first.ends_with("epoll"), "{log}");
+        assert!(!log.contains("io backend"), "{log}");
+    }
+}
+
 #[test]
 fn a_cpu_that_is_not_there_stops_the_start() {
     let output = run(&["--port", "0", "--worker-cpus", "4000"]);

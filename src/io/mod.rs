@@ -34,6 +34,7 @@ mod waker;
 
 use std::fmt;
 use std::io;
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -360,7 +361,7 @@ pub enum Backend {
     Epoll(epoll::Epoll),
 }
 
-/// Opens the backend `kind` asks for, on the thread that will use it, and logs the choice in one line.
+/// Opens the backend `kind` asks for, on the thread that will use it, and says once why it is not the first choice.
 pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
     let open_epoll = || {
         let epoll = epoll::Epoll::open(options).map_err(|error| OpenError { missing: "epoll", error })?;
@@ -368,21 +369,23 @@ pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
     };
     match kind {
         Kind::Epoll => {
-            log::info!("io backend: epoll, as configured");
+            log::debug!("io backend: epoll, as configured");
             open_epoll()
         }
         Kind::IoUring => {
             let uring = uring::Uring::open(options)?;
-            log::info!("io backend: io_uring, as configured");
+            log::debug!("io backend: io_uring, as configured");
             Ok(Backend::Uring(uring))
         }
         Kind::Auto => match uring::Uring::open(options) {
             Ok(uring) => {
-                log::info!("io backend: io_uring");
+                log::debug!("io backend: io_uring");
                 Ok(Backend::Uring(uring))
             }
             Err(reason) => {
-                log::warn!("io backend: epoll, because {reason}");
+                // Each worker opens one, for the same reason.
+                static SAID: Once = Once::new();
+                SAID.call_once(|| log::warn!("io backend: epoll, because {reason}"));
                 open_epoll()
             }
         },
