@@ -19,6 +19,7 @@ use torc::{command, net, observe};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    observe::panic::report_and_abort();
     let startup = match Config::from_args(std::env::args_os().skip(1), &mut std::io::stdin()) {
         Ok(startup) => startup,
         Err(fatal) => return fail(&fatal.to_string()),
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("{message}");
+    observe::log::last_words(message);
     ExitCode::FAILURE
 }
 

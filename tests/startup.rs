@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -156,6 +158,42 @@ fn a_server_in_the_background_obeys_what_the_standard_input_says() {
 
 /// Why a server in the background could not start was said nowhere.
 #[test]
+fn what_ends_the_start_is_in_the_log() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface is up");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let dir = TempDir::new();
+    let log = dir.path().join("log").to_string_lossy().into_owned();
+    let output = run(&["--port", &port, "--bind", "127.0.0.1", "--logfile", &log]);
+    assert!(!output.status.success());
+    let said = std::fs::read_to_string(&log).expect("there is a log");
+    assert!(
+        said.contains(&format!(" # Could not create server TCP listening socket 127.0.0.1:{port}")),
+        "{said}"
+    );
+    assert!(said.contains(", configuration none, "), "{said}");
+}
+
+#[test]
+fn a_panic_is_reported_in_the_log_and_aborts() {
+    let dir = TempDir::new();
+    let log = dir.path().join("panic.log");
+    let args = ["--enable-debug-command", "yes", "--workers", "1", "--logfile", &log.to_string_lossy()];
+    let mut server = Server::start(&args);
+    server.client().send(&["DEBUG", "PANIC"]).expect("the server reads");
+    let status = server.await_exit();
+    assert_eq!(status.signal(), Some(rustix::process::Signal::ABORT.as_raw()), "{status}");
+    let logged = std::fs::read_to_string(&log).expect("there is a log");
+    for said in [server.log(), logged] {
+        for part in
+            ["please report this", "DEBUG PANIC was asked for", "debug/mod.rs:", "thread torc-worker-0"]
+        {
+            assert!(said.contains(part), "{part} is not in {said}");
+        }
+        assert!(said.contains(env!("CARGO_PKG_VERSION")) && said.contains("torc::"), "{said}");
+    }
+}
+
+#[test]
 fn the_log_says_what_was_started_and_where_it_listens() {
     for (workers, words) in [("1", ", 1 worker, "), ("2", ", 2 workers, ")] {
         let server = Server::start(&["--workers", workers, "--io-backend", "epoll"]);
@@ -167,6 +205,30 @@ fn the_log_says_what_was_started_and_where_it_listens() {
         assert!(first.contains(&format!(", pid {}, configuration none", server.pid())), "{log}");
         assert!(first.contains(words) && first.ends_with("epoll"), "{log}");
         assert!(!log.contains("io backend"), "{log}");
+    }
+}
+
+#[test]
+fn the_journal_gets_priorities_instead_of_times() {
+    let dir = TempDir::new();
+    let path = dir.path().join("log");
+    let log = File::create(&path).expect("the directory can be written");
+    let of = log.metadata().expect("it is open");
+    let journal = |inode: u64| format!("{}:{inode}", of.dev());
+    // The second is a standard output that was given another file after systemd said what it is.
+    for (stream, is_journal) in [(journal(of.ino()), true), (journal(of.ino() + 1), false)] {
+        log.set_len(0).expect("it is a file");
+        let status = Command::new(env!("CARGO_BIN_EXE_torc"))
+            .args(["--port", "0"])
+            .env("JOURNAL_STREAM", stream)
+            .stdout(std::fs::OpenOptions::new().append(true).open(&path).expect("it is there"))
+            .stderr(Stdio::null())
+            .status()
+            .expect("the binary was built");
+        assert!(!status.success());
+        let said = std::fs::read_to_string(&path).expect("it is text");
+        assert_eq!(said.lines().all(|line| line.starts_with('<')), is_journal, "{said}");
+        assert_eq!(said.contains("<3>Configured to not listen anywhere, exiting."), is_journal, "{said}");
     }
 }
 

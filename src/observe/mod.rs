@@ -10,6 +10,7 @@ mod gauges;
 mod histogram;
 mod latency;
 pub mod log;
+pub mod panic;
 mod slowlog;
 mod stats;
 
