@@ -41,6 +41,15 @@ pub fn daemonize(stdin: &[u8]) -> Result<(), String> {
     started.map_err(|error| format!("cannot start in the background: {error}"))
 }
 
+/// Gives a server in the background a pid file where none is named, as Redis does; one that runs beside a Redis must not
+/// take that one's, so it is called differently.
+pub fn name_pidfile(config: &mut Config) {
+    const PIDFILE: &str = "/var/run/torc.pid";
+    if config.daemonize && config.pidfile.is_empty() {
+        config.pidfile = PIDFILE.into();
+    }
+}
+
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.
 pub fn limit_clients(config: &mut Config) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -51,6 +51,7 @@ fn run(startup: Startup) -> Result<u8, String> {
 fn serve(startup: Startup) -> Result<u8, String> {
     let Startup { mut config, source, warnings, .. } = startup;
     host::detach();
+    host::name_pidfile(&mut config);
     std::env::set_current_dir(config.dir.as_path())
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.as_path().display()))?;
     observe::log::init(&config)?;

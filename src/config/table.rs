@@ -293,7 +293,7 @@ directives! {
     supervised: Supervised = Supervised::No; "supervised"; Kind::Words(Supervised::WORDS); FIXED;
         "Service manager that is told when Torc is ready."
     pidfile: Text = text(""); "pidfile"; Kind::Text; FIXED;
-        "File that holds the process's number while it runs."
+        "File that holds the process's number while it runs; in the background, /var/run/torc.pid if none is named."
     loglevel: LogLevel = LogLevel::Notice; "loglevel"; Kind::Words(LogLevel::WORDS); MUTABLE;
         "Least important message that is logged."
     logfile: Text = text(""); "logfile"; Kind::Text; FIXED;
