@@ -261,6 +261,17 @@ fn config_set_does_not_pretend() {
 }
 
 #[test]
+fn a_limit_below_the_memory_in_use_is_warned_of() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("CONFIG SET maxmemory 100gb").string(), "OK");
+    assert!(!server.log().contains("WARNING"), "{}", server.log());
+    assert_eq!(client.ask("CONFIG SET maxmemory 1000").string(), "OK");
+    let warning = "WARNING: the new maxmemory value set via CONFIG SET (1000) is smaller than the current memory usage (";
+    assert!(server.log().contains(warning), "{}", server.log());
+}
+
+#[test]
 fn signals_end_the_server_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
         for args in [["--workers", "1"], ["--workers", "3"]] {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, help};
+use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, help, sample};
 use crate::command::args::c_string;
 use crate::command::{CommandError, Effect};
 use crate::config::{self, Config, SetError};
@@ -94,9 +94,11 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let words: Vec<&[u8]> = args.from(2).collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let caller = caller(ctx.session);
+    let mut limit_changed = false;
     let outcome = ctx.shared.config.update(|old| {
         let new = config::set(old, &pairs, caller)?;
         act(old, &new)?;
+        limit_changed |= new.maxmemory != old.maxmemory && new.maxmemory != 0;
         Ok::<_, SetError>(new)
     });
     match outcome {
@@ -104,6 +106,9 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
             observe::log::set_level(changed.loglevel);
             let names: Vec<&[u8]> = pairs.iter().map(|(name, _)| *name).collect();
             config::inert_warnings(&changed, &names).iter().for_each(|line| log::warn!("{line}"));
+            if limit_changed {
+                warn_of_memory(ctx, changed.maxmemory);
+            }
             ctx.effects.push(Effect::ConfigChanged);
             reply.ok();
             Ok(())
@@ -140,6 +145,19 @@ fn act(old: &Config, new: &Config) -> Result<(), SetError> {
         std::env::set_current_dir(new.dir.as_path()).map_err(|error| failed("dir", &error.to_string()))?;
     }
     Ok(())
+}
+
+/// Whoever sets a limit below what is used already should learn what follows.
+fn warn_of_memory(ctx: &mut Context<'_>, limit: u64) {
+    let keyspace = sample::keyspace(ctx);
+    let used = sample::memory(ctx, &keyspace).used;
+    if used > limit {
+        log::warn!(
+            "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending on \
+             the maxmemory-policy."
+        );
+    }
 }
 
 fn raise_file_limit(clients: u32) -> Result<(), SetError> {
