@@ -3,7 +3,8 @@
 #
 # Exit status: 0 as wanted (or done), 1 differs (or failed), 2 not applicable on this host, 64 wrong usage.
 # The old values are kept under /run, like the settings themselves only until the next boot. TUNING_ROOT puts
-# another directory before /proc and /sys, TUNING_STATE another place for old values: for tests.
+# another directory before /proc and /sys, TUNING_STATE another place for old values: for tests. With
+# TUNING_OPTIONAL, which `all` sets, an optional knob that differs is only shown.
 
 root=${TUNING_ROOT:-}
 state=${TUNING_STATE:-/run/torc-tuning}
@@ -49,6 +50,8 @@ setting() {
 check_setting() {
     if is_wanted "$now" "$2" "$3"; then
         say "ok       $1 is $now"
+    elif [ -n "${TUNING_OPTIONAL:-}" ] && grep -q '^# Optional:' "$0"; then
+        say "optional $1 is $now, would be $2 $3"
     else
         say "differs  $1 is $now, wanted $2 $3"
         worst=1
