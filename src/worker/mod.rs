@@ -101,7 +101,7 @@ pub struct Worker<I: Io> {
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
-    chores: Vec<chores::Chore>,
+    chores: chores::Chores,
     /// Whether any client has ever waited for a key, as far as this worker knows.
     serves: bool,
     /// Emptied output buffers.
@@ -173,7 +173,7 @@ impl<I: Io> Worker<I> {
             monitors: Vec::new(),
             shown: Vec::new(),
             timers: timers::Timers::default(),
-            chores: Vec::new(),
+            chores: chores::Chores::default(),
             serves: false,
             spares: Vec::new(),
             turn: 0,
@@ -238,7 +238,7 @@ impl<I: Io> Worker<I> {
 
     /// How long the next turn may wait: not at all while anything is pending.
     pub fn wait(&mut self) -> Wait {
-        let busy = !self.ready.is_empty() || self.post.has_waiting() || self.is_done();
+        let busy = !self.ready.is_empty() || self.has_other_work() || self.is_done();
         if busy && (self.refused.is_empty() || !self.only_refusals_left()) {
             return Wait::Poll;
         }
@@ -260,7 +260,12 @@ impl<I: Io> Worker<I> {
     fn only_refusals_left(&self) -> bool {
         let turn = self.turn;
         let refused = |slot: &u32| self.connections.get(*slot).is_none_or(|c| c.held_in_turn == turn);
-        !self.post.has_waiting() && self.ready.iter().all(refused)
+        !self.has_other_work() && self.ready.iter().all(refused)
+    }
+
+    /// Whether there is anything to do but commands.
+    fn has_other_work(&self) -> bool {
+        self.post.has_waiting() || self.chores.has_untried()
     }
 
     /// Marks the refused leases as wanted, so that their holders wake this worker; `false` if one is free by now.
