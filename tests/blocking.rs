@@ -246,6 +246,112 @@ fn a_ring_of_moves_carries_one_element_round() {
     });
 }
 
+/// BLPOP of these keys, for so long.
+fn blpop(keys: &[String], timeout: &str) -> Vec<String> {
+    let words = ["BLPOP".to_owned()].into_iter().chain(keys.iter().cloned());
+    words.chain([timeout.to_owned()]).collect()
+}
+
+#[track_caller]
+fn await_keys(server: &Server, count: usize) {
+    let line = format!("total_blocking_keys:{count}\r\n");
+    let mut client = server.client();
+    let met = until(|| client.ask("INFO clients").string().contains(&line));
+    assert!(met, "not {count}: {}", client.ask("INFO clients").string());
+}
+
+/// The queue of each key counted all other keys of its clients: a thousand kept the server from everybody for half a second, and
+/// took 22 MB.
+#[test]
+fn who_waits_for_thousands_of_keys_is_served_like_others() {
+    let keys: Vec<String> = (0..3000).map(|n| format!("key:{n}")).collect();
+    each(|server| {
+        let (mut first, mut second, mut pusher) = (server.client(), server.client(), server.client());
+        let (mut mover, mut next) = (server.client(), server.client());
+        let mut waiting = 0;
+        let mut wait = |client: &mut Client, words: &[String], more: usize| {
+            client.send(words).expect("it takes it");
+            waiting += more;
+            await_blocked(server, waiting);
+        };
+        wait(&mut first, &blpop(&keys[..2000], "0"), 1);
+        wait(&mut second, &blpop(&keys[1000..], "0"), 1);
+        await_keys(server, 3000);
+        // A chain of two leads to a key that only the second waits for by then.
+        wait(&mut mover, &["BLMOVE", "a", "b", "LEFT", "LEFT", "0"].map(str::to_owned), 1);
+        wait(&mut next, &["BLMOVE", "b", "key:1500", "LEFT", "LEFT", "0"].map(str::to_owned), 1);
+        pusher.ask("RPUSH key:1200 one two");
+        for (client, value) in [(&mut first, "one"), (&mut second, "two")] {
+            let reply = client.read().expect("a reply").elements();
+            assert_eq!((reply[0].string(), reply[1].string()), ("key:1200".to_owned(), value.to_owned()));
+        }
+        // What they left behind in the other queues is nobody's.
+        await_keys(server, 2);
+        let mut waiting = 2;
+        for client in [&mut second, &mut first] {
+            client.send(&blpop(&keys[1000..2500], "0")).expect("it takes it");
+            waiting += 1;
+            await_blocked(server, waiting);
+        }
+        pusher.ask("RPUSH a token");
+        let reply = second.read().expect("a reply").elements();
+        assert_eq!((reply[0].string(), reply[1].string()), ("key:1500".to_owned(), "token".to_owned()));
+        assert_eq!(mover.read().expect("a reply").string(), "token");
+        assert_eq!(next.read().expect("a reply").string(), "token");
+        drop(first);
+        await_nobody(server);
+        // Each key twice, until time is up.
+        let twice = [&keys[..], &keys[..]].concat();
+        assert!(matches!(second.call(&blpop(&twice, "0.001")), Value::NullArray));
+        await_nobody(server);
+        assert_eq!(pusher.ask("DBSIZE").int(), Some(0));
+    });
+}
+
+/// Clients that wait for hundreds of the same keys, and others that push to any of them: every element is popped once.
+#[test]
+fn who_waits_for_many_keys_meets_those_who_push_to_any() {
+    const CLIENTS: usize = 4;
+    const ROUNDS: usize = 60;
+    let keys: Vec<String> = (0..600).map(|n| format!("key:{n}")).collect();
+    each(|server| {
+        let (server, keys) = (&*server, &keys);
+        let got: Vec<Vec<String>> = std::thread::scope(|scope| {
+            for pusher in 0..CLIENTS {
+                scope.spawn(move || {
+                    let (mut client, mut rng) = (server.client(), Rng(pusher as u64));
+                    for round in 0..ROUNDS {
+                        let key = rng.pick(keys);
+                        // Half of them by way of a client that moves what comes.
+                        let source = if round % 2 == 0 { key } else { "source" };
+                        client.call(&["RPUSH", source, &format!("{pusher}:{round}")]);
+                        if round % 2 == 1 {
+                            client.call(&["BLMOVE", "source", key, "LEFT", "LEFT", "0"]);
+                        }
+                    }
+                });
+            }
+            let pop = |popper: usize| {
+                let (mut client, mut rng) = (server.client(), Rng(100 + popper as u64));
+                let mut pop_one = || {
+                    // All of them, as any may get the last element; each time another comes first.
+                    let first = rng.below(keys.len());
+                    let turned = [&keys[first..], &keys[..first]].concat();
+                    client.call(&blpop(&turned, "0"))
+                };
+                (0..ROUNDS).map(|_| pop_one().elements()[1].string()).collect()
+            };
+            let poppers = (0..CLIENTS).map(|popper| scope.spawn(move || pop(popper)));
+            let poppers: Vec<_> = poppers.collect();
+            poppers.into_iter().map(|popper| popper.join().expect("it did not fail")).collect()
+        });
+        let all: BTreeSet<&String> = got.iter().flatten().collect();
+        assert_eq!(all.len(), CLIENTS * ROUNDS, "an element was popped twice");
+        await_nobody(server);
+        assert_eq!(server.client().ask("DBSIZE").int(), Some(0));
+    });
+}
+
 #[test]
 fn time_is_up_when_it_is_and_never_before() {
     each(|server| {

@@ -7,14 +7,16 @@
 //! than the client's own; the reply then goes there by mail.
 //!
 //! To run a waiting command again, all its keys' leases must be held. So whoever takes the lease of a key takes along those of
-//! the other keys of its waiters (`along`), and from keys that serving these may write to, on: all or none.
+//! the other keys of its waiters (`Along`), and from keys that serving these may write to, on: all or none. Each queue has
+//! found out what goes along with its key (`store::QueueAlong`), whatever the number of its waiters.
 //!
 //! Invariants:
 //! - a client waits for one command at a time, and whoever claims its wait (`observe::Claim`) is the only one to reply;
 //! - when a command of a chunk has run, the leases of all keys of all waiters of its keys are held. For those who waited when
 //!   the chunk was formed they were taken along; those who came since are of the chunk themselves.
 //!
-//! Costs: waiting takes a few hundred bytes. A key that nobody waits for costs its commands one branch.
+//! Costs: waiting takes a few hundred bytes, and some 130 for each of many keys. A key that nobody waits for costs its
+//! commands one branch.
 //!
 //! Not here: queues (`store::waiters`), the client's side: hold, time, going away (`worker::blocking`).
 
@@ -25,10 +27,12 @@ use crate::command::keys::each_key;
 use crate::command::{Args, Blocking, Replies, Row, Session};
 use crate::observe::{ClientCard, Ticket};
 use crate::resp::{Protocol, Span};
-use crate::store::{DbIndex, Keyspace, Leases, ReadyKey, Registration, ShardId, Waiting};
+use crate::store::{
+    DbIndex, Keyspace, Leases, ReadyKey, Registration, SetOfHashes, ShardId, ShardSet, Waiting,
+};
 
-/// Other keys' leases that a command may have to take along; beyond that it takes all.
-const ALONG_MAX: usize = 512;
+/// Keys that serving may write to, from which a command follows what it has to take along; beyond that it takes all leases.
+const WRITTEN_MAX: usize = 512;
 
 /// A client's command that waits.
 pub struct Waiter {
@@ -51,6 +55,10 @@ pub struct Waiter {
     hashes: Box<[u64]>,
     /// The argument of each key.
     key_args: Box<[u32]>,
+    /// Which of the keys it waits for it names again, in ascending order: few do.
+    repeated: Box<[u32]>,
+    /// The shards of its keys, if they are not all of one; its queues share them.
+    shards: Option<Arc<ShardSet>>,
 }
 
 impl Waiting for Waiter {
@@ -65,11 +73,22 @@ impl Waiting for Waiter {
     fn awaited_count(&self) -> usize {
         self.blocking.awaited_count.min(self.hashes.len())
     }
+
+    fn shards(&self) -> Option<&Arc<ShardSet>> {
+        self.shards.as_ref()
+    }
 }
 
 impl Waiter {
     /// The command that has just asked to wait. Its client's wait begins.
-    pub fn new(session: &Session, row: &Row, args: &Args<'_>, blocking: Blocking, ran_ns: u64) -> Waiter {
+    pub fn new(
+        session: &Session,
+        row: &Row,
+        args: &Args<'_>,
+        blocking: Blocking,
+        ran_ns: u64,
+        keyspace: &Keyspace,
+    ) -> Waiter {
         let mut bytes = Vec::with_capacity(args.from(0).map(<[u8]>::len).sum());
         let copy = |arg: &[u8]| {
             let start = bytes.len() as u32;
@@ -82,6 +101,8 @@ impl Waiter {
         let found = each_key(row, args, |index| key_args.push(index as u32));
         assert!(found.is_ok(), "its keys were found before it ran");
         assert_eq!(key_args.len(), hashes.len());
+        let awaited_count = blocking.awaited_count.min(key_args.len());
+        let repeated = repeated(awaited_count, |index| (hashes[index], args.at(key_args[index] as usize)));
         Waiter {
             card: Arc::clone(&session.card),
             ticket: session.card.wait.begin(),
@@ -95,6 +116,8 @@ impl Waiter {
             spans,
             hashes: hashes.into(),
             key_args: key_args.into(),
+            repeated,
+            shards: shards_of(hashes, keyspace),
         }
     }
 
@@ -121,10 +144,9 @@ impl Waiter {
 
     /// The keys it waits for: each once, with its place among the command's keys.
     pub fn awaited(&self) -> impl Iterator<Item = (u32, ReadyKey)> + '_ {
-        let key = |index: usize| (self.hashes[index], self.key(index));
-        (0..self.awaited_count())
-            .filter(move |index| (0..*index).all(|earlier| key(earlier) != key(*index)))
-            .map(|index| (index as u32, ReadyKey { hash: self.hashes[index], db: self.db }))
+        (0..self.awaited_count() as u32)
+            .filter(|index| self.repeated.binary_search(index).is_err())
+            .map(|index| (index, ReadyKey { hash: self.hashes[index as usize], db: self.db }))
     }
 
     fn key(&self, index: usize) -> &[u8] {
@@ -150,6 +172,26 @@ impl Waiter {
     }
 }
 
+/// Which of so many keys are those of earlier places, in ascending order.
+fn repeated<'k>(count: usize, key: impl Fn(usize) -> (u64, &'k [u8])) -> Box<[u32]> {
+    if count < 2 {
+        return Box::default();
+    }
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    order.sort_unstable_by_key(|index| (key(*index as usize), *index));
+    let is_repeated = |pair: &&[u32]| key(pair[0] as usize) == key(pair[1] as usize);
+    let mut repeated: Vec<u32> = order.windows(2).filter(is_repeated).map(|pair| pair[1]).collect();
+    repeated.sort_unstable();
+    repeated.into()
+}
+
+/// The shards of these keys, if they are not all of one.
+fn shards_of(hashes: &[u64], keyspace: &Keyspace) -> Option<Arc<ShardSet>> {
+    let first = keyspace.shard_of(*hashes.first()?);
+    let shards = hashes.iter().map(|hash| keyspace.shard_of(*hash));
+    shards.clone().any(|shard| shard != first).then(|| Arc::new(shards.collect()))
+}
+
 /// Notes in a key's queue, whose lease is held, that a waiter is over.
 pub fn note_over(key: ReadyKey, keyspace: &Keyspace, leases: &mut Leases) {
     let shard = leases.shard(keyspace.shard_of(key.hash));
@@ -166,17 +208,24 @@ pub fn remove_at(key: ReadyKey, index: usize, keyspace: &Keyspace, leases: &mut 
     keyspace.recount_waited(before, shard.waited_keys());
 }
 
-/// The leases that a command takes along with those of its keys, because serving who waits for them may need them.
-#[derive(Default)]
-pub struct Along {
-    keys: Vec<AlongKey>,
+/// Those who wait for a key, whose lease is held, were looked at.
+pub fn end_serving(key: ReadyKey, keyspace: &Keyspace, leases: &mut Leases) {
+    let shard = leases.shard(keyspace.shard_of(key.hash));
+    let before = shard.waited_keys();
+    shard.end_serving(key);
+    keyspace.recount_waited(before, shard.waited_keys());
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct AlongKey {
-    hash: u64,
-    /// Serving may write to it, and so make it ready for others.
-    is_written: bool,
+/// The leases that a command takes along with those of its keys, because serving who waits for them may need them.
+///
+/// Costs: a look-up for each key and a word for 64 shards and each queue; more only for keys that serving may write to.
+#[derive(Default)]
+pub struct Along {
+    shards: ShardSet,
+    /// The keys found so far that serving may write to, and so make ready for others: in the order in which they were found.
+    written: Vec<u64>,
+    /// The same.
+    found: SetOfHashes,
 }
 
 impl Along {
@@ -188,37 +237,167 @@ impl Along {
         keyspace: &Keyspace,
         leases: &mut Leases,
     ) -> Result<(), ShardId> {
-        self.keys.clear();
+        self.clear();
         hashes.for_each(|hash| self.add_from(hash, keyspace, leases));
         let mut next = 0;
-        while let Some(AlongKey { hash, is_written }) = self.keys.get(next).copied() {
+        while let Some(hash) = self.written.get(next).copied() {
+            if self.written.len() > WRITTEN_MAX {
+                self.shards = keyspace.shards().collect();
+                break;
+            }
             next += 1;
             let shard = keyspace.shard_of(hash);
             if !leases.try_take(shard) {
                 return Err(shard);
             }
-            if is_written {
-                self.add_from(hash, keyspace, leases);
-            }
-            if self.keys.len() > ALONG_MAX {
-                let refused = keyspace.shards().find(|shard| !leases.try_take(*shard));
-                return refused.map_or(Ok(()), Err);
+            self.add_from(hash, keyspace, leases);
+        }
+        self.shards.iter().find(|shard| !leases.try_take(*shard)).map_or(Ok(()), Err)
+    }
+
+    /// The shards found so far by the latest `take`, unless they were cleared since.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.shards.iter()
+    }
+
+    /// Forgets what the latest `take` has found.
+    pub fn clear(&mut self) {
+        self.shards.clear();
+        if !self.written.is_empty() {
+            self.written.clear();
+            self.found.clear();
+        }
+    }
+
+    /// Adds what goes along with a key whose lease is held: no more than it takes to see that there is too much of it.
+    fn add_from(&mut self, hash: u64, keyspace: &Keyspace, leases: &Leases) {
+        for along in leases.shard_ref(keyspace.shard_of(hash)).along(hash) {
+            along.shards().into_iter().for_each(|shards| self.shards.insert_all(shards));
+            for written in along.written() {
+                if self.written.len() > WRITTEN_MAX {
+                    return;
+                }
+                if self.found.insert(written) {
+                    self.written.push(written);
+                }
             }
         }
-        Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+pub(super) mod tests {
+    use super::*;
+    use crate::store::KeyspaceOptions;
+
+    pub const SHARDS: usize = 16;
+
+    pub fn two_workers() -> (Arc<Keyspace>, Leases, Leases) {
+        let options = KeyspaceOptions { shards: SHARDS, databases: 2, workers: 2, hash_seed: 1 };
+        let keyspace = Arc::new(Keyspace::new(options));
+        let (zero, one) = (Leases::new(&keyspace, 0, false), Leases::new(&keyspace, 1, false));
+        (keyspace, zero, one)
     }
 
-    /// The shards found so far by the latest `take`.
-    pub fn shards(&self, keyspace: &Keyspace) -> impl Iterator<Item = ShardId> {
-        self.keys.iter().map(|key| keyspace.shard_of(key.hash))
+    struct Patient {
+        hashes: Vec<u64>,
+        awaited: usize,
+        shards: Option<Arc<ShardSet>>,
     }
 
-    fn add_from(&mut self, hash: u64, keyspace: &Keyspace, leases: &Leases) {
-        leases.shard_ref(keyspace.shard_of(hash)).each_along(hash, |hash, is_written| {
-            let key = AlongKey { hash, is_written };
-            if !self.keys.contains(&key) {
-                self.keys.push(key);
-            }
-        });
+    impl Waiting for Patient {
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn hashes(&self) -> &[u64] {
+            &self.hashes
+        }
+        fn awaited_count(&self) -> usize {
+            self.awaited
+        }
+        fn shards(&self) -> Option<&Arc<ShardSet>> {
+            self.shards.as_ref()
+        }
+    }
+
+    /// Somebody waits for the first keys, and serving it writes to the others.
+    pub fn wait(hashes: &[u64], awaited: usize, keyspace: &Keyspace, leases: &mut Leases) {
+        assert!(leases.take_all());
+        let shards = shards_of(hashes, keyspace);
+        let waiter = Arc::new(Patient { hashes: hashes.to_vec(), awaited, shards });
+        for key_index in 0..awaited as u32 {
+            let shard = leases.shard(keyspace.shard_of(hashes[key_index as usize]));
+            let waiter: Arc<dyn Waiting> = waiter.clone();
+            shard.add_waiter(DbIndex(0), Registration { waiter, key_index });
+        }
+        keyspace.set_waited();
+        leases.release_all();
+    }
+
+    fn numbers(shards: impl Iterator<Item = ShardId>) -> Vec<u16> {
+        shards.map(|shard| shard.0).collect()
+    }
+
+    /// Takes the lease of a key and what goes along; the shards that are held then, if all were to be had.
+    fn take(along: &mut Along, hash: u64, keyspace: &Keyspace, leases: &mut Leases) -> Result<Vec<u16>, u16> {
+        assert!(leases.try_take(keyspace.shard_of(hash)));
+        let taken = along.take([hash].into_iter(), keyspace, leases);
+        let held = numbers(keyspace.shards().filter(|shard| leases.holds(*shard)));
+        leases.release_all();
+        taken.map(|()| held).map_err(|shard| shard.0)
+    }
+
+    #[test]
+    fn what_goes_along_is_followed_through_keys_that_are_written_to() {
+        let (keyspace, mut leases, mut other) = two_workers();
+        // 1 -> 2 -> 3, and back; who is served at 2 may have come for 7, who is at 7 does not matter, and 20 is 4 again.
+        wait(&[1, 2], 1, &keyspace, &mut leases);
+        wait(&[2, 7, 3], 2, &keyspace, &mut leases);
+        wait(&[3, 1], 1, &keyspace, &mut leases);
+        wait(&[3, 4, 20], 2, &keyspace, &mut leases);
+        wait(&[7, 9], 1, &keyspace, &mut leases);
+        wait(&[10], 1, &keyspace, &mut leases);
+        let mut along = Along::default();
+        assert_eq!(take(&mut along, 1, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7]));
+        assert_eq!(take(&mut along, 7, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7, 9]));
+        assert_eq!(take(&mut along, 9, &keyspace, &mut leases), Ok(vec![9]));
+        assert_eq!(take(&mut along, 10, &keyspace, &mut leases), Ok(vec![10]));
+        assert_eq!(numbers(along.shards()), []);
+        // What is refused is among what is known by then.
+        for refused in [2, 3, 4, 7] {
+            assert!(other.try_take(ShardId(refused)));
+            assert_eq!(take(&mut along, 1, &keyspace, &mut leases), Err(refused));
+            assert!(numbers(along.shards()).contains(&refused));
+            other.release_all();
+        }
+        along.clear();
+        assert_eq!(numbers(along.shards()), []);
+    }
+
+    /// Beyond its bound a command takes all, and if it is refused, all are what it needs. Those found before were, so that
+    /// the others were not reserved for it.
+    #[test]
+    fn beyond_a_number_of_written_keys_all_shards_go_along() {
+        let (keyspace, mut leases, mut other) = two_workers();
+        let mut along = Along::default();
+        let target = |n: u64| 16 * n + 5;
+        (1..=WRITTEN_MAX as u64).for_each(|n| wait(&[3, target(n)], 1, &keyspace, &mut leases));
+        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Ok(vec![3, 5]));
+        wait(&[3, target(0)], 1, &keyspace, &mut leases);
+        let all: Vec<u16> = (0..SHARDS as u16).collect();
+        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Ok(all.clone()));
+        assert!(other.try_take(ShardId(11)));
+        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Err(11));
+        assert_eq!(numbers(along.shards()), all);
+        assert!(along.written.len() <= WRITTEN_MAX + 1);
+    }
+
+    #[test]
+    fn a_key_is_repeated_if_hash_and_name_are_those_of_an_earlier_one() {
+        let found = |keys: &[(u64, &'static [u8])]| repeated(keys.len(), |index| keys[index]);
+        assert!(found(&[]).is_empty());
+        assert!(found(&[(1, b"a")]).is_empty());
+        assert!(found(&[(1, b"a"), (1, b"b"), (2, b"a")]).is_empty());
+        assert_eq!(*found(&[(9, b"a"), (1, b"b"), (9, b"c"), (1, b"b"), (9, b"a"), (9, b"a")]), [3, 4, 5]);
     }
 }

@@ -52,8 +52,8 @@ impl Chunk {
     }
 
     /// Shards beyond its keys' that the command needs which was refused: as far as they are known.
-    pub fn along(&self, keyspace: &Keyspace) -> impl Iterator<Item = ShardId> {
-        self.along.shards(keyspace)
+    pub fn along(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.along.shards()
     }
 
     /// The workers to wake for leases given back while forming.
@@ -78,6 +78,8 @@ impl Chunk {
         self.members.clear();
         self.has_several = false;
         self.reaches_on = false;
+        // What an earlier command took along is no need of one that is refused at its own keys.
+        self.along.clear();
         let solo = leases.is_solo();
         if !solo {
             let ahead = batch.commands[*next..].iter().take(CHUNK_COMMANDS_MAX);
@@ -274,36 +276,38 @@ enum Taken {
     Refused(ShardId),
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::sync::Arc;
 
-    use super::super::batch::{Origin, Source};
+    use super::super::blocking::tests::{two_workers, wait};
+    use super::super::{Origin, Source};
     use super::*;
     use crate::observe::{ClientCard, ClientPlace, Peg};
     use crate::resp::{Limits, Parser, Step};
     use crate::store::{DbIndex, KeyspaceOptions};
 
+    /// A batch of commands, each by another client.
     fn gathered(commands: &[&[&str]], keyspace: &Keyspace) -> Batch {
         let mut batch = Batch::default();
-        for words in commands {
+        for (slot, words) in commands.iter().enumerate() {
             let mut bytes = format!("*{}\r\n", words.len());
             words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
             let (mut parser, from) = (Parser::new(), batch.spans.len());
             let step = parser.next(bytes.as_bytes(), 0, &mut batch.spans, &Limits::default());
             assert!(matches!(step, Step::Command { .. }));
-            let (buffer, large) = (bytes.as_bytes(), &[]);
-            let origin = Origin {
-                slot: 1,
-                source: Source::Spill,
-                buffer,
-                large,
-                db_hint: DbIndex(0),
-                queueing: false,
-            };
+            let (source, db_hint) = (Source::Spill, DbIndex(0));
+            let (slot, buffer) = (slot as u32, bytes.as_bytes());
+            let origin = Origin { slot, source, buffer, large: &[], db_hint, queueing: false };
             batch.push(origin, 0, from, None, table(), keyspace);
         }
         batch
+    }
+
+    fn session() -> Session {
+        let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
+        let peg = Peg { worker: 0, number: 0 };
+        Session::new(Arc::new(ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0)), true)
     }
 
     /// A command behind others took one of its leases for a moment, was refused another, and gave the first back; the worker
@@ -317,11 +321,7 @@ mod tests {
         let [mut me, mut sleeper, mut holder] = [0, 1, 2].map(|worker| Leases::new(&keyspace, worker, false));
         let batch = gathered(&[&["GET", "first"], &["MSET", "had", "1", "refused", "2"]], &keyspace);
         assert!(holder.try_take(shard("refused")));
-        let (mut chunk, mut next) = (Chunk::default(), 0);
-        let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
-        let peg = Peg { worker: 0, number: 0 };
-        let card = ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0);
-        let session = Session::new(Arc::new(card), true);
+        let (mut chunk, mut next, session) = (Chunk::default(), 0, session());
         let asks = || assert!(sleeper.want(shard("had")), "it is held");
         let formed = chunk.form(&batch, &mut next, &mut me, &keyspace, |_| Some(&session), asks);
         assert_eq!((formed, next), (Formed::Ready, 1));
@@ -329,5 +329,30 @@ mod tests {
         assert!(wanted.has(1) && !wanted.has(2));
         let _nobody = me.release_all();
         let _nobody = holder.release_all();
+    }
+
+    /// What an earlier command took along was reserved for a later one that was refused at its own key.
+    #[test]
+    fn what_goes_along_is_that_of_the_command_that_was_refused() {
+        let (keyspace, mut leases, mut other) = two_workers();
+        let shard_of = |key: &String| keyspace.shard_of(keyspace.hash(key.as_bytes()));
+        let keys: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
+        let place = |shard| keys.iter().position(|key| shard_of(key) == ShardId(shard)).expect("one of many");
+        let [a, b, c] = [1, 2, 3].map(|shard| keys[place(shard)].clone());
+        wait(&[keyspace.hash(a.as_bytes()), keyspace.hash(b.as_bytes())], 1, &keyspace, &mut leases);
+        let batch = gathered(&[&["LPUSH", &a, "x"], &["LPUSH", &c, "x"]], &keyspace);
+        let (mut chunk, session) = (Chunk::default(), session());
+        let mut form = |next: &mut usize, leases: &mut Leases, skip: u32| {
+            let goes_on = |slot| (slot != skip).then_some(&session);
+            let formed = chunk.form(&batch, next, leases, &keyspace, goes_on, || ());
+            let _nobody = chunk.take_wanted();
+            (formed, chunk.along().map(|shard| shard.0).collect::<Vec<_>>())
+        };
+        assert!(other.try_take(ShardId(2)));
+        assert!(other.try_take(ShardId(3)));
+        assert_eq!(form(&mut 0, &mut leases, 9), (Formed::Refused(0, ShardId(2)), vec![1, 2]));
+        // The first client is passed over for the rest of the turn.
+        assert_eq!(form(&mut 0, &mut leases, 0), (Formed::Refused(1, ShardId(3)), vec![]));
+        assert_eq!(leases.mark(), 0);
     }
 }

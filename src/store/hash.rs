@@ -3,7 +3,7 @@
 //! Design: aHash over the raw bytes. The low bits choose the shard, the next ones the tag, the top ones the place in the
 //! table (see `table`), so that the three are independent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use ahash::RandomState;
@@ -32,9 +32,12 @@ impl KeyHasher {
 /// A map of one shard by the hashes of its keys.
 pub(super) type MapByHash<V> = HashMap<u64, V, BuildHasherDefault<Spread>>;
 
+/// A set of hashes of keys.
+pub type SetOfHashes = HashSet<u64, BuildHasherDefault<Spread>>;
+
 /// Hashes of one shard's keys are alike in their low bits, which a map goes by: this spreads them.
 #[derive(Default)]
-pub(super) struct Spread(u64);
+pub struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {

@@ -7,18 +7,18 @@
 //! lease follows right after the command, and checks.
 //!
 //! ```text
-//!   hash -> [ db 0: waiter, waiter, ...  + what else these waiters touch ]
-//!           [ db 3: waiter               + ...                           ]
+//!   hash -> [ db 0: waiter, waiter, ...  + what else serving them touches (`along`) ]
+//!           [ db 3: waiter               + ...                                      ]
 //!   ready:  (hash, db), ...
 //! ```
 //!
 //! Invariants:
 //! - a queue is never empty, nor its list of databases; a shard has `Waiters` only while it has a queue or a ready key;
-//! - `along` of a queue counts, for each other key, the waiters of the queue that touch it;
+//! - `along` of a queue has the shards of all keys of its waiters, and the keys that serving them may write to;
 //! - a queue that is in `ready`, or was taken from there to be served, says so (`listed`), and is there once.
 //!
 //! Costs: a shard for whose keys nobody waits has one null pointer, and its writes one predictable branch, shared with the
-//! other listeners.
+//! other listeners. A client that waits for many keys costs each of their queues the same, however many they are.
 //!
 //! Not here: what a waiter is, who may end its waiting, how it is served (`exec::blocking`).
 
@@ -27,8 +27,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::DbIndex;
+use super::along::QueueAlong;
 use super::hash::MapByHash;
 use super::shard::{Listeners, Shard};
+use super::shard_set::ShardSet;
 
 /// Something that waits for keys.
 pub trait Waiting: Any + Send + Sync {
@@ -38,6 +40,8 @@ pub trait Waiting: Any + Send + Sync {
     fn hashes(&self) -> &[u64];
     /// How many of these, from the first on, it waits for; serving may write to the others.
     fn awaited_count(&self) -> usize;
+    /// The shards of these keys, if they are not all of one.
+    fn shards(&self) -> Option<&Arc<ShardSet>>;
 }
 
 /// A key that somebody waits for and that a change has touched.
@@ -58,6 +62,19 @@ pub struct Registration {
     pub key_index: u32,
 }
 
+impl Registration {
+    /// The hash of the key.
+    fn hash(&self) -> u64 {
+        self.waiter.hashes()[self.key_index as usize]
+    }
+
+    /// The hashes of the other keys that serving the waiter may write to.
+    pub(super) fn written(&self) -> impl Iterator<Item = u64> + '_ {
+        let (own, awaited) = (self.hash(), self.waiter.awaited_count());
+        self.waiter.hashes()[awaited..].iter().copied().filter(move |hash| *hash != own)
+    }
+}
+
 /// The queues of a shard.
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -69,76 +86,40 @@ pub(super) struct Waiters {
 struct Queue {
     db: DbIndex,
     entries: VecDeque<Registration>,
-    along: Vec<Along>,
-    /// Entries that were noted as over and are still here; perhaps too many.
+    along: QueueAlong,
+    /// Entries that were noted as over since the queue was swept; some may have been removed as they were met.
     over_count: usize,
     /// Whether the queue is listed as ready.
     listed: bool,
 }
 
-/// Another key that serving waiters of a queue touches.
-struct Along {
-    hash: u64,
-    written: bool,
-    count: usize,
-}
-
 impl Queue {
     fn new(db: DbIndex) -> Queue {
         // Most keys are waited for by one.
-        let (entries, along) = (VecDeque::with_capacity(1), Vec::new());
+        let (entries, along) = (VecDeque::with_capacity(1), QueueAlong::default());
         Queue { db, entries, along, over_count: 0, listed: false }
     }
 
     fn push(&mut self, registration: Registration) {
-        each_along(&registration, |hash, written| {
-            match self.along.iter_mut().find(|along| along.hash == hash && along.written == written) {
-                Some(along) => along.count += 1,
-                None => self.along.push(Along { hash, written, count: 1 }),
-            }
-        });
+        self.along.enter(&registration);
         self.entries.push_back(registration);
     }
 
-    fn forget(along: &mut Vec<Along>, registration: &Registration) {
-        each_along(registration, |hash, written| {
-            let place = along.iter().position(|along| along.hash == hash && along.written == written);
-            let place = place.expect("it was counted when it came");
-            along[place].count -= 1;
-            if along[place].count == 0 {
-                along.swap_remove(place);
-            }
-        });
-    }
-
     fn remove(&mut self, index: usize) {
-        let registration = self.entries.remove(index).expect("the caller has just looked at it");
-        Queue::forget(&mut self.along, &registration);
+        let removed = self.entries.remove(index);
+        assert!(removed.is_some(), "the caller has just looked at it");
+        self.along.leave(1, self.entries.iter());
     }
 
     /// Removes all that are over.
     fn sweep(&mut self) {
-        let Queue { entries, along, .. } = self;
-        entries.retain(|registration| {
-            let over = registration.waiter.is_over();
-            if over {
-                Queue::forget(along, registration);
-            }
-            !over
-        });
-        if entries.len() * 4 < entries.capacity() {
-            entries.shrink_to_fit();
+        let before = self.entries.len();
+        self.entries.retain(|registration| !registration.waiter.is_over());
+        if self.entries.len() * 4 < self.entries.capacity() {
+            self.entries.shrink_to_fit();
         }
+        self.along.leave(before - self.entries.len(), self.entries.iter());
         self.over_count = 0;
-    }
-}
-
-/// The keys besides its own that serving a registration may touch.
-fn each_along(registration: &Registration, mut each: impl FnMut(u64, bool)) {
-    let (hashes, awaited) = (registration.waiter.hashes(), registration.waiter.awaited_count());
-    let own = registration.key_index as usize;
-    for (index, hash) in hashes.iter().enumerate().filter(|(index, _)| *index != own) {
-        each(*hash, index >= awaited);
     }
 }
 
@@ -173,7 +154,7 @@ impl Waiters {
 impl Shard {
     /// Puts a waiter at the end of the queue of its key `key_index`, whose hash is that of a key of this shard.
     pub fn add_waiter(&mut self, db: DbIndex, registration: Registration) {
-        let hash = registration.waiter.hashes()[registration.key_index as usize];
+        let hash = registration.hash();
         let waiters = self.waiters.get_or_insert_default();
         let queues = waiters.queues.entry(hash).or_default();
         let place = queues.iter().position(|queue| queue.db == db).unwrap_or_else(|| {
@@ -232,7 +213,6 @@ impl Shard {
     pub fn remove_waiter_at(&mut self, key: ReadyKey, index: usize) {
         let Some(waiters) = self.waiters.as_mut() else { return };
         if let Some(queue) = waiters.queue(key) {
-            queue.over_count = queue.over_count.saturating_sub(1);
             queue.remove(index);
             waiters.remove_if_empty(key);
         }
@@ -244,21 +224,31 @@ impl Shard {
         let Some(waiters) = self.waiters.as_mut() else { return };
         if let Some(queue) = waiters.queue(key) {
             queue.over_count += 1;
-            if queue.over_count * 2 >= queue.entries.len() {
-                queue.sweep();
-                waiters.remove_if_empty(key);
-            }
+        }
+        self.sweep_if_due(key);
+    }
+
+    /// Serving those who wait for a key is done: of those who are left, most may be over that were not looked at.
+    pub fn end_serving(&mut self, key: ReadyKey) {
+        self.sweep_if_due(key);
+    }
+
+    /// Sweeps a key's queue if half of it is over. Nobody may be in the middle of it.
+    fn sweep_if_due(&mut self, key: ReadyKey) {
+        let Some(waiters) = self.waiters.as_mut() else { return };
+        if let Some(queue) = waiters.queue(key)
+            && queue.over_count * 2 >= queue.entries.len()
+        {
+            queue.sweep();
+            waiters.remove_if_empty(key);
         }
         self.settle_waiters();
     }
 
-    /// Calls back with the hashes of the other keys that serving waiters of a key may touch, in whichever database it is, and
-    /// whether it may write to them.
-    pub fn each_along(&self, hash: u64, mut each: impl FnMut(u64, bool)) {
+    /// What serving the waiters of a key, in whichever database it is, may touch besides it.
+    pub fn along(&self, hash: u64) -> impl Iterator<Item = &QueueAlong> {
         let queues = self.waiters.as_ref().and_then(|waiters| waiters.queues.get(&hash));
-        for along in queues.into_iter().flatten().flat_map(|queue| &queue.along) {
-            each(along.hash, along.written);
-        }
+        queues.into_iter().flatten().map(|queue| &queue.along)
     }
 
     /// Lists a key as ready if somebody waits for it.
@@ -300,28 +290,28 @@ impl Shard {
             assert!(!queues.is_empty());
             for queue in queues {
                 assert!(!queue.entries.is_empty());
-                let mut counted = 0;
-                for registration in &queue.entries {
-                    assert_eq!(registration.waiter.hashes()[registration.key_index as usize], *hash);
-                    each_along(registration, |_, _| counted += 1);
-                }
-                assert_eq!(counted, queue.along.iter().map(|along| along.count).sum::<usize>());
+                assert!(queue.entries.iter().all(|registration| registration.hash() == *hash));
+                queue.along.check_invariants(queue.entries.iter());
             }
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+    use proptest::prelude::*;
+
     use super::super::hash::KeyHasher;
-    use super::super::{Deadline, NewString};
+    use super::super::{Deadline, NewString, ShardId};
     use super::*;
 
     struct Patient {
         hashes: Vec<u64>,
         awaited: usize,
+        shards: Option<Arc<ShardSet>>,
         over: AtomicBool,
     }
 
@@ -335,11 +325,20 @@ mod tests {
         fn awaited_count(&self) -> usize {
             self.awaited
         }
+        fn shards(&self) -> Option<&Arc<ShardSet>> {
+            self.shards.as_ref()
+        }
+    }
+
+    fn shard_of(hash: u64) -> ShardId {
+        ShardId(hash as u16 % 100)
     }
 
     fn patient(shard: &mut Shard, db: u16, hashes: &[u64], awaited: usize) -> Arc<Patient> {
         let over = AtomicBool::new(false);
-        let patient = Arc::new(Patient { hashes: hashes.to_vec(), awaited, over });
+        let is_one = hashes.iter().all(|hash| shard_of(*hash) == shard_of(hashes[0]));
+        let shards = (!is_one).then(|| Arc::new(hashes.iter().map(|hash| shard_of(*hash)).collect()));
+        let patient = Arc::new(Patient { hashes: hashes.to_vec(), awaited, shards, over });
         for key_index in 0..awaited as u32 {
             shard.add_waiter(DbIndex(db), Registration { waiter: patient.clone(), key_index });
         }
@@ -351,6 +350,21 @@ mod tests {
         registration.is_some_and(|registration| Arc::ptr_eq(&registration.waiter, &expected))
     }
 
+    /// What goes along with a key, as numbers of shards and hashes of written keys.
+    fn along(shard: &Shard, hash: u64) -> (BTreeSet<u16>, BTreeSet<u64>) {
+        let shards = shard.along(hash).flat_map(|along| along.shards()).flat_map(ShardSet::iter);
+        let written = shard.along(hash).flat_map(|along| along.written());
+        (shards.map(|shard| shard.0).collect(), written.collect())
+    }
+
+    fn leave(shard: &mut Shard, patient: &Patient, db: u16) {
+        patient.over.store(true, Relaxed);
+        for hash in &patient.hashes[..patient.awaited] {
+            shard.waiter_over(ReadyKey { hash: *hash, db: DbIndex(db) });
+        }
+        shard.check_waiters();
+    }
+
     #[test]
     fn waiters_queue_and_leave() {
         let mut shard = Shard::new(16, KeyHasher::new(1));
@@ -359,9 +373,7 @@ mod tests {
         let other = patient(&mut shard, 3, &[7], 1);
         shard.check_waiters();
         assert_eq!((shard.waited_keys(), shard.waiter_count(key)), (2, 100));
-        let mut along = Vec::new();
-        shard.each_along(7, |hash, written| along.push((hash, written)));
-        assert_eq!(along, [(9, true)]);
+        assert_eq!(along(&shard, 7), ([7, 9].into(), [9].into()));
         // They are over one by one, in no order, and the queue never holds more than twice those that are not.
         for (count, index) in (0..100).map(|n| n * 37 % 100).enumerate() {
             many[index].over.store(true, Relaxed);
@@ -374,6 +386,21 @@ mod tests {
         shard.remove_waiter_at(ReadyKey { db: DbIndex(3), ..key }, 0);
         shard.check_waiters();
         assert!(!shard.has_waiters());
+    }
+
+    /// Who was served counted as if noted to be over, and nobody looked at what was left: two that were over stayed for good.
+    #[test]
+    fn nobody_who_is_over_is_left_when_all_others_were_served() {
+        for served in [3, 2] {
+            let mut shard = Shard::new(16, KeyHasher::new(1));
+            let many: Vec<_> = (0..5).map(|_| patient(&mut shard, 0, &[7], 1)).collect();
+            let key = ReadyKey { hash: 7, db: DbIndex(0) };
+            many[3..].iter().for_each(|patient| leave(&mut shard, patient, 0));
+            (0..served).for_each(|_| shard.remove_waiter_at(key, 0));
+            shard.end_serving(key);
+            many[served..3].iter().for_each(|patient| leave(&mut shard, patient, 0));
+            assert!(!shard.has_waiters(), "{served} were served");
+        }
     }
 
     #[test]
@@ -415,5 +442,136 @@ mod tests {
         assert_eq!(shard.next_ready(), Some(key));
         assert!(!shard.has_ready() && !shard.has_waiters());
         shard.check_waiters();
+    }
+    #[test]
+    fn who_waits_for_keys_of_one_shard_takes_nothing_along() {
+        let mut shard = Shard::new(16, KeyHasher::new(1));
+        patient(&mut shard, 0, &[7], 1);
+        patient(&mut shard, 0, &[7, 107, 207], 3);
+        let queues = &shard.waiters.as_ref().expect("they wait").queues;
+        assert!(queues.values().flatten().all(|queue| queue.along.shards().is_none()));
+        assert_eq!(along(&shard, 107), Default::default());
+        // What it writes to may be ready for others, wherever it lies; but not its own key, which is looked at anyway.
+        patient(&mut shard, 0, &[7, 107], 1);
+        patient(&mut shard, 0, &[7, 7], 1);
+        assert_eq!(along(&shard, 7), (BTreeSet::new(), [107].into()));
+        shard.check_waiters();
+    }
+
+    /// Each of a client's many queues counted all its other keys: 22 MB for 1,000 keys, and half a second.
+    #[test]
+    fn queues_of_one_client_share_what_goes_along() {
+        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let hashes: Vec<u64> = (0..4000).step_by(2).collect();
+        let first = patient(&mut shard, 0, &hashes, 2000);
+        let second = patient(&mut shard, 0, &hashes, 2000);
+        let shards = first.shards.as_ref().expect("they are many");
+        let same =
+            |along: &QueueAlong| along.shards().is_some_and(|set| std::ptr::eq(set, &raw const **shards));
+        assert!(hashes.iter().all(|hash| shard.along(*hash).all(same)));
+        // One that waits for more changes only the queue that it enters, and only that.
+        patient(&mut shard, 0, &[54, 99], 1);
+        assert_eq!(hashes.iter().filter(|hash| !shard.along(**hash).all(same)).count(), 1);
+        assert_eq!((along(&shard, 54).0.len(), shards.iter().count()), (51, 50));
+        leave(&mut shard, &first, 0);
+        leave(&mut shard, &second, 0);
+        assert_eq!(shard.waited_keys(), 1);
+    }
+
+    #[test]
+    fn what_goes_along_is_found_anew_when_half_have_left() {
+        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let many: Vec<_> = (0..10).map(|n| patient(&mut shard, 0, &[7, 10 + n, 20 + n], 2)).collect();
+        let stays = patient(&mut shard, 0, &[7, 30], 2);
+        let all = |n: u16| (10..10 + n).chain(20..20 + n).chain([7, 30]).collect::<BTreeSet<u16>>();
+        assert_eq!(along(&shard, 7), (all(10), (20..30).collect()));
+        // The one that was served leaves too much; too little it never is.
+        shard.remove_waiter_at(ReadyKey { hash: 7, db: DbIndex(0) }, 9);
+        assert_eq!(along(&shard, 7), (all(10), (20..30).collect()));
+        many[1..9].iter().for_each(|patient| leave(&mut shard, patient, 0));
+        assert!(along(&shard, 7).1.len() < 5);
+        leave(&mut shard, &many[0], 0);
+        assert_eq!(along(&shard, 7), ([7, 30].into(), [].into()));
+        assert_eq!(along(&shard, 15), ([].into(), [].into()));
+        // In another database the same key takes its own along.
+        patient(&mut shard, 3, &[7, 40], 1);
+        assert_eq!(along(&shard, 7), ([7, 30, 40].into(), [40].into()));
+        leave(&mut shard, &stays, 0);
+        assert_eq!(along(&shard, 7), ([7, 40].into(), [40].into()));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// One waits for the first of these keys, and serving it writes to the others.
+        Wait(Vec<u64>, usize),
+        /// One of those who wait does no more.
+        End(usize),
+        /// The one at this place of the queue of a key was served.
+        Serve(u64, usize),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let keys = proptest::collection::btree_set(0..100u64, 1..6).prop_map(Vec::from_iter);
+        prop_oneof![
+            4 => (keys, 1..6usize).prop_map(|(keys, count)| Step::Wait(keys.clone(), count.min(keys.len()))),
+            2 => (0..100usize).prop_map(Step::End),
+            3 => (0..100u64, 0..5usize).prop_map(|(hash, index)| Step::Serve(hash, index)),
+        ]
+    }
+
+    fn take_step(shard: &mut Shard, present: &mut Vec<Arc<Patient>>, step: Step) {
+        match step {
+            Step::Wait(mut keys, awaited) => {
+                // A few keys are everybody's, so that their queues are long.
+                keys[0] %= 4;
+                present.push(patient(shard, 0, &keys, awaited));
+            }
+            Step::End(_) if present.is_empty() => {}
+            Step::End(index) => leave(shard, &present.swap_remove(index % present.len()), 0),
+            Step::Serve(hash, index) => {
+                let key = ReadyKey { hash: hash % 8, db: DbIndex(0) };
+                let Some(served) = shard.waiter_at(key, index) else { return };
+                shard.remove_waiter_at(key, index);
+                let is_served = |patient: &Arc<Patient>| is(Some(served.clone()), patient);
+                let Some(place) = present.iter().position(is_served) else { return };
+                let patient = present.swap_remove(place);
+                patient.over.store(true, Relaxed);
+                let others = patient.hashes[..patient.awaited].iter().filter(|other| **other != key.hash);
+                others.for_each(|hash| shard.waiter_over(ReadyKey { hash: *hash, ..key }));
+                shard.end_serving(key);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Against those who are there, asked one by one: nothing is missing, and what there is too much has its bound.
+        #[test]
+        fn what_goes_along_is_never_too_little(steps in proptest::collection::vec(any_step(), 1..150)) {
+            let (mut shard, mut present) = (Shard::new(16, KeyHasher::new(1)), Vec::new());
+            for step in steps {
+                take_step(&mut shard, &mut present, step);
+                shard.check_waiters();
+                for hash in 0..100 {
+                    let (shards, written) = along(&shard, hash);
+                    let in_queue = |patient: &&Arc<Patient>| patient.hashes[..patient.awaited].contains(&hash);
+                    for patient in present.iter().filter(in_queue) {
+                        let own = |shard: u16| shards.is_empty() && shard == shard_of(hash).0;
+                        let has = |hash: &u64| shards.contains(&shard_of(*hash).0) || own(shard_of(*hash).0);
+                        prop_assert!(patient.hashes.iter().all(has));
+                        prop_assert!(patient.hashes[patient.awaited..].iter().all(|hash| written.contains(hash)));
+                    }
+                    // Each has five keys at most; and not more have left, or are over, than are there.
+                    let queued = shard.waiter_count(ReadyKey { hash, db: DbIndex(0) });
+                    prop_assert!(written.len() <= 2 * 5 * queued);
+                    prop_assert!(shards.len() <= 2 * 5 * queued);
+                }
+            }
+            while let Some(patient) = present.pop() {
+                leave(&mut shard, &patient, 0);
+            }
+            prop_assert!(!shard.has_waiters());
+        }
     }
 }

@@ -93,7 +93,7 @@ impl<I: Io> Worker<I> {
         let args = Args::new(buffer, spans, large).hashed(self.batch.hashes_of(command));
         let wait = session.blocking.take().expect("the handler has said what for");
         let ran_ns = self.clock.ns_between(start, now);
-        let waiter = Waiter::new(session, row, &args, wait, ran_ns);
+        let waiter = Waiter::new(session, row, &args, wait, ran_ns, &self.shared.keyspace);
         session.replies = next_replies(session.replies, Some(row));
         let waiter = Arc::new(waiter);
         waiter.register(&self.shared.keyspace, &mut self.kit.leases);
@@ -177,6 +177,7 @@ impl<I: Io> Worker<I> {
                 self.post.send(usize::from(served.place.worker), Mail::Served(Box::new(served)));
             }
         }
+        blocking::end_serving(key, keyspace, &mut self.kit.leases);
     }
 
     /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.

@@ -158,12 +158,12 @@ impl<I: Io> Worker<I> {
             Scope::Transaction if session.needs_all() => return self.kit.leases.reserve(keyspace.shards()),
             Scope::Transaction => {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
-                return self.kit.leases.reserve(own.chain(self.chunk.along(keyspace)));
+                return self.kit.leases.reserve(own.chain(self.chunk.along()));
             }
             Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
-        let along = self.chunk.along(keyspace);
+        let along = self.chunk.along();
         self.kit.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
