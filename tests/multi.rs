@@ -122,6 +122,29 @@ fn a_monitor_sees_the_commands_of_every_worker() {
     }
 }
 
+/// The slow log hid what the feed did by a rule of its own, and both hid all words of HELLO.
+#[test]
+fn a_monitor_sees_no_passwords() {
+    for server in [Server::start(&[]), Server::redis(&[])] {
+        let (mut monitor, mut client) = (server.client(), server.client());
+        assert_eq!(monitor.ask("MONITOR").string(), "OK");
+        client.ask("CONFIG SET requirepass x masteruser y");
+        for (request, shown) in [
+            ("AUTH x", r#""AUTH" "(redacted)""#),
+            ("AUTH default wrong", r#""AUTH" "(redacted)" "(redacted)""#),
+            (
+                "HELLO 3 AUTH default x SETNAME y",
+                r#""HELLO" "3" "AUTH" "(redacted)" "(redacted)" "SETNAME" "y""#,
+            ),
+            ("HELLO 2 SETNAME auth", r#""HELLO" "2" "SETNAME" "auth""#),
+        ] {
+            client.ask(request);
+            let line = monitor.read().expect("a line").string();
+            assert!(line.ends_with(&format!("] {shown}")), "{line}");
+        }
+    }
+}
+
 #[test]
 fn databases_are_apart() {
     let server = Server::start(&["--workers", "3", "--databases", "4"]);

@@ -30,6 +30,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection.",
         syntax: "[username] password",
+        secrets: Some(auth_secrets),
         handler: auth,
         ..CONNECTION
     },
@@ -48,6 +49,7 @@ pub const ROWS: &[Command] = &[
         since: "6.0.0",
         summary: "Handshakes with the Redis server.",
         syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        secrets: Some(hello_secrets),
         handler: hello,
         ..CONNECTION
     },
@@ -109,6 +111,11 @@ fn auth(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     }
     reply.ok();
     Ok(())
+}
+
+/// All of them, even where there are too many: one may be a password.
+fn auth_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
+    (1..args.len()).for_each(found);
 }
 
 /// A failed attempt leaves a client that is authenticated already as it is.
@@ -177,6 +184,18 @@ fn hello(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
     reply.set_protocol(protocol);
     introduce(ctx, reply);
     Ok(())
+}
+
+/// The two words after AUTH, of whichever options there are. Redis shows them in a HELLO that fails before it gets to them.
+fn hello_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
+    let mut index = 2;
+    while index + 2 < args.len() {
+        if args.is(index, "AUTH") {
+            found(index + 1);
+            found(index + 2);
+        }
+        index += if args.is(index, "AUTH") { 3 } else { 1 + usize::from(args.is(index, "SETNAME")) };
+    }
 }
 
 fn introduce(ctx: &Context<'_>, reply: &mut Reply<'_>) {

@@ -15,6 +15,9 @@ pub type Handler = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
 /// says which shards are needed.
 pub type KeyFinder = fn(&Args<'_>, &mut dyn FnMut(usize, KeyAccess)) -> Scope;
 
+/// Calls back with the place of each argument that no log may show.
+pub type SecretFinder = fn(&Args<'_>, &mut dyn FnMut(usize));
+
 /// One command or subcommand.
 #[derive(Clone, Copy)]
 pub struct Command {
@@ -30,6 +33,8 @@ pub struct Command {
     pub scope: Scope,
     /// Stands in for `keys` and `scope` where these cannot tell.
     pub finder: Option<KeyFinder>,
+    /// Finds its passwords, where it may have any.
+    pub secrets: Option<SecretFinder>,
     /// What it uses of its keys' values, to be fetched before.
     pub reach: Reach,
     /// The family, as Redis's documentation groups them.
@@ -62,6 +67,7 @@ pub const BASE: Command = Command {
     keys: &[],
     scope: Scope::None,
     finder: None,
+    secrets: None,
     reach: Reach::Entry,
     group: Group::Generic,
     since: "1.0.0",
@@ -78,6 +84,17 @@ pub const BASE: Command = Command {
 /// The handler of a container: unreachable, because lookup resolves the subcommand or fails.
 pub fn container(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
     unreachable!("a container command is resolved to one of its subcommands")
+}
+
+impl Command {
+    /// Its arguments as SLOWLOG and MONITOR show them.
+    pub fn shown<'a>(&self, args: &Args<'a>) -> Vec<&'a [u8]> {
+        let mut words: Vec<&[u8]> = args.from(0).collect();
+        if let Some(find) = self.secrets {
+            find(args, &mut |index| words[index] = b"(redacted)");
+        }
+        words
+    }
 }
 
 /// Which shards a command needs.

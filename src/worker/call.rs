@@ -233,15 +233,12 @@ impl Facts {
     pub(super) fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
         let flags = row.command.flags;
         if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
-            // What authenticates is nothing for a log.
-            let secret = matches!(row.full_name.as_str(), "auth" | "hello");
-            let shown = |(index, arg)| if secret && index > 0 { &b"(redacted)"[..] } else { arg };
-            let all: Vec<&[u8]> = args.from(0).enumerate().map(shown).collect();
+            let words = row.command.shown(args);
             let name = session.card.name.load();
             let name = name.as_deref().map_or(&[][..], Vec::as_slice);
             let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
             let address = &session.card.address;
-            self.shared.slowlog.push(time_s, ns / 1000, all.into_iter(), address, name, len_max);
+            self.shared.slowlog.push(time_s, ns / 1000, words.into_iter(), address, name, len_max);
         }
         if ns >= self.event_ns {
             let event = if flags.has(Flags::FAST) { Event::FastCommand } else { Event::Command };

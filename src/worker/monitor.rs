@@ -82,9 +82,9 @@ impl Caller<'_> {
         if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
             return;
         }
-        let hide = row.full_name == "auth" || row.full_name == "hello";
         let session = &self.ctx.session;
-        let line = line(args, self.facts.now_us, session.db.0, &session.card.address, hide);
+        let words = row.command.shown(args);
+        let line = line(&words, self.facts.now_us, session.db.0, &session.card.address);
         // A monitor's own line comes right behind the reply, but within EXEC's it would be taken for a part of that.
         let at_once = session.monitor && !session.denies_blocking;
         if at_once {
@@ -96,15 +96,11 @@ impl Caller<'_> {
 }
 
 /// `+1700000000.123456 [0 127.0.0.1:5000] "SET" "key" "value"`
-fn line(args: &Args<'_>, now_us: u64, db: u16, address: &str, hide: bool) -> Vec<u8> {
+fn line(words: &[&[u8]], now_us: u64, db: u16, address: &str) -> Vec<u8> {
     let mut text = format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000);
-    for (index, arg) in args.from(0).enumerate() {
+    for word in words {
         text.push_str(" \"");
-        if hide && index > 0 {
-            text.push_str("(redacted)");
-        } else {
-            escape(&mut text, arg);
-        }
+        escape(&mut text, word);
         text.push('"');
     }
     text.push_str("\r\n");

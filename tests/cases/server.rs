@@ -252,6 +252,61 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "SLOWLOG hides passwords",
+        steps: &[
+            ("CONFIG SET slowlog-log-slower-than 0", "OK"),
+            ("CONFIG SET timeout 0 RequirePass x masteruser y hz 10 masterauth z", "OK"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["CONFIG" "SET" "timeout" "0" "RequirePass" "(redacted)" "masteruser" "(redacted)" "hz" "10"
+                "masterauth" "(redacted)"] <bulk> ""]]"#,
+            ),
+            ("CONFIG SET nosuch x masterauth y", "!ERR Unknown option *"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["CONFIG" "SET" "nosuch" "x" "masterauth" "(redacted)"] <bulk> ""]]"#,
+            ),
+            ("AUTH wrong", "!WRONGPASS *"),
+            ("SLOWLOG GET 1", r#"[[<int> <int> <int> ["AUTH" "(redacted)"] <bulk> ""]]"#),
+            ("AUTH default x", "OK"),
+            ("SLOWLOG GET 1", r#"[[<int> <int> <int> ["AUTH" "(redacted)" "(redacted)"] <bulk> ""]]"#),
+            ("HELLO 3 SETNAME auth AUTH default x SETNAME y", "<map>"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["HELLO" "3" "SETNAME" "auth" "AUTH" "(redacted)" "(redacted)" "SETNAME" "y"] <bulk> "y"]]"#,
+            ),
+            ("HELLO 3 AUTH default", "!ERR Syntax error in HELLO option 'AUTH'"),
+            ("SLOWLOG GET 1", r#"[[<int> <int> <int> ["HELLO" "3" "AUTH" "default"] <bulk> "y"]]"#),
+            ("MULTI", "OK"),
+            (r#"CONFIG SET requirepass """#, "QUEUED"),
+            ("EXEC", "[OK]"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["CONFIG" "SET" "requirepass" "(redacted)"] <bulk> "y"]]"#,
+            ),
+            (r#"CONFIG SET slowlog-log-slower-than 10000 masteruser "" masterauth """#, "OK"),
+            ("SLOWLOG RESET", "OK"),
+        ],
+    },
+    Case {
+        name: "torc: SLOWLOG hides passwords that Redis shows",
+        steps: &[
+            ("CONFIG SET slowlog-log-slower-than 0", "OK"),
+            ("AUTH default x y", "!ERR syntax error"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["AUTH" "(redacted)" "(redacted)" "(redacted)"] <bulk> ""]]"#,
+            ),
+            ("HELLO 5 AUTH default x", "!NOPROTO *"),
+            (
+                "SLOWLOG GET 1",
+                r#"[[<int> <int> <int> ["HELLO" "5" "AUTH" "(redacted)" "(redacted)"] <bulk> ""]]"#,
+            ),
+            ("CONFIG SET slowlog-log-slower-than 10000", "OK"),
+            ("SLOWLOG RESET", "OK"),
+        ],
+    },
+    Case {
         name: "LATENCY without events",
         steps: &[
             ("LATENCY RESET", "*"),

@@ -68,6 +68,7 @@ pub const ROW: Command = Command {
             summary: "Sets configuration parameters in-flight.",
             syntax: "parameter value [parameter value ...]",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            secrets: Some(set_secrets),
             handler: set,
             ..SERVER
         },
@@ -121,6 +122,15 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
             Err(CommandError::Replied)
         }
     }
+}
+
+/// The values of directives that are secrets.
+fn set_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
+    let is_secret = |value: &usize| {
+        let directive = config::lookup(args.at(value - 1));
+        directive.is_some_and(|directive| directive.flags.has(config::Flags::SENSITIVE))
+    };
+    (3..args.len()).step_by(2).filter(is_secret).for_each(found);
 }
 
 /// What the process must do before the change is in force, and may be unable to.
