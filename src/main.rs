@@ -86,6 +86,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
         monitoring: Default::default(),
+        attack_warned_ms: Default::default(),
         facts: Facts {
             run_id: (0..3).map(|_| format!("{:016x}", rng.next())).collect::<String>()[..40].to_owned(),
             started_ms: now.as_millis() as u64,

@@ -44,6 +44,11 @@ const MALFORMED: &[&[u8]] = &[
     b"  PING  \r\n",
     b"PING\n",
     b"GET / HTTP/1.1\r\n",
+    b"POST / HTTP/1.1\r\n",
+    b"hOST: 127.0.0.1\r\n",
+    b"Host\r\n",
+    b"*1\r\n$4\r\npOST\r\n",
+    b"*2\r\n$5\r\nHost:\r\n$1\r\na\r\n",
     b"$4\r\nPING\r\n",
     b":1\r\n",
     b"\xff\xfe\xfd\r\n",
@@ -78,6 +83,23 @@ fn malformed_input_is_answered_as_by_redis() {
         }
         torc.check_alive();
     }
+}
+
+/// A page had a browser send `POST / HTTP/1.1`, headers, and commands in its body: these ran.
+#[test]
+fn a_browser_is_not_served_and_the_log_says_so_once() {
+    let request = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nSET k v\r\n";
+    let server = Server::start(&["--workers", "3"]);
+    for _ in 0..4 {
+        let mut browser = server.client();
+        browser.send_raw(request).expect("the server takes what fits into a socket's buffer");
+        // The connection ends with input that is not read: in order or not.
+        assert_eq!(browser.read_to_end().0, b"");
+    }
+    assert!(server.client().ask("GET k").is_null());
+    let warning = "Possible SECURITY ATTACK detected.";
+    assert!(until(|| server.log().contains(warning)));
+    assert_eq!(server.log().matches(warning).count(), 1, "{}", server.log());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Shared {
     pub active_workers: AtomicUsize,
     /// The workers that have clients which receive the MONITOR feed, a bit each.
     pub monitoring: AtomicU64,
+    /// When the log last said that a browser was sent here, Unix time in ms.
+    pub attack_warned_ms: AtomicU64,
     /// Facts fixed at start.
     pub facts: Facts,
     /// Upkeep settings that DEBUG changes.

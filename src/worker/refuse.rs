@@ -1,11 +1,44 @@
-//! Replies to what is no command: an unknown name, an unknown subcommand, the wrong number of arguments.
+//! Replies to what is no command: an unknown name, an unknown subcommand, the wrong number of arguments. What a browser sends
+//! gets none, and its connection ends.
 
-use crate::command::{Args, LookupError, Table, help};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::command::{Args, Context, LookupError, Table, help};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 
 /// Bytes of a client's arguments that an error repeats.
 const ARGS_BYTES_MAX: usize = 128;
+
+/// No two warnings of an attack follow each other within this time, so that no attacker fills the log.
+const ATTACK_WARNING_MS: u64 = 60_000;
+
+/// Whether this is the beginning of a request or of a header line of HTTP. A page that a browser shows can have it send these
+/// here, and what follows them may be commands of the page's choice.
+pub(super) fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Ends the connection without a reply.
+#[cold]
+pub(super) fn end_http(ctx: &mut Context<'_>) {
+    ctx.session.close_after_reply();
+    if is_first_in(ATTACK_WARNING_MS, &ctx.shared.attack_warned_ms, ctx.now_ms) {
+        log::warn!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Torc. This is \
+             likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Torc instance. \
+             Connection from {} aborted.",
+            ctx.session.card.address
+        );
+    }
+}
+
+/// Whether this has not happened for `rest_ms`; of several workers that ask at once one is told so.
+fn is_first_in(rest_ms: u64, last_ms: &AtomicU64, now_ms: u64) -> bool {
+    let last = last_ms.load(Relaxed);
+    now_ms.saturating_sub(last) > rest_ms && last_ms.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok()
+}
 
 /// Says why a command that the table does not have is refused, as Redis words it, and counts it.
 #[cold]

@@ -156,7 +156,7 @@ impl Stretch<'_> {
     fn run(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         let Caller { ctx, table, .. } = &mut self.caller;
         if command.row == REFUSED {
-            refuse_in(ctx.session, args, reply, table, ctx.stats);
+            refuse_in(ctx, args, reply, table);
             return Step::Done;
         }
         let row = table.row(command.row);

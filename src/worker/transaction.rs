@@ -8,8 +8,8 @@
 
 use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
-use super::refuse::refuse;
-use crate::command::{Args, CommandError, Flags, KEYS_FETCHED_MAX, Role, Row, Scope, Session, Table};
+use super::refuse::{end_http, is_http, refuse};
+use crate::command::{Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Role, Row, Scope, Session, Table};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 use crate::store::Touch;
@@ -85,13 +85,11 @@ pub(super) fn reject(
 
 /// Replies to what is no command, as `refuse` does, with the same consequences for a transaction as `reject`.
 #[cold]
-pub(super) fn refuse_in(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-    table: &Table,
-    stats: &WorkerStats,
-) {
+pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, table: &Table) {
+    if is_http(args.at(0)) {
+        return end_http(ctx);
+    }
+    let (session, stats) = (&mut *ctx.session, ctx.stats);
     if let Some(exec) = table.find(args.at(0)).filter(|row| row.role == Role::Exec) {
         stats.commands[exec.id as usize].rejected.add(1);
         stats.counters.commands_rejected.add(1);

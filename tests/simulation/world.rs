@@ -152,6 +152,7 @@ fn share(plan: &Plan) -> Arc<Shared> {
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(plan.workers),
         monitoring: Default::default(),
+        attack_warned_ms: Default::default(),
         facts: Facts {
             run_id: "0".repeat(40),
             started_ms: EPOCH_MS,
