@@ -450,4 +450,20 @@ pub const CASES: &[Case] = &[
             ("LRANGE n 0 -1", r#"["1" "300"]"#),
         ],
     },
+    Case {
+        name: "RESTORE of a list with a plain node",
+        steps: &[
+            (r#"RESTORE k 0 "\x12\x01\x01\x01\x61\x06\x00\xdd\x16\x60\x36\x30\x25\xc9\xe5""#, "OK"),
+            ("LRANGE k 0 -1", r#"["a"]"#),
+            // Of no bytes, alone and behind another.
+            (
+                r#"RESTORE l 0 "\x12\x01\x01\x00\x06\x00\x19\x2b\xa8\xd7\xe9\x5f\x8f\xaf""#,
+                "!ERR Bad data format",
+            ),
+            (
+                r#"RESTORE l 0 "\x12\x02\x01\x01\x61\x01\x00\x06\x00\x50\x55\xe6\x14\xde\x0b\xa4\x0e""#,
+                "!ERR Bad data format",
+            ),
+        ],
+    },
 ];

@@ -66,7 +66,14 @@ pub fn read(value_type: u8, reader: &mut Reader<'_>, limits: ListLimits) -> Resu
         TYPE_LIST_QUICKLIST_2 => {
             for _ in 0..reader.length()? {
                 match reader.length()? {
-                    NODE_LONG => list.add(NewNode::Long(bytes(reader.string()?).into_owned().into())),
+                    NODE_LONG => {
+                        let element = bytes(reader.string()?);
+                        // Whoever wrote this would have put an empty element into a listpack.
+                        if element.is_empty() {
+                            return Err(Malformed);
+                        }
+                        list.add(NewNode::Long(element.into_owned().into()));
+                    }
                     NODE_PACKED => add_listpack(&mut list, &bytes(reader.string()?))?,
                     _ => return Err(Malformed),
                 }
