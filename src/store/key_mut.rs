@@ -413,6 +413,11 @@ impl<'a> KeyMut<'a> {
         result
     }
 
+    /// Tells whoever listens that the key was written to, though nothing about it has changed.
+    pub fn note_unchanged(&mut self) {
+        self.shard.note(ChangeKind::Set, self.db, self.hash, self.key);
+    }
+
     /// Lets upkeep free what was removed from a list, if it was too much to be freed at once.
     pub(super) fn discard_chunks(&mut self, removed: Option<Box<Deque>>) {
         if let Some(removed) = removed {

@@ -450,7 +450,7 @@ impl Shard {
 
     /// Tells whoever listens of a change.
     #[inline]
-    fn note(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
+    pub(super) fn note(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
         if self.listeners.0 != 0 {
             self.tell_listeners(kind, db, hash, key);
         }

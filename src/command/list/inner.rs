@@ -117,6 +117,9 @@ pub(super) fn ltrim(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         let (start, count) = span(list.len(), start, stop);
         if count == 0 {
             place.remove();
+        } else if count == list.len() {
+            // For those that watch the key any LTRIM is a change.
+            place.note_unchanged();
         } else {
             place.list_keep(start, count, limits);
         }
