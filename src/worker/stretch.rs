@@ -220,10 +220,25 @@ impl Stretch<'_> {
     }
 }
 
+/// Why a client that has yet to authenticate, or that receives the MONITOR feed, may not run a command.
+#[cold]
+fn restriction(flags: Flags, session: &Session) -> Option<CommandError> {
+    const TOUCHES_KEYS: Flags = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
+    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Some(CommandError::NoAuth);
+    }
+    // To Redis a monitor is a kind of replica.
+    let refused = session.monitor && flags.has(TOUCHES_KEYS);
+    refused.then_some(CommandError::Text("ERR Replica can't interact with the keyspace"))
+}
+
 #[inline]
 fn admit(flags: Flags, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Admission::Error(CommandError::NoAuth);
+    // One look for both, as hardly any client is either.
+    if (!session.authenticated | session.monitor)
+        && let Some(error) = restriction(flags, session)
+    {
+        return Admission::Error(error);
     }
     match shared.pause.active(now_ms) {
         None => Admission::Yes,

@@ -366,6 +366,39 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "MONITOR keeps a client from the keys",
+        steps: &[
+            ("SET k 1", "OK"),
+            ("b> MONITOR", "OK"),
+            ("b> GET k", "!ERR Replica can't interact with the keyspace"),
+            ("b> SET k 2", "!ERR Replica can't interact with the keyspace"),
+            ("b> DBSIZE", "!ERR Replica can't interact with the keyspace"),
+            ("b> OBJECT ENCODING k", "!ERR Replica can't interact with the keyspace"),
+            ("b> GET", "!ERR wrong number of arguments for 'get' command"),
+            ("b> MULTI", "OK ;; <simple>"),
+            ("b> PING", "QUEUED"),
+            ("b> GET k", "!ERR Replica can't interact with the keyspace"),
+            ("b> EXEC", "!EXECABORT Transaction discarded because of previous errors. ;; <simple>"),
+            ("b> WATCH k", "OK ;; <simple>"),
+            ("b> PING", "PONG ;; <simple>"),
+            // The second gets no reply.
+            ("b> MONITOR", ""),
+            ("b> RESET", "RESET"),
+            ("b> GET k", r#""1""#),
+        ],
+    },
+    Case {
+        name: "MONITOR in a transaction",
+        steps: &[
+            ("SET k 1", "OK"),
+            ("MULTI", "OK"),
+            ("MONITOR", "QUEUED"),
+            ("GET k", "QUEUED"),
+            ("EXEC", r#"[!"ERR MONITOR isn't allowed for DENY BLOCKING client" "1"]"#),
+            ("GET k", r#""1""#),
+        ],
+    },
+    Case {
         name: "DEBUG PROTOCOL",
         steps: &[
             ("DEBUG PROTOCOL string", r#""Hello World""#),

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ADMIN, Args, Command, Context, Outcome, Reply, SERVER};
-use crate::command::Effect;
+use crate::command::{CommandError, Effect};
 
 /// MONITOR.
 pub const ROW: Command = Command {
@@ -17,6 +17,13 @@ pub const ROW: Command = Command {
 };
 
 fn monitor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.session.denies_blocking {
+        return Err(CommandError::Text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    // Redis says nothing to a client that receives the feed already.
+    if ctx.session.monitor {
+        return Ok(());
+    }
     ctx.session.monitor = true;
     // Commands that follow in the same pipeline are shown already.
     ctx.shared.monitoring.fetch_or(1 << ctx.worker, Relaxed);
