@@ -145,6 +145,27 @@ fn a_monitor_sees_no_passwords() {
     }
 }
 
+/// A client on a Unix socket was shown by its peer's address, which ends with `:0`.
+#[test]
+fn a_monitor_sees_where_commands_come_from() {
+    for server in [Server::start_tcp(&[]), Server::redis_tcp(&[])] {
+        let mut monitor = server.client();
+        assert_eq!(monitor.ask("MONITOR").string(), "OK");
+        let mut shown = |mut client: Client| {
+            let listed = client.ask("CLIENT INFO").string();
+            let line = monitor.read().expect("a line").string();
+            let (_, rest) = line.split_once(" [0 ").expect("a database");
+            let (origin, _) = rest.split_once(']').expect("an end");
+            (origin.to_owned(), listed)
+        };
+        let (origin, listed) = shown(server.tcp_client());
+        assert!(listed.contains(&format!(" addr={origin} ")), "{origin}: {listed}");
+        let (origin, listed) = shown(server.client());
+        let path = origin.strip_prefix("unix:").expect("the kind of socket");
+        assert!(listed.contains(&format!(" addr={path}:0 ")), "{origin}: {listed}");
+    }
+}
+
 #[test]
 fn databases_are_apart() {
     let server = Server::start(&["--workers", "3", "--databases", "4"]);

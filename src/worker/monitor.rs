@@ -4,6 +4,7 @@
 //! a turn as one piece of mail. So there is at most one such piece for each turn of the sender, and only for workers that
 //! have monitors: what waits in the mail stays bounded, however many commands run.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +13,7 @@ use super::call::Caller;
 use super::{Mail, Worker};
 use crate::command::{Args, Effect, Flags, Row};
 use crate::io::{Io, Token};
-use crate::observe::{ClientPlace, flag};
+use crate::observe::{ClientCard, ClientPlace, flag};
 use crate::resp::Reply;
 
 impl<I: Io> Worker<I> {
@@ -84,7 +85,7 @@ impl Caller<'_> {
         }
         let session = &self.ctx.session;
         let words = row.command.shown(args);
-        let line = line(&words, self.facts.now_us, session.db.0, &session.card.address);
+        let line = line(&words, self.facts.now_us, session.db.0, &origin(&session.card));
         // A monitor's own line comes right behind the reply, but within EXEC's it would be taken for a part of that.
         let at_once = session.monitor && !session.denies_blocking;
         if at_once {
@@ -95,9 +96,17 @@ impl Caller<'_> {
     }
 }
 
+/// Where a client comes from: its address, or the path of its Unix socket.
+fn origin(card: &ClientCard) -> Cow<'_, str> {
+    match card.address.strip_suffix(":0") {
+        Some(path) if card.has(flag::UNIX_SOCKET) => format!("unix:{path}").into(),
+        _ => (&*card.address).into(),
+    }
+}
+
 /// `+1700000000.123456 [0 127.0.0.1:5000] "SET" "key" "value"`
-fn line(words: &[&[u8]], now_us: u64, db: u16, address: &str) -> Vec<u8> {
-    let mut text = format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000);
+fn line(words: &[&[u8]], now_us: u64, db: u16, origin: &str) -> Vec<u8> {
+    let mut text = format!("+{}.{:06} [{db} {origin}]", now_us / 1_000_000, now_us % 1_000_000);
     for word in words {
         text.push_str(" \"");
         escape(&mut text, word);
