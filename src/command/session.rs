@@ -102,13 +102,21 @@ impl Session {
         self.card.set(flag::CLOSE_AFTER_REPLY, true);
     }
 
-    /// RESET: as if newly connected, but for the name of the library.
+    /// Whether what a command of a transaction replies is left out. What a SKIP among them asks for begins after EXEC.
+    #[inline]
+    pub fn is_silent(&self) -> bool {
+        matches!(self.replies, Replies::Off | Replies::SkipThis) || self.close_after_reply
+    }
+
+    /// RESET: as if newly connected, but for the name of the library. A SKIP before it concerns its own reply.
     pub fn reset(&mut self, authenticated: bool) {
         self.discard();
         self.select(DbIndex(0));
         self.speak(Protocol::Resp2);
         self.authenticate(authenticated);
-        self.replies = Replies::On;
+        if self.replies == Replies::Off {
+            self.replies = Replies::On;
+        }
         self.no_touch = false;
         self.monitor = false;
         self.card.name.store(None);

@@ -9,7 +9,7 @@
 use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
 use super::refuse::{end_http, is_http, refuse};
-use crate::command::{Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Role, Row, Scope, Session, Table};
+use crate::command::{Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 use crate::store::Touch;
@@ -133,14 +133,25 @@ impl Caller<'_> {
         if !failed && !touched {
             let db = self.ctx.session.db;
             self.ctx.leases.fetch(queue.hashes().iter().take(KEYS_FETCHED_MAX).map(|hash| (db, *hash)));
-            reply.array(queue.len());
+            if self.ctx.session.replies == Replies::SkipNext {
+                self.ctx.session.replies = Replies::SkipThis;
+            }
+            if !self.ctx.session.is_silent() {
+                reply.array(queue.len());
+            }
             self.ctx.session.denies_blocking = true;
             let mut commands = queue.commands().peekable();
             while let Some((id, args)) = commands.next() {
                 let row = self.table.row(id);
                 let like_it = commands.peek().is_some_and(|(next, _)| *next == id);
+                let mark = self.ctx.session.is_silent().then(|| reply.mark());
                 let has_run = self.call(row, &args, reply, like_it);
                 assert!(has_run, "no command waits in a transaction");
+                if let Some(mark) = mark
+                    && self.ctx.session.is_silent()
+                {
+                    reply.truncate(mark);
+                }
                 self.list_ready(row, args.hashes());
             }
             self.ctx.session.denies_blocking = false;

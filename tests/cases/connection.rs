@@ -283,6 +283,20 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "kill oneself in a transaction",
+        steps: &[
+            ("b> CLIENT ID", "<int> -> b"),
+            ("b> MULTI", "OK"),
+            ("b> SET k 1", "QUEUED"),
+            ("b> CLIENT KILL ID $b SKIPME no", "QUEUED"),
+            ("b> SET k 2", "QUEUED"),
+            ("b> GET k", "QUEUED"),
+            // Two replies of four: all run, but what comes behind is not said any more.
+            ("b> EXEC", "<closed>"),
+            ("GET k", r#""2""#),
+        ],
+    },
+    Case {
         name: "replies that a client does not want",
         steps: &[
             ("CLIENT REPLY OFF", ""),
@@ -304,6 +318,13 @@ pub const CASES: &[Case] = &[
             ("CLIENT REPLY foo", "!ERR syntax error"),
             ("b> CLIENT REPLY OFF", ""),
             ("b> RESET", "RESET"),
+            ("b> PING", "PONG"),
+            ("CLIENT REPLY SKIP", ""),
+            ("CLIENT REPLY foo", ""),
+            ("ECHO 4", r#""4""#),
+            ("b> CLIENT REPLY SKIP", ""),
+            ("b> RESET", ""),
+            ("b> ECHO 5", r#""5""#),
             ("b> PING", "PONG"),
         ],
     },

@@ -160,6 +160,35 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "CLIENT REPLY in a transaction",
+        steps: &[
+            ("MULTI", "OK"),
+            ("CLIENT REPLY SKIP", "QUEUED"),
+            ("CLIENT REPLY ON", "QUEUED"),
+            ("ECHO 1", "QUEUED"),
+            ("CLIENT REPLY foo", "QUEUED"),
+            // SKIP says nothing, though EXEC has counted it, and means the command behind EXEC.
+            ("EXEC", ""),
+            ("ECHO 2", ""),
+            ("ECHO 3", r#"[OK "1" !"ERR syntax error" "3"]"#),
+            ("MULTI", "OK"),
+            ("ECHO 4", "QUEUED"),
+            ("CLIENT REPLY OFF", "QUEUED"),
+            ("ECHO 5", "QUEUED"),
+            ("EXEC", ""),
+            ("ECHO 6", ""),
+            ("CLIENT REPLY ON", ""),
+            ("ECHO 7", r#"["4" OK "7"]"#),
+            ("CLIENT REPLY OFF", ""),
+            ("MULTI", ""),
+            ("ECHO 8", ""),
+            ("CLIENT REPLY ON", ""),
+            ("ECHO 9", ""),
+            // Not even how many replies there are.
+            ("EXEC", r#"OK ;; "9""#),
+        ],
+    },
+    Case {
         name: "of commands that change nothing, LTRIM is noticed",
         steps: &[
             ("RPUSH a x y", "2"),

@@ -264,16 +264,22 @@ fn unpause(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
 
 /// Only ON is answered; the worker leaves out the replies of the others, this one included.
 fn replies(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let now = ctx.session.replies;
-    ctx.session.replies = match () {
-        () if args.is(2, "ON") => Replies::On,
-        () if args.is(2, "OFF") => Replies::Off,
-        () if args.is(2, "SKIP") && now == Replies::Off => Replies::Off,
-        () if args.is(2, "SKIP") => Replies::SkipNext,
+    let (now, in_exec) = (&mut ctx.session.replies, ctx.session.denies_blocking);
+    // What came before meant this command, or, in a transaction, the one behind EXEC.
+    if *now == Replies::SkipNext && !in_exec {
+        *now = Replies::SkipThis;
+    }
+    match () {
+        () if args.is(2, "ON") => {
+            if *now != Replies::SkipNext {
+                *now = Replies::On;
+            }
+            reply.ok();
+        }
+        () if args.is(2, "OFF") => *now = Replies::Off,
+        () if args.is(2, "SKIP") && *now == Replies::Off => {}
+        () if args.is(2, "SKIP") => *now = Replies::SkipNext,
         () => return Err(CommandError::Syntax),
-    };
-    if ctx.session.replies == Replies::On {
-        reply.ok();
     }
     Ok(())
 }
