@@ -2,7 +2,7 @@
 //!
 //! Design: one row that holds every lease, as Redis stops while it debugs; DEBUG SLEEP is the one place that sleeps under
 //! leases, because that is what it is for. A subcommand of Redis that has no object here is unknown, but for those that
-//! test suites send in passing (encodings' thresholds, resizing switches), which are checked and change nothing.
+//! test suites send in passing (thresholds of encodings and buffers), which are checked and change nothing.
 //!
 //! | file | what |
 //! |---|---|
@@ -60,13 +60,11 @@ type Run = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
 /// The subcommands: word, fewest and most arguments after it, code.
 const SUBCOMMANDS: &[(&str, usize, usize, Run)] = &[
     ("CHANGE-REPL-ID", 0, 0, change_replication_id),
-    ("DICT-RESIZING", 1, 1, switch),
     ("DIGEST", 0, 0, digest::all),
     ("DIGEST-VALUE", 0, usize::MAX, digest::values),
     ("ERROR", 1, 1, error),
     ("HELP", 0, 0, show_help),
     ("HTSTATS", 1, 2, object::table_statistics),
-    ("JMAP", 0, 0, accepted),
     ("LISTPACK", 1, 1, object::listpack),
     ("LOADAOF", 0, 0, reload),
     ("LOG", 1, 1, log_message),
@@ -80,7 +78,6 @@ const SUBCOMMANDS: &[(&str, usize, usize, Run)] = &[
     ("SDSLEN", 1, 1, object::lengths),
     ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
     ("SLEEP", 1, 1, sleep),
-    ("STRINGMATCH-LEN", 2, 2, match_one),
     ("STRINGMATCH-TEST", 0, 0, match_many),
     ("STRUCTSIZE", 0, 0, object::sizes),
 ];
@@ -102,18 +99,6 @@ fn debug(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         Some((.., run)) => run(ctx, args, reply),
         None => help::subcommand_syntax(args, reply),
     }
-}
-
-fn accepted(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.ok();
-    Ok(())
-}
-
-/// Takes 0 or 1 and changes nothing: tables here have no rehashing to switch off.
-fn switch(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
-    reply.ok();
-    Ok(())
 }
 
 fn change_replication_id(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -155,21 +140,16 @@ fn packed_threshold(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
-fn reply_buffer(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.is(2, "RESIZING") {
-        return switch_at(3, args, reply);
-    }
-    if !args.is(2, "PEAK-RESET-TIME") {
+/// Changes nothing: replies here have no buffers of their own to resize.
+fn reply_buffer(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (peak, resizing) = (args.is(2, "PEAK-RESET-TIME"), args.is(2, "RESIZING"));
+    if !peak && !resizing {
         return help::subcommand_syntax(args, reply);
     }
-    if args.is(3, "NEVER") || args.is(3, "RESET") {
-        return accepted(ctx, args, reply);
+    let is_word = peak && (args.is(3, "NEVER") || args.is(3, "RESET"));
+    if !is_word {
+        parse_i64(args.at(3)).ok_or(CommandError::NotInteger)?;
     }
-    switch_at(3, args, reply)
-}
-
-fn switch_at(index: usize, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    parse_i64(args.at(index)).ok_or(CommandError::NotInteger)?;
     reply.ok();
     Ok(())
 }
@@ -219,13 +199,6 @@ fn populate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     Ok(())
 }
 
-/// Whether a text matches a pattern, as KEYS would say.
-fn match_one(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let matched = glob::matches(args.at(2), args.at(3), glob::Case::Sensitive);
-    reply.integer(i64::from(matched));
-    Ok(())
-}
-
 /// Random patterns against random texts.
 fn match_many(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     const ALPHABET: &[u8] = b"*?[]^-\\abc";
@@ -247,8 +220,6 @@ fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         "CHANGE-REPL-ID",
         "    Change the replication IDs of the instance.",
         "    Dangerous: should be used only for testing the replication subsystem.",
-        "DICT-RESIZING <0|1>",
-        "    Enable or disable the main dict and expire dict resizing.",
         "DIGEST",
         "    Output a hex signature representing the current DB content.",
         "DIGEST-VALUE <key> [<key> ...]",
