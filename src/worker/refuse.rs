@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::{Args, Context, LookupError, Table, help};
+use crate::exec::REFUSED;
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 
@@ -40,9 +41,10 @@ fn is_first_in(rest_ms: u64, last_ms: &AtomicU64, now_ms: u64) -> bool {
     now_ms.saturating_sub(last) > rest_ms && last_ms.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok()
 }
 
-/// Says why a command that the table does not have is refused, as Redis words it, and counts it.
+/// Says why a command that the table does not have is refused, as Redis words it, and counts it. The row, if there is one.
 #[cold]
-pub(super) fn refuse(args: &Args<'_>, reply: &mut Reply<'_>, table: &Table, stats: &WorkerStats) {
+pub(super) fn refuse(args: &Args<'_>, reply: &mut Reply<'_>, table: &Table, stats: &WorkerStats) -> u16 {
+    let mut row = REFUSED;
     match table.resolve(args.at(0), || args.find(1), args.len()) {
         Ok(_) => unreachable!("the command was refused when it was gathered"),
         Err(LookupError::UnknownCommand) => reply.error_bytes(&unknown_command(args)),
@@ -53,6 +55,7 @@ pub(super) fn refuse(args: &Args<'_>, reply: &mut Reply<'_>, table: &Table, stat
             reply.error_bytes(&text.concat());
         }
         Err(LookupError::Arity(id)) => {
+            row = id;
             stats.commands[id as usize].rejected.add(1);
             let name = &table.row(id).full_name;
             reply.error_fmt(format_args!("ERR wrong number of arguments for '{name}' command"));
@@ -60,6 +63,7 @@ pub(super) fn refuse(args: &Args<'_>, reply: &mut Reply<'_>, table: &Table, stat
     }
     stats.counters.commands_rejected.add(1);
     stats.count_error("ERR");
+    row
 }
 
 /// The error text with the beginnings of the name and of as many arguments as there is room for.

@@ -155,6 +155,8 @@ impl Stretch<'_> {
     #[inline(always)]
     fn run(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         let Caller { ctx, table, .. } = &mut self.caller;
+        // What it has sent, whatever becomes of it: CLIENT LIST shows it of clients in a transaction or a pause too.
+        ctx.session.last_row = command.row;
         if command.row == REFUSED {
             refuse_in(ctx, args, reply, table);
             return Step::Done;
@@ -180,7 +182,6 @@ impl Stretch<'_> {
         if command.queued {
             return Step::Hold(Hold::None);
         }
-        ctx.session.last_row = command.row;
         if row.role == Role::Exec {
             self.caller.execute_transaction(row, args, reply);
             return Step::Done;

@@ -9,7 +9,9 @@
 use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
 use super::refuse::{end_http, is_http, refuse};
-use crate::command::{Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table};
+use crate::command::{
+    Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
+};
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
 use crate::store::Touch;
@@ -54,7 +56,9 @@ pub(super) fn enqueue(
         return reply_error(CommandError::Text("ERR Command not allowed inside a transaction"), reply, stats);
     }
     // A transaction that will not run needs no commands.
+    let touched = session.watch.as_ref().is_some_and(|watch| watch.flag.is_touched());
     if !queue.failed
+        && !touched
         && let Err(error) = queue.push(row, args)
     {
         queue.failed = true;
@@ -91,6 +95,7 @@ pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
     }
     let (session, stats) = (&mut *ctx.session, ctx.stats);
     if let Some(exec) = table.find(args.at(0)).filter(|row| row.role == Role::Exec) {
+        session.last_row = exec.id;
         stats.commands[exec.id as usize].rejected.add(1);
         stats.counters.commands_rejected.add(1);
         return abort("ERR wrong number of arguments for 'exec' command", session, reply, stats);
@@ -98,7 +103,7 @@ pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
     if let Some(queue) = &mut session.multi {
         queue.failed = true;
     }
-    refuse(args, reply, table, stats);
+    session.last_row = refuse(args, reply, table, stats);
 }
 
 /// EXEC may not run, and the transaction ends.

@@ -1,14 +1,14 @@
 //! CLIENT LIST and CLIENT INFO: a line per client, in the order and with the names of Redis's fields.
 //!
 //! What Redis's fields say of its own buffers is told of the nearest thing here: `qbuf` is the input that waits, `omem` the
-//! replies that wait. The fields of what does not exist here (`rbs`, `argv-mem`, ...) are 0. The last field, `worker`, is Torc's
-//! own.
+//! replies that wait. Of a client's command only that of the one who asks is known. The fields of what does not exist here
+//! (`rbs`, ...) are 0. The last field, `worker`, is Torc's own.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::{Args, CommandError, Context, Outcome, table};
+use super::super::{Args, CommandError, Context, Outcome, Session, table};
 use crate::observe::{ClientCard, flag};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
@@ -53,18 +53,18 @@ pub(super) fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
         cards
             .iter()
             .filter(|card| ClientType::of(card) == wanted)
-            .for_each(|card| line(ctx, card, &mut text));
+            .for_each(|card| line(ctx, card, args, &mut text));
     } else if args.len() > 3 && args.is(2, "ID") {
         let ids: Option<Vec<i64>> = args.from(3).map(parse_i64).collect();
         let ids = ids.ok_or(CommandError::Text("ERR Invalid client ID"))?;
         let cards = living(ctx);
         for id in ids {
             if let Ok(index) = cards.binary_search_by_key(&id, |card| card.id as i64) {
-                line(ctx, &cards[index], &mut text);
+                line(ctx, &cards[index], args, &mut text);
             }
         }
     } else if args.len() == 2 {
-        living(ctx).iter().for_each(|card| line(ctx, card, &mut text));
+        living(ctx).iter().for_each(|card| line(ctx, card, args, &mut text));
     } else {
         return Err(CommandError::Syntax);
     }
@@ -72,9 +72,9 @@ pub(super) fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     Ok(())
 }
 
-pub(super) fn info(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+pub(super) fn info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut text = Vec::new();
-    line(ctx, &ctx.session.card, &mut text);
+    line(ctx, &ctx.session.card, args, &mut text);
     reply.verbatim(*b"txt", &text);
     Ok(())
 }
@@ -86,15 +86,55 @@ pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientCard>> {
     cards
 }
 
-/// Adds the line of one client. What its own worker has yet to show of the client that asks is filled in.
-fn line(ctx: &Context<'_>, card: &ClientCard, text: &mut Vec<u8>) {
-    let asks = card.id == ctx.session.card.id;
-    let idle_s = if asks { 0 } else { ctx.now_ms.saturating_sub(card.active_ms.load(Relaxed)) / 1000 };
-    let row = if asks { ctx.session.last_row } else { card.last_command.load(Relaxed) };
-    write_line(card, ctx.now_ms, idle_s, row, text);
+/// What a client's worker shows on its card at the end of a turn; of the client that asks, what has changed since.
+struct Shown {
+    idle_s: u64,
+    row: u16,
+    query_bytes: u64,
+    args_bytes: u64,
+    total_bytes: u64,
 }
 
-fn write_line(card: &ClientCard, now_ms: u64, idle_s: u64, row: u16, text: &mut Vec<u8>) {
+impl Shown {
+    fn of(card: &ClientCard, now_ms: u64) -> Shown {
+        Shown {
+            idle_s: now_ms.saturating_sub(card.active_ms.load(Relaxed)) / 1000,
+            row: card.last_command.load(Relaxed),
+            query_bytes: card.query_bytes.load(Relaxed),
+            args_bytes: 0,
+            total_bytes: card.total_bytes.load(Relaxed),
+        }
+    }
+
+    /// Of the client that asks, by this command.
+    fn of_asking(session: &Session, args: &Args<'_>) -> Shown {
+        let touched = session.watch.as_ref().is_some_and(|watch| watch.flag.is_touched());
+        session.card.set(flag::DIRTY_CAS, touched);
+        let query_bytes = request_bytes(args);
+        let before = session.card.total_bytes.load(Relaxed).max(size_of::<Session>() as u64);
+        let args_bytes = args.from(0).map(|arg| arg.len() as u64).sum();
+        Shown { idle_s: 0, row: session.last_row, query_bytes, args_bytes, total_bytes: before + query_bytes }
+    }
+}
+
+/// The length of a command as it is sent.
+fn request_bytes(args: &Args<'_>) -> u64 {
+    let header = |number: usize| u64::from(number.checked_ilog10().unwrap_or(0)) + b"$0\r\n".len() as u64;
+    let bulk = |arg: &[u8]| header(arg.len()) + (arg.len() + b"\r\n".len()) as u64;
+    header(args.len()) + args.from(0).map(bulk).sum::<u64>()
+}
+
+/// Adds the line of one client.
+fn line(ctx: &Context<'_>, card: &ClientCard, args: &Args<'_>, text: &mut Vec<u8>) {
+    let shown = match card.id == ctx.session.card.id {
+        true => Shown::of_asking(ctx.session, args),
+        false => Shown::of(card, ctx.now_ms),
+    };
+    write_line(card, ctx.now_ms, &shown, text);
+}
+
+fn write_line(card: &ClientCard, now_ms: u64, shown: &Shown, text: &mut Vec<u8>) {
+    let Shown { idle_s, row, query_bytes, args_bytes, total_bytes } = *shown;
     let rows = table().rows();
     let command = rows.get(row as usize).map_or("NULL", |row| row.full_name.as_str());
     let multi = card.multi_count.load(Relaxed) as i32;
@@ -114,16 +154,14 @@ fn write_line(card: &ClientCard, now_ms: u64, idle_s: u64, row: u16, text: &mut 
     }
     write!(
         rest,
-        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 \
-         obl=0 oll={} omem={} tot-mem={} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
+        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
+         obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
         card.db.load(Relaxed),
         card.watch_count.load(Relaxed),
-        card.query_bytes.load(Relaxed),
         card.query_bytes_free.load(Relaxed),
         card.multi_bytes.load(Relaxed),
         card.output_pieces.load(Relaxed),
         card.output_bytes.load(Relaxed),
-        card.total_bytes.load(Relaxed),
         card.protocol.load(Relaxed),
     )
     .expect(WRITES);
@@ -157,14 +195,15 @@ mod tests {
         card.set(flag::NO_TOUCH | flag::NO_EVICT, true);
         let get = table().find(b"get").expect("a command").id;
         let mut text = Vec::new();
-        write_line(&card, 5999, 3, get, &mut text);
+        let shown = Shown { idle_s: 3, row: get, query_bytes: 4, args_bytes: 5, total_bytes: 6 };
+        write_line(&card, 5999, &shown, &mut text);
         let expected = "id=7 addr=1.2.3.4:5 laddr=6.7.8.9:10 fd=11 name=bob age=4 idle=3 flags=eT db=0 sub=0 psub=0 \
-                        ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
-                        omem=0 tot-mem=0 events=r cmd=get user=default redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
+                        ssub=0 multi=-1 watch=0 qbuf=4 qbuf-free=0 argv-mem=5 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
+                        omem=0 tot-mem=6 events=r cmd=get user=default redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
         assert_eq!(String::from_utf8_lossy(&text), expected);
         card.set(flag::NO_TOUCH | flag::NO_EVICT, false);
         text.clear();
-        write_line(&card, 500, 0, u16::MAX, &mut text);
+        write_line(&card, 500, &Shown::of(&card, 500), &mut text);
         let line = String::from_utf8_lossy(&text).into_owned();
         assert!(line.contains(" age=0 idle=0 flags=N ") && line.contains(" cmd=NULL "), "{line}");
     }
