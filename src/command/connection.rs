@@ -104,7 +104,7 @@ const HELLO_UNAUTHENTICATED: CommandError = CommandError::Text(
 
 fn auth(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     match args.len() {
-        2 if ctx.config.requirepass.is_empty() => return Err(NO_PASSWORD),
+        2 if ctx.shared.config.load().requirepass.is_empty() => return Err(NO_PASSWORD),
         2 => authenticate(ctx, b"default", args.at(1))?,
         3 => authenticate(ctx, args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
@@ -120,7 +120,9 @@ fn auth_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
 
 /// A failed attempt leaves a client that is authenticated already as it is.
 fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    let expected = &ctx.config.requirepass[..];
+    // Not this turn's view: a CONFIG SET just before is to count.
+    let config = ctx.shared.config.load();
+    let expected = &config.requirepass[..];
     if user == b"default" && (expected.is_empty() || equal_in_constant_time(expected, password)) {
         ctx.session.authenticate(true);
         return Ok(());
@@ -240,7 +242,7 @@ fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     if ctx.session.monitor {
         ctx.effects.push(Effect::Monitor(ctx.session.card.place(), false));
     }
-    ctx.session.reset(ctx.config.requirepass.is_empty());
+    ctx.session.reset(ctx.shared.config.load().requirepass.is_empty());
     reply.set_protocol(ctx.session.protocol);
     reply.simple("RESET");
     Ok(())

@@ -160,6 +160,18 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "a password counts from where it is set",
+        steps: &[
+            ("MULTI", "OK"),
+            ("CONFIG SET requirepass x", "QUEUED"),
+            ("AUTH x", "QUEUED"),
+            ("AUTH y", "QUEUED"),
+            (r#"CONFIG SET requirepass """#, "QUEUED"),
+            ("AUTH default anything", "QUEUED"),
+            ("EXEC", r#"[OK OK !"WRONGPASS invalid username-password pair or user is disabled." OK OK]"#),
+        ],
+    },
+    Case {
         name: "CLIENT REPLY in a transaction",
         steps: &[
             ("MULTI", "OK"),
