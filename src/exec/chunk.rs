@@ -62,8 +62,8 @@ impl Chunk {
     }
 
     /// Takes commands from `next` on, advancing it. Commands of slots without a `session` are passed over. What a transaction
-    /// needs is known by its session once all commands before it have run. Between several leases of a command
-    /// there is an `interlude` (`Io::interlude`).
+    /// needs is known by its session once all commands before it have run. Behind the first of several leases
+    /// that a command takes there is an `interlude` (`Io::interlude`).
     #[inline]
     pub fn form<'s>(
         &mut self,
@@ -238,7 +238,9 @@ impl Chunk {
                 self.wanted.add(leases.release_back_to(mark));
                 return Taken::Refused(shard);
             }
-            interlude();
+            if leases.mark() == mark + 1 {
+                interlude();
+            }
         }
         if keyspace.is_waited() { self.take_along(mark, hashes, leases, keyspace) } else { Taken::Yes }
     }
