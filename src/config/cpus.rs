@@ -16,14 +16,18 @@ pub fn available_cpus() -> Vec<usize> {
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
+/// The most workers there are: each has a bit in words that all of them read.
+pub const WORKERS_MAX: usize = 64;
+
 /// How many workers `config` asks for: `workers`, else as many as `worker-cpus`, else what affinity and quota
-/// allow.
+/// allow; no more than there may be.
 pub fn worker_count(config: &Config) -> usize {
-    match (config.workers, config.worker_cpus.0.len()) {
+    let count = match (config.workers, config.worker_cpus.0.len()) {
         (0, 0) => available_parallelism().map_or(1, NonZero::get),
         (0, listed) => listed,
         (workers, _) => workers,
-    }
+    };
+    count.min(WORKERS_MAX)
 }
 
 /// The CPU of each worker, by the worker's index. With more workers than CPUs, CPUs are shared in turn.

@@ -37,7 +37,7 @@ mod tests;
 
 pub use access::{Caller, SetError, get, set};
 pub use args::{Action, Startup};
-pub use cpus::{available_cpus, check_worker_cpus, spare_cpus, worker_count, worker_cpus};
+pub use cpus::{WORKERS_MAX, available_cpus, check_worker_cpus, spare_cpus, worker_count, worker_cpus};
 pub use inert::warnings as inert_warnings;
 pub(crate) use kind::parse_memory;
 pub use kind::{Enumerated, Kind, Text};

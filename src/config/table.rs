@@ -5,6 +5,7 @@
 //! help. `INERT` marks a directive of Redis that Torc accepts and keeps but that changes nothing in it (yet):
 //! giving it is reported once at start. The part that starts to act on a directive removes its `INERT`.
 
+use super::cpus::WORKERS_MAX;
 use super::kind::{Enumerated, FileLines, Kind, Mode, Parse, Reason, Setting, Text};
 use super::types::{
     BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
@@ -173,14 +174,15 @@ fn output_buffer_limits() -> OutputBufferLimits {
 
 directives! {
     // Torc's own.
-    workers: usize = 0; "workers"; Kind::Integer(0, 1024); FIXED | OWN;
-        "Worker threads; 0 is as many as the CPUs this process may use."
+    workers: usize = 0; "workers"; Kind::Integer(0, WORKERS_MAX as i128); FIXED | OWN;
+        "Worker threads; 0 is as many as the CPUs this process may use, up to 64."
     worker_cpus: CpuList = CpuList::default(); "worker-cpus";
         Kind::Special("CPUS such as 0,2-5"); FIXED | OWN;
         "CPUs the workers are pinned to, in order; none given: those of the affinity mask."
-    active_workers_min: usize = 1; "active-workers-min"; Kind::Integer(1, 1024); MUTABLE | OWN;
+    active_workers_min: usize = 1; "active-workers-min"; Kind::Integer(1, WORKERS_MAX as i128); MUTABLE | OWN;
         "Workers that serve connections however little there is to do; more join while the load is high."
-    active_workers_max: usize = 1024; "active-workers-max"; Kind::Integer(1, 1024); MUTABLE | OWN;
+    active_workers_max: usize = WORKERS_MAX; "active-workers-max"; Kind::Integer(1, WORKERS_MAX as i128);
+        MUTABLE | OWN;
         "Workers that may serve connections however much there is to do; where this is less than the least, it counts."
     io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
         "Kernel interface for sockets; auto takes io_uring where the kernel allows it."

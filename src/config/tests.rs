@@ -409,6 +409,11 @@ fn the_number_of_workers_follows_what_was_said() {
     assert_eq!(worker_cpus(&config(&["--worker-cpus", "4", "--workers", "2"])), [4, 4]);
     assert_eq!(value(&config(&["--worker-cpus", "3,0-1,2,5-6"]), "worker-cpus"), "3,0-2,5-6");
     assert_eq!(worker_cpus(&config(&["--workers", "1"])), available_cpus()[..1]);
+    // More than there may be used to end the start with an assertion, on a host with as many processors too.
+    assert_eq!(worker_count(&config(&["--worker-cpus", "0-99"])), WORKERS_MAX);
+    assert_eq!(worker_count(&config(&["--workers", "64"])), WORKERS_MAX);
+    let refused = refusal(&["--workers", "65"]);
+    assert!(refused.contains("argument must be between 0 and 64 inclusive"), "{refused}");
 }
 
 #[test]

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::blocking::Served;
 use super::mailbox::{Receiver, Sender, Sleep, ring};
 use super::moving::Traveller;
+use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
 use crate::observe::Ticket;
-use crate::store::WantedMask;
+use crate::store::{HOLDERS_MAX, WantedMask};
 
 /// A message from one worker to another.
 pub enum Mail {
-    /// A connection that is to live on the receiving worker; `listener` accepted it.
-    Connection(Socket, u16),
+    /// A new connection that is to live on the receiving worker.
+    Connection(Socket),
     /// A connection that comes from another worker.
     Arrival(Box<Traveller>),
     /// The card of a client that has left this worker's registry place: the number of its peg.
@@ -57,8 +58,7 @@ pub struct Post {
     pub counts: (u64, u64),
 }
 
-/// Workers that one bit each stands for.
-pub const WORKERS_MAX: usize = 64;
+const _: () = assert!(WORKERS_MAX <= HOLDERS_MAX);
 
 /// The places of all workers; `wakers[i]` wakes worker `i`.
 pub fn post_office(wakers: &[Waker]) -> Vec<Post> {

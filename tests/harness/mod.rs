@@ -69,7 +69,7 @@ impl Drop for TempDir {
 fn all_active<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let mut all = args.to_vec();
     if args.contains(&"--workers") && !args.contains(&"--active-workers-min") {
-        all.extend(["--active-workers-min", "1024"]);
+        all.extend(["--active-workers-min", "64"]);
     }
     all
 }
