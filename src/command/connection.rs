@@ -2,7 +2,7 @@
 //!
 //! There is one user, `default`; its password is `requirepass`, and without one any password will do.
 //!
-//! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::run`).
+//! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::stretch`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::ShardId;
 use super::hash::KeyHasher;
-use super::lease::{self, Lease, WORKERS_MAX, WantedMask, Wanting};
+use super::lease::{self, HOLDERS_MAX, Lease, WantedMask, Wanting};
 use super::shard::Shard;
 use super::table::{prefetch, prefetch_exclusively};
 
@@ -69,7 +69,7 @@ impl Keyspace {
     pub fn new(options: KeyspaceOptions) -> Keyspace {
         let KeyspaceOptions { shards, databases, workers, hash_seed } = options;
         assert!(shards.is_power_of_two() && shards <= SHARDS_MAX);
-        assert!((1..=WORKERS_MAX).contains(&workers));
+        assert!((1..=HOLDERS_MAX).contains(&workers));
         let hasher = KeyHasher::new(hash_seed);
         let cell = |_| ShardCell {
             lease: Lease::new(),

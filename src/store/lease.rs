@@ -47,13 +47,13 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, fence};
 
 /// The most workers that leases can tell apart.
-pub const WORKERS_MAX: usize = 254;
+pub const HOLDERS_MAX: usize = 254;
 
 /// In the place of a worker's id.
 const NOBODY: u8 = 0;
 const WANTED_BITS: usize = u32::BITS as usize;
 
-const _: () = assert!(WORKERS_MAX < u8::MAX as usize);
+const _: () = assert!(HOLDERS_MAX < u8::MAX as usize);
 
 /// The right to touch something; see the module.
 #[derive(Debug)]
@@ -196,7 +196,7 @@ fn take_wanted<'l>(leases: impl Iterator<Item = &'l Lease>, wanting: &Wanting) -
 }
 
 fn id(worker: usize) -> u8 {
-    assert!(worker < WORKERS_MAX);
+    assert!(worker < HOLDERS_MAX);
     worker as u8 + 1
 }
 

@@ -39,7 +39,7 @@ pub use key_mut::{Deadline, KeyMut, NewString};
 #[cfg(feature = "planted-bug")]
 pub use keyspace::set_late_interlude;
 pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
-pub use lease::{WORKERS_MAX, WantedMask};
+pub use lease::{HOLDERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
 pub use shard_set::ShardSet;

@@ -13,8 +13,8 @@
 //!
 //! Registrations that a claim leaves behind are removed by who holds their leases, or else are chores.
 //!
-//! Not here: which clients are of no use to MONITOR, the slow log and statistics while they wait: a command counts when it
-//! is over, as one, and its waiting is not part of its duration.
+//! For MONITOR, the slow log and statistics a command that waited counts when it is over, as one, and its waiting is no part
+//! of its duration.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -62,7 +62,7 @@ use crate::store::{AccessClock, Leases, ShardId};
 pub use balance::active_at_start;
 pub use clock::Clock;
 pub use crew::{Crew, Recruits};
-pub use mail::{Mail, Post, WORKERS_MAX, post_office};
+pub use mail::{Mail, Post, post_office};
 pub use moving::Traveller;
 
 /// Messages read from one peer in one turn.
@@ -372,7 +372,7 @@ impl<I: Io> Worker<I> {
         }
         for mail in letters.drain(..) {
             match mail {
-                Mail::Connection(socket, listener) => self.adopt(socket, listener),
+                Mail::Connection(socket) => self.adopt(socket),
                 Mail::Arrival(traveller) => self.arrive(*traveller),
                 Mail::Peg(number) => self.pegs.put_back(number),
                 Mail::Kill { slot, generation } => self.close(Token { slot, generation }),

@@ -35,7 +35,7 @@ impl<I: Io> Worker<I> {
             match event {
                 Event::Received { token, input } => self.received(token, input),
                 Event::Sent { token, outgoing, result } => self.sent(token, outgoing, result),
-                Event::Accepted { listener, socket } => self.accepted(socket, listener),
+                Event::Accepted { socket, .. } => self.accepted(socket),
                 Event::AcceptFailed { errno, .. } => {
                     let error = std::io::Error::from_raw_os_error(errno);
                     log::warn!("Error accepting a client connection: {error}");
@@ -206,19 +206,19 @@ impl<I: Io> Worker<I> {
     }
 
     /// A new connection goes to the active worker that has the fewest.
-    fn accepted(&mut self, socket: Socket, listener: u16) {
+    fn accepted(&mut self, socket: Socket) {
         let counters = &self.stats().counters;
         counters.connections_received.add(1);
         let target = self.shared.clients.assign(self.number, self.active());
         if target == self.number {
-            self.adopt(socket, listener);
+            self.adopt(socket);
         } else {
-            self.post.send(target, Mail::Connection(socket, listener));
+            self.post.send(target, Mail::Connection(socket));
         }
     }
 
     /// Makes a connection of an accepted socket, unless there are too many or it may not be served.
-    pub(super) fn adopt(&mut self, socket: Socket, _listener: u16) {
+    pub(super) fn adopt(&mut self, socket: Socket) {
         let config = self.config.config();
         let keepalive = config.tcp_keepalive;
         let refusal = if self.stopping {

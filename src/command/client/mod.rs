@@ -3,7 +3,7 @@
 //! Design: other clients are known by their cards alone (`observe::clients`), whichever worker they live on. To end one, its
 //! card is marked and its worker is told (`Effect::Kill`). Nothing here walks another worker's connections.
 //!
-//! Not here: which commands a pause holds back (`worker::run`), when a reply is left out (`worker::run`).
+//! Not here: which commands a pause holds back (`worker::stretch`), when a reply is left out (`worker::stretch`).
 
 mod kill;
 mod list;
