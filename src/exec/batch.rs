@@ -51,6 +51,9 @@ pub struct Gathered {
 /// In place of a row's number: the command is refused when its turn comes.
 pub const REFUSED: u16 = u16::MAX;
 
+/// Room for so many commands, arguments or hashes is kept from turn to turn: more than 50 pipelining clients need.
+const ELEMENTS_KEPT_MAX: usize = 1 << 16;
+
 /// The commands of a turn.
 #[derive(Default)]
 pub struct Batch {
@@ -131,9 +134,9 @@ impl Batch {
     /// Forgets all commands; the receive buffers are the caller's to give back first.
     pub fn clear(&mut self) {
         assert!(self.inputs.is_empty());
-        self.commands.clear();
-        self.spans.clear();
-        self.hashes.clear();
+        empty(&mut self.commands);
+        empty(&mut self.spans);
+        empty(&mut self.hashes);
     }
 
     /// A command's arguments.
@@ -149,6 +152,14 @@ impl Batch {
         let start = command.hashes_start as usize;
         &self.hashes[start..start + command.hashes_count as usize]
     }
+}
+
+/// Empties a list, to be filled again; one that was far longer than most is not kept.
+fn empty<T>(list: &mut Vec<T>) {
+    if list.capacity() > ELEMENTS_KEPT_MAX {
+        *list = Vec::new();
+    }
+    list.clear();
 }
 
 /// Where a connection's commands come from while they are gathered.

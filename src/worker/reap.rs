@@ -47,7 +47,8 @@ impl<I: Io> Worker<I> {
                 Event::InputEnded { token, cause } => self.input_ended(token, cause),
                 Event::Detached { token } => self.detached(token),
                 Event::Released { token, socket } => self.released(token, socket),
-                Event::Woken => self.resume_paused(),
+                // For its mail, for a lease, or for what is shared and looked at in each turn.
+                Event::Woken => {}
             }
         }
         self.events = events;
