@@ -25,7 +25,8 @@ fn a_client_that_was_killed_is_not_fed() {
         // While the worker sleeps both arrive, in this order.
         sleeper.send(&["DEBUG", "SLEEP", "0.02"]).expect("it takes it");
         killer.send(&["CLIENT", "KILL", "ID", &next_id.to_string()]).expect("it takes it");
-        next.send(&["MONITOR"]).expect("it takes it");
+        // On a busy machine it may have been closed by now.
+        next.send(&["MONITOR"]).unwrap_or_default();
         assert_eq!(sleeper.read().expect("a reply").string(), "OK");
         assert_eq!(killer.read().expect("a reply").int(), Some(1));
         // What is shown now goes to nobody, and this connection may have the other's slot.
