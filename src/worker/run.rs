@@ -77,7 +77,12 @@ impl<I: Io> Worker<I> {
             let session = |slot| goes_on(slot).map(|connection| &connection.session);
             let keyspace = &self.shared.keyspace;
             let (leases, io) = (&mut self.kit.leases, &self.io);
-            let interlude = || io.interlude();
+            // Not in each of hundreds of tries, one within the other where workers are descheduled in it.
+            let interlude = || {
+                if refusals == 0 {
+                    io.interlude();
+                }
+            };
             match self.chunk.form(&self.batch, &mut next, leases, keyspace, session, interlude) {
                 Formed::Done => break,
                 Formed::Ready => {
