@@ -1,17 +1,15 @@
-//! What the process asks of the system around it: the background, open files, a pid file, a supervisor.
+//! What the process asks of the system around it: the background, open files, random numbers, a pid file, a supervisor.
 //!
 //! Not here: CPUs (`config`), signals and the order of starting (`main`), sockets (`net`).
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
-use torc::config::Config;
+use torc::config::{self, Config};
 
 /// Set in the environment of the process that `daemonize yes` starts.
 const DAEMON: &str = "TORC_DAEMON";
-/// Descriptors needed besides those of clients.
-const FILES_RESERVED: u64 = 64;
 
 /// Whether this is still the process that a user started, and `daemonize yes` wants another.
 pub fn is_to_detach(config: &Config) -> bool {
@@ -51,27 +49,84 @@ pub fn name_pidfile(config: &mut Config) {
 }
 
 /// Raises the limit of open files to what `maxclients` needs, or lowers `maxclients` to what the limit allows.
-pub fn limit_clients(config: &mut Config) {
+///
+/// # Errors
+/// The limit leaves nothing for clients.
+pub fn limit_clients(config: &mut Config) -> Result<(), String> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = u64::from(config.maxclients) + FILES_RESERVED;
-    let now = getrlimit(Resource::Nofile);
-    if now.current.is_some_and(|current| current < wanted) {
-        let most = now.maximum.map_or(wanted, |maximum| maximum.max(wanted));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(most) });
-        let within = Rlimit { current: now.maximum.map(|maximum| maximum.min(wanted)), maximum: now.maximum };
-        if raised.is_err() && setrlimit(Resource::Nofile, within).is_err() {
-            log::warn!("The limit of open files cannot be raised");
+    let reserved = config::files_reserved(config);
+    let wanted = u64::from(config.maxclients) + reserved;
+    let before = getrlimit(Resource::Nofile);
+    if before.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let most = before.maximum.map_or(wanted, |maximum| maximum.max(wanted));
+    let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(most) })
+    else {
+        return Ok(());
+    };
+    let within = before.maximum.map(|maximum| maximum.min(wanted));
+    // Where this fails too, the limit is what it was.
+    setrlimit(Resource::Nofile, Rlimit { current: within, maximum: before.maximum }).unwrap_or_default();
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
+    let workers = config::worker_count(config);
+    if limit <= reserved {
+        return Err(format!(
+            "Your current 'ulimit -n' of {limit} is not enough for the server to start. Please increase your open file \
+             limit to at least {wanted}, or start fewer than {workers} workers. Exiting."
+        ));
+    }
+    let clients = limit.saturating_sub(reserved).min(u64::from(config.maxclients)) as u32;
+    log::warn!(
+        "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
+        config.maxclients
+    );
+    log::warn!("Server can't set maximum open files to {wanted} because of OS error: {error}.");
+    log::warn!(
+        "Current maximum open files is {limit}. maxclients has been reduced to {clients} to compensate for low ulimit. If \
+         you need higher maxclients increase 'ulimit -n'."
+    );
+    config.maxclients = clients;
+    Ok(())
+}
+
+/// Bytes that nobody can guess, from the kernel's generator. What of them is published says nothing of the others.
+pub fn secret<const BYTES: usize>() -> Result<[u8; BYTES], String> {
+    use rustix::rand::{GetRandomFlags, getrandom};
+    let mut secret = [0; BYTES];
+    let mut filled = 0;
+    while filled < BYTES {
+        match getrandom(&mut secret[filled..], GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            // A sandbox may forbid the call and leave the device.
+            Err(_) => {
+                let device = std::fs::File::open("/dev/urandom");
+                return device
+                    .and_then(|mut device| device.read_exact(&mut secret))
+                    .map(|()| secret)
+                    .map_err(|error| format!("The kernel gives no random numbers: {error}"));
+            }
         }
     }
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if limit < wanted {
-        let clients = limit.saturating_sub(FILES_RESERVED).max(1) as u32;
-        log::warn!(
-            "maxclients is {clients} instead of {}, because of the limit of open files",
-            config.maxclients
-        );
-        config.maxclients = clients;
-    }
+    Ok(secret)
+}
+
+/// A line for each file in the working directory that a Redis would load, and that nobody loads yet: whoever moves a
+/// server's directory here must not take the empty server for its data.
+pub fn data_not_loaded(config: &Config) -> Vec<String> {
+    let (directory, log) = (config.dir.as_path(), config.appendfilename.as_path());
+    let base = directory.join(config.appenddirname.as_path());
+    // Where it was before Redis 7.
+    let places = [base, directory.join(log)];
+    let there = places.into_iter().filter(|path| path != directory && path.exists());
+    let said = there.map(|path| {
+        format!(
+            "{} is there, and is not loaded: Torc cannot load an append-only file yet. It is left as it is",
+            path.display()
+        )
+    });
+    said.collect()
 }
 
 /// Leaves this process's number where `pidfile` says.
@@ -89,5 +144,18 @@ pub fn notify_supervisor(state: &str) {
     if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
         let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
         sent.map(drop).unwrap_or_else(|error| log::warn!("Cannot notify the supervisor: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_whole_and_differ() {
+        let secrets: Vec<[u8; 32]> = (0..64).map(|_| secret().expect("the kernel has a generator")).collect();
+        // Each byte is drawn: none is the same in all of them.
+        assert!((0..32).all(|at| secrets.iter().any(|one| one[at] != secrets[0][at])));
+        assert!(secret::<0>().is_ok());
     }
 }

@@ -2,21 +2,31 @@
 
 mod host;
 
+use std::fs::File;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use torc::command::{DebugSwitches, Facts, Pause, Rng, Shared, Shutdown};
+use torc::command::{Ask, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
+use torc::io::Waker;
 use torc::observe::{Registry, SlowLog, Stats};
-use torc::store::{Keyspace, KeyspaceOptions};
+use torc::persist::background::{Background, LastSave};
+use torc::persist::load::{self, Loading};
+use torc::persist::rdb::file::check;
+use torc::persist::rdb::file::split::Splitter;
+use torc::store::{Keyspace, KeyspaceOptions, keeper};
 use torc::worker::{Recruits, active_at_start};
 use torc::{command, net, observe};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: torc::store::mapping::Allocator = torc::store::mapping::Allocator;
+
+/// After why a file is not loaded.
+const NOT_LOADED: &str = "Fatal error loading the DB, check server logs. Exiting.";
 
 fn main() -> ExitCode {
     observe::panic::report_and_abort();
@@ -27,9 +37,26 @@ fn main() -> ExitCode {
     match startup.action {
         Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
         Action::Help => print!("{}", config::help()),
+        Action::CheckRdb => return check_rdb(),
         Action::Run => return run(startup).map_or_else(|error| fail(&error), ExitCode::from),
     }
     ExitCode::SUCCESS
+}
+
+/// Says what the file holds that is the second argument, or where it is damaged.
+fn check_rdb() -> ExitCode {
+    let path = std::env::args_os().nth(2).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match check::check(Path::new(&path), now.as_millis() as u64) {
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{}: {error}", Path::new(&path).display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn fail(message: &str) -> ExitCode {
@@ -40,7 +67,8 @@ fn fail(message: &str) -> ExitCode {
 /// Serves, or has another process do so in the background; the process's exit status.
 fn run(startup: Startup) -> Result<u8, String> {
     // Before anything is detached: whoever starts the server is to see what is wrong.
-    config::check_worker_cpus(&startup.config)?;
+    config::check_worker_cpus(&startup.config)
+        .map_err(|reason| startup.places.blame("worker-cpus", reason).to_string())?;
     if host::is_to_detach(&startup.config) {
         return host::daemonize(&startup.stdin).map(|()| 0);
     }
@@ -58,26 +86,29 @@ fn serve(startup: Startup) -> Result<u8, String> {
     // Before anyone can connect: who has seen the server may tell it to stop.
     let signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]);
     let mut signals = signals.map_err(|error| format!("cannot handle signals: {error}"))?;
-    host::limit_clients(&mut config);
+    host::limit_clients(&mut config)?;
     let renames = config.file_only.renamed_commands.iter();
     let renames: Vec<_> =
         renames.map(|(old, new)| (old.lossy().into_owned(), new.lossy().into_owned())).collect();
     command::install(&renames)?;
 
-    torc::store::keep_spares(&config::spare_cpus(&config))
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    torc::store::allocator::leave_to_purge();
+    let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
+    keeper::start(&spare).map_err(|error| format!("cannot start a thread: {error}"))?;
     let recruits = Recruits::enlist(&config)?;
     log::info!("{}", start_line(&recruits, source.as_ref()));
-    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let listeners = net::listener::open(&config)?;
+    let path = config.dir.as_path().join(config.dbfilename.as_path());
+    let opened = load::open(&path, config.databases as usize, config.rdbchecksum);
+    let opened = opened.map_err(|error| format!("{}: {error}. {NOT_LOADED}", path.display()))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut rng = Rng::new(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32);
     let shared = Arc::new(Shared {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions {
-            shards: config.shards.count(),
+            shards: config.shards.count(recruits.count()),
             databases: config.databases as usize,
             workers: recruits.count(),
-            hash_seed: rng.next(),
+            hash_seed: u128::from_ne_bytes(host::secret()?),
         })),
         clients: Registry::new(recruits.count()),
         stats: Stats::new(recruits.count(), command::table().rows().len()),
@@ -87,41 +118,80 @@ fn serve(startup: Startup) -> Result<u8, String> {
         active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
         monitoring: Default::default(),
         attack_warned_ms: Default::default(),
+        loading: Loading::default(),
         facts: Facts {
-            run_id: (0..3).map(|_| format!("{:016x}", rng.next())).collect::<String>()[..40].to_owned(),
+            // Published, so drawn apart from what is secret.
+            run_id: host::secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
             started_ms: now.as_millis() as u64,
             workers: recruits.count(),
             io_backend: recruits.backend(),
             tcp_port: listeners.tcp_port,
         },
+        background: Arc::new(Background::new(move || keeper::keep_to(&spare, &all))),
+        last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
         config_file: source,
         config: Live::new(config.clone()),
     });
     let copies = || listeners.sockets.iter().map(|(listener, _)| listener.try_clone()).collect();
-    let crew = recruits.seat(&shared, rng.next(), copies)?;
+    if let Some((_, size)) = &opened {
+        shared.loading.begin(*size, now.as_millis() as u64);
+    }
+    let crew = recruits.seat(&shared, u64::from_ne_bytes(host::secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
-    log::info!("Ready to accept connections on {}", addresses.join(", "));
-    host::notify_supervisor("READY=1");
+    let ready = format!("Ready to accept connections on {}", addresses.join(", "));
+    match opened {
+        Some((splitter, _)) => {
+            let (shared, wakers) = (Arc::clone(&shared), crew.wakers());
+            std::thread::spawn(move || load_file(splitter, &path, &shared, &wakers, &ready));
+        }
+        None => tell_ready(&ready),
+    }
 
     let (wakers, told) = (crew.wakers(), Arc::clone(&shared));
     std::thread::spawn(move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
-            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            let (name, ask) = if signal == SIGINT { ("SIGINT", Ask::Int) } else { ("SIGTERM", Ask::Term) };
             log::warn!("Received {name}, shutting down");
-            told.shutdown.request();
+            told.shutdown.ask(ask);
             wakers.iter().for_each(|waker| waker.wake());
         }
     });
-    crew.join().map_err(|error| format!("a worker failed: {error}"))?;
+    let outcome = crew.join();
+    shared.background.stop();
     host::notify_supervisor("STOPPING=1");
     for path in [config.pidfile.as_path(), config.unixsocket.as_path()] {
         // They may be gone already, or never have been.
         std::fs::remove_file(path).unwrap_or_default();
     }
+    outcome?;
     log::warn!("Torc is now ready to exit, bye bye...");
     Ok(shared.shutdown.exit_code() as u8)
+}
+
+fn tell_ready(ready: &str) {
+    log::info!("{ready}");
+    host::notify_supervisor("READY=1");
+}
+
+/// Reads the data of the last time, which the workers store; clients may connect meanwhile.
+fn load_file(splitter: Splitter<File>, path: &Path, shared: &Shared, wakers: &[Waker], ready: &str) {
+    let start = Instant::now();
+    let wake = || wakers.iter().for_each(|waker| waker.wake());
+    match shared.loading.run(splitter, wake) {
+        Ok(findings) => {
+            load::tell_findings(&findings, shared.loading.keys());
+            log::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
+            shared.loading.end();
+            tell_ready(ready);
+        }
+        Err(error) => {
+            observe::log::last_words(&format!("{}: {error}. {NOT_LOADED}", path.display()));
+            shared.shutdown.fail();
+        }
+    }
+    wake();
 }
 
 /// What an operator asks first of a log: which server this is, what it was told, and what it runs on.

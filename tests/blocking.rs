@@ -651,3 +651,23 @@ fn a_client_that_sends_too_much_while_it_waits_is_closed() {
     assert_eq!(other.ask("RPUSH q x").int(), Some(1));
     assert_eq!(other.ask("LLEN q").int(), Some(1));
 }
+
+/// Keys that are received by themselves are shared with the wait rather than copied, in whichever order they come.
+#[test]
+fn client_that_waits_for_long_keys_is_served() {
+    const LONG_BYTES: usize = 100_000;
+    each(|server| {
+        let keys = [b'a', b'b'].map(|byte| vec![byte; LONG_BYTES]);
+        for (place, key) in keys.iter().enumerate() {
+            let mut waiting = server.client();
+            waiting
+                .send(&[&b"BLPOP"[..], b"first", &keys[0], b"between", &keys[1], b"0"])
+                .expect("it takes it");
+            await_blocked(server, 1);
+            assert_eq!(server.client().call(&[&b"RPUSH"[..], key, b"x"]).int(), Some(1));
+            let reply = waiting.read().expect("a reply").elements();
+            assert!(reply[0].text() == key, "not key {place}");
+            assert_eq!(reply[1].string(), "x");
+        }
+    });
+}

@@ -273,3 +273,50 @@ fn frequencies_are_counted() {
     assert_eq!(client.ask("GET k").string(), "v");
     assert!((0..=2).contains(&int(&mut client, "OBJECT IDLETIME k")));
 }
+
+/// What clients hold was counted ten times a second: whoever was quick queued three times what the limit allows.
+#[test]
+fn queued_commands_count_at_once() {
+    for (value_bytes, count) in [(100_000, 200), (1_000, 20_000)] {
+        let server = Server::start(&["--workers", "2"]);
+        let mut client = server.client();
+        limit(&mut client, "noeviction");
+        let queued = command(&["SET", "key", &"x".repeat(value_bytes)]);
+        let mut bytes = command(&["MULTI"]);
+        (0..count).for_each(|_| bytes.extend_from_slice(&queued));
+        let mut sender = client.try_clone().expect("a handle of the same socket");
+        let sending = std::thread::spawn(move || sender.send_raw(&bytes).expect("the server reads"));
+        assert_eq!(client.read().expect("a reply").string(), "OK");
+        let (mut queued_bytes, mut refused) = (0, 0);
+        for _ in 0..count {
+            match client.read().expect("a reply").string() {
+                text if text == "QUEUED" => queued_bytes += value_bytes as u64,
+                text => {
+                    assert_eq!(text, OOM);
+                    refused += 1;
+                }
+            }
+        }
+        sending.join().expect("all was sent");
+        assert!(queued_bytes <= ROOM_BYTES, "{queued_bytes} bytes were queued in values of {value_bytes}");
+        assert!(refused > 0);
+        // The transaction's memory goes with it.
+        let aborted = client.ask("EXEC").string();
+        assert!(aborted.starts_with("EXECABORT Transaction discarded because of"), "{aborted}");
+        assert_eq!(client.ask("SET key value").string(), "OK");
+    }
+}
+
+/// A large value that is on its way in counts from its first byte on.
+#[test]
+fn bulk_being_received_counts_at_once() {
+    let server = Server::start(&["--workers", "2"]);
+    let (mut client, mut sender) = (server.client(), server.client());
+    let limit = limit(&mut client, "noeviction");
+    assert_eq!(client.ask("SET key value").string(), "OK");
+    let begun = format!("*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n${limit}\r\nbegins");
+    sender.send_raw(begun.as_bytes()).expect("the server reads");
+    assert!(until(|| client.ask("SET key value").string() == OOM));
+    drop(sender);
+    assert!(until(|| client.ask("SET key value").string() == "OK"));
+}

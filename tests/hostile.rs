@@ -208,6 +208,27 @@ fn an_argument_longer_than_allowed_ends_the_connection() {
     assert!(client.read().is_err(), "the connection stays open");
 }
 
+/// With `proto-max-bulk-len` at its highest a header of a few bytes, or an offset, ended the server: it has to have memory for
+/// what it promises to take.
+#[test]
+fn what_no_memory_holds_is_refused() {
+    let mut server = Server::start(&["--proto-max-bulk-len", &i64::MAX.to_string()]);
+    for len in [i64::MAX, 1 << 60, (1 << 40) + 1] {
+        let mut client = server.client();
+        let header = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n");
+        client.send_raw(header.as_bytes()).expect("the server reads");
+        let reply = client.read().expect("a reply").string();
+        assert_eq!(reply, "ERR Protocol error: invalid bulk length", "{len}");
+    }
+    let mut client = server.client();
+    for offset in [i64::MAX - 1, 1 << 60, 1 << 40] {
+        let reply = client.ask(&format!("SETRANGE k {offset} x")).string();
+        assert_eq!(reply, "ERR string exceeds maximum allowed size (proto-max-bulk-len)", "{offset}");
+    }
+    assert_eq!(client.ask("SETRANGE k 1073741824 x").int(), Some((1 << 30) + 1));
+    server.check_alive();
+}
+
 /// A client sends without ever reading: the server stops reading from it, keeps little, and goes on with others.
 #[test]
 fn a_client_that_never_reads_is_bounded() {

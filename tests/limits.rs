@@ -1,8 +1,12 @@
 //! The limits on clients, each at its edge: what is refused, what is closed, and that others notice nothing.
 
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Server, command, until};
+use crate::harness::{Client, Server, TempDir, Value, command, pause_ms, until};
 
 fn closes(client: &mut Client) -> bool {
     client.read_to_end().1.is_ok()
@@ -259,4 +263,230 @@ fn clients_that_do_not_read_are_idle() {
     assert_eq!(admin.ask(&format!("SET k {value}")).string(), "OK");
     client.send_raw(&command(&["GET", "k"]).repeat(200)).expect("it takes it");
     assert!(until(|| admin.ask("INFO clients").string().contains("connected_clients:1\r")), "it stays");
+}
+
+/// A command whose leases another worker holds is put back. Its large values went into the query buffer for that, where they
+/// counted: a client that had done nothing wrong was disconnected, because somebody else was busy.
+#[test]
+fn large_command_that_has_to_wait_for_leases_is_no_input_that_is_kept() {
+    const VALUE_BYTES: usize = 400_000;
+    let server = Server::start(&[
+        "--workers",
+        "2",
+        "--client-query-buffer-limit",
+        "1mb",
+        "--enable-debug-command",
+        "yes",
+    ]);
+    let mut busy = server.client();
+    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    let waited = server.workers_sum("leases_retried");
+    for round in 0..3 {
+        let values = ["a", "b", "c"].map(|letter| letter.repeat(VALUE_BYTES + round));
+        let mset = command(&["MSET", "ka", &values[0], "kb", &values[1], "kc", &values[2]]);
+        // A large value last, one between, and what lies behind the command.
+        let behind =
+            [command(&["STRLEN", "kc"]), command(&["SET", "kd", &values[0]]), command(&["PING"])].concat();
+        busy.send(&["DEBUG", "SLEEP", "0.3"]).expect("it takes it");
+        std::thread::scope(|scope| {
+            for client in &mut clients {
+                scope.spawn(|| {
+                    client.send_raw(&mset).and_then(|()| client.send_raw(&behind)).expect("it takes it");
+                    let replies: Vec<Value> = (0..4).map(|_| client.read().expect("a reply")).collect();
+                    assert_eq!(replies[0].string(), "OK");
+                    assert_eq!(replies[1].int(), Some((VALUE_BYTES + round) as i64));
+                    assert_eq!((replies[2].string(), replies[3].string()), ("OK".into(), "PONG".into()));
+                });
+            }
+        });
+        assert_eq!(busy.read().expect("a reply").string(), "OK");
+        for (key, value) in [("ka", &values[0]), ("kb", &values[1]), ("kc", &values[2]), ("kd", &values[0])] {
+            assert!(busy.call(&["GET", key]).string() == *value, "{key} has another value");
+        }
+    }
+    assert!(server.workers_sum("leases_retried") > waited, "no command had to wait");
+    let stats = busy.ask("INFO stats").string();
+    assert!(stats.contains("client_query_buffer_limit_disconnections:0\r\n"), "{stats}");
+}
+
+/// The same for a pause.
+#[test]
+fn large_command_that_is_held_back_runs_as_it_came() {
+    let server = Server::start(&["--workers", "1", "--client-query-buffer-limit", "1mb"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    let (first, second) = ("x".repeat(900_000), "y".repeat(900_000));
+    assert_eq!(other.ask("CLIENT PAUSE 100000 WRITE").string(), "OK");
+    client.send(&["MSET", "a", &first, "b", &second]).expect("it takes it");
+    assert!(until(|| other.ask("INFO clients").string().contains("blocked_clients:1\r\n")));
+    // It is still there, and counts as memory, but not as input.
+    let list = other.ask("CLIENT LIST").string();
+    let line = list.lines().find(|line| line.contains("cmd=mset")).expect("it has sent it");
+    let field = |name: &str| -> u64 {
+        let text = line.split(' ').find_map(|field| field.strip_prefix(name)).expect("it is listed");
+        text.parse().expect("a number")
+    };
+    assert!(field("qbuf=") < 1000 && field("tot-mem=") > 1_800_000, "{line}");
+    client.send_raw(&command(&["PING"]).repeat(1000)).expect("it takes it");
+    assert_eq!(other.ask("CLIENT UNPAUSE").string(), "OK");
+    assert_eq!(client.read().expect("a reply").string(), "OK");
+    (0..1000).for_each(|_| assert_eq!(client.read().expect("a reply").string(), "PONG"));
+    assert!(client.call(&["GET", "b"]).string() == second);
+}
+
+/// Torc where it may have so many files open; the log, and the process.
+fn with_open_files(limit: u32, dir: &TempDir, args: &[&str]) -> (PathBuf, Child) {
+    let log = dir.path().join("log");
+    let out = File::create(&log).expect("the directory can be written");
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={limit}:{limit}")).arg(env!("CARGO_BIN_EXE_torc"));
+    command.args(["--port", "0", "--unixsocket"]).arg(dir.path().join("socket")).args(args);
+    // Root may raise any limit: this is to be about those who may not.
+    command.args(["--dir"]).arg(dir.path());
+    let mut without_rights = Command::new("setpriv");
+    without_rights.args(["--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]);
+    without_rights.arg(command.get_program()).args(command.get_args());
+    without_rights.stderr(out.try_clone().expect("it is open")).stdout(out);
+    (log, without_rights.spawn().expect("util-linux is installed"))
+}
+
+/// Rings, eventfds and the workers' handles of listening sockets counted for nothing: of 192 clients promised 167 were answered, and
+/// the others waited for ever.
+#[test]
+fn as_many_clients_are_promised_as_can_be_answered() {
+    for backend in ["io_uring", "epoll"] {
+        let dir = TempDir::new();
+        let args = ["--workers", "16", "--io-backend", backend, "--active-workers-min", "64"];
+        let (log, mut child) = with_open_files(256, &dir, &args);
+        let said = || std::fs::read_to_string(&log).unwrap_or_default();
+        assert!(until(
+            || said().contains("Ready to accept") || child.try_wait().is_ok_and(|end| end.is_some())
+        ));
+        let socket = dir.path().join("socket");
+        let connect = || Client::unix(&socket).unwrap_or_else(|error| panic!("{error}\n{}", said()));
+        let mut admin = connect();
+        let promised = admin.ask("CONFIG GET maxclients").elements()[1].string();
+        let promised: usize = promised.parse().expect("a number");
+        assert!(said().contains(&format!(
+            "Current maximum open files is 256. maxclients has been reduced to {promised}"
+        )));
+        assert!(promised > 128, "{promised}");
+        let mut clients: Vec<Client> = (1..promised).map(|_| connect()).collect();
+        for client in &mut clients {
+            assert_eq!(client.ask("PING").string(), "PONG");
+        }
+        for _ in 0..100 {
+            let refused = connect().read().expect("who is too many is told so").string();
+            assert_eq!(refused, "ERR max number of clients reached");
+        }
+        assert_eq!(admin.ask("INFO").string().lines().next(), Some("# Server"));
+        admin.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+        assert!(child.wait().expect("it is a child").success(), "{}", said());
+    }
+}
+
+/// It became a server for one client.
+#[test]
+fn a_limit_of_open_files_that_leaves_no_clients_ends_the_start() {
+    let dir = TempDir::new();
+    let (log, mut child) = with_open_files(64, &dir, &["--workers", "16"]);
+    assert!(!child.wait().expect("it is a child").success());
+    let said = std::fs::read_to_string(&log).expect("there is a log");
+    let cause = "Your current 'ulimit -n' of 64 is not enough for the server to start. Please increase your open file limit";
+    assert!(said.contains(cause), "{said}");
+}
+
+/// A server that may open no more files left clients in the backlog: they were connected and heard nothing. Each is told, at
+/// once, as if there were too many; nobody who was there notices, and who comes when there is room again is served.
+#[test]
+fn client_without_a_descriptor_is_told_so() {
+    for (backend, workers) in [("io_uring", "1"), ("io_uring", "2"), ("epoll", "1"), ("epoll", "2")] {
+        let mut server = Inheritor::start(backend, workers);
+        let mut served = vec![server.connect()];
+        let mut refused = 0;
+        while refused < 50 {
+            let mut client = server.connect();
+            // Unasked, a client is told nothing but why it is refused.
+            match client.send(&["PING"]).and_then(|()| client.read()) {
+                Ok(reply) if reply.string() == "PONG" => served.push(client),
+                Ok(reply) => {
+                    assert_eq!(reply.string(), "ERR max number of clients reached");
+                    refused += 1;
+                }
+                // Closed before its command was read: what it was told is lost on the way.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                    refused += 1;
+                }
+                Err(error) => panic!("{backend}: {error}\n{}", server.said()),
+            }
+        }
+        assert!(served.len() > 4, "{} were served", served.len());
+        let mut silent = server.connect();
+        assert_eq!(silent.read().expect("a reason").string(), "ERR max number of clients reached");
+        assert!(closes(&mut silent), "the refused connection stays open");
+        served.iter_mut().for_each(|client| assert_eq!(client.ask("PING").string(), "PONG"));
+        let stats = served[0].ask("INFO stats").string();
+        assert!(stats.contains("rejected_connections:51\r\n"), "{stats}");
+        assert!(server.said().contains("Error accepting a client connection: Too many open files"));
+        // Nobody is looked for while nobody comes.
+        let turns = |client: &mut Client| -> u64 {
+            let text = client.ask("INFO workers").string();
+            let counts = text.split([',', ':', '\r', '\n']).filter_map(|field| field.strip_prefix("turns="));
+            counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+        };
+        let before = turns(&mut served[0]);
+        pause_ms(500);
+        let taken = turns(&mut served[0]) - before;
+        assert!(taken < 200, "{backend}: {taken} turns in half a second at rest");
+        drop(served.pop());
+        // Until the place is free, a client is refused, and may be closed before it could ask.
+        let is_served = || {
+            let mut client = server.connect();
+            client.send(&["PING"]).and_then(|()| client.read()).is_ok_and(|reply| reply.string() == "PONG")
+        };
+        assert!(until(is_served), "a freed place is not given away");
+        served[0].send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+        assert!(server.child.wait().expect("it is a child").success(), "{}", server.said());
+    }
+}
+
+/// A server that inherits descriptors nobody told it of, so that it has fewer than it promises.
+struct Inheritor {
+    dir: TempDir,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Inheritor {
+    fn start(backend: &str, workers: &str) -> Self {
+        const LIMIT: u32 = 100;
+        // Open when the child starts, and not to be closed then.
+        let inherited: Vec<File> =
+            (0..LIMIT / 2).map(|_| File::open("/dev/null").expect("it is there")).collect();
+        for file in &inherited {
+            rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()).expect("it is open");
+        }
+        let dir = TempDir::new();
+        let args = ["--workers", workers, "--io-backend", backend, "--active-workers-min", "64"];
+        let (log, child) = with_open_files(LIMIT, &dir, &args);
+        let mut server = Self { dir, log, child };
+        assert!(
+            until(|| server.said().contains("Ready to accept") || server.has_ended()),
+            "{}",
+            server.said()
+        );
+        server
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|end| end.is_some())
+    }
+
+    fn connect(&self) -> Client {
+        let socket = self.dir.path().join("socket");
+        Client::unix(&socket).unwrap_or_else(|error| panic!("{error}\n{}", self.said()))
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
 }

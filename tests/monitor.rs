@@ -61,6 +61,25 @@ fn own_lines_stand_between_the_replies() {
     }
 }
 
+/// The last monitor left and another came in one chunk: the worker was taken for one without monitors, and the new one was
+/// shown nothing.
+#[test]
+fn a_monitor_that_comes_as_the_last_one_leaves_is_fed() {
+    let server = Server::start(&["--workers", "1", "--enable-debug-command", "yes"]);
+    let [mut sleeper, mut leaving, mut coming] = [(); 3].map(|()| server.client());
+    assert_eq!(leaving.ask("MONITOR").string(), "OK");
+    assert_eq!(coming.ask("PING").string(), "PONG");
+    leaving.read().expect("the line of that");
+    // While the worker sleeps both arrive, in this order.
+    sleeper.send(&["DEBUG", "SLEEP", "0.1"]).expect("it takes it");
+    leaving.send(&["RESET"]).expect("it takes it");
+    coming.send(&["MONITOR"]).expect("it takes it");
+    assert_eq!(sleeper.read().expect("a reply").string(), "OK");
+    assert_eq!(coming.read().expect("a reply").string(), "OK");
+    assert_eq!(sleeper.ask("ECHO seen").string(), "seen");
+    assert_eq!(shown(&coming.read().expect("a line").string()), "\"ECHO\" \"seen\"");
+}
+
 /// What a monitor of another worker is shown comes as one piece of mail a turn: each line was one, and under load they piled
 /// up in front of everything else that workers have to tell each other.
 #[test]

@@ -1,10 +1,11 @@
 //! Many clients at once, on several workers: atomicity, fairness, and commands that reach across workers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Rng, Server, command, until};
+use crate::harness::{Client, Rng, Server, TempDir, Value, command, pause_ms, split, until};
 
 /// Writers set all keys to one value in one MSET, readers must never see two.
 #[test]
@@ -184,6 +185,39 @@ fn databases_are_apart() {
     assert_eq!((first.ask("DBSIZE").int(), second.ask("DBSIZE").int()), (Some(100), Some(0)));
 }
 
+/// More than 65,535 ended the start with an assertion, and with as many INFO took 35 ms: each shard went through all of them.
+#[test]
+fn databases_that_are_empty_cost_nothing() {
+    const LAST: u32 = i32::MAX as u32 - 1;
+    for workers in ["1", "3"] {
+        let args = ["--workers", workers, "--databases", "2147483647", "--enable-debug-command", "yes"];
+        let server = Server::start(&args);
+        let (mut first, mut last) = (server.client(), server.client());
+        assert_eq!(last.ask(&format!("SELECT {LAST}")).string(), "OK");
+        assert_eq!(last.ask("SELECT 2147483647").string(), "ERR DB index is out of range");
+        for client in [&mut first, &mut last] {
+            assert_eq!(client.ask("MSET a 1 b 2 c 3").string(), "OK");
+        }
+        assert_eq!(last.ask("PEXPIRE a 1").int(), Some(1));
+        let info = |client: &mut Client| client.ask("INFO keyspace").string();
+        let line = |db, keys| format!("db{db}:keys={keys},expires=0,");
+        // The key's time comes without anybody asking for it.
+        assert!(until(|| info(&mut first).contains(&line(LAST, 2))), "{}", info(&mut first));
+        assert_eq!(first.ask(&format!("SWAPDB 0 {LAST}")).string(), "OK");
+        assert_eq!((first.ask("DBSIZE").int(), last.ask("DBSIZE").int()), (Some(2), Some(3)));
+        assert_eq!(first.ask(&format!("MOVE b {}", LAST - 1)).int(), Some(1));
+        assert_eq!(first.ask(&format!("COPY c d DB {}", LAST - 1)).int(), Some(1));
+        let text = info(&mut first);
+        assert!([line(0, 1), line(LAST - 1, 2), line(LAST, 3)].iter().all(|db| text.contains(db)), "{text}");
+        let stats = first.ask("MEMORY STATS").elements();
+        assert!(stats.contains(&Value::Bulk(format!("db.{LAST}").into_bytes())), "{stats:?}");
+        assert_ne!(first.ask("DEBUG DIGEST").string(), "0".repeat(40));
+        assert_eq!(first.ask("FLUSHALL").string(), "OK");
+        assert_eq!(info(&mut first).trim(), "# Keyspace");
+        assert_eq!(first.ask("DEBUG DIGEST").string(), "0".repeat(40));
+    }
+}
+
 /// How often the worker threads of a server have waited so far.
 fn waits(server: &Server) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
@@ -230,9 +264,81 @@ fn a_lease_held_for_long_is_logged_with_its_command() {
     }
     assert_eq!(client.call(&["EXEC"]).elements().len(), 2);
     let named =
-        |log: &str| log.contains("256 leases were held for") && log.contains("by the command 'debug'");
+        |log: &str| log.contains("512 leases were held for") && log.contains("by the command 'debug'");
     assert!(until(|| named(&server.log())), "{}", server.log());
     assert!(client.call(&["INFO", "workers"]).string().contains("long_leases=1"));
+}
+
+/// A command that reads shares its shards with others that do, so it cannot remove a key that has expired: it runs again, alone, and
+/// counts once.
+#[test]
+fn reading_an_expired_key_among_others_counts_once() {
+    let server = Server::start(&["--workers", "2", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ask("DEBUG SET-ACTIVE-EXPIRE 0");
+    for round in 1..=20 {
+        assert_eq!(client.ask("SET there 1").string(), "OK");
+        assert_eq!(client.ask("SET gone 1 PX 1").string(), "OK");
+        pause_ms(3);
+        let mut bytes = command(&["STRLEN", "there"]);
+        bytes.extend(command(&["MGET", "there", "none", "gone", "there"]));
+        bytes.extend(command(&["EXISTS", "gone", "there"]));
+        client.send_raw(&bytes).expect("it is taken");
+        assert_eq!(client.read().expect("a reply").int(), Some(1));
+        let values = client.read().expect("a reply");
+        let values: Vec<_> = values.elements().iter().map(|value| value.is_null()).collect();
+        assert_eq!(values, [false, true, true, false]);
+        assert_eq!(client.read().expect("a reply").int(), Some(1));
+        let stats = client.ask("INFO everything").string();
+        let counts = |name: &str, count: usize, end: &str| {
+            assert!(stats.contains(&format!("{name}{count}{end}")), "{name}{count} is not in {stats}");
+        };
+        counts("expired_keys:", round, "\r\n");
+        counts("keyspace_hits:", 4 * round, "\r\n");
+        counts("keyspace_misses:", 3 * round, "\r\n");
+        counts("cmdstat_mget:calls=", round, ",");
+        counts("cmdstat_exists:calls=", round, ",");
+    }
+}
+
+/// What asks the system for something, which may take as long as a disk does, is alone in its chunk and holds nobody's shards. It
+/// was one of up to 32 commands, whose leases were all held until the last had run.
+#[test]
+fn command_that_talks_to_the_system_holds_no_lease() {
+    let dir = TempDir::new();
+    let (file, socket, log) = (dir.path().join("conf"), dir.path().join("socket"), dir.path().join("log"));
+    let text = format!(
+        "port 0\nworkers 2\nlease-warn-us 1\nunixsocket {}\nlogfile {}\n",
+        socket.display(),
+        log.display()
+    );
+    std::fs::write(&file, text).expect("the directory can be written");
+    let mut server = std::process::Command::new(env!("CARGO_BIN_EXE_torc"))
+        .arg(&file)
+        .spawn()
+        .expect("the binary was built");
+    assert!(until(|| Client::unix(&socket).is_ok()));
+    let mut client = Client::unix(&socket).expect("it has just been there");
+    let asked =
+        ["CONFIG REWRITE", "CONFIG SET hz 20", "INFO", "MEMORY STATS", "MEMORY DOCTOR", "MEMORY PURGE"];
+    let mut bytes = Vec::new();
+    for text in asked {
+        bytes.extend(command(&["SET", "k", text]));
+        bytes.extend(command(&split(text)));
+        bytes.extend(command(&["MSET", "a", "1", "b", "2"]));
+    }
+    for _ in 0..20 {
+        client.send_raw(&bytes).expect("it is taken");
+        (0..3 * asked.len()).for_each(|_| assert!(!client.read().expect("a reply").is_error()));
+    }
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("it is taken");
+    assert!(server.wait().expect("it is a child of this process").success());
+    let log = std::fs::read_to_string(&log).expect("it has logged");
+    let held: Vec<&str> = log.lines().filter(|line| line.contains("leases were held")).collect();
+    let names = ["config|rewrite", "config|set", "info", "memory|"];
+    let wrong = held.iter().find(|line| names.iter().any(|name| line.contains(&format!("command '{name}"))));
+    assert_eq!(wrong, None);
+    assert!(held.iter().any(|line| line.contains("by the command 'set'")), "no lease was ever held:\n{log}");
 }
 
 /// Fifty clients keep the shards of single keys busy; a transaction on a hundred of them runs all the same, again and again.
@@ -279,26 +385,37 @@ fn a_transaction_on_many_keys_is_not_starved() {
 #[test]
 fn a_client_that_does_not_read_keeps_nothing_reserved() {
     const ROUNDS_MAX: usize = 30;
+    const TURNS: usize = 20;
     const LONG_BYTES: usize = 4 << 20;
     let server = Server::start(&["--workers", "2", "--enable-debug-command", "yes"]);
     let mut sleeper = server.client();
     let holds_all: [&[&str]; 4] = [&["MULTI"], &["SET", "k", "1"], &["DEBUG", "SLEEP", "0.1"], &["EXEC"]];
     let holds_all = holds_all.map(command).concat();
-    let mut deaf = server.client();
+    // One of them is on another worker than the one that sleeps.
+    let mut deaf = [(); 2].map(|()| server.client());
     let mut other = server.client();
+    let mut busy = [(); 2].map(|()| server.client());
     assert_eq!(
         other.call(&["SETRANGE", "long", &(LONG_BYTES - 1).to_string(), "x"]).int(),
         Some(LONG_BYTES as i64)
     );
     for round in 1..=ROUNDS_MAX {
+        let deaf = &mut deaf[round % 2];
         deaf.send(&["GET", "long"]).expect("it takes it");
         let line = format!("cmdstat_get:calls={round},");
         assert!(until(|| other.ask("INFO commandstats").string().contains(&line)));
-        // A command behind a reply that is not read is refused again and again; with luck, as both begin at once.
+        // A command behind a reply that is not read is refused in each turn of a worker that others keep busy.
         sleeper.send_raw(&holds_all).expect("it takes it");
         deaf.send(&["SET", "k", "2"]).expect("it takes it");
+        for _ in 0..TURNS {
+            busy.iter_mut().for_each(|client| client.send(&["PING"]).expect("it takes it"));
+            pause_ms(1);
+        }
         for _ in 0..4 {
             sleeper.read().expect("a reply");
+        }
+        for _ in 0..TURNS {
+            busy.iter_mut().for_each(|client| assert_eq!(client.read().expect("a reply").string(), "PONG"));
         }
         assert_eq!(other.ask("SET k 3").string(), "OK");
         assert_eq!(deaf.read().expect("a reply").text().len(), LONG_BYTES);
@@ -308,4 +425,45 @@ fn a_client_that_does_not_read_keeps_nothing_reserved() {
         }
     }
     panic!("no shard was ever reserved");
+}
+
+/// A SCAN with a large COUNT held every shard that it came to until it had looked at all keys. It replies what it is asked for,
+/// but looks at a part of the keys in each turn, and others run between; in a transaction it is one step, as all of it is.
+#[test]
+fn scan_with_large_count_lets_others_run() {
+    const KEYS: usize = 50_000;
+    const TURNS_MIN: u64 = 20;
+    let server = Server::start(&["--workers", "2"]);
+    let mut client = server.client();
+    let mut set = vec!["MSET".to_owned()];
+    set.extend((0..KEYS).flat_map(|n| [format!("key:{n}"), "value".to_owned()]));
+    assert_eq!(client.call(&set).string(), "OK");
+    let turns = |client: &mut Client| {
+        let text = client.ask("INFO stats").string();
+        let line = text.lines().find_map(|line| line.strip_prefix("eventloop_cycles:"));
+        line.and_then(|turns| turns.parse::<u64>().ok()).expect("a number")
+    };
+    let check = |reply: &Value| {
+        let [cursor, keys] = reply.elements().try_into().expect("a cursor and keys");
+        let keys: BTreeSet<Vec<u8>> = keys.elements().iter().map(|key| key.text().to_vec()).collect();
+        assert_eq!((cursor.string(), keys.len()), ("0".to_owned(), KEYS));
+    };
+    let before = turns(&mut client);
+    check(&client.ask("SCAN 0 COUNT 100000000"));
+    let taken = turns(&mut client) - before;
+    assert!(taken >= TURNS_MIN, "{KEYS} keys in {taken} turns");
+    // What stands behind it waits for it, and it counts as one call.
+    client
+        .send_raw(&[command(&["SCAN", "0", "COUNT", "30000"]), command(&["PING"])].concat())
+        .expect("it takes it");
+    let [cursor, keys] = client.read().expect("a reply").elements().try_into().expect("a cursor and keys");
+    assert!(cursor.string() != "0" && (30_000..KEYS).contains(&keys.elements().len()));
+    assert_eq!(client.read().expect("a reply").string(), "PONG");
+    let counted = client.ask("INFO commandstats").string();
+    assert!(counted.contains("cmdstat_scan:calls=2,"), "{counted}");
+    client
+        .send_raw(&[command(&["MULTI"]), command(&["SCAN", "0", "COUNT", "100000000"])].concat())
+        .expect("it takes it");
+    (0..2).for_each(|_| assert!(!client.read().expect("a reply").is_error()));
+    check(&client.ask("EXEC").elements()[0]);
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, TempDir, command, free_port, until};
+use crate::harness::{Client, Server, TORC, TempDir, command, free_port, newest_program, until};
 
 /// Runs the server with these arguments until it ends by itself.
 fn run(args: &[&str]) -> Output {
@@ -41,7 +41,8 @@ fn a_configuration_file_of_redis_starts_torc() {
     let dir = TempDir::new();
     let file = dir.path().join("redis.conf");
     let debian = Path::new("/etc/redis/redis.conf");
-    let text = std::fs::read_to_string(debian).unwrap_or_else(|_| include_str!("data/redis.conf").to_owned());
+    let text =
+        std::fs::read_to_string(debian).unwrap_or_else(|_| include_str!("data/redis-7.0.conf").to_owned());
     std::fs::write(&file, text).expect("the directory can be written");
     let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
     let (socket, log, pid) = (path("socket"), path("log"), path("pid"));
@@ -89,6 +90,120 @@ fn an_unknown_directive_is_named_with_file_and_line() {
     let output = run(&["--port", "0", "--maxclients", "many"]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("maxclients"), "{output:?}");
+}
+
+/// A file of a server without scripts, as hosting companies write them, used to end the start without a word about which
+/// of its lines was meant.
+#[test]
+fn commands_that_are_not_there_can_be_switched_off() {
+    let dir = TempDir::new();
+    let file = dir.path().join("torc.conf");
+    let lines = "rename-command EVAL \"\"\nrename-command BGREWRITEAOF hidden\nrename-command KEYS \"\"\n\
+        rename-command GET fetch\nrename-command CONFIG GET\n";
+    let server = Server::with_file(TORC, lines, &["--workers", "1"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("SET k v").string(), "OK");
+    assert_eq!(client.ask("FETCH k").string(), "v");
+    assert_eq!(client.ask("GET GET hz").elements()[1].string(), "10");
+    for gone in ["EVAL", "KEYS *", "CONFIG GET hz", "HIDDEN"] {
+        let name = gone.split(' ').next().expect("a name");
+        assert!(client.ask(gone).string().starts_with(&format!("ERR unknown command '{name}'")), "{gone}");
+    }
+    for (line, reason) in [
+        ("rename-command NOSUCH \"\"", "No such command in rename-command"),
+        ("rename-command EVAL SET", "Target command name already exists"),
+    ] {
+        std::fs::write(&file, format!("port 0\n\n{line}\n")).expect("it can be written");
+        let said = String::from_utf8_lossy(&run(&[&file.to_string_lossy()]).stderr).into_owned();
+        let place =
+            format!("Reading the configuration file {}, at line 3\n>>> '{line}'\n{reason}", file.display());
+        assert!(said.contains(&place), "{said}");
+    }
+}
+
+/// A new password was written into the file, and the user's old one left there, which counted at the next start.
+#[test]
+fn a_password_survives_config_rewrite() {
+    let server = Server::with_file(
+        TORC,
+        "save 3600 1 300 100\nuser default on >old ~* &* +@all\n",
+        &["--workers", "1"],
+    );
+    let mut client = server.client();
+    assert_eq!(client.ask("AUTH old").string(), "OK");
+    assert_eq!(client.ask("CONFIG SET requirepass new").string(), "OK");
+    assert_eq!(client.ask("CONFIG REWRITE").string(), "OK");
+    let text = std::fs::read_to_string(server.config_file()).expect("it is there");
+    assert!(
+        text.starts_with("save 3600 1\nsave 300 100\nuser default on sanitize-payload #11507a0e"),
+        "{text}"
+    );
+    assert!(!text.contains("old"), "{text}");
+    let again = Server::with_file(TORC, &text, &["--workers", "1"]);
+    assert_eq!(again.client().ask("AUTH new").string(), "OK");
+    assert!(again.client().ask("AUTH old").string().starts_with("WRONGPASS"));
+    assert_eq!(again.client().ask("PING").string(), "NOAUTH Authentication required.");
+}
+
+/// A file with a password that Redis 6 or later, or Valkey, has rewritten ends with such a line. It used to end the start.
+#[test]
+fn the_default_user_of_a_rewritten_file_is_its_password() {
+    const FOO: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+    const DENIED: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+    // Which password lets a client in, and what CONFIG GET shows. As in Redis, the user counts and not `requirepass`.
+    for (lines, password, shown) in [
+        (format!("requirepass \"foo\"\nuser default on sanitize-payload #{FOO} ~* &* +@all\n"), "foo", "foo"),
+        (format!("user default on #{FOO} ~* +@all\n"), "foo", ""),
+        (format!("requirepass bar\nuser default on #{FOO} ~* &* +@all\n"), "foo", "bar"),
+        ("user default on >foo >bar ~* &* +@all\n".to_owned(), "bar", ""),
+        ("requirepass foo\n".to_owned(), "foo", "foo"),
+    ] {
+        let torc = Server::with_file(TORC, &lines, &["--workers", "1"]);
+        let redis = Server::with_file(&newest_program("redis-server"), &lines, &[]);
+        for server in [&torc, &redis] {
+            let mut client = server.client();
+            assert!(client.ask("PING").string().starts_with("NOAUTH"), "{lines}");
+            assert_eq!(client.ask("AUTH wrong").string(), DENIED, "{lines}");
+            assert_eq!(client.call(&["AUTH", "someone", password]).string(), DENIED, "{lines}");
+            assert_eq!(client.call(&["AUTH", "default", password]).string(), "OK", "{lines}");
+            assert_eq!(server.client().call(&["AUTH", password]).string(), "OK", "{lines}");
+            assert_eq!(client.ask("CONFIG GET requirepass").elements()[1].string(), shown, "{lines}");
+            // The same value again changes nothing, another one is the only password.
+            assert_eq!(client.call(&["CONFIG", "SET", "requirepass", shown]).string(), "OK");
+            assert_eq!(server.client().call(&["AUTH", password]).string(), "OK", "{lines}");
+            assert_eq!(client.ask("CONFIG SET requirepass new").string(), "OK");
+            assert_eq!(server.client().call(&["AUTH", password]).string(), DENIED, "{lines}");
+            assert_eq!(server.client().ask("AUTH new").string(), "OK", "{lines}");
+            assert_eq!(client.call(&["CONFIG", "SET", "requirepass", ""]).string(), "OK");
+            assert_eq!(server.client().ask("PING").string(), "PONG", "{lines}");
+        }
+    }
+    for lines in
+        ["requirepass bar\nuser default on nopass ~* &* +@all\n", "user default on nopass ~* &* +@all\n"]
+    {
+        let torc = Server::with_file(TORC, lines, &["--workers", "1"]);
+        assert_eq!(torc.client().ask("PING").string(), "PONG", "{lines}");
+        assert!(
+            torc.client().ask("AUTH bar").string().starts_with("ERR AUTH <password> called without"),
+            "{lines}"
+        );
+    }
+}
+
+/// A directory with a Redis's data in it used to start an empty server without a word about them.
+#[test]
+fn data_that_is_not_loaded_is_named() {
+    let dir = TempDir::new();
+    let path = dir.path().join("appendonlydir");
+    let args = ["--workers", "1", "--dir", &dir.path().to_string_lossy()];
+    let server = Server::start(&args);
+    assert!(!server.log().contains("not loaded"), "{}", server.log());
+    drop(server);
+    std::fs::create_dir(&path).expect("it can be made");
+    let log = Server::start(&args).log();
+    let said =
+        format!("{} is there, and is not loaded: Torc cannot load an append-only file yet.", path.display());
+    assert_eq!(log.matches(&said).count(), 1, "{log}");
 }
 
 #[test]
@@ -236,7 +351,9 @@ fn the_journal_gets_priorities_instead_of_times() {
 fn a_cpu_that_is_not_there_stops_the_start() {
     let output = run(&["--port", "0", "--worker-cpus", "4000"]);
     assert!(!output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("names CPU 4000,"), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("names CPU 4000,"), "{said}");
+    assert!(said.contains("at option 2\n>>> 'worker-cpus \"4000\"'\n"), "{said}");
 }
 
 /// CONFIG SET used to answer OK to what changed nothing.
@@ -245,19 +362,23 @@ fn config_set_does_not_pretend() {
     let server = Server::start(&["--workers", "1"]);
     let mut client = server.client();
     for (name, value) in
-        [("port", "7000"), ("bind", "127.0.0.2"), ("tls-port", "7000"), ("activedefrag", "yes")]
+        [("port", "7000"), ("bind", "127.0.0.2"), ("tls-port", "7000"), ("appendonly", "yes")]
     {
         let reply = client.call(&["CONFIG", "SET", "maxclients", "20", name, value]).string();
         let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
         assert!(reply.starts_with(&start), "{reply}");
         assert_eq!(client.ask("CONFIG GET maxclients").elements()[1].string(), "10000");
     }
-    for (name, value) in [("port", "0"), ("bind", "127.0.0.1"), ("tls-port", "0"), ("activedefrag", "no")] {
+    for (name, value) in [("port", "0"), ("bind", "127.0.0.1"), ("tls-port", "0"), ("activedefrag", "yes")] {
         assert_eq!(client.call(&["CONFIG", "SET", name, value]).string(), "OK", "{name}");
     }
     assert!(!server.log().contains("without effect"), "{}", server.log());
-    assert_eq!(client.ask("CONFIG SET appendonly yes hz 20").string(), "OK");
-    assert!(server.log().contains("'appendonly' is accepted without effect: "), "{}", server.log());
+    assert_eq!(client.ask("CONFIG SET notify-keyspace-events KEA hz 20").string(), "OK");
+    assert!(
+        server.log().contains("'notify-keyspace-events' is accepted without effect: "),
+        "{}",
+        server.log()
+    );
 }
 
 #[test]
@@ -362,4 +483,47 @@ fn outer_address() -> Option<std::net::IpAddr> {
     socket.connect("192.0.2.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
+
+/// Where the kernel forbade io_uring_enter alone, the server said that it was ready, and ended.
+#[test]
+fn a_forbidden_call_of_io_uring_is_noticed_before_the_server_is_ready() {
+    let calls = [
+        ("io_uring_setup", libc::SYS_io_uring_setup),
+        ("io_uring_enter", libc::SYS_io_uring_enter),
+        ("io_uring_register", libc::SYS_io_uring_register),
+    ];
+    for (name, number) in calls {
+        for error in ["EPERM", "ENOSYS"] {
+            let start = |backend: &str, dir: &TempDir| {
+                let out = File::create(dir.path().join("log")).expect("the directory can be written");
+                let mut command = Command::new("python3");
+                command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/deny.py"));
+                command.args([&number.to_string(), error, env!("CARGO_BIN_EXE_torc"), "--port", "0"]);
+                command.arg("--unixsocket").arg(dir.path().join("socket"));
+                command.args(["--workers", "2", "--io-backend", backend]);
+                command.stderr(out.try_clone().expect("it is open")).stdout(out).spawn().expect("it starts")
+            };
+            let said = |dir: &TempDir| std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+            let dir = TempDir::new();
+            let mut child = start("auto", &dir);
+            assert!(until(
+                || said(&dir).contains("Ready to accept") || child.try_wait().is_ok_and(|end| end.is_some())
+            ));
+            let mut client = Client::unix(&dir.path().join("socket")).expect("it serves");
+            assert_eq!(client.ask("SET k v").string(), "OK");
+            assert!(said(&dir).contains("io backend: epoll, because io_uring"), "{name}: {}", said(&dir));
+            client.send(&["SHUTDOWN", "NOSAVE"]).expect("the server reads");
+            assert!(child.wait().expect("it is a child").success(), "{name}: {}", said(&dir));
+
+            let dir = TempDir::new();
+            assert!(!start("io_uring", &dir).wait().expect("it is a child").success());
+            let said = said(&dir);
+            assert!(
+                said.contains("is not available") && said.contains("'io-backend auto'"),
+                "{name}: {said}"
+            );
+            assert!(!said.contains("Ready to accept"), "{name}: {said}");
+        }
+    }
 }

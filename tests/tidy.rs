@@ -17,7 +17,7 @@ const USES: &[(&str, &[&str])] = &[
     ("resp", &[]),
     ("io", &[]),
     ("glob.rs", &[]),
-    ("store", &[]),
+    ("store", &["resp"]),
     ("config", &["glob"]),
     ("observe", &["config", "store"]),
     ("persist", &["resp", "store"]),
@@ -39,6 +39,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 /// Where the server may sleep: nowhere but here.
 const SLEEPS: &[(&str, &str)] = &[
     ("src/command/server/debug", "DEBUG SLEEP"),
+    ("src/persist/rdb_target.rs", "rdb-key-save-delay, on a thread of its own"),
     ("src/net/listener.rs", "before anything is served: an address that a killed server still holds"),
     ("tests/harness/mod.rs", "what is awaited is polled"),
     ("bench/src/compare/server.rs", "another program's start is polled"),
@@ -126,6 +127,42 @@ fn dependencies_point_one_way() {
         wrong.next().map(|used| format!("{own} knows nothing of {used}"))
     });
     none("dependencies that point the wrong way", &wrong);
+}
+
+/// Where types of values are told apart, besides a type's own commands; strings are every key's simplest value and may be named
+/// anywhere.
+const KNOW_TYPES: &[&str] = &[
+    "src/store/value/",
+    "src/store/entry",
+    "src/store/snapshot/tests.rs",
+    "src/persist/rdb/value.rs",
+    "tests/",
+];
+const TYPES: &[(&str, &str)] =
+    &[("List", "list"), ("Set", "set"), ("SortedSet", "sorted_set"), ("Hash", "hash"), ("Stream", "stream")];
+
+/// What serves all types does so by one contract (`store/value/external.rs`, `view.rs`): a `match` over types elsewhere is one
+/// that the next type would be missing from.
+#[test]
+fn only_a_type_itself_names_it() {
+    let wrong = in_lines(|name, line| {
+        let named = TYPES.iter().filter(|(ty, family)| {
+            let is_family = name.starts_with(&format!("src/command/{family}/"));
+            let names = ["Type", "View", "External", "NewValue"].map(|of| format!("{of}::{ty}"));
+            !is_family && names.iter().any(|name| contains_word(line, name))
+        });
+        let known = KNOW_TYPES.iter().any(|place| name.starts_with(place));
+        named.filter(|_| !known).map(|(ty, _)| format!("names the type {ty}")).next()
+    });
+    none("types named outside of their own code", &wrong);
+    assert!(contains_word("match Type::Set {", "Type::Set") && !contains_word("Type::SetOf", "Type::Set"));
+}
+
+/// Whether a line has these words, and not as the beginning or the end of longer ones.
+fn contains_word(line: &str, word: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(inside) && !line[at + word.len()..].starts_with(inside))
 }
 
 #[test]

@@ -10,7 +10,9 @@ use lexopt::{Parser, ValueExt};
 use crate::compare::{CompareOptions, Format, ServerSpec};
 use crate::keys::KEYS_MAX;
 use crate::load::LoadOptions;
+use crate::model::{Costs, ModelOptions};
 use crate::operation::Operation;
+use crate::scaling::ScalingOptions;
 use crate::{Fatal, fatal};
 
 /// Most connections, and units in a batch.
@@ -22,16 +24,24 @@ const SECONDS_MAX: f64 = 1e6;
 /// The highest CPU that can be named.
 const CPU_MAX: usize = 1023;
 
+/// Most workers, shards and ns of anything, of a model.
+const WORKERS_MAX: usize = 1024;
+const SHARDS_MAX: usize = 1 << 20;
+const COST_NS_MAX: u64 = 1_000_000;
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 Usage: bench load [options] ADDRESS...
        bench compare [options] NAME='COMMAND with {port}'...
+       bench scaling [options] 'COMMAND with {port} and {workers}'
+       bench model [options]
 
 ADDRESS is a port of this machine, HOST:PORT, or the path of a Unix socket.
-`load` loads servers that run; `compare` starts servers and loads them in turn. bench/README.md says how to
-measure honestly.
+`load` loads servers that run; `compare` starts servers and loads them in turn; `scaling` compares a server with itself,
+with more and more workers, with keys drawn evenly and by Zipf; `model` simulates workers that lease shards.
+bench/README.md says how to measure honestly.
 
-Both:
+All but model:
   -c, --connections N     connections [50]
   -v, --value-bytes N     bytes of a value [64]
   -k, --keys N            number of keys [1000000]
@@ -52,6 +62,19 @@ compare:
       --server-cpus LIST  CPUs of the servers [0]
       --cpus LIST         CPUs of the load [1]
       --markdown          print tables for a README
+
+scaling: as compare, and
+  -w, --workers LIST      numbers of workers [1,2]
+
+model:
+  -w, --workers LIST      numbers of workers [1,2,4,8,16]
+      --shards N          shards [256 for each worker, at most 4096]
+      --reads PERCENT     commands that only read [90]
+      --zipf EXPONENT     Zipf-distributed keys; 0 draws them evenly [0.99]
+  -k, --keys N            number of keys [100000]
+  -d, --depth N           commands sent at once on a connection [16]
+      --under-way N       commands under way on all connections [800]
+      --costs LIST        ns of a command under its lease, of a group, of a command outside, of a lease [100,250,250,20]
 ";
 
 /// What the arguments ask for.
@@ -63,6 +86,10 @@ pub enum Request {
     Load(LoadOptions),
     /// `bench compare`.
     Compare(CompareOptions),
+    /// `bench scaling`.
+    Scaling(ScalingOptions),
+    /// `bench model`.
+    Model(ModelOptions),
 }
 
 impl Request {
@@ -72,8 +99,10 @@ impl Request {
         match parser.next()? {
             Some(Value(mode)) if mode == "load" => parse_load(&mut parser),
             Some(Value(mode)) if mode == "compare" => parse_compare(&mut parser),
+            Some(Value(mode)) if mode == "scaling" => parse_scaling(&mut parser),
+            Some(Value(mode)) if mode == "model" => parse_model(&mut parser),
             Some(Long("help") | Short('h')) => Ok(Request::Help),
-            _ => fatal(format!("say load or compare\n\n{USAGE}")),
+            _ => fatal(format!("say load, compare, scaling or model\n\n{USAGE}")),
         }
     }
 }
@@ -135,6 +164,61 @@ fn parse_compare(parser: &mut Parser) -> Result<Request, Fatal> {
         return fatal("name the servers to compare, each differently: NAME='COMMAND with {port}'");
     }
     Ok(Request::Compare(compare))
+}
+
+fn parse_scaling(parser: &mut Parser) -> Result<Request, Fatal> {
+    let mut scaling = ScalingOptions::default();
+    let compare = &mut scaling.compare;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Request::Help),
+            Short('w') | Long("workers") => {
+                scaling.workers = list(&parser.value()?.string()?, |count| bounded(count, 1, WORKERS_MAX))?;
+            }
+            Short('d') | Long("depths") => {
+                compare.depths = list(&parser.value()?.string()?, |depth| bounded(depth, 1, COUNT_MAX))?;
+            }
+            Short('r') | Long("rounds") => compare.rounds = number(parser, 1, COUNT_MAX)?,
+            Long("server-cpus") => compare.server_cpus = cpus(&parser.value()?.string()?)?,
+            Long("cpus") => compare.load.cpus = cpus(&parser.value()?.string()?)?,
+            Value(command) if scaling.command.is_empty() => scaling.command = command.string()?,
+            Value(_) => return fatal("say one command, with the places of {port} and {workers}"),
+            Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut compare.load)?,
+        }
+    }
+    if scaling.command.is_empty() {
+        return fatal("say the server's command, with the places of {port} and {workers}");
+    }
+    Ok(Request::Scaling(scaling))
+}
+
+fn parse_model(parser: &mut Parser) -> Result<Request, Fatal> {
+    let mut model = ModelOptions::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("help") | Short('h') => return Ok(Request::Help),
+            Short('w') | Long("workers") => {
+                model.workers = list(&parser.value()?.string()?, |count| bounded(count, 1, WORKERS_MAX))?;
+            }
+            Long("shards") => model.shards = Some(number(parser, 1, SHARDS_MAX)?),
+            Long("reads") => model.reads_percent = number(parser, 0, 100)?,
+            Long("zipf") => model.zipf = Some(number(parser, 0.0, 10.0)?).filter(|zipf| *zipf > 0.0),
+            Short('k') | Long("keys") => model.keys = number(parser, 1, KEYS_MAX)?,
+            Short('d') | Long("depth") => model.depth = number(parser, 1, COUNT_MAX)?,
+            Long("under-way") => model.under_way = number(parser, 1, COUNT_MAX)?,
+            Long("costs") => {
+                let costs = list(&parser.value()?.string()?, |ns| bounded(ns, 0, COST_NS_MAX))?;
+                let [run_ns, group_ns, outside_ns, lease_ns] = costs[..] else {
+                    return fatal("say four costs: of a command, of a group, outside, of a lease");
+                };
+                model.costs = Costs { run_ns, group_ns, outside_ns, lease_ns };
+            }
+            Short(_) | Long(_) | Value(_) => {
+                return fatal(format!("unknown option {}; see --help", arg_name(&arg)));
+            }
+        }
+    }
+    Ok(Request::Model(model))
 }
 
 /// The name of an option: its letter or its word.
@@ -242,6 +326,32 @@ mod tests {
     }
 
     #[test]
+    fn scaling_options_are_read() {
+        let line = "scaling|-w|1,2 4|-d|8|-r|2|--server-cpus|0-3|-k|9|b {port} {workers}";
+        let Ok(Request::Scaling(scaling)) = parse(line) else { panic!("{:?}", parse(line)) };
+        assert_eq!((scaling.workers, scaling.command.as_str()), (vec![1, 2, 4], "b {port} {workers}"));
+        assert_eq!((scaling.compare.depths, scaling.compare.rounds), (vec![8], 2));
+        assert_eq!((scaling.compare.server_cpus, scaling.compare.load.keys), (vec![0, 1, 2, 3], 9));
+    }
+
+    #[test]
+    fn model_options_are_read() {
+        let line = "model|-w|1 3|--shards|64|--reads|50|--zipf|0|-k|9|-d|2|--under-way|7|--costs|1,2,3,4";
+        let expected = ModelOptions {
+            workers: vec![1, 3],
+            shards: Some(64),
+            reads_percent: 50,
+            keys: 9,
+            zipf: None,
+            depth: 2,
+            under_way: 7,
+            costs: Costs { run_ns: 1, group_ns: 2, outside_ns: 3, lease_ns: 4 },
+            ..ModelOptions::default()
+        };
+        assert_eq!(parse(line), Ok(Request::Model(expected)));
+    }
+
+    #[test]
     fn help_is_given_anywhere() {
         for line in ["-h", "--help", "load|-h", "compare|--rounds|1|--help"] {
             assert_eq!(parse(line), Ok(Request::Help), "{line}");
@@ -270,6 +380,12 @@ mod tests {
             "compare|-o|fill|a=b {port}",
             "compare|--ops=|a=b {port}",
             "compare|-d|0|a=b {port}",
+            "scaling",
+            "scaling|-w|0|b {port} {workers}",
+            "scaling|b {port} {workers}|c",
+            "model|--costs|1,2",
+            "model|--reads|101",
+            "model|what",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -5,6 +5,8 @@
 //! | `args` | the command line |
 //! | `load` | one run against one server: threads, connections, the measured window |
 //! | `compare` | many runs against several servers, in turn, and their table |
+//! | `scaling` | a comparison of one server with more and more workers |
+//! | `model` | a simulation of workers that lease shards, for more processors than there are |
 //! | `operation`, `template`, `keys` | what is sent: prepared requests, key distributions |
 //! | `connection`, `framer`, `address` | one connection: sending, counting of replies |
 //! | `process` | CPU time and memory of processes, pinning of threads |
@@ -19,9 +21,11 @@ pub mod connection;
 pub mod framer;
 pub mod keys;
 pub mod load;
+pub mod model;
 pub mod operation;
 pub mod process;
 pub mod report;
+pub mod scaling;
 pub mod template;
 
 use std::fmt;

@@ -1,9 +1,9 @@
-//! The `bench` binary: `bench load` and `bench compare`.
+//! The `bench` binary: `bench load`, `bench compare`, `bench scaling` and `bench model`.
 
 use std::process::ExitCode;
 
 use bench::args::{Request, USAGE};
-use bench::{Fatal, compare, load};
+use bench::{Fatal, compare, load, model, scaling};
 
 fn main() -> ExitCode {
     match run() {
@@ -20,6 +20,8 @@ fn run() -> Result<(), Fatal> {
         Request::Help => print!("{USAGE}"),
         Request::Load(options) => print!("{}", load::run(&options)?),
         Request::Compare(options) => print!("{}", compare::run(&options)?),
+        Request::Scaling(options) => print!("{}", scaling::run(&options)?),
+        Request::Model(options) => print!("{}", model::run(&options)),
     }
     Ok(())
 }

@@ -187,3 +187,19 @@ fn servers_are_compared() {
         "{text}"
     );
 }
+
+#[test]
+fn server_is_compared_with_itself_with_more_workers() {
+    let mut bench = bench();
+    bench.args([
+        "scaling", "-w", "1,2", "-r", "1", "-s", "0.05", "-k", "200", "-c", "2", "-d", "1,4", "--cpus", "0",
+    ]);
+    bench.arg(format!("'{}' --port {{port}} --workers {{workers}} --save ''", torc().display()));
+    let text = printed(&bench.output().expect("the program can be run"));
+    let rows: Vec<Vec<&str>> =
+        text.lines().skip(2).map(|line| line.split_whitespace().take(5).collect()).collect();
+    assert_eq!(rows.len(), 12, "{text}");
+    assert_eq!(rows[0], ["uniform", "100", "%", "1", "|"]);
+    assert_eq!(rows[11], ["zipf", "50", "%", "4", "|"]);
+    assert!(text.lines().skip(2).all(|line| line.matches("/s x").count() == 2), "{text}");
+}

@@ -21,11 +21,18 @@ pub struct Blocking {
     pub awaited_count: usize,
     /// What a key has to hold to be worth running the command again; nothing for a command that waits for no key.
     pub wants: Option<Type>,
+    /// It runs again also when a key is gone or holds something else.
+    pub heeds_loss: bool,
     /// When it gives up, Unix time in ms; 0 for never.
     pub until_ms: u64,
+    /// When it runs again though no key has changed, because of what the time makes of them, likewise.
+    pub retry_ms: u64,
     /// What it replies then.
     pub on_timeout: OnTimeout,
 }
+
+/// Arguments that another word takes the place of when the command runs again, because they mean something else by then.
+pub type Settled = Vec<(usize, Vec<u8>)>;
 
 /// What a command replies whose time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +68,13 @@ impl Context<'_> {
 
     /// The command has to wait. To be returned by its handler, which has written and changed nothing.
     pub fn block(&mut self, blocking: Blocking) -> Outcome {
+        self.block_settled(blocking, Settled::new())
+    }
+
+    /// As `block`, with other words for some of the arguments.
+    pub fn block_settled(&mut self, blocking: Blocking, settled: Settled) -> Outcome {
         assert!(self.may_block(), "the handler asks first");
-        self.session.blocking = Some(blocking);
+        self.session.blocking = Some((blocking, settled));
         Err(CommandError::Blocked)
     }
 }

@@ -1,6 +1,6 @@
 //! The family `connection`, but for CLIENT: who a client is, what it speaks and which database it uses.
 //!
-//! There is one user, `default`; its password is `requirepass`, and without one any password will do.
+//! There is one user, `default` (`config::DefaultUser`), and without a password any will do.
 //!
 //! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::stretch`).
 
@@ -10,11 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::client::{NAME_INVALID, is_printable_word};
 use super::row::BASE;
 use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome};
+use crate::config::REDIS_VERSION;
 use crate::resp::number::parse_i64;
 use crate::resp::{Protocol, Reply};
-
-/// The version of Redis that clients are told to expect.
-const REDIS_VERSION: &str = "7.4.0";
 
 const CONNECTION: Command =
     Command { group: Group::Connection, flags: Flags::LOADING.with(Flags::STALE).with(Flags::FAST), ..BASE };
@@ -27,9 +25,9 @@ pub const ROWS: &[Command] = &[
         name: "auth",
         arity: -2,
         flags: BEFORE_AUTH.with(Flags::SENTINEL),
-        complexity: "O(N) where N is the number of passwords defined for the user",
-        summary: "Authenticates the connection.",
-        syntax: "[username] password",
+        complexity: "O(N), N passwords of the user",
+        summary: "Says who the client is, with a password.",
+        syntax: "[username@6.0.0] password",
         secrets: Some(auth_secrets),
         handler: auth,
         ..CONNECTION
@@ -37,7 +35,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "echo",
         arity: 2,
-        summary: "Returns the given string.",
+        summary: "Returns its argument.",
         syntax: "message",
         handler: echo,
         ..CONNECTION
@@ -47,8 +45,8 @@ pub const ROWS: &[Command] = &[
         arity: -1,
         flags: BEFORE_AUTH.with(Flags::SENTINEL),
         since: "6.0.0",
-        summary: "Handshakes with the Redis server.",
-        syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+        summary: "Chooses the protocol, and may authenticate and name the connection.",
+        syntax: "arguments:[protover [AUTH auth:<username password>] [SETNAME clientname]]",
         secrets: Some(hello_secrets),
         handler: hello,
         ..CONNECTION
@@ -57,7 +55,7 @@ pub const ROWS: &[Command] = &[
         name: "ping",
         arity: -1,
         flags: Flags::FAST.with(Flags::SENTINEL),
-        summary: "Returns the server's liveliness response.",
+        summary: "Asks whether the server answers.",
         syntax: "[message]",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         handler: ping,
@@ -67,7 +65,7 @@ pub const ROWS: &[Command] = &[
         name: "quit",
         arity: -1,
         flags: BEFORE_AUTH,
-        summary: "Closes the connection.",
+        summary: "Ends the connection.",
         deprecated: Some(("7.2.0", "just closing the connection")),
         handler: quit,
         ..CONNECTION
@@ -77,14 +75,14 @@ pub const ROWS: &[Command] = &[
         arity: 1,
         flags: BEFORE_AUTH,
         since: "6.2.0",
-        summary: "Resets the connection.",
+        summary: "Makes the connection as it was when it was new.",
         handler: reset,
         ..CONNECTION
     },
     Command {
         name: "select",
         arity: 2,
-        summary: "Changes the selected database.",
+        summary: "Chooses the database of the connection.",
         syntax: "index",
         handler: select,
         ..CONNECTION
@@ -104,7 +102,7 @@ const HELLO_UNAUTHENTICATED: CommandError = CommandError::Text(
 
 fn auth(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     match args.len() {
-        2 if ctx.shared.config.load().requirepass.is_empty() => return Err(NO_PASSWORD),
+        2 if ctx.shared.config.load().default_user.is_open() => return Err(NO_PASSWORD),
         2 => authenticate(ctx, b"default", args.at(1))?,
         3 => authenticate(ctx, args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
@@ -122,23 +120,12 @@ fn auth_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
 fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Outcome {
     // Not this turn's view: a CONFIG SET just before is to count.
     let config = ctx.shared.config.load();
-    let expected = &config.requirepass[..];
-    if user == b"default" && (expected.is_empty() || equal_in_constant_time(expected, password)) {
+    if user == b"default" && config.default_user.accepts(password) {
         ctx.session.authenticate(true);
         return Ok(());
     }
     ctx.stats.counters.auth_denied.add(1);
     Err(WRONG_PASSWORD)
-}
-
-/// Compares without telling by its duration where the texts differ; the length of `given` is no secret.
-fn equal_in_constant_time(secret: &[u8], given: &[u8]) -> bool {
-    let mut difference = u8::from(secret.len() != given.len());
-    for (index, byte) in given.iter().enumerate() {
-        let expected = secret.get(index % secret.len().max(1)).copied().unwrap_or(0);
-        difference |= std::hint::black_box(byte ^ expected);
-    }
-    difference == 0
 }
 
 fn echo(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -242,7 +229,8 @@ fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     if ctx.session.monitor {
         ctx.effects.push(Effect::Monitor(ctx.session.card.place(), false));
     }
-    ctx.session.reset(ctx.shared.config.load().requirepass.is_empty());
+    ctx.leave_watch();
+    ctx.session.reset(ctx.shared.config.load().default_user.is_open());
     reply.set_protocol(ctx.session.protocol);
     reply.simple("RESET");
     Ok(())
@@ -259,19 +247,4 @@ fn select(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     ctx.session.select(db);
     reply.ok();
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_compared_in_full() {
-        assert!(equal_in_constant_time(b"secret", b"secret"));
-        for wrong in [&b""[..], b"secre", b"secrets", b"Secret", b"secretsecret"] {
-            assert!(!equal_in_constant_time(b"secret", wrong));
-        }
-        assert!(equal_in_constant_time(b"", b""));
-        assert!(!equal_in_constant_time(b"", b"x"));
-    }
 }

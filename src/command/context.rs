@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::{Args, CommandError, Queue, Session, Shared};
+use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, Ticket, WorkerStats};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
-    AccessClock, DbIndex, Entry, FETCH_GROUP_KEYS, KeyMut, Leases, List, Shard, ShardId, Str, Touch, Type,
-    WantedMask,
+    AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
+    Limits, ListLimits, NodeLimits, PackLimits, Shard, ShardId, Sight, Str, Touch, Type, Typed, WantedMask,
+    Words,
 };
 
 /// Keys of one command that are brought close to the processor before it runs; [`Context::fetch_ahead`] does the others.
@@ -34,12 +35,16 @@ pub enum Effect {
         /// Whether it gets an error.
         error: bool,
     },
+    /// Free memory goes back to the system, that of every worker.
+    Purge,
     /// Let clients go on that a pause held back.
     Resume,
     /// The configuration has changed: every worker looks at once.
     ConfigChanged,
     /// This client now receives the MONITOR feed (or no longer does).
     Monitor(ClientPlace, bool),
+    /// A warning for the log.
+    Warn(String),
     /// A line of the MONITOR feed, for all workers' monitors but one that it is shown to already.
     Show {
         /// The whole line.
@@ -49,8 +54,12 @@ pub enum Effect {
     },
     /// The process is to end: every worker looks at once.
     Shutdown,
+    /// A snapshot was cut: its thread is to be started, and every worker looks at once.
+    Snapshot,
     /// Workers wait for leases that the command took and gave back.
     Wake(WantedMask),
+    /// A key of this shard was evicted that somebody waits for.
+    Serve(ShardId),
 }
 
 /// A handler's view of the world.
@@ -65,7 +74,7 @@ pub struct Context<'a> {
     pub stats: &'a WorkerStats,
     /// This worker's number.
     pub worker: usize,
-    /// Unix time in ms, read once a turn.
+    /// Unix time in ms, read since the command's leases are held.
     pub now_ms: u64,
     /// The same in us.
     pub now_us: u64,
@@ -79,11 +88,99 @@ pub struct Context<'a> {
     pub queues: &'a mut Vec<Queue>,
     /// The leases held.
     pub leases: &'a mut Leases,
+    /// What the current unit has changed.
+    pub changes: &'a mut Changes,
     /// Argument of the command's first key, and the distance to the next.
     pub key_places: (usize, usize),
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What the client watches is about to be forgotten. It is still registered in shards; their upkeep takes it out.
+    pub fn leave_watch(&mut self) {
+        self.stats.busy_turns.add(self.session.watch.is_some().into());
+    }
+
+    /// The current command is repeated by this one instead of as it came; if this is called again, by all of them in their
+    /// order. What they say is built only if somebody listens.
+    #[inline]
+    pub fn repeat_as(&mut self, build: impl FnOnce(&mut Words)) {
+        if let Some(changes) = self.changes.listener() {
+            changes.repeat_as(build);
+        }
+    }
+
+    /// Before the current command this one is repeated: what the command found and removed.
+    #[inline]
+    pub fn repeat_before(&mut self, build: impl FnOnce(&mut Words)) {
+        if let Some(changes) = self.changes.listener() {
+            changes.repeat_before(build);
+        }
+    }
+
+    /// The current command is not repeated, though it has counted changes.
+    #[inline]
+    pub fn repeat_nothing(&mut self) {
+        if let Some(changes) = self.changes.listener() {
+            changes.repeat_nothing();
+        }
+    }
+
+    /// The current command is repeated as it came, though it may have counted no change.
+    #[inline]
+    pub fn repeat_as_given(&mut self, args: &Args<'_>) {
+        self.repeat_as(|words| {
+            words.add_all(args.from(0));
+        });
+    }
+
+    /// Something has happened to a key whose guard is gone, or that there is no guard for.
+    #[inline]
+    pub fn event(&mut self, event: Event, db: DbIndex, key: &[u8]) {
+        if let Some(changes) = self.changes.listener() {
+            changes.raise(event, db, key);
+        }
+    }
+
+    /// A value of one type, if there was any, was replaced as a whole by one of another, and the guard is gone.
+    #[inline]
+    pub fn replaced(&mut self, before: Option<Type>, after: Type, db: DbIndex, key: &[u8]) {
+        if let Some(changes) = self.changes.listener() {
+            changes.replaced(before, after, db, key);
+        }
+    }
+
+    /// A key was removed because its deadline had come.
+    #[inline]
+    pub fn expired(&mut self, db: DbIndex, key: &[u8]) {
+        self.stats.counters.expired_keys.add(1);
+        if let Some(changes) = self.changes.listener() {
+            changes.expired(db, key, Deletion::by(self.config.lazyfree_lazy_expire));
+        }
+    }
+
+    /// A command has run, and somebody listens to what it has changed.
+    #[cold]
+    pub fn end_command(&mut self, row: &Row, args: &Args<'_>) {
+        self.changes.end_command(self.session.db, |words| {
+            words.add_all(args.from(0));
+        });
+        if !self.session.denies_blocking {
+            let each_by_itself = row.command.flags.has(Flags::TOUCHES_ARBITRARY_KEYS);
+            self.end_unit(if each_by_itself { Bracket::None } else { Bracket::Several });
+        }
+    }
+
+    /// All that belongs together has run, and somebody listens.
+    pub fn end_unit(&mut self, bracket: Bracket) {
+        self.shared.debug.changes.take_over(self.changes, bracket);
+    }
+
+    /// What hashes the parts of large values.
+    #[inline]
+    pub fn hasher(&self) -> &'a KeyHasher {
+        self.shared.keyspace.hasher()
+    }
+
     /// The hash of key argument `index`: as gathered, or computed where it was not.
     #[inline]
     fn hash_of(&self, args: &Args<'_>, index: usize) -> u64 {
@@ -150,50 +247,102 @@ impl Context<'_> {
 
     /// The entry of key argument `index`, counted as a hit or a miss and touched. Expired keys are gone.
     #[inline]
-    pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
+    pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
         let touch = self.touch();
-        self.find(args, index, touch)
+        self.find(args, index, touch, true)
     }
 
     /// As [`Self::read`], of a key that is no argument: for commands that hold all leases.
-    pub fn read_other(&mut self, key: &[u8]) -> Option<&Entry> {
+    pub fn read_other(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         let (hash, touch) = (self.shared.keyspace.hash(key), self.touch());
-        self.find_key(hash, key, touch)
+        self.find_key(hash, key, touch, true)
     }
 
     /// The entry of key argument `index` without touching it; counted as a hit or a miss.
-    pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<&Entry> {
-        self.find(args, index, Touch::None)
+    pub fn look(&mut self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
+        self.find(args, index, Touch::None, true)
     }
 
-    #[inline]
-    fn find(&mut self, args: &Args<'_>, index: usize, touch: Touch) -> Option<&Entry> {
+    /// The entry of key argument `index` as it lies there, also one whose deadline has come: nothing is counted.
+    pub fn peek(&self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
         let hash = self.hash_of(args, index);
-        self.find_key(hash, args.at(index), touch)
+        let shard = self.shared.keyspace.shard_of(hash);
+        self.leases.shard_ref(shard).peek(self.session.db, hash, args.at(index))
+    }
+
+    /// As [`Self::look`], for commands about keys that tell nobody that there is none.
+    pub fn look_quietly(&mut self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
+        self.find(args, index, Touch::None, false)
     }
 
     #[inline]
-    fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch) -> Option<&Entry> {
-        let (db, now_ms) = (self.session.db, self.now_ms);
+    fn find(&mut self, args: &Args<'_>, index: usize, touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
+        let hash = self.hash_of(args, index);
+        self.find_key(hash, args.at(index), touch, tells_miss)
+    }
+
+    #[inline]
+    fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
+        let (db, now_ms, pause) = (self.session.db, self.now_ms, &self.shared.pause);
         let shard = self.shared.keyspace.shard_of(hash);
-        let found = self.leases.shard(shard).read(db, hash, key, now_ms, touch);
+        if self.leases.is_shared(shard) {
+            return self.find_shared(shard, hash, key, touch, tells_miss);
+        }
         let counters = &self.stats.counters;
+        let deletion = Deletion::by(self.config.lazyfree_lazy_expire);
+        let stays = || {
+            let stays = pause.active(now_ms).is_some();
+            counters.expired_keys.add(u64::from(!stays));
+            if let Some(changes) = self.changes.listener().filter(|_| !stays) {
+                changes.expired(db, key, deletion);
+            }
+            stays
+        };
+        let found = self.leases.shard(shard).read(db, hash, key, now_ms, touch, stays);
         if found.is_some() {
             counters.keyspace_hits.add(1);
         } else {
             counters.keyspace_misses.add(1);
+            if let Some(changes) = self.changes.listener().filter(|_| tells_miss) {
+                changes.raise(Event::KEY_MISS, db, key);
+            }
         }
         found
+    }
+
+    /// As `find_key` where others may be reading the shard. A key that has expired makes the command run again.
+    #[inline(never)]
+    fn find_shared(
+        &mut self,
+        shard: ShardId,
+        hash: u64,
+        key: &[u8],
+        touch: Touch,
+        tells_miss: bool,
+    ) -> Option<Entry<'_>> {
+        let Self { session, shared, stats, leases, changes, now_ms, .. } = self;
+        let sight = leases.shard_ref(shard).read_shared(session.db, hash, key, *now_ms, touch);
+        if let Sight::Alive(entry) = sight {
+            stats.counters.keyspace_hits.add(1);
+            return Some(entry);
+        }
+        stats.counters.keyspace_misses.add(1);
+        if let Some(changes) = changes.listener().filter(|_| tells_miss) {
+            changes.raise(Event::KEY_MISS, session.db, key);
+        }
+        session.needs_exclusive |= matches!(sight, Sight::Expired) && shared.pause.active(*now_ms).is_none();
+        None
+    }
+
+    /// The entry of key argument `index` as [`Self::read`] has found it before, so that several are looked at together.
+    pub fn read_again(&self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
+        self.peek(args, index).filter(|entry| !entry.is_expired(self.now_ms))
     }
 
     /// As [`Self::read`], for a string or nothing.
     #[inline]
     pub fn read_string(&mut self, args: &Args<'_>, index: usize) -> Result<Option<Str<'_>>, CommandError> {
-        match self.read(args, index) {
-            None => Ok(None),
-            Some(entry) if entry.ty() == Type::String => Ok(Some(entry.string())),
-            Some(_) => Err(CommandError::WrongType),
-        }
+        self.read_as(args, index)
     }
 
     /// The place of key argument `index`, to be changed. This touches it.
@@ -209,7 +358,15 @@ impl Context<'_> {
         let hash = self.hash_of(args, index);
         let (now_ms, touch, fresh_clock) = (self.now_ms, self.touch(), self.fresh_clock());
         let shard = self.shared.keyspace.shard_of(hash);
-        self.leases.shard(shard).write(db, hash, args.at(index), now_ms).touched(touch, fresh_clock)
+        let key = args.at(index);
+        let on_expired = || {
+            self.stats.counters.expired_keys.add(1);
+            if let Some(changes) = self.changes.listener() {
+                changes.expired(db, key, Deletion::by(self.config.lazyfree_lazy_expire));
+            }
+        };
+        let place = self.leases.shard(shard).write_noting(db, hash, key, now_ms, on_expired);
+        place.telling(self.changes.listener()).touched(touch, fresh_clock)
     }
 
     /// As [`Self::write`], for a key that must hold a string or nothing.
@@ -218,20 +375,18 @@ impl Context<'_> {
         self.write_typed(args, index, Type::String)
     }
 
-    /// As [`Self::read`], for a list or nothing.
+    /// As [`Self::read`], for a value of one type or nothing.
     #[inline]
-    pub fn read_list(&mut self, args: &Args<'_>, index: usize) -> Result<Option<List<'_>>, CommandError> {
+    pub fn read_as<'s, T: Typed<'s>>(
+        &'s mut self,
+        args: &Args<'_>,
+        index: usize,
+    ) -> Result<Option<T>, CommandError> {
         match self.read(args, index) {
             None => Ok(None),
-            Some(entry) if entry.ty() == Type::List => Ok(Some(entry.list())),
+            Some(entry) if entry.ty() == T::TYPE => Ok(Some(T::of(entry))),
             Some(_) => Err(CommandError::WrongType),
         }
-    }
-
-    /// As [`Self::write`], for a key that must hold a list or nothing.
-    #[inline]
-    pub fn write_list<'k>(&'k mut self, args: &Args<'k>, index: usize) -> Result<KeyMut<'k>, CommandError> {
-        self.write_typed(args, index, Type::List)
     }
 
     /// As [`Self::write`], for a key that must hold a value of this type or nothing.
@@ -249,6 +404,14 @@ impl Context<'_> {
         }
     }
 
+    /// Whether what only reads may change something of key argument `index` all the same, what has expired inside of it. If others
+    /// may be reading its shard it may not: the command runs again then, with the shard to itself.
+    pub fn may_tidy(&mut self, args: &Args<'_>, index: usize) -> bool {
+        let is_shared = self.leases.is_shared(self.shard_of(args, index));
+        self.session.needs_exclusive |= is_shared;
+        !is_shared
+    }
+
     /// The shard of key argument `index`.
     pub fn shard_of(&self, args: &Args<'_>, index: usize) -> ShardId {
         self.shared.keyspace.shard_of(self.hash_of(args, index))
@@ -261,14 +424,36 @@ impl Context<'_> {
         }
     }
 
+    /// Up to which size values are packed.
+    #[inline]
+    pub fn limits(&self) -> Limits {
+        limits(self.config)
+    }
+
     /// A database number given as an argument.
     pub fn db_index(&self, text: &[u8]) -> Result<DbIndex, CommandError> {
         let number = crate::resp::number::parse_i64(text).ok_or(CommandError::NotInteger)?;
-        u16::try_from(number)
+        u32::try_from(number)
             .ok()
-            .filter(|db| usize::from(*db) < self.shared.keyspace.databases())
+            .filter(|db| (*db as usize) < self.shared.keyspace.databases())
             .map(DbIndex)
             .ok_or(CommandError::DbIndexOutOfRange)
+    }
+}
+
+/// Up to which size values are packed under a configuration.
+pub fn limits(config: &Config) -> Limits {
+    let pack = |entries_max, value_bytes_max| PackLimits { entries_max, value_bytes_max };
+    Limits {
+        list: ListLimits::new(config.list_max_listpack_size),
+        hash: pack(config.hash_max_listpack_entries, config.hash_max_listpack_value),
+        set: pack(config.set_max_listpack_entries, config.set_max_listpack_value),
+        intset_entries_max: config.set_max_intset_entries,
+        sorted_set: pack(config.zset_max_listpack_entries, config.zset_max_listpack_value),
+        stream: NodeLimits {
+            bytes_max: config.stream_node_max_bytes,
+            entries_max: config.stream_node_max_entries,
+        },
     }
 }
 

@@ -29,6 +29,9 @@ pub enum CommandError {
     Replied,
     /// No error: the command has to wait (`Context::block`), and has replied nothing yet.
     Blocked,
+    /// No error: the command has run for as long as one turn may take, has kept in its session how far it came, and has
+    /// replied nothing yet. It is run again in its worker's next turn, which others may have leases before.
+    Unfinished,
 }
 
 impl CommandError {
@@ -45,7 +48,7 @@ impl CommandError {
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::Text(text) => text,
-            Self::Replied | Self::Blocked => "",
+            Self::Replied | Self::Blocked | Self::Unfinished => "",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! what was in them is upkeep, but for a bounded part when SYNC is asked for.
 
 use super::row::BASE;
-use super::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome, Scope};
+use super::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome, Scope, save_now};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
@@ -21,7 +21,7 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::FAST),
         categories: Categories::KEYSPACE,
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
-        summary: "Returns the number of keys in the database.",
+        summary: "Counts the keys of the selected database.",
         handler: dbsize,
         ..SERVER
     },
@@ -29,11 +29,11 @@ pub const ROWS: &[Command] = &[
         name: "flushall",
         arity: -1,
         flags: Flags::WRITE,
-        complexity: "O(N) where N is the total number of keys in all databases",
+        complexity: "O(1); memory is freed later",
         categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        summary: "Removes all keys from all databases.",
-        syntax: "[ASYNC | SYNC]",
+        summary: "Empties every database.",
+        syntax: "flush-type:[ASYNC@4.0.0 | SYNC@6.2.0]",
         handler: flushall,
         ..SERVER
     },
@@ -41,11 +41,11 @@ pub const ROWS: &[Command] = &[
         name: "flushdb",
         arity: -1,
         flags: Flags::WRITE,
-        complexity: "O(N) where N is the number of keys in the selected database",
+        complexity: "O(1); memory is freed later",
         categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        summary: "Remove all keys from the current database.",
-        syntax: "[ASYNC | SYNC]",
+        summary: "Empties the selected database.",
+        syntax: "flush-type:[ASYNC@4.0.0 | SYNC@6.2.0]",
         handler: flushdb,
         ..SERVER
     },
@@ -54,9 +54,9 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: Flags::WRITE.with(Flags::FAST),
         since: "4.0.0",
-        complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+        complexity: "O(N), N clients that watch or wait for keys of the two",
         categories: Categories::KEYSPACE.with(Categories::DANGEROUS),
-        summary: "Swaps two Redis databases.",
+        summary: "Exchanges the contents of two databases.",
         syntax: "index1 index2",
         handler: swapdb,
         ..SERVER
@@ -73,11 +73,20 @@ fn dbsize(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 
 fn flushall(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut budget = free_budget(ctx, args)?;
+    if let Some(running) = ctx.shared.background.running() {
+        running.snapshot.flush();
+    }
     ctx.each_shard(|shard| {
         let keys = shard.flush_all().keys as usize;
         shard.free_discarded(keys.min(budget));
         budget = budget.saturating_sub(keys);
     });
+    // Also where there was nothing: a replica may have what is not here.
+    ctx.repeat_as_given(args);
+    // The snapshot under way ends, and a restart must not bring back what was flushed; a failure is in the log.
+    if !ctx.config.save.0.is_empty() {
+        save_now(ctx.shared, ctx.config, ctx.leases, ctx.now_ms);
+    }
     reply.ok();
     Ok(())
 }
@@ -90,6 +99,7 @@ fn flushdb(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         shard.free_discarded(keys.min(budget));
         budget = budget.saturating_sub(keys);
     });
+    ctx.repeat_as_given(args);
     reply.ok();
     Ok(())
 }
@@ -113,6 +123,10 @@ fn swapdb(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     }
     let (first, second) = (ctx.db_index(args.at(1))?, ctx.db_index(args.at(2))?);
     ctx.each_shard(|shard| shard.swap_dbs(first, second));
+    if let Some(any) = ctx.shared.keyspace.shards().next() {
+        ctx.leases.shard(any).count_change();
+    }
+    ctx.repeat_as_given(args);
     reply.ok();
     Ok(())
 }

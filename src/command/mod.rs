@@ -11,39 +11,61 @@ mod category;
 mod context;
 mod error;
 pub mod help;
+mod item;
 pub mod keys;
+mod recorder;
 pub mod row;
 mod session;
 mod shared;
 mod table;
 
+mod bitmap;
 mod client;
 mod connection;
 mod generic;
+mod geo;
+mod hash;
+mod hyperloglog;
 mod introspect;
 mod keyspace;
 mod list;
 mod server;
+mod set;
+mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 
 pub use args::Args;
-pub use blocking::{Blocking, OnTimeout};
+pub use blocking::{Blocking, OnTimeout, Settled};
 pub use category::Categories;
-pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng};
+pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng, limits};
 pub use error::{CommandError, Outcome};
+pub use generic::scan::Scan;
+use item::reply_item;
+pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder};
 pub use row::{Command, Flags, Group, Scope};
-pub use server::server_bytes;
+pub use server::{cut_for_save, save_is_due, save_now, server_bytes};
 pub use session::{Replies, Session};
-pub use shared::{DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
+pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
 pub use transactions::{Queue, Watch};
 
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[
     string::ROWS,
+    bitmap::ROWS,
+    hyperloglog::ROWS,
     list::ROWS,
     list::blocking::ROWS,
+    set::ROWS,
+    stream::ROWS,
+    stream::group::ROWS,
+    stream::info::ROWS,
+    stream::read::ROWS,
+    sorted_set::ROWS,
+    geo::ROWS,
+    hash::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,

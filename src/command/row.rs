@@ -31,17 +31,26 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// Which shards must be held while it runs.
     pub scope: Scope,
+    /// It changes how other clients' commands run. It has its reply only when all leases have been held once since it ran, so
+    /// that no command which did not see the change is still under way. Such a row has [`Scope::Alone`].
+    pub changes_others: bool,
     /// Stands in for `keys` and `scope` where these cannot tell.
     pub finder: Option<KeyFinder>,
     /// Finds its passwords, where it may have any.
     pub secrets: Option<SecretFinder>,
     /// What it uses of its keys' values, to be fetched before.
     pub reach: Reach,
+    /// It only reads its keys, through [`Context::read`] and its like: it can run while other workers read the same shards. Whoever
+    /// finds that it has to change something, an expired key, runs again with the shards to itself.
+    pub shares: bool,
+    /// It may take so long that nobody should wait for shards other than its own meanwhile: it runs behind all others of its
+    /// group.
+    pub may_take_long: bool,
     /// The family, as Redis's documentation groups them.
     pub group: Group,
     /// The version of Redis that introduced it.
     pub since: &'static str,
-    /// As documented: `O(1)`, `O(N) where N is ...`.
+    /// `O(1)`, or `O(N), N keys`: what it depends on, in a few words.
     pub complexity: &'static str,
     /// One sentence.
     pub summary: &'static str,
@@ -55,6 +64,8 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Since when it is deprecated, and what replaces it.
     pub deprecated: Option<(&'static str, &'static str)>,
+    /// It is for servers and test suites rather than for applications.
+    pub internal: bool,
     /// The code. A container's own handler is never run.
     pub handler: Handler,
 }
@@ -66,9 +77,12 @@ pub const BASE: Command = Command {
     flags: Flags::NONE,
     keys: &[],
     scope: Scope::None,
+    changes_others: false,
     finder: None,
     secrets: None,
     reach: Reach::Entry,
+    shares: false,
+    may_take_long: false,
     group: Group::Generic,
     since: "1.0.0",
     complexity: "O(1)",
@@ -78,6 +92,7 @@ pub const BASE: Command = Command {
     categories: Categories::NONE,
     tips: &[],
     deprecated: None,
+    internal: false,
     handler: container,
 };
 
@@ -102,6 +117,9 @@ impl Command {
 pub enum Scope {
     /// No key is touched.
     None,
+    /// No key is touched, and no lease is held while it runs, not even for others: it talks to the system (files, `/proc`),
+    /// which may take long, or it changes how others' commands run.
+    Alone,
     /// The shards of the keys that the row's specifications find.
     Keys,
     /// Every shard: it may touch anything.
@@ -119,6 +137,20 @@ pub enum Group {
     String,
     /// `list`
     List,
+    /// `set`
+    Set,
+    /// `sorted-set`
+    SortedSet,
+    /// `hash`
+    Hash,
+    /// `stream`
+    Stream,
+    /// `bitmap`
+    Bitmap,
+    /// `hyperloglog`
+    HyperLogLog,
+    /// `geo`
+    Geo,
     /// `connection`
     Connection,
     /// `server`
@@ -134,6 +166,13 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::List => "list",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::Hash => "hash",
+            Self::Stream => "stream",
+            Self::Bitmap => "bitmap",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Geo => "geo",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
@@ -273,6 +312,8 @@ pub enum KeyAccess {
     ReadDelete,
     /// `RW delete`
     Remove,
+    /// `RW delete update`
+    RemoveUpdate,
     /// `RM delete`
     Delete,
     /// `OW update`
@@ -281,8 +322,14 @@ pub enum KeyAccess {
     Insert,
     /// `RW insert`
     Add,
+    /// `RW access`: it may write down what it has found out
+    ReadRecode,
+    /// `RW access insert`
+    ReadAdd,
     /// `RW access update variable_flags`
     Variable,
+    /// `RW delete variable_flags`
+    RemoveVariable,
 }
 
 impl KeyAccess {
@@ -295,11 +342,15 @@ impl KeyAccess {
             Self::Update => &["RW", "update"],
             Self::ReadDelete => &["RW", "access", "delete"],
             Self::Remove => &["RW", "delete"],
+            Self::RemoveUpdate => &["RW", "delete", "update"],
             Self::Delete => &["RM", "delete"],
             Self::Overwrite => &["OW", "update"],
             Self::Insert => &["OW", "insert"],
             Self::Add => &["RW", "insert"],
+            Self::ReadRecode => &["RW", "access"],
+            Self::ReadAdd => &["RW", "access", "insert"],
             Self::Variable => &["RW", "access", "update", "variable_flags"],
+            Self::RemoveVariable => &["RW", "delete", "variable_flags"],
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Blocking, Queue, Watch};
+use super::{Blocking, Queue, Scan, Settled, Watch};
 use crate::observe::{ClientCard, flag};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
@@ -27,9 +27,15 @@ pub struct Session {
     /// No command may wait now: in a transaction.
     pub denies_blocking: bool,
     /// What the command waits for that has just run, until the worker takes it.
-    pub blocking: Option<Blocking>,
+    pub blocking: Option<(Blocking, Settled)>,
+    /// Its next command, which could share its shards, needs them to itself: it has found an expired key.
+    pub needs_exclusive: bool,
+    /// How far a SCAN has come that goes on in the next turn.
+    pub scan: Option<Box<Scan>>,
     /// Row of the last command; `u16::MAX` before the first.
     pub last_row: u16,
+    /// The reply to a command that has run and changes how others' commands run, until all leases have been held once.
+    pub withheld_reply: Option<Vec<u8>>,
     /// The transaction that MULTI has begun.
     pub multi: Option<Box<Queue>>,
     /// What WATCH watches.
@@ -65,7 +71,10 @@ impl Session {
             close_after_reply: false,
             denies_blocking: false,
             blocking: None,
+            needs_exclusive: false,
+            scan: None,
             last_row: u16::MAX,
+            withheld_reply: None,
             multi: None,
             watch: None,
             card,
@@ -81,7 +90,7 @@ impl Session {
     /// SELECT.
     pub fn select(&mut self, db: DbIndex) {
         self.db = db;
-        self.card.db.store(u32::from(db.0), Relaxed);
+        self.card.db.store(db.0, Relaxed);
     }
 
     /// HELLO's protocol version.

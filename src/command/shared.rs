@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use super::recorder::Recorder;
 use crate::config::ConfigFile;
 use crate::config::live::Live;
 use crate::observe::{Registry, SlowLog, Stats};
+use crate::persist::background::{Background, LastSave};
+use crate::persist::load::Loading;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
@@ -32,8 +35,14 @@ pub struct Shared {
     pub monitoring: AtomicU64,
     /// When the log last said that a browser was sent here, Unix time in ms.
     pub attack_warned_ms: AtomicU64,
+    /// A file that is being loaded.
+    pub loading: Loading,
     /// Facts fixed at start.
     pub facts: Facts,
+    /// The snapshot under way.
+    pub background: Arc<Background>,
+    /// What is known of saves.
+    pub last_save: Arc<LastSave>,
     /// Upkeep settings that DEBUG changes.
     pub debug: DebugSwitches,
 }
@@ -57,16 +66,20 @@ pub struct Facts {
 pub struct DebugSwitches {
     /// DEBUG SET-ACTIVE-EXPIRE 0.
     pub no_active_expire: std::sync::atomic::AtomicBool,
+    /// PFDEBUG SIMD OFF: registers are read one after the other.
+    pub reads_registers_singly: std::sync::atomic::AtomicBool,
     /// How often DEBUG CHANGE-REPL-ID was given.
     pub replication_id_changes: AtomicU64,
+    /// DEBUG CHANGES.
+    pub changes: Recorder,
 }
 
-/// CLIENT PAUSE: until when, and whether only commands that may write are held back.
+/// CLIENT PAUSE: until when, and whether only commands that may write are held back. While it lasts nothing expires and
+/// nothing is evicted, whichever commands it holds back.
+///
+/// One word, as workers may begin and end pauses at the same time: twice the Unix time in ms, and one for all commands.
 #[derive(Default)]
-pub struct Pause {
-    until_ms: AtomicU64,
-    mode: AtomicU8,
-}
+pub struct Pause(AtomicU64);
 
 /// Which commands a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,37 +93,52 @@ pub enum PauseMode {
 impl Pause {
     /// Holds commands back until `until_ms` (Unix time). A running longer or stricter pause stays so, as in Redis.
     pub fn start(&self, until_ms: u64, mode: PauseMode, now_ms: u64) {
-        let running = self.active(now_ms);
-        let strict = mode == PauseMode::All || running == Some(PauseMode::All);
-        self.mode.store(u8::from(strict), Ordering::Release);
-        self.until_ms.fetch_max(until_ms, Ordering::AcqRel);
+        assert!(until_ms <= i64::MAX as u64, "whoever asks has seen to it");
+        let joined = |word: u64| {
+            let (running_ms, is_strict) =
+                if word >> 1 > now_ms { (word >> 1, word & 1 == 1) } else { (0, false) };
+            let is_strict = is_strict || mode == PauseMode::All;
+            Some(until_ms.max(running_ms) << 1 | u64::from(is_strict))
+        };
+        let _always = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined);
     }
 
     /// CLIENT UNPAUSE.
     pub fn end(&self) {
-        self.until_ms.store(0, Ordering::Release);
-        self.mode.store(0, Ordering::Release);
+        self.0.store(0, Ordering::Release);
     }
 
     /// The pause in force.
     #[inline]
     pub fn active(&self, now_ms: u64) -> Option<PauseMode> {
-        if self.until_ms.load(Ordering::Acquire) <= now_ms {
+        let word = self.0.load(Ordering::Acquire);
+        if word >> 1 <= now_ms {
             return None;
         }
-        Some(if self.mode.load(Ordering::Acquire) == 1 { PauseMode::All } else { PauseMode::Write })
+        Some(if word & 1 == 1 { PauseMode::All } else { PauseMode::Write })
     }
 
     /// When the pause ends, Unix time in ms; in the past when there is none.
     pub fn until_ms(&self) -> u64 {
-        self.until_ms.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) >> 1
     }
+}
+
+/// A signal that asks for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// SIGINT.
+    Int = 1,
+    /// SIGTERM.
+    Term = 2,
 }
 
 /// Whether and how the process is to end.
 #[derive(Default)]
 pub struct Shutdown {
     state: AtomicU8,
+    /// What signal has asked for it, as `Ask`; 0 for none.
+    asked: AtomicU8,
     exit_code: AtomicI64,
 }
 
@@ -118,6 +146,32 @@ impl Shutdown {
     /// Asks all workers to finish; they see it at their next turn.
     pub fn request(&self) {
         self.state.store(1, Ordering::Release);
+    }
+
+    /// As [`Self::request`], after something that cannot be: the process exits with 1.
+    pub fn fail(&self) {
+        self.exit_code.store(1, Ordering::Release);
+        self.request();
+    }
+
+    /// A signal asks for the end; the first worker prepares it.
+    pub fn ask(&self, ask: Ask) {
+        self.asked.store(ask as u8, Ordering::Release);
+    }
+
+    /// Which signal has asked for the end.
+    #[inline]
+    pub fn asked(&self) -> Option<Ask> {
+        match self.asked.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Ask::Int),
+            _ => Some(Ask::Term),
+        }
+    }
+
+    /// The end that a signal has asked for cannot be now.
+    pub fn withdraw(&self) {
+        self.asked.store(0, Ordering::Release);
     }
 
     /// Whether the workers are to finish.

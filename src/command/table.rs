@@ -182,7 +182,8 @@ pub fn table() -> &'static Table {
 }
 
 /// Makes the process's table with `rename-command` pairs applied (an empty new name removes the command).
-/// Fails with the offending name when it is unknown or taken, or when the table exists already.
+/// Commands that are not there are passed over. Fails with the offending name when it is taken, or when the table exists
+/// already.
 pub fn install(renames: &[(String, String)]) -> Result<(), String> {
     let table = Table::new(super::FAMILIES, renames)?;
     TABLE.set(table).map_err(|_| "the command table is in use already".to_owned())
@@ -240,10 +241,14 @@ impl Table {
     }
 
     fn rename(&mut self, old: &str, new: &str) -> Result<(), String> {
-        let id = self.names.iter().position(|name| name == old);
-        let id = id.ok_or("No such command in rename-command")?;
-        if !new.is_empty() && self.names.iter().any(|name| name == new) {
-            return Err("Target command name already exists".to_owned());
+        let called = |wanted: &str| {
+            let mut ids = 0..self.rows.len();
+            ids.find(|id| self.rows[*id].parent.is_none() && self.names[*id] == wanted)
+        };
+        // The configuration lets only commands of Redis through: this one is not there yet.
+        let Some(id) = called(old) else { return Ok(()) };
+        if new != old && !new.is_empty() && called(new).is_some() {
+            return Err(format!("Target command name already exists: '{new}'"));
         }
         new.clone_into(&mut self.names[id]);
         Ok(())
@@ -459,6 +464,19 @@ mod tests {
         }
     }
 
+    /// What only reads its keys runs beside others who read, unless it cannot.
+    #[test]
+    fn rows_that_only_read_share() {
+        use super::super::row::Flags;
+        const ALONE: &[(&str, &str)] = &[("xread", "may wait")];
+        for row in table().rows().iter().filter(|row| row.subrows.is_empty()) {
+            let command = &row.command;
+            let only_reads = command.flags.has(Flags::READONLY) && command.scope == Scope::Keys;
+            let is_alone = ALONE.iter().any(|(name, _)| *name == row.full_name);
+            assert_eq!(command.shares, only_reads && !is_alone, "{}", row.full_name);
+        }
+    }
+
     #[test]
     fn renames_move_and_remove() {
         let renames = [("get".to_owned(), "fetch".to_owned()), ("SET".to_owned(), String::new())];
@@ -466,7 +484,11 @@ mod tests {
         assert!(table.find(b"get").is_none());
         assert_eq!(table.find(b"FETCH").expect("renamed").full_name, "get");
         assert!(table.find(b"set").is_none());
-        assert!(Table::new(super::super::FAMILIES, &[("nope".to_owned(), "x".to_owned())]).is_err());
+        let taken = [("get".to_owned(), "set".to_owned())];
+        assert!(Table::new(super::super::FAMILIES, &taken).is_err());
+        let absent = [("nope".to_owned(), "x".to_owned()), ("get".to_owned(), "config|get".to_owned())];
+        let table = Table::new(super::super::FAMILIES, &absent).expect("what is not there is passed over");
+        assert!(table.find(b"x").is_none() && table.find(b"config|get").is_some());
         assert!(Table::new(super::super::FAMILIES, &[("get".to_owned(), "ping".to_owned())]).is_err());
     }
 }

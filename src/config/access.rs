@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::kind::{Mode, Reason};
+use super::refused;
 use super::table::{Config, Directive, Flags, lookup, table};
 use super::words::ProtectedAction;
 use crate::glob;
@@ -102,7 +103,14 @@ pub fn set<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         apply(&mut changed, directive, value).map_err(|reason| failed(&name, reason))?;
     }
     changed.clamp();
-    Ok(changed)
+    // As in Redis, the same password again does not take back what a `user` line says.
+    if changed.requirepass != config.requirepass {
+        changed.default_user.set_password(&changed.requirepass);
+    }
+    match refused::first(&changed) {
+        Some((name, reason)) => Err(failed(name.as_bytes(), reason.into())),
+        None => Ok(changed),
+    }
 }
 
 fn failed(name: &[u8], reason: Reason) -> SetError {

@@ -9,8 +9,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::inert;
-use super::load::{ConfigFile, Fatal, Loader, Origin};
+use super::load::{ConfigFile, Fatal, Loader, Origin, Places};
 use super::split::{quote, split_line};
 use super::table::Config;
 
@@ -23,6 +22,8 @@ pub enum Action {
     Version,
     /// Print the help and stop.
     Help,
+    /// Look whether the file that is the next argument can be loaded, and stop.
+    CheckRdb,
 }
 
 /// What a start needs to know.
@@ -34,6 +35,8 @@ pub struct Startup {
     pub source: Option<ConfigFile>,
     /// Lines to log as warnings.
     pub warnings: Vec<String>,
+    /// Where directives were given.
+    pub places: Places,
     /// What was read from the standard input, which can be read only once.
     pub stdin: Vec<u8>,
     /// What to do.
@@ -55,6 +58,7 @@ impl Config {
             config: Self::default(),
             source: None,
             warnings: Vec::new(),
+            places: Places::default(),
             stdin: Vec::new(),
             action: Action::Run,
         };
@@ -62,6 +66,10 @@ impl Config {
             Some(b"-v" | b"--version") => {
                 return Ok(Startup { action: Action::Version, ..startup });
             }
+            Some(b"--check-rdb") if args.len() == 2 => {
+                return Ok(Startup { action: Action::CheckRdb, ..startup });
+            }
+            Some(b"--check-rdb") => return Err(Fatal::Usage("Usage: torc --check-rdb FILE".to_owned())),
             Some(b"-h" | b"--help") => return Ok(Startup { action: Action::Help, ..startup }),
             Some(b"--test-memory" | b"--check-system" | b"--sentinel") => {
                 let option = String::from_utf8_lossy(&args[0]).into_owned();
@@ -70,7 +78,7 @@ impl Config {
             _ => {}
         }
 
-        let mut loader = Loader::new();
+        let mut loader = Loader::default();
         let mut options = args.as_slice();
         if let [file, rest @ ..] = options
             && !file.starts_with(b"-")
@@ -78,7 +86,8 @@ impl Config {
             let file = PathBuf::from(OsString::from_vec(file.clone()));
             loader.file(&file, 0)?;
             let path = std::path::absolute(&file).unwrap_or(file);
-            startup.source = Some(ConfigFile { path });
+            let directory = std::env::current_dir().unwrap_or_default();
+            startup.source = Some(ConfigFile { path, directory });
             options = rest;
         }
         // The dash may stand before the options or behind them.
@@ -93,10 +102,8 @@ impl Config {
             options = rest;
         }
         loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
-        loader.config.clamp();
-        startup.warnings = inert::warnings(&loader.config, &loader.seen);
-        startup.config = loader.config;
-        Ok(startup)
+        let loaded = loader.finish()?;
+        Ok(Startup { config: loaded.config, places: loaded.places, warnings: loaded.warnings, ..startup })
     }
 }
 

@@ -22,10 +22,14 @@ pub enum Kind {
     Bool,
     /// A decimal number within the limits, both included.
     Integer(i128, i128),
+    /// A decimal number within the limits that Redis keeps unsigned, and says so of negative ones.
+    Unsigned(i128, i128),
     /// An octal number within the limits, both included.
     Octal(i128, i128),
     /// A number of bytes with an optional unit (`1k` = 1000, `1kb` = 1024, ...), within the limits.
     Memory(i128, i128),
+    /// As `Memory`, kept unsigned.
+    UnsignedMemory(i128, i128),
     /// A number of bytes, or `N%` (kept as a negative number) up to the limit.
     MemoryOrPercent(i128),
     /// One of these words (several for a set of flags).
@@ -36,6 +40,8 @@ pub enum Kind {
     FileName(&'static str),
     /// A directory that exists.
     Directory,
+    /// A node's name for people: no punctuation of these `!#$%&()*+:;<>?@[]^{|}~`.
+    NodeName,
     /// A process title with `{variables}`.
     Title,
     /// A syntax of its own; the string describes it.
@@ -145,10 +151,10 @@ pub(super) fn format_memory(bytes: u64) -> String {
 
 fn parse_number(value: &[u8], kind: &Kind) -> Result<i128, Reason> {
     let (number, low, high) = match *kind {
-        Kind::Integer(low, high) => {
+        Kind::Integer(low, high) | Kind::Unsigned(low, high) => {
             (parse_integer(value).ok_or("argument couldn't be parsed into an integer")?, low, high)
         }
-        Kind::Memory(low, high) => {
+        Kind::Memory(low, high) | Kind::UnsignedMemory(low, high) => {
             (i128::from(parse_memory(value).ok_or("argument must be a memory value")?), low, high)
         }
         Kind::Octal(low, high) => {
@@ -162,6 +168,10 @@ fn parse_number(value: &[u8], kind: &Kind) -> Result<i128, Reason> {
         Kind::MemoryOrPercent(percent_max) => return parse_percent_or_memory(value, percent_max),
         _ => unreachable!("a number's directive has a number's kind: {kind:?}"),
     };
+    let is_unsigned = matches!(kind, Kind::Unsigned(..) | Kind::UnsignedMemory(..));
+    if is_unsigned && !(0..=i128::from(i64::MAX)).contains(&number) {
+        return Err("argument must be greater or equal to 0".into());
+    }
     if !(low..=high).contains(&number) {
         return Err(format!("argument must be between {low} and {high} inclusive").into());
     }
@@ -209,7 +219,7 @@ macro_rules! number_settings {
             fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
                 let number = *self as i128;
                 let line = match (kind, u64::try_from(number)) {
-                    (Kind::Memory(..) | Kind::MemoryOrPercent(_), Ok(bytes)) => format_memory(bytes),
+                    (Kind::Memory(..) | Kind::UnsignedMemory(..) | Kind::MemoryOrPercent(_), Ok(bytes)) => format_memory(bytes),
                     _ => format_number(number, kind),
                 };
                 vec![(line.into_bytes(), self != default)]
@@ -301,6 +311,9 @@ impl Setting for Text {
         *self = match kind {
             Kind::FileName(name) if value.contains(&b'/') => {
                 return Err(format!("{name} can't be a path, just a filename").into());
+            }
+            Kind::NodeName if value.iter().any(|byte| b"!#$%&()*+:;<>?@[]^{|}~".contains(byte)) => {
+                return Err("Announced human node name contained invalid character".into());
             }
             Kind::Title if !valid_title(value) => {
                 return Err("template format is invalid or contains unknown variables".into());

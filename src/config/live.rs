@@ -1,8 +1,8 @@
 //! The configuration that all workers share and CONFIG SET changes.
 //!
 //! Design: an `Arc<Config>` that is swapped whole, and a version that goes up with each swap. A worker keeps
-//! its own `Arc` in a [`Reader`] and looks at the version once a turn: one relaxed load of a cache line that
-//! is almost never written.
+//! its own `Arc` in a [`Reader`] and looks at the version once a turn, and once more when a chunk has its leases: one relaxed
+//! load of a cache line that is almost never written.
 //!
 //! Invariants: the version a reader has seen belongs to its configuration or an older one, so a change is
 //! never missed.
@@ -88,9 +88,15 @@ impl Reader {
         &self.live
     }
 
+    /// Whether there is a newer configuration.
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        self.live.version() != self.version
+    }
+
     /// Takes a newer configuration if there is one, and says whether there was. Call it once a turn.
     pub fn refresh(&mut self) -> bool {
-        if self.live.version() == self.version {
+        if !self.is_stale() {
             return false;
         }
         self.version = self.live.version.load(Ordering::Acquire);

@@ -4,18 +4,22 @@
 //! order; later lines win. An error names its source and line in the layout redis-server uses, so that people
 //! and scripts that know it find what they expect.
 //!
-//! Not here: what the values mean (`table`), and which sources there are (`args`).
+//! Not here: what the values mean (`table`), what must not be ignored (`refused`), and which sources there are (`args`).
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::commands::CommandNames;
 use super::kind::{Mode, Reason, Text, os_reason};
 use super::split::split_line;
 use super::table::{Config, Flags, lookup};
-use super::{REDIS_VERSION, TORC_VERSION};
+use super::valkey::{self, Meaning};
+use super::words::AclPubsubDefault;
+use super::{REDIS_VERSION, TORC_VERSION, inert, refused, user};
 use crate::glob;
 
 /// How deep files may include each other.
@@ -37,6 +41,8 @@ pub enum Origin {
 pub struct ConfigFile {
     /// Its absolute path.
     pub path: PathBuf,
+    /// Where the server was started: what the files that it includes are relative to.
+    pub directory: PathBuf,
 }
 
 /// Why the server does not start. `Display` is the whole message for the error output.
@@ -91,16 +97,71 @@ impl fmt::Display for Fatal {
 
 impl std::error::Error for Fatal {}
 
-/// Collects a configuration from lines.
-pub(super) struct Loader {
+impl Fatal {
+    /// In one line, without the place.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Line { line, reason, .. } => format!("'{line}': {reason}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// A line, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    origin: Origin,
+    number: usize,
+    line: String,
+}
+
+impl Place {
+    fn refuse(self, reason: Reason) -> Fatal {
+        let Self { origin, number, line } = self;
+        Fatal::Line { origin, number, line, reason: reason.into_owned() }
+    }
+}
+
+/// Where each directive was given last: whom to blame for what shows only later.
+#[derive(Clone, Debug, Default)]
+pub struct Places(HashMap<&'static str, Place>);
+
+impl Places {
+    /// The error of a start that cannot obey this directive, for this reason.
+    pub fn blame(&self, name: &str, reason: String) -> Fatal {
+        match self.0.get(name) {
+            Some(place) => place.clone().refuse(reason.into()),
+            None => Fatal::Usage(format!("'{name}': {reason}")),
+        }
+    }
+}
+
+/// What was read.
+pub(super) struct Loaded {
     pub(super) config: Config,
-    /// Directives given so far, each once.
-    pub(super) seen: Vec<&'static str>,
+    pub(super) places: Places,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Collects a configuration from lines.
+#[derive(Default)]
+pub(super) struct Loader {
+    config: Config,
+    places: Places,
+    /// Directives of Valkey that ask for something that does not happen.
+    ignored: Vec<&'static str>,
+    /// What names of files are relative to; empty is where the process is.
+    directory: PathBuf,
+    /// The rules of the `user` line, if there is one.
+    user: Option<user::Rules>,
+    /// What `rename-command` has left of the names of commands, once there is one.
+    commands: Option<CommandNames>,
 }
 
 impl Loader {
-    pub(super) fn new() -> Self {
-        Self { config: Config::default(), seen: Vec::new() }
+    /// As a server that was started in this directory.
+    pub(super) fn in_directory(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf(), ..Self::default() }
     }
 
     /// Reads a file and what it includes.
@@ -124,12 +185,9 @@ impl Loader {
         if line.is_empty() || line.starts_with(b"#") {
             return Ok(());
         }
-        let refuse = |reason: Reason| Fatal::Line {
-            origin: origin.clone(),
-            number,
-            line: String::from_utf8_lossy(line).into_owned(),
-            reason: reason.into_owned(),
-        };
+        let place =
+            Place { origin: origin.clone(), number, line: String::from_utf8_lossy(line).into_owned() };
+        let refuse = |reason: Reason| place.clone().refuse(reason);
         let words =
             split_line(line).ok_or_else(|| refuse("Unbalanced quotes in configuration line".into()))?;
         let Some((name, args)) = words.split_first() else { return Ok(()) };
@@ -138,24 +196,50 @@ impl Loader {
             if depth == INCLUDE_DEPTH_MAX {
                 return Err(refuse("files include each other too deeply (is there a circle?)".into()));
             }
-            return self.include(pattern, depth);
+            return self.include(pattern, depth).map_err(|error| match error {
+                Fatal::File { .. } => refuse(error.to_string().into()),
+                of_a_line => of_a_line,
+            });
         }
-        self.directive(name, args).map_err(refuse)
+        self.directive(name, args, &place).map_err(refuse)
     }
 
-    fn directive(&mut self, name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
+    /// What all lines together make, unless it asks for what must not be ignored.
+    pub(super) fn finish(mut self) -> Result<Loaded, Fatal> {
+        self.config.clamp();
+        match &self.user {
+            // Whatever `requirepass` says: Redis makes its users last.
+            Some(rules) => {
+                let all_channels = self.config.acl_pubsub_default == AclPubsubDefault::AllChannels;
+                self.config.default_user = rules.user(all_channels);
+            }
+            None => self.config.default_user.set_password(&self.config.requirepass),
+        }
+        if let Some((name, reason)) = refused::first(&self.config) {
+            return Err(self.places.blame(name, reason.to_owned()));
+        }
+        let given: Vec<&str> = self.places.0.keys().copied().collect();
+        let warnings = inert::warnings(&self.config, &given, &self.ignored);
+        Ok(Loaded { config: self.config, places: self.places, warnings })
+    }
+
+    fn directive(&mut self, name: &[u8], args: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
         match name.to_ascii_lowercase().as_slice() {
             b"rename-command" => return self.rename_command(args),
-            b"user" => return user(args),
-            b"aclfile" if args.iter().any(|path| !path.is_empty()) => return Err(NO_ACL.into()),
+            b"user" => return self.user(args),
             b"loadmodule" if !args.is_empty() => return Err("Torc has no modules".into()),
+            b"sentinel" if !args.is_empty() => {
+                return Err("sentinel directive while not in sentinel mode".into());
+            }
             _ => {}
         }
-        let Some(directive) = lookup(name) else { return obsolete(name, args) };
-        let first = !self.seen.contains(&directive.name);
-        if first {
-            self.seen.push(directive.name);
-        }
+        let directive = match valkey::find(name) {
+            Some((_, Meaning::Same(other))) => lookup(other.as_bytes()),
+            Some((name, meaning)) => return self.of_valkey(name, meaning, args),
+            None => lookup(name),
+        };
+        let Some(directive) = directive else { return obsolete(name, args) };
+        let first = self.places.0.insert(directive.name, place.clone()).is_none();
         let mode = Mode::Load { first };
         if directive.flags.has(Flags::MULTI) && args.len() == 1 {
             // "a b c" as one word means the same as three.
@@ -166,21 +250,44 @@ impl Loader {
         directive.parse(&mut self.config, args, mode)
     }
 
+    /// A directive that only Valkey has and that means nothing here: it is noted if it asks for something.
+    fn of_valkey(&mut self, name: &'static str, meaning: Meaning, args: &[Vec<u8>]) -> Result<(), Reason> {
+        if args.is_empty() {
+            return Err("wrong number of arguments".into());
+        }
+        let value = args.join(&b' ');
+        self.ignored.retain(|known| *known != name);
+        let says = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+        match meaning {
+            Meaning::NothingBut(refused, reason) if says(refused) => return Err(reason.into()),
+            Meaning::Nothing(default) if !says(default) => self.ignored.push(name),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// There is one user, and Redis takes a user twice for a mistake.
+    fn user(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
+        if self.user.replace(user::parse(args)?).is_some() {
+            return Err(user::in_declaration(
+                "Duplicate user found. A user can only be defined once in config files",
+            ));
+        }
+        Ok(())
+    }
+
     fn rename_command(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
         let [old, new] = args else { return Err(BAD_DIRECTIVE.into()) };
-        let renamed = &mut self.config.file_only.renamed_commands;
-        let taken = |name: &[u8]| renamed.iter().any(|(_, other)| other.eq_ignore_ascii_case(name));
-        if !new.is_empty() && taken(new) {
-            return Err("Target command name already exists".into());
-        }
-        renamed.push((old.as_slice().into(), new.as_slice().into()));
+        self.commands.get_or_insert_default().rename(old, new)?;
+        self.config.file_only.renamed_commands.push((old.as_slice().into(), new.as_slice().into()));
         Ok(())
     }
 
     /// Reads every file that `pattern` names, in the order of their names. A pattern may match nothing; a
     /// name may not.
     fn include(&mut self, pattern: &[u8], depth: usize) -> Result<(), Fatal> {
-        let path = Path::new(OsStr::from_bytes(pattern));
+        let named = Path::new(OsStr::from_bytes(pattern));
+        let path = &self.directory.join(named);
         if !glob::is_pattern(pattern) {
             return self.file(path, depth + 1);
         }
@@ -192,36 +299,15 @@ impl Loader {
 }
 
 /// Directives that Redis has given up and still accepts in files, with one value.
-const OBSOLETE: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
+const OBSOLETE: [&str; 4] =
+    ["io-threads-do-reads", "list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 fn obsolete(name: &[u8], args: &[Vec<u8>]) -> Result<(), Reason> {
     let known = OBSOLETE.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
     if known && args.len() == 1 { Ok(()) } else { Err(BAD_DIRECTIVE.into()) }
 }
 
-/// Why users other than the default one are refused: a server that ignored them would be open to everybody.
-const NO_ACL: &str = "Torc has no ACL yet: there is only the default user, who may do everything. \
-    Remove this line and give that user a password with requirepass";
-
-/// A `user` line, which may only say what is true anyway: that the default user needs no password and may do everything.
-///
-/// Redis starts from a user without any right and applies the rules in order, so each of these has to be there. A password
-/// in `requirepass` is demanded all the same.
-fn user(args: &[Vec<u8>]) -> Result<(), Reason> {
-    const NEEDED: [&[&str]; 5] =
-        [&["on"], &["nopass"], &["~*", "allkeys"], &["&*", "allchannels"], &["+@all", "allcommands"]];
-    // What RESTORE gets is checked whichever of these is said.
-    const WITHOUT_EFFECT: [&str; 2] = ["sanitize-payload", "skip-sanitize-payload"];
-    let Some((name, rules)) = args.split_first() else { return Err(BAD_DIRECTIVE.into()) };
-    let is = |rule: &Vec<u8>, word: &&str| rule.eq_ignore_ascii_case(word.as_bytes());
-    let all_there =
-        NEEDED.iter().all(|words| rules.iter().any(|rule| words.iter().any(|word| is(rule, word))));
-    let known =
-        |rule: &Vec<u8>| NEEDED.iter().copied().flatten().chain(&WITHOUT_EFFECT).any(|word| is(rule, word));
-    if name == b"default" && all_there && rules.iter().all(known) { Ok(()) } else { Err(NO_ACL.into()) }
-}
-
-const BAD_DIRECTIVE: &str = "Bad directive or wrong number of arguments";
+pub(super) const BAD_DIRECTIVE: &str = "Bad directive or wrong number of arguments";
 
 /// The existing paths that match `pattern`, sorted; a wildcard does not cross a `/` nor match a leading dot.
 fn expand(pattern: &Path) -> Vec<PathBuf> {

@@ -18,38 +18,48 @@
 
 mod access;
 mod args;
+mod commands;
 mod cpus;
+mod files;
 mod inert;
 mod kind;
 pub mod live;
 mod load;
+mod refused;
 mod rewrite;
 mod split;
 mod table;
 mod types;
 mod usage;
+mod user;
+mod valkey;
 mod words;
 
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod rewrite_tests;
+#[cfg(test)]
 mod tests;
 
 pub use access::{Caller, SetError, get, set};
 pub use args::{Action, Startup};
+pub use commands::REDIS_COMMANDS;
 pub use cpus::{WORKERS_MAX, available_cpus, check_worker_cpus, spare_cpus, worker_count, worker_cpus};
+pub use files::files_reserved;
 pub use inert::warnings as inert_warnings;
 pub(crate) use kind::parse_memory;
 pub use kind::{Enumerated, Kind, Text};
-pub use load::{ConfigFile, Fatal, Origin};
+pub use load::{ConfigFile, Fatal, Origin, Places};
 pub use rewrite::{rewrite, write_atomically};
 pub use split::{quote, split_line};
 pub use table::{Config, Directive, Flags, lookup, table};
 pub use types::*;
 pub use usage::{help, version_line};
+pub use user::DefaultUser;
 pub use words::*;
 
 /// The Redis version whose behaviour Torc has.
-pub const REDIS_VERSION: &str = "7.4.0";
+pub const REDIS_VERSION: &str = "8.2.3";
 /// Torc's own version.
 pub const TORC_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,10 +11,11 @@ use super::types::{
     BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
     Percentiles, ReplicaOf, SavePoint, SavePoints, ShardCount, ShutdownOptions,
 };
+use super::user::DefaultUser;
 use super::words::{
-    AclPubsubDefault, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy, OomScoreAdj,
-    PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised, SyslogFacility,
-    TlsAuthClients,
+    AclPubsubDefault, ActiveDefrag, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy,
+    OomScoreAdj, PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised,
+    SyslogFacility, TlsAuthClients,
 };
 
 /// Properties of a directive, as a set.
@@ -109,13 +110,15 @@ macro_rules! directives {
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
             $(#[doc = $help] pub $field: $type,)*
+            /// Who every client is: what `requirepass` and a `user` line make together.
+            pub default_user: DefaultUser,
             /// What only a file or the command line can say.
             pub file_only: FileOnly,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($field: $default,)* file_only: FileOnly::default() }
+                Self { $($field: $default,)* default_user: DefaultUser::default(), file_only: FileOnly::default() }
             }
         }
 
@@ -187,7 +190,7 @@ directives! {
     io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
         "Kernel interface for sockets; auto takes io_uring where the kernel allows it."
     shards: ShardCount = ShardCount(0); "shards"; Kind::Special("POWER-OF-TWO"); FIXED | OWN;
-        "Parts the keyspace is cut into: a power of two; 0 is 256."
+        "Parts the keyspace is cut into: a power of two; 0 is 256 for each worker, rounded up, and at most 4096."
     sqpoll: bool = false; "sqpoll"; Kind::Bool; FIXED | OWN;
         "Let a kernel thread submit for io_uring: for dedicated cores only."
     busy_poll_us: u32 = 0; "busy-poll-us"; Kind::Integer(0, 1000000); FIXED | OWN;
@@ -220,12 +223,12 @@ directives! {
         "Permissions of the Unix socket, octal; 0 leaves the umask's."
     timeout: u32 = 0; "timeout"; Kind::Integer(0, INT); MUTABLE;
         "Seconds after which an idle client is closed; 0 never."
-    maxclients: u32 = 10000; "maxclients"; Kind::Integer(1, UINT); MUTABLE;
+    maxclients: u32 = 10000; "maxclients"; Kind::Unsigned(1, UINT); MUTABLE;
         "Most clients at once."
     socket_mark_id: u32 = 0; "socket-mark-id"; Kind::Integer(0, UINT); FIXED | INERT;
         "Mark of listening sockets."
     client_query_buffer_limit: u64 = 1024 * MIB; "client-query-buffer-limit";
-        Kind::Memory(1 << 20, LONG); MUTABLE;
+        Kind::UnsignedMemory(1 << 20, LONG); MUTABLE;
         "Most bytes of one client's unfinished command."
     client_output_buffer_limit: OutputBufferLimits = output_buffer_limits();
         "client-output-buffer-limit";
@@ -234,15 +237,16 @@ directives! {
     proto_max_bulk_len: u64 = 512 * MIB; "proto-max-bulk-len"; Kind::Memory(1 << 20, LONG); MUTABLE;
         "Most bytes of one argument."
     max_new_connections_per_cycle: u32 = 10; "max-new-connections-per-cycle";
-        Kind::Integer(1, 1000); MUTABLE | INERT;
+        Kind::Unsigned(1, 1000); MUTABLE | INERT;
         "Connections accepted in one turn."
     max_new_tls_connections_per_cycle: u32 = 1; "max-new-tls-connections-per-cycle";
-        Kind::Integer(1, 1000); MUTABLE | INERT;
+        Kind::Unsigned(1, 1000); MUTABLE | INERT;
         "TLS connections accepted in one turn."
     io_threads: u32 = 1; "io-threads"; Kind::Integer(1, 128); FIXED | INERT;
         "Redis's I/O threads; see workers."
-    io_threads_do_reads: bool = false; "io-threads-do-reads"; Kind::Bool; FIXED | INERT;
-        "Whether Redis's I/O threads read."
+
+    prefetch_batch_max_size: u32 = 16; "prefetch-batch-max-size"; Kind::Integer(0, 128); MUTABLE | HIDDEN | INERT;
+        "Commands whose keys Redis fetches together."
 
     // TLS.
     tls_port: u16 = 0; "tls-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
@@ -348,11 +352,11 @@ directives! {
     jemalloc_bg_thread: bool = true; "jemalloc-bg-thread"; Kind::Bool; MUTABLE | INERT;
         "Background thread of Redis's allocator."
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint";
-        Kind::Special("OPTION..."); MUTABLE | MULTI | INERT;
-        "What SIGINT does: default, save, nosave, now, force; without files and replicas always the same."
+        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        "What SIGINT does: default, save, nosave, now, force."
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm";
-        Kind::Special("OPTION..."); MUTABLE | MULTI | INERT;
-        "What SIGTERM does: default, save, nosave, now, force; without files and replicas always the same."
+        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        "What SIGTERM does: default, save, nosave, now, force."
     shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Seconds to wait for replicas at shutdown."
 
@@ -384,13 +388,13 @@ directives! {
     // Keyspace, memory, expiry.
     databases: u32 = 16; "databases"; Kind::Integer(1, INT); FIXED;
         "Databases, numbered from 0."
-    maxmemory: u64 = 0; "maxmemory"; Kind::Memory(0, ULONG); MUTABLE;
+    maxmemory: u64 = 0; "maxmemory"; Kind::UnsignedMemory(0, ULONG); MUTABLE;
         "Most bytes of data; 0 is no limit."
     maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction;
         "maxmemory-policy";
         Kind::Words(MaxmemoryPolicy::WORDS); MUTABLE;
         "What is evicted when maxmemory is reached."
-    maxmemory_samples: u32 = 5; "maxmemory-samples"; Kind::Integer(1, INT); MUTABLE;
+    maxmemory_samples: u32 = 5; "maxmemory-samples"; Kind::Integer(1, 64); MUTABLE;
         "Keys that eviction compares."
     maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Kind::Integer(0, 100); MUTABLE;
         "How hard eviction tries in one go: 0 little, 100 until done."
@@ -421,57 +425,61 @@ directives! {
         "More rounds with more clients, fewer while nothing happens."
     activerehashing: bool = true; "activerehashing"; Kind::Bool; MUTABLE | INERT;
         "Redis's background rehashing; Torc's table grows without it."
-    activedefrag: bool = false; "activedefrag"; Kind::Bool; MUTABLE | INERT;
-        "Empty sparse memory in the background."
+    activedefrag: ActiveDefrag = ActiveDefrag::Auto; "activedefrag"; Kind::Words(ActiveDefrag::WORDS); MUTABLE;
+        "Empty sparse memory in the background; auto: while there is a maxmemory."
     active_defrag_ignore_bytes: u64 = 100 * MIB; "active-defrag-ignore-bytes";
-        Kind::Memory(1, LONG); MUTABLE | INERT;
+        Kind::UnsignedMemory(1, LONG); MUTABLE;
         "Fragmentation that is left alone."
-    active_defrag_cycle_min: u32 = 1; "active-defrag-cycle-min"; Kind::Integer(1, 99); MUTABLE | INERT;
+    active_defrag_cycle_min: u32 = 1; "active-defrag-cycle-min"; Kind::Integer(1, 99); MUTABLE;
         "Least effort of defragmentation, percent."
-    active_defrag_cycle_max: u32 = 25; "active-defrag-cycle-max"; Kind::Integer(1, 99); MUTABLE | INERT;
+    active_defrag_cycle_max: u32 = 25; "active-defrag-cycle-max"; Kind::Integer(1, 99); MUTABLE;
         "Most effort of defragmentation, percent."
     active_defrag_threshold_lower: u32 = 10; "active-defrag-threshold-lower";
-        Kind::Integer(0, 1000); MUTABLE | INERT;
+        Kind::Integer(0, 1000); MUTABLE;
         "Fragmentation at which defragmentation starts, percent."
     active_defrag_threshold_upper: u32 = 100; "active-defrag-threshold-upper";
-        Kind::Integer(0, 1000); MUTABLE | INERT;
+        Kind::Integer(0, 1000); MUTABLE;
         "Fragmentation at which effort is greatest, percent."
     active_defrag_max_scan_fields: u64 = 1000; "active-defrag-max-scan-fields";
         Kind::Integer(1, LONG); MUTABLE | INERT;
         "Elements above which a value is defragmented in slices."
-    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Unsigned(0, LONG); MUTABLE | INERT;
         "Keys remembered for client-side caching; 0 is no limit."
 
     // Encodings: up to these limits a collection is one packed allocation.
     hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries";
-        Kind::Integer(0, LONG); MUTABLE | INERT;
+        Kind::Unsigned(0, LONG); MUTABLE;
         "Fields of a packed hash."
     hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value";
-        Kind::Memory(0, LONG); MUTABLE | INERT;
+        Kind::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a packed hash's field or value."
     list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size";
         Kind::Integer(-INT - 1, INT); MUTABLE;
         "Elements of a list's node; -1 to -5: 4 to 64 KiB."
     list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE | INERT;
         "Nodes at a list's ends that are not compressed; 0 compresses none."
-    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Unsigned(0, LONG); MUTABLE;
         "Members of a set of integers."
-    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Unsigned(0, LONG); MUTABLE;
         "Members of a packed set."
-    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Memory(0, LONG); MUTABLE | INERT;
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Unsigned(0, LONG); MUTABLE;
         "Bytes of a packed set's member."
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries";
-        Kind::Integer(0, LONG); MUTABLE | INERT;
+        Kind::Unsigned(0, LONG); MUTABLE;
         "Members of a packed sorted set."
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value";
-        Kind::Memory(0, LONG); MUTABLE | INERT;
+        Kind::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a packed sorted set's member."
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::Memory(0, LONG); MUTABLE | INERT;
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a sparse HyperLogLog."
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::Memory(0, LONG); MUTABLE | INERT;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a stream's node; 0 is no limit."
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE;
         "Entries of a stream's node; 0 is no limit."
+
+    vset_force_single_threaded_execution: bool = false; "vset-force-single-threaded-execution";
+        Kind::Bool; MUTABLE | INERT;
+        "Search vector sets in the thread that serves clients."
 
     // Observation.
     slowlog_log_slower_than: i64 = 10000; "slowlog-log-slower-than"; Kind::Integer(-1, LONG); MUTABLE;
@@ -497,27 +505,32 @@ directives! {
         "Old functions in scripts."
 
     // Snapshot and log.
-    save: SavePoints = save_points(); "save"; Kind::Special("SECONDS CHANGES..."); MUTABLE | MULTI | INERT;
+    save: SavePoints = save_points(); "save"; Kind::Special("SECONDS CHANGES..."); MUTABLE | MULTI;
         "Save after so many seconds with so many changes; \"\" never does."
     dbfilename: Text = text("dump.rdb"); "dbfilename";
-        Kind::FileName("dbfilename"); MUTABLE | PROTECTED | INERT;
+        Kind::FileName("dbfilename"); MUTABLE | PROTECTED;
         "Name of the snapshot."
-    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Kind::Bool; MUTABLE | INERT;
+    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Kind::Bool; MUTABLE;
         "Refuse writes after a snapshot failed."
     rdbcompression: bool = true; "rdbcompression"; Kind::Bool; MUTABLE;
         "Compress snapshots."
-    rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED | INERT;
+    rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED;
         "Sum snapshots."
     rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Kind::Bool; MUTABLE | INERT;
         "Remove snapshots made for replicas."
-    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Kind::Bool; MUTABLE | INERT;
+    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Kind::Bool; MUTABLE;
         "Sync snapshots as they are written."
     rdb_key_save_delay: i32 = 0; "rdb-key-save-delay";
-        Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
+        Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN;
         "Microseconds per saved key, for tests."
+    snapshot_buffer_limit: u64 = 64 * MIB; "snapshot-buffer-limit";
+        Kind::Memory(1 << 20, LONG); MUTABLE | OWN;
+        "Bytes held for a snapshot, beyond which writes to what it has not saved yet wait."
+    snapshot_rate_max: u64 = 0; "snapshot-rate-max"; Kind::Memory(0, LONG); MUTABLE | OWN;
+        "Bytes a second that a snapshot writes at most; 0: as many as it can."
     key_load_delay: i32 = 0; "key-load-delay"; Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
         "Microseconds per loaded key, for tests."
-    loading_process_events_interval_bytes: u64 = 2 * MIB; "loading-process-events-interval-bytes";
+    loading_process_events_interval_bytes: u64 = MIB / 2; "loading-process-events-interval-bytes";
         Kind::Integer(1024, INT); MUTABLE | HIDDEN | INERT;
         "Bytes loaded between two looks at clients."
     appendonly: bool = false; "appendonly"; Kind::Bool; MUTABLE | INERT;
@@ -585,15 +598,20 @@ directives! {
         Kind::Integer(0, INT); MUTABLE | INERT;
         "Rank for promotion; 0 is never."
     min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write";
-        Kind::Integer(0, INT); MUTABLE | INERT;
-        "Replicas without which writes are refused."
+        Kind::Integer(0, INT); MUTABLE;
+        "Replicas without which writes are refused; as there are none yet, any number refuses all writes."
     min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag";
-        Kind::Integer(0, INT); MUTABLE | INERT;
-        "Seconds a replica may lag and still count."
+        Kind::Integer(0, INT); MUTABLE;
+        "Seconds a replica may lag and still count; 0 asks for no replicas."
     repl_backlog_size: u64 = MIB; "repl-backlog-size"; Kind::Memory(1, LONG); MUTABLE | INERT;
         "Bytes kept for replicas that come back."
     repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Kind::Integer(0, LONG); MUTABLE | INERT;
         "Seconds the backlog is kept without replicas."
+    replica_full_sync_buffer_limit: u64 = 0; "replica-full-sync-buffer-limit";
+        Kind::Memory(0, LONG); MUTABLE | INERT;
+        "Bytes a replica keeps of the stream while it loads a snapshot; 0 is the limit of its output buffer."
+    repl_rdb_channel: bool = true; "repl-rdb-channel"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+        "Send a snapshot to a replica over a connection of its own."
     repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Kind::Bool; MUTABLE | INERT;
         "Send to replicas in larger packets."
     repl_diskless_sync: bool = true; "repl-diskless-sync"; Kind::Bool; MUTABLE | INERT;
@@ -650,7 +668,7 @@ directives! {
     cluster_announce_hostname: Text = text(""); "cluster-announce-hostname"; Kind::Text; MUTABLE | INERT;
         "Host name told to the cluster."
     cluster_announce_human_nodename: Text = text(""); "cluster-announce-human-nodename";
-        Kind::Text; MUTABLE | INERT;
+        Kind::NodeName; MUTABLE | INERT;
         "Name told to the cluster."
     cluster_announce_port: u16 = 0; "cluster-announce-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
         "Port told to the cluster."
@@ -665,6 +683,13 @@ directives! {
         Kind::Words(ClusterEndpoint::WORDS); MUTABLE | INERT;
         "What redirections name: ip, hostname, unknown-endpoint."
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit";
-        Kind::Memory(0, ULONG); MUTABLE | INERT;
+        Kind::UnsignedMemory(0, ULONG); MUTABLE | INERT;
         "Most bytes queued to a node; 0 is no limit."
+    cluster_ping_interval: u32 = 0; "cluster-ping-interval"; Kind::Integer(0, INT); MUTABLE | HIDDEN | INERT;
+        "Milliseconds between pings to a node; 0 is chosen by Redis."
+    cluster_compatibility_sample_ratio: u32 = 0; "cluster-compatibility-sample-ratio";
+        Kind::Integer(0, 100); MUTABLE | INERT;
+        "Percentage of commands that are checked for whether a cluster would run them."
+    cluster_slot_stats_enabled: bool = false; "cluster-slot-stats-enabled"; Kind::Bool; MUTABLE | INERT;
+        "Count what each slot uses."
 }

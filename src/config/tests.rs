@@ -16,7 +16,7 @@ fn start(args: &[&str]) -> Result<Startup, Fatal> {
     start_with(args, "")
 }
 
-fn start_with(args: &[&str], stdin: &str) -> Result<Startup, Fatal> {
+pub(super) fn start_with(args: &[&str], stdin: &str) -> Result<Startup, Fatal> {
     Config::from_args(args.iter().map(OsString::from), &mut stdin.as_bytes())
 }
 
@@ -31,6 +31,11 @@ fn refusal(args: &[&str]) -> String {
 pub(super) fn value(config: &Config, name: &str) -> String {
     let [(_, value)] = get(config, &[name]).try_into().unwrap_or_else(|_| panic!("{name} is one directive"));
     String::from_utf8_lossy(&value).into_owned()
+}
+
+/// What CONFIG REWRITE makes of `old`.
+pub(super) fn rewritten(config: &Config, old: &[u8]) -> Vec<u8> {
+    rewrite(config, old, "".as_ref()).unwrap_or_else(|reason| panic!("{reason}"))
 }
 
 /// A directory of its own for a test, removed when dropped.
@@ -116,7 +121,8 @@ fn the_file_then_stdin_then_options_win() {
     let startup = start_with(&[&file, "--timeout", "3", "-"], "hz 2\ntimeout 2\n").expect("it starts");
     let read = &startup.config;
     assert_eq!((read.port, read.hz, read.timeout), (1, 2, 3));
-    assert_eq!(startup.source, Some(ConfigFile { path: file.into() }));
+    let directory = std::env::current_dir().expect("there is one");
+    assert_eq!(startup.source, Some(ConfigFile { path: file.into(), directory }));
     assert_eq!(start_with(&["-", "--timeout", "3"], "hz 2").expect("it starts").config.hz, 2);
     assert_eq!(start(&["-v"]).map(|startup| startup.action), Ok(Action::Version));
     assert_eq!(start(&["--help"]).map(|startup| startup.action), Ok(Action::Help));
@@ -140,10 +146,10 @@ fn includes_are_read_in_place_and_in_order() {
     let outer = scratch.file("outer", &format!("include {inner}\n"));
     assert!(refusal(&[&outer]).contains(&format!("{inner}, at line 3\n>>> 'foo bar'\n")));
     let missing = scratch.file("missing", "include /nonexistent.conf\n");
-    assert_eq!(
-        refusal(&[&missing]),
-        "Fatal error, can't open config file '/nonexistent.conf': No such file or directory"
-    );
+    let refused = refusal(&[&missing]);
+    let place = format!("{missing}, at line 1\n>>> 'include /nonexistent.conf'\n");
+    let reason = "Fatal error, can't open config file '/nonexistent.conf': No such file or directory";
+    assert!(refused.ends_with(&format!("{place}{reason}")), "{refused}");
 }
 
 #[test]
@@ -168,6 +174,9 @@ fn refusals_name_the_place_and_say_why() {
         ("dir /nonexistent", "No such file or directory"),
         ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("loadmodule /m.so", "Torc has no modules"),
+        ("sentinel", bad),
+        ("sentinel monitor mymaster 127.0.0.1 6379 2", "sentinel directive while not in sentinel mode"),
+        ("mptcp", "wrong number of arguments"),
         ("shards 3", "argument must be 0 or a power of two up to 4096"),
         ("worker-cpus 2-1", "argument must be a list of distinct CPUs such as 0,2-5"),
         ("io-backend aio", "argument(s) must be one of the following: auto, io_uring, epoll"),
@@ -175,7 +184,7 @@ fn refusals_name_the_place_and_say_why() {
     for (line, reason) in cases {
         let file = scratch.file("bad.conf", &format!("# comment\nport 1\n  {line}\r\n"));
         let expected = format!(
-            "\n*** FATAL CONFIG FILE ERROR (Torc {TORC_VERSION}, Redis 7.4.0) ***\n\
+            "\n*** FATAL CONFIG FILE ERROR (Torc {TORC_VERSION}, Redis 8.2.3) ***\n\
              Reading the configuration file {file}, at line 3\n>>> '{line}'\n{reason}"
         );
         assert_eq!(refusal(&[&file]), expected);
@@ -208,18 +217,67 @@ fn what_has_no_effect_is_listed_once() {
 fn only_what_asks_for_something_is_named() {
     let warnings = |lines: &str| start_with(&["-"], lines).unwrap_or_else(|error| panic!("{error}")).warnings;
     let nothing = "appendonly no\nsave 3600 1\nsave \"\"\nio-threads 4\nio-threads 1\nshutdown-on-sigterm nosave now\n\
-        cluster-enabled no\nreplicaof no one\nmaxmemory-clients 0\nlua-replicate-commands yes\n";
+        cluster-enabled no\nreplicaof no one\nmaxmemory-clients 0\nlua-replicate-commands yes\nmptcp yes\nmptcp no\n\
+        io-threads-do-reads yes\n";
     assert_eq!(warnings(nothing), Vec::<String>::new());
-    let all = "appendonly yes\nsave 3600 1 300 100 60 10000\nslaveof 127.0.0.1 6380\ncluster-enabled yes\ntls-port 7000\n\
-        notify-keyspace-events KEA\nmaxmemory-clients 10%\nshutdown-on-sigterm save\nmasterauth secret\n";
+    let all = "save 3600 1 300 100 60 10000\nnotify-keyspace-events KEA\nmaxmemory-clients 10%\nprimaryauth secret\n\
+        rdma-port 7000\n";
     let said = warnings(all);
-    let names = ["appendonly", "save", "replicaof", "cluster-enabled", "tls-port", "notify-keyspace-events"];
-    for name in names.iter().chain(&["maxmemory-clients", "shutdown-on-sigterm"]) {
+    for name in ["notify-keyspace-events", "maxmemory-clients"] {
         let start = format!("'{name}' is accepted without effect: ");
         assert_eq!(said.iter().filter(|line| line.starts_with(&start)).count(), 1, "{name}: {said:?}");
     }
-    assert_eq!(said.last().map(String::as_str), Some("accepted without effect: masterauth"));
-    assert_eq!(said.len(), 9, "{said:?}");
+    assert_eq!(said.last().map(String::as_str), Some("accepted without effect: masterauth, rdma-port"));
+    assert_eq!(said.len(), 3, "{said:?}");
+}
+
+/// Such files started a server that did not do what they ask for: clients wrote to a replica that was none, and a restart
+/// lost what was to be on disk.
+#[test]
+fn what_would_lose_or_expose_data_stops_the_start() {
+    let cases = [
+        ("appendonly yes", "say 'appendonly no'"),
+        ("replicaof 127.0.0.1 6380", "say 'replicaof no one'"),
+        ("slaveof 127.0.0.1 6380", "say 'replicaof no one'"),
+        ("cluster-enabled yes", "say 'cluster-enabled no'"),
+        ("tls-port 7000", "Say 'tls-port 0'"),
+        ("aclfile /etc/users.acl", "requirepass"),
+        ("import-mode yes", "Say 'import-mode no'"),
+    ];
+    for (line, remedy) in cases {
+        let error = start_with(&["-"], &format!("hz 10\n{line}\nhz 10\n")).expect_err(line).to_string();
+        assert!(error.contains(&format!("from stdin, at line 2\n>>> '{line}'\n")), "{error}");
+        assert!(error.contains(remedy), "{error}");
+        let option = format!("--{line}");
+        let words: Vec<&str> = ["--hz", "10"].into_iter().chain(option.split(' ')).collect();
+        let error = refusal(&words);
+        assert!(error.contains("Reading the command line, at option 2") && error.contains(remedy), "{error}");
+    }
+    // What comes later counts, and whoever reads the log learns which line it was.
+    let takes_back =
+        "appendonly yes\ntls-port 7000\nreplicaof a 1\nappendonly no\ntls-port 0\nreplicaof no one\n";
+    assert!(start_with(&["-"], takes_back).is_ok());
+    let twice =
+        start_with(&["-"], "appendonly yes\nhz 10\nappendonly YES\n").expect_err("it is on").to_string();
+    assert!(twice.contains("at line 3\n>>> 'appendonly YES'\n"), "{twice}");
+    assert!(start_with(&["-", "--appendonly", "no"], "appendonly yes\n").is_ok());
+    // Redis's reason for what it refuses too.
+    for lines in ["cluster-enabled yes\nreplicaof a 1\n", "replicaof a 1\ncluster-enabled yes\n"] {
+        let error = start_with(&["-"], lines).expect_err("Redis refuses it").to_string();
+        assert!(
+            error.ends_with(">>> 'replicaof a 1'\nreplicaof directive not allowed in cluster mode"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_would_lose_data_cannot_be_set() {
+    for (name, value) in [("appendonly", "yes"), ("tls-port", "7000")] {
+        let error = set(&Config::default(), &[("hz", "5"), (name, value)], Caller::Local).expect_err(name);
+        let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - Torc has no ");
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
 }
 
 /// Directives without a reader outside of the configuration that are true all the same, and why.
@@ -227,10 +285,8 @@ const TRUE_BY_DESIGN: &[(&str, &str)] = &[
     ("aclfile", "any is refused at the start"),
     ("enable-protected-configs", "CONFIG SET itself obeys it"),
     ("hide-user-data-from-log", "keys and values are never logged"),
-    ("lazyfree-lazy-eviction", "large values are always freed in slices"),
-    ("lazyfree-lazy-expire", "large values are always freed in slices"),
-    ("lazyfree-lazy-server-del", "large values are always freed in slices"),
     ("lazyfree-lazy-user-del", "large values are always freed in slices"),
+    ("requirepass", "it makes the default user, whose password is asked for"),
     ("sanitize-dump-payload", "every payload is checked deeply"),
 ];
 
@@ -281,10 +337,8 @@ fn lines_of_a_file_only_are_kept() {
 fn users_that_torc_would_not_obey_stop_the_start() {
     let lines = [
         "aclfile /etc/users.acl",
-        "user default on >sekret ~* &* +@all",
         "user default off",
         "user default on",
-        "user default on nopass ~* +@all",
         "user default on nopass ~* &* +@all -@admin",
         "user default on nopass ~app:* &* +@all",
         "user Default on nopass ~* &* +@all",
@@ -296,7 +350,13 @@ fn users_that_torc_would_not_obey_stop_the_start() {
         assert!(error.contains("requirepass"), "{error}");
     }
     assert!(refusal(&["--aclfile", "acl.file"]).contains("requirepass"));
-    assert!(refusal(&["--user", "default", "on", ">sekret", "~*", "+@all"]).contains("at option 1"));
+    assert!(refusal(&["--user", "default", "on", ">sekret", "~app:*", "+@all"]).contains("at option 1"));
+    let twice = "user default on nopass ~* &* +@all\nuser default on >a ~* &* +@all\n";
+    let error = start_with(&["-"], twice).expect_err("Redis refuses it").to_string();
+    assert!(
+        error.contains("at line 2") && error.ends_with("A user can only be defined once in config files"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -385,11 +445,11 @@ fn rewrite_keeps_comments_and_order() {
     let file = scratch.file("torc.conf", &old.replace("nosuch 1\n", ""));
     let pairs = [("save", "60 5"), ("maxmemory", "100mb"), ("maxmemory-clients", "5%"), ("port", "6379")];
     let changed = set(&config(&[&file]), &pairs, Caller::Local).expect("the pairs are good");
-    let text = String::from_utf8(rewrite(&changed, old.as_bytes())).expect("it is text");
+    let text = String::from_utf8(rewritten(&changed, old.as_bytes())).expect("it is text");
     let directory = quote(&changed.dir);
     let expected = format!(
         "# top\nport 6379\n\nsave 60 5\n\n# mid\n\nhash-max-listpack-entries 100\ntimeout 7\n\n\
-         bind 127.0.0.1\nuser default on nopass ~* &* +@all\nrename-command KEYS \"\"\n# ??? nosuch 1\n\
+         bind 127.0.0.1\nuser default on nopass sanitize-payload ~* &* +@all\nrename-command KEYS \"\"\n# ??? nosuch 1\n\
          # Generated by CONFIG REWRITE\ndir {}\n\
          maxmemory 100mb\nmaxmemory-clients 5%\n",
         String::from_utf8_lossy(&directory)
@@ -398,7 +458,7 @@ fn rewrite_keeps_comments_and_order() {
 
     write_atomically(file.as_ref(), text.as_bytes()).expect("the scratch directory takes a file");
     assert_eq!(config(&[&file]), changed);
-    assert_eq!(rewrite(&changed, text.as_bytes()), text.as_bytes(), "a second rewrite changes nothing");
+    assert_eq!(rewritten(&changed, text.as_bytes()), text.as_bytes(), "a second rewrite changes nothing");
     assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 1, "no temporary file is left");
 }
 
@@ -424,7 +484,7 @@ fn help_names_every_directive_of_our_own() {
     }
     assert_eq!(
         version_line("x"),
-        format!("Torc server v={TORC_VERSION} (Redis 7.4.0 compatible) bits=64 build=x")
+        format!("Torc server v={TORC_VERSION} (Redis 8.2.3 compatible) bits=64 build=x")
     );
 }
 
@@ -452,7 +512,7 @@ proptest! {
                 changed = next;
             }
         }
-        let text = rewrite(&changed, b"# nothing yet\n");
+        let text = rewritten(&changed, b"# nothing yet\n");
         let read = start_with(&["-"], &String::from_utf8_lossy(&text));
         let read = read.unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&text)));
         prop_assert_eq!(read.config, changed);
@@ -474,7 +534,7 @@ proptest! {
 fn events_beyond_all_survive_a_rewrite() {
     let set = [("notify-keyspace-events", "KAn")];
     let changed = crate::config::set(&Config::default(), &set, Caller::Local).expect("valid letters");
-    let text = String::from_utf8(rewrite(&changed, b"")).expect("text");
+    let text = String::from_utf8(rewritten(&changed, b"")).expect("text");
     let line = text.lines().find(|line| line.starts_with("notify-keyspace-events")).expect("it is written");
     assert!(line.contains('A') && line.contains('n') && line.contains('K'), "{line}");
 }

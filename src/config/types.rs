@@ -493,12 +493,15 @@ pub struct ShardCount(pub usize);
 impl ShardCount {
     /// The most shards there may be.
     pub const COUNT_MAX: usize = 4096;
-    /// What 0 stands for.
-    pub const COUNT_DEFAULT: usize = 256;
+    /// What 0 stands for, for each worker: the more workers there are, the more leases are held at a time.
+    pub const COUNT_EACH_DEFAULT: usize = 256;
 
-    /// The number of shards to make.
-    pub fn count(self) -> usize {
-        if self.0 == 0 { Self::COUNT_DEFAULT } else { self.0 }
+    /// The number of shards to make for so many workers.
+    pub fn count(self, workers: usize) -> usize {
+        match self.0 {
+            0 => (workers * Self::COUNT_EACH_DEFAULT).next_power_of_two().min(Self::COUNT_MAX),
+            count => count,
+        }
     }
 }
 
@@ -519,6 +522,18 @@ impl Setting for ShardCount {
 /// What only a file or the command line can say: lines that are no directives for CONFIG GET and SET.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileOnly {
-    /// `rename-command OLD NEW`, in order; an empty new name removes the command.
+    /// `rename-command OLD NEW`, in order; an empty new name removes the command. Each was a command of Redis by then.
     pub renamed_commands: Vec<(Text, Text)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_follow_the_workers_unless_they_are_given() {
+        let counts = [1, 2, 3, 8, 16, 17, 254].map(|workers| ShardCount(0).count(workers));
+        assert_eq!(counts, [256, 512, 1024, 2048, 4096, 4096, 4096]);
+        assert_eq!(ShardCount(64).count(16), 64);
+    }
 }

@@ -19,6 +19,7 @@ pub fn help() -> String {
        torc - (read config from stdin)
        torc -v or --version
        torc -h or --help
+       torc --check-rdb FILE (says what an RDB file holds, or where it is damaged)
 
 Examples:
        torc (run the server with default conf)
@@ -42,7 +43,7 @@ fn row(directive: &Directive, default: &Config) -> String {
     let values = match directive.kind {
         Kind::Bool => "yes|no".to_string(),
         Kind::Words(words) => words.join("|"),
-        Kind::Integer(..) => "N".to_string(),
+        Kind::Integer(..) | Kind::Unsigned(..) => "N".to_string(),
         Kind::Special(syntax) => syntax.to_string(),
         _ => "VALUE".to_string(),
     };

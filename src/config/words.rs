@@ -43,6 +43,18 @@ words! {
 }
 
 words! {
+    /// Whether memory is defragmented in the background.
+    ActiveDefrag {
+        /// Under a memory limit.
+        Auto = "auto",
+        /// Always.
+        Yes = "yes",
+        /// Never.
+        No = "no",
+    }
+}
+
+words! {
     /// The least important message that is logged.
     LogLevel {
         /// All.

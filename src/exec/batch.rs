@@ -4,11 +4,13 @@
 //! allocates nothing. A command points into the buffer its bytes lie in: a receive buffer that the batch owns for the turn,
 //! or its connection's spill.
 
+use bytes::Bytes;
+
 use crate::command::keys::each_key;
 use crate::command::{Args, KeyShape, Role, Row, Scope, Table};
 use crate::io::Input;
 use crate::resp::{Prefix, Span};
-use crate::store::{DbIndex, Keyspace};
+use crate::store::{DbIndex, KEY_BYTES_MAX, Keyspace};
 
 /// Where a command's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Source {
 pub struct Gathered {
     /// The connection's slot.
     pub slot: u32,
-    /// The row's number, or [`REFUSED`] for what cannot run (unknown, wrong arity).
+    /// The row's number, or [`REFUSED`] for what cannot run.
     pub row: u16,
     /// Which shards it needs.
     pub scope: Scope,
@@ -46,9 +48,14 @@ pub struct Gathered {
     pub db_hint: DbIndex,
     /// It stands behind a MULTI and will be queued, so that it needs no leases.
     pub queued: bool,
+    /// It may take long, as its row says.
+    pub may_take_long: bool,
+    /// It shares its shards with others that read, as its row says.
+    pub shares: bool,
 }
 
-/// In place of a row's number: the command is refused when its turn comes.
+/// In place of a row's number: the command (unknown, of the wrong arity, or with a key that is too long) is refused when its turn
+/// comes.
 pub const REFUSED: u16 = u16::MAX;
 
 /// Room for so many commands, arguments or hashes is kept from turn to turn: more than 50 pipelining clients need.
@@ -81,7 +88,7 @@ pub struct Known {
 impl Batch {
     /// Adds the command whose spans were pushed from `spans_start` on; `known` is its row, if that is known. Says what it
     /// does in a transaction.
-    #[inline]
+    #[inline(always)]
     pub fn push(
         &mut self,
         from: Origin<'_>,
@@ -94,21 +101,27 @@ impl Batch {
         let args = Args::new(from.buffer, &self.spans[spans_start..], from.large);
         let hashes_start = self.hashes.len();
         let found = match known {
-            Some(row) => Ok(table.row(row)),
-            None => table.resolve(args.at(0), || args.find(1), args.len()),
+            Some(row) => Some(table.row(row)),
+            None => {
+                let found = table.resolve(args.at(0), || args.find(1), args.len());
+                found.ok().filter(|row| !has_long_key(row, args, from.large))
+            }
         };
         if known.is_none() {
             let name = self.spans[spans_start];
             self.known = match found {
-                Ok(row) if row.subrows.is_empty() && row.parent.is_none() => {
+                Some(row) if row.subrows.is_empty() && row.parent.is_none() => {
                     Known { prefix: Prefix::of(from.buffer, start, name, args.len()), row: row.id }
                 }
                 _ => Known::default(),
             };
         }
-        let (row, role, mut scope) = match found {
-            Ok(row) => (row.id, row.role, hash_keys(row, &args, keyspace, &mut self.hashes)),
-            Err(_) => (REFUSED, Role::AtOnce, Scope::None),
+        let (row, role, may_take_long, shares, mut scope) = match found {
+            Some(row) => {
+                let scope = hash_keys(row, &args, keyspace, &mut self.hashes);
+                (row.id, row.role, row.command.may_take_long, row.command.shares, scope)
+            }
+            None => (REFUSED, Role::AtOnce, false, false, Scope::None),
         };
         let queued = from.queueing && role == Role::Queued;
         if queued {
@@ -127,13 +140,21 @@ impl Batch {
             hash: self.hashes.get(hashes_start).copied().unwrap_or(0),
             db_hint: from.db_hint,
             queued,
+            may_take_long,
+            shares,
         });
         role
     }
 
+    /// Whether any command needs a shard.
+    #[inline]
+    pub fn touches_shards(&self) -> bool {
+        self.commands.iter().any(|command| !matches!(command.scope, Scope::None | Scope::Alone))
+    }
+
     /// Forgets all commands; the receive buffers are the caller's to give back first.
     pub fn clear(&mut self) {
-        assert!(self.inputs.is_empty());
+        assert!(self.inputs.is_empty(), "the worker has given them back");
         empty(&mut self.commands);
         empty(&mut self.spans);
         empty(&mut self.hashes);
@@ -172,16 +193,29 @@ pub struct Origin<'a> {
     /// The buffer.
     pub buffer: &'a [u8],
     /// The connection's bulks that lie elsewhere.
-    pub large: &'a [bytes::Bytes],
+    pub large: &'a [Bytes],
     /// Its selected database.
     pub db_hint: DbIndex,
     /// Whether a transaction has been begun.
     pub queueing: bool,
 }
 
+/// Whether one of the keys is longer than an entry can hold: only bulks that were received by themselves are.
+#[cold]
+#[inline(never)]
+fn has_long_key(row: &Row, args: Args<'_>, large: &[Bytes]) -> bool {
+    let is_long = |bytes: &[u8]| bytes.len() > KEY_BYTES_MAX;
+    let mut found = false;
+    if large.iter().any(|bulk| is_long(bulk)) {
+        // Keys that do not add up are the handler's to refuse.
+        let _ = each_key(row, &args, |index| found |= is_long(args.at(index)));
+    }
+    found
+}
+
 /// Pushes the hashes of all keys and says which shards are needed: none, with none pushed, when the keys do not add up (the
 /// handler says so).
-#[inline]
+#[inline(always)]
 fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> Scope {
     if matches!(row.shape, KeyShape::First) {
         hashes.push(keyspace.hash(args.at(1)));
@@ -192,4 +226,39 @@ fn hash_keys(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u
         hashes.truncate(before);
         Scope::None
     })
+}
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests {
+    use super::*;
+    use crate::command::table;
+    use crate::store::KeyspaceOptions;
+
+    /// The row that a command gets whose argument `place` is a bulk of this length, received by itself.
+    fn row_of(words: &[&str], place: usize, bulk: &Bytes) -> u16 {
+        let keyspace = Keyspace::new(KeyspaceOptions { shards: 1, databases: 1, workers: 1, hash_seed: 1 });
+        let (mut batch, buffer) = (Batch::default(), words.concat());
+        let mut start = 0;
+        for (index, word) in words.iter().enumerate() {
+            let span = Span { start, len: word.len() as u32 };
+            batch.spans.push(if index == place { Span { start: 0, len: u32::MAX } } else { span });
+            start += span.len;
+        }
+        let (source, buffer, large) = (Source::Spill, buffer.as_bytes(), std::slice::from_ref(bulk));
+        let origin = Origin { slot: 0, source, buffer, large, db_hint: DbIndex(0), queueing: false };
+        batch.push(origin, 0, 0, None, table(), &keyspace);
+        batch.commands[0].row
+    }
+
+    /// A key whose length does not fit an entry's 32 bits ended the server, where `proto-max-bulk-len` allowed it. Of zeros
+    /// that nobody looks at, such a bulk takes no memory.
+    #[test]
+    fn key_longer_than_entries_hold_is_refused() {
+        let long = Bytes::from(vec![0; KEY_BYTES_MAX + 1]);
+        assert_eq!(row_of(&["SET", "", "value"], 1, &long), REFUSED);
+        assert_eq!(row_of(&["RENAME", "key", ""], 2, &long), REFUSED);
+        assert_eq!(row_of(&["SORT", "key", "STORE", ""], 3, &long), REFUSED);
+        assert_ne!(row_of(&["SET", "key", ""], 2, &long), REFUSED);
+        assert_ne!(row_of(&["SET", "", "value"], 1, &Bytes::from_static(b"key")), REFUSED);
+    }
 }

@@ -22,9 +22,13 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
 
 use crate::command::keys::each_key;
-use crate::command::{Args, Blocking, Replies, Row, Session};
+use crate::command::{Args, Blocking, Replies, Row, Session, Settled};
 use crate::observe::{ClientCard, Ticket};
 use crate::resp::{Protocol, Span};
 use crate::store::{
@@ -33,6 +37,9 @@ use crate::store::{
 
 /// Keys that serving may write to, from which a command follows what it has to take along; beyond that it takes all leases.
 const WRITTEN_MAX: usize = 512;
+
+/// In the place of a timer: it is to run again now.
+pub const DUE: u64 = u64::MAX;
 
 /// A client's command that waits.
 pub struct Waiter {
@@ -48,10 +55,16 @@ pub struct Waiter {
     pub is_silent: bool,
     /// How long it ran before it had to wait, in ns.
     pub ran_ns: u64,
+    /// When it is to run again though no key has changed; whoever has run it says so. Unix time in ms, 0 for never.
+    pub retry_ms: AtomicU64,
+    /// For when its client's own worker, and nobody else, has noted to look at it.
+    timer_ms: AtomicU64,
     db: DbIndex,
     protocol: Protocol,
     bytes: Box<[u8]>,
     spans: Box<[Span]>,
+    /// Its large bulks, which are shared.
+    large: Box<[Bytes]>,
     hashes: Box<[u64]>,
     /// The argument of each key.
     key_args: Box<[u32]>,
@@ -77,6 +90,10 @@ impl Waiting for Waiter {
     fn shards(&self) -> Option<&Arc<ShardSet>> {
         self.shards.as_ref()
     }
+
+    fn heeds_loss(&self) -> bool {
+        self.blocking.heeds_loss
+    }
 }
 
 impl Waiter {
@@ -85,22 +102,23 @@ impl Waiter {
         session: &Session,
         row: &Row,
         args: &Args<'_>,
-        blocking: Blocking,
+        (blocking, settled): (Blocking, Settled),
         ran_ns: u64,
         keyspace: &Keyspace,
     ) -> Waiter {
-        let mut bytes = Vec::with_capacity(args.from(0).map(<[u8]>::len).sum());
-        let copy = |arg: &[u8]| {
-            let start = bytes.len() as u32;
-            bytes.extend_from_slice(arg);
-            Span { start, len: arg.len() as u32 }
-        };
-        let spans: Box<[Span]> = args.from(0).map(copy).collect();
+        let (mut bytes, mut spans, mut large) = (Vec::new(), Vec::new(), Vec::new());
+        let copied = args.copy_into(&mut bytes, &mut spans, &mut large, u32::MAX as usize);
+        assert!(copied, "the parser takes no commands of 4 GiB, large bulks not counted");
+        for (index, word) in settled {
+            let at = |len: usize| u32::try_from(len).expect("IDs are few and short beside the command");
+            spans[index] = Span { start: at(bytes.len()), len: at(word.len()) };
+            bytes.extend_from_slice(&word);
+        }
         let hashes = args.hashes();
         let mut key_args = Vec::with_capacity(hashes.len());
         let found = each_key(row, args, |index| key_args.push(index as u32));
         assert!(found.is_ok(), "its keys were found before it ran");
-        assert_eq!(key_args.len(), hashes.len());
+        assert_eq!(key_args.len(), hashes.len(), "both are found in the same way");
         let awaited_count = blocking.awaited_count.min(key_args.len());
         let repeated = repeated(awaited_count, |index| (hashes[index], args.at(key_args[index] as usize)));
         Waiter {
@@ -110,10 +128,13 @@ impl Waiter {
             blocking,
             is_silent: session.replies != Replies::On,
             ran_ns,
+            retry_ms: AtomicU64::new(blocking.retry_ms),
+            timer_ms: AtomicU64::new(0),
             db: session.db,
             protocol: session.protocol,
             bytes: bytes.into(),
-            spans,
+            spans: spans.into(),
+            large: large.into(),
             hashes: hashes.into(),
             key_args: key_args.into(),
             repeated,
@@ -127,9 +148,33 @@ impl Waiter {
         any.downcast().expect("nothing else is ever registered")
     }
 
+    /// When its client's worker is to look at it next, because it gives up then or is to run again; 0 for never. It notes that.
+    pub fn next_timer_ms(&self) -> u64 {
+        let times = [self.blocking.until_ms, self.retry_ms.load(Relaxed)];
+        let next = times.into_iter().filter(|ms| *ms > 0).min().unwrap_or(0);
+        self.timer_ms.store(next, Relaxed);
+        next
+    }
+
+    /// What `next_timer_ms` said last.
+    pub fn timer_ms(&self) -> u64 {
+        self.timer_ms.load(Relaxed)
+    }
+
+    /// Its client's worker has taken it from its timers, to run it again.
+    pub fn note_due(&self) {
+        self.timer_ms.store(DUE, Relaxed);
+    }
+
+    /// Whether its time is up.
+    pub fn gives_up(&self, now_ms: u64) -> bool {
+        let until_ms = self.blocking.until_ms;
+        until_ms > 0 && until_ms < now_ms
+    }
+
     /// The command's arguments.
     pub fn args(&self) -> Args<'_> {
-        Args::new(&self.bytes, &self.spans, &[]).hashed(&self.hashes)
+        Args::new(&self.bytes, &self.spans, &self.large).hashed(&self.hashes)
     }
 
     /// What stands in for the client's state when it is served.
@@ -153,8 +198,11 @@ impl Waiter {
         self.args().at(self.key_args[index] as usize)
     }
 
-    /// Whether its key `index`, whose lease is held, holds what it wants.
+    /// Whether its key `index`, whose lease is held, holds what it wants, or it is to look at it anyway.
     pub fn is_ready(&self, index: u32, keyspace: &Keyspace, leases: &Leases, now_ms: u64) -> bool {
+        if self.blocking.heeds_loss {
+            return true;
+        }
         let hash = self.hashes[index as usize];
         let entry = leases.shard_ref(keyspace.shard_of(hash)).peek(self.db, hash, self.key(index as usize));
         entry.is_some_and(|entry| !entry.is_expired(now_ms) && Some(entry.ty()) == self.blocking.wants)
@@ -317,6 +365,9 @@ pub(super) mod tests {
         }
         fn shards(&self) -> Option<&Arc<ShardSet>> {
             self.shards.as_ref()
+        }
+        fn heeds_loss(&self) -> bool {
+            false
         }
     }
 

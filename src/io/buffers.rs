@@ -106,6 +106,8 @@ pub(super) struct BufferRing {
     count: u16,
     /// Buffers that are in use: lent, in the ring, or about to be.
     used_count: u16,
+    /// Whether these have memory.
+    is_warm: bool,
     buffer_bytes: u32,
     /// Entries ever appended, modulo 2^16; the kernel sees it at `publish`.
     tail: u16,
@@ -115,7 +117,8 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Up to `count` buffers of `buffer_bytes` each; as many as [`FIRST_BYTES`] hold are in the ring.
+    /// Up to `count` buffers of `buffer_bytes` each; as many as [`FIRST_BYTES`] hold are in the ring. They have memory once they
+    /// are warm.
     ///
     /// # Panics
     /// If `count` is no power of two up to [`BUFFER_COUNT_MAX`], or `buffer_bytes` is 0.
@@ -128,6 +131,7 @@ impl BufferRing {
             memory: Mapping::new(usize::from(count) * buffer_bytes as usize)?,
             count,
             used_count: 0,
+            is_warm: false,
             buffer_bytes,
             tail: 0,
             published: 0,
@@ -135,9 +139,20 @@ impl BufferRing {
             lent_count: 0,
         };
         let first = (FIRST_BYTES / buffer_bytes as usize).clamp(1, usize::from(count));
-        ring.use_up_to(first as u16);
+        (0..first as u16).for_each(|buffer| ring.append(buffer));
+        ring.used_count = first as u16;
         ring.publish();
         Ok(ring)
+    }
+
+    /// Has the kernel give memory to the first buffers, if it has not: before there is anybody to receive from. A worker that
+    /// never has a connection does without.
+    #[inline]
+    pub(super) fn warm(&mut self) {
+        if !self.is_warm {
+            self.is_warm = true;
+            (0..self.used_count).for_each(|buffer| self.touch(buffer));
+        }
     }
 
     /// Brings as many buffers again into use, if there are more: to be called when they did not suffice.
@@ -149,16 +164,22 @@ impl BufferRing {
 
     fn use_up_to(&mut self, used_count: u16) {
         for buffer in self.used_count..used_count {
-            let start = usize::from(buffer) * self.buffer_bytes as usize;
-            for offset in (start..start + self.buffer_bytes as usize).step_by(PAGE_BYTES) {
-                // SAFETY: `buffer < count`, so the offset is inside the mapping.
-                let page = unsafe { self.memory.start.add(offset) };
-                // SAFETY: mapped writable; the kernel does not know this buffer yet, and nobody has an `Input` of it.
-                unsafe { page.write_volatile(0) };
-            }
+            self.touch(buffer);
             self.append(buffer);
         }
         self.used_count = used_count;
+    }
+
+    /// Has the kernel give memory to a buffer that nothing was ever received into.
+    fn touch(&mut self, buffer: u16) {
+        assert!(buffer < self.count);
+        let start = usize::from(buffer) * self.buffer_bytes as usize;
+        for offset in (start..start + self.buffer_bytes as usize).step_by(PAGE_BYTES) {
+            // SAFETY: `buffer < count`, so the offset is inside the mapping.
+            let page = unsafe { self.memory.start.add(offset) };
+            // SAFETY: mapped writable; nothing was received into this buffer, and nobody has an `Input` of it.
+            unsafe { page.write_volatile(0) };
+        }
     }
 
     /// Address and entry count, for registration. The ring must outlive the registration.

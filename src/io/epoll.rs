@@ -1,16 +1,16 @@
 //! The epoll backend, through `mio`: the same interface over readiness, for kernels and containers that
 //! forbid io_uring.
 //!
-//! Design: sockets are registered once, edge-triggered, for both directions. An edge puts a connection
-//! into the queue of those to try; each turn tries every queued connection for a bounded number of
-//! receives, and one that may have more goes to the queue's end. A send is tried at once; what the socket
-//! does not take waits for its next writable edge. Everything that happens is put into `ready` as a
-//! completion would be, and `reap` only moves that.
+//! Design: sockets are registered edge-triggered, for input. An edge puts a connection into the queue of those to try; each
+//! turn tries every queued connection for a bounded number of receives, and one that may have more goes to the queue's end. A
+//! send is tried at once; for what the socket does not take it is registered for output too, until that is sent: a peer that
+//! reads makes a writable edge each time, which would wake the worker for nothing. Everything that happens is put into `ready`
+//! as a completion would be, and `reap` only moves that.
 //!
 //! Edges and the rules that keep them:
 //! - `readable` is cleared only by EAGAIN, or by a receive that filled less than was offered when no
 //!   end of stream was announced; whoever may receive again and finds it set joins the queue.
-//! - A send goes on until EAGAIN, so that the kernel knows that a writable edge is wanted.
+//! - A send goes on until EAGAIN; registering anew makes an edge of whatever is there already.
 //!
 //! Invariants:
 //! - A readable connection that wants input is in `queue` or `starved`, or is held back by `throttled`.
@@ -25,9 +25,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest, Poll, Registry};
 
 use super::buffers::BufferPool;
+use super::reserve::Reserve;
 use super::sending::Sending;
 use super::{
     EndCause, Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
@@ -40,7 +41,7 @@ const RECEIVES_PER_TURN: u32 = 4;
 const BULK_STEP_BYTES: usize = 256 * 1024;
 /// Connections accepted per listener and turn.
 const ACCEPTS_PER_TURN: u32 = 64;
-/// Pause before accepting again after a failure such as EMFILE.
+/// Pause before accepting again after a failure that the reserve does not help against.
 const ACCEPT_AGAIN_MS: u64 = 100;
 /// Readiness events taken per turn; more stay in the kernel.
 const EVENTS_PER_TURN: usize = 1024;
@@ -57,12 +58,15 @@ pub struct Epoll {
     polled: Events,
     connections: Vec<Option<Connection>>,
     listeners: Vec<Option<Listening>>,
+    reserve: Reserve,
     buffers: BufferPool,
     /// To be tried in this turn.
     queue: VecDeque<Token>,
     /// Found no buffer; in order of arrival.
     starved: VecDeque<Token>,
     ready: Vec<Event>,
+    /// Sends that nobody waits for and that are done: they come with the next events.
+    done_silently: Vec<Event>,
     waker: Waker,
     held_buffers_max: u16,
 }
@@ -81,6 +85,8 @@ struct Connection {
     ended: Option<EndCause>,
     bulk: Option<Bulk>,
     sending: Option<Sending>,
+    /// Registered for output too.
+    watches_output: bool,
 }
 
 struct Bulk {
@@ -114,10 +120,12 @@ impl Epoll {
             polled: Events::with_capacity(EVENTS_PER_TURN),
             connections: Vec::new(),
             listeners: Vec::new(),
+            reserve: Reserve::new(options.refusal),
             buffers: BufferPool::new(options.buffer_count, options.buffer_bytes),
             queue: VecDeque::new(),
             starved: VecDeque::new(),
             ready: Vec::new(),
+            done_silently: Vec::new(),
             waker,
             held_buffers_max: options.held_buffers_max.clamp(1, options.buffer_count.div_ceil(2)),
         })
@@ -286,7 +294,8 @@ impl Epoll {
 
     /// Sends until everything is sent, the socket is full, or it fails.
     fn continue_send(&mut self, token: Token) {
-        let connection = self.connection(token);
+        let connection = self.connections[token.slot as usize].as_mut();
+        let connection = connection.expect("callers hold a token that is attached");
         let Some(mut sending) = connection.sending.take() else {
             return;
         };
@@ -297,14 +306,19 @@ impl Epoll {
                 Ok(_) => {}
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => {
-                        connection.sending = Some(sending);
-                        return;
-                    }
+                    io::ErrorKind::WouldBlock => match connection.watch_output(self.poll.registry(), true) {
+                        Ok(()) => {
+                            connection.sending = Some(sending);
+                            return;
+                        }
+                        Err(error) => break Err(cause_of(&error)),
+                    },
                     _ => break Err(cause_of(&error)),
                 },
             }
         };
+        // Where this fails, an edge too many is all that comes of it.
+        connection.watch_output(self.poll.registry(), false).unwrap_or_default();
         self.ready.push(Event::Sent { token, outgoing: sending.outgoing, result });
     }
 
@@ -322,12 +336,20 @@ impl Epoll {
                     break;
                 }
                 match listening.listener.system().accept() {
-                    Ok((socket, _peer)) => self
-                        .ready
-                        .push(Event::Accepted { listener: number as u16, socket: Socket::from(socket) }),
+                    Ok((socket, _peer)) => {
+                        let listener = number as u16;
+                        self.ready.push(match self.reserve.admit(Socket::from(socket)) {
+                            Some(socket) => Event::Accepted { listener, socket },
+                            None => Event::Refused { listener },
+                        });
+                    }
                     Err(error) => match error.raw_os_error().unwrap_or(0) {
-                        libc::EAGAIN => listening.readable = false,
+                        libc::EAGAIN => {
+                            listening.readable = false;
+                            self.reserve.refill();
+                        }
                         libc::ECONNABORTED | libc::EINTR | libc::EPROTO => {}
+                        errno if self.reserve.spend(errno) => {}
                         errno => {
                             let pause = Duration::from_millis(ACCEPT_AGAIN_MS);
                             listening.readable = false;
@@ -373,6 +395,18 @@ impl Connection {
         if short && !self.end_announced {
             self.readable = false;
         }
+    }
+
+    /// Has the kernel tell when there is room for output, or no longer.
+    fn watch_output(&mut self, registry: &Registry, on: bool) -> io::Result<()> {
+        if self.watches_output == on {
+            return Ok(());
+        }
+        let interest = if on { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let (fd, key) = (self.socket.system().as_raw_fd(), mio::Token(self.token.slot as usize));
+        registry.reregister(&mut SourceFd(&fd), key, interest)?;
+        self.watches_output = on;
+        Ok(())
     }
 
     fn receive_failed(&mut self, error: &io::Error) -> Found {
@@ -447,10 +481,9 @@ impl Io for Epoll {
         }
         assert!(self.connections[index].is_none(), "the slot is in use");
         let fd = socket.system().as_raw_fd();
-        let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = socket.system().set_nonblocking(true).and_then(|()| {
             let key = mio::Token(index);
-            self.poll.registry().register(&mut SourceFd(&fd), key, interest)
+            self.poll.registry().register(&mut SourceFd(&fd), key, Interest::READABLE)
         });
         let mut connection = Connection {
             token,
@@ -464,6 +497,7 @@ impl Io for Epoll {
             ended: None,
             bulk: None,
             sending: None,
+            watches_output: false,
         };
         if let Err(error) = registered {
             let cause = cause_of(&error);
@@ -505,6 +539,16 @@ impl Io for Epoll {
         assert!(connection.sending.is_none(), "one send at a time");
         connection.sending = Some(Sending::new(outgoing));
         self.continue_send(token);
+    }
+
+    fn send_unawaited(&mut self, token: Token, outgoing: Outgoing) {
+        self.send(token, outgoing);
+        if let Some(sent) = self
+            .ready
+            .pop_if(|event| matches!(event, Event::Sent { token: of, result: Ok(_), .. } if *of == token))
+        {
+            self.done_silently.push(sent);
+        }
     }
 
     fn close(&mut self, token: Token) {
@@ -565,6 +609,7 @@ impl Io for Epoll {
     }
 
     fn reap(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.done_silently);
         events.append(&mut self.ready);
     }
 

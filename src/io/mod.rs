@@ -26,6 +26,7 @@
 
 mod buffers;
 pub mod epoll;
+mod reserve;
 mod sending;
 pub mod sim;
 mod socket;
@@ -146,7 +147,12 @@ pub enum Event {
         /// The connection.
         socket: Socket,
     },
-    /// Accepting failed (EMFILE and its like); the backend tries again after a pause.
+    /// A connection found no descriptor: it was told [`Options::refusal`] and closed.
+    Refused {
+        /// The number given to [`Io::accept`].
+        listener: u16,
+    },
+    /// Accepting failed, and nobody could be told; the backend tries again after a pause.
     AcceptFailed {
         /// The number given to [`Io::accept`].
         listener: u16,
@@ -260,6 +266,13 @@ pub trait Io {
     /// Appends what has happened to `events`.
     fn reap(&mut self, events: &mut Vec<Event>);
 
+    /// Looks, before the next wait, whether the input of `token` has ended without a word: for a worker that begins to wait
+    /// for something on behalf of its client.
+    fn look_for_end(&mut self, _token: Token) {}
+
+    /// The same for all connections that have sent something since the last time. Called a few times a second.
+    fn look_for_ends(&mut self) {}
+
     /// The bytes of `input`.
     fn input(&self, input: &Input) -> &[u8];
 
@@ -295,6 +308,8 @@ pub struct Options {
     pub sqpoll: Option<SqPoll>,
     /// Poll the network device for this long before sleeping; needs a device that supports it.
     pub napi_busy_poll_us: Option<u32>,
+    /// What clients are told while the process may open no more files.
+    pub refusal: &'static [u8],
 }
 
 /// The kernel's submission thread.
@@ -316,6 +331,7 @@ impl Default for Options {
             held_buffers_max: 32,
             sqpoll: None,
             napi_busy_poll_us: None,
+            refusal: b"",
         }
     }
 }

@@ -181,6 +181,7 @@ impl Io for SimIo {
             let (kind, token, size) = match event {
                 Event::Accepted { socket, .. } => (1, None, socket.simulated_number()),
                 Event::AcceptFailed { errno, .. } => (2, None, *errno as u64),
+                Event::Refused { listener } => (10, None, u64::from(*listener)),
                 Event::Received { token, input } => (3, Some(token), input.len() as u64),
                 Event::BulkReceived { token, bulk, .. } => (4, Some(token), bulk.len() as u64),
                 Event::InputEnded { token, .. } => (5, Some(token), 0),

@@ -136,6 +136,13 @@ impl Socket {
         }
     }
 
+    /// Sends what the socket takes at once: a last word to a client that is closed next.
+    pub(super) fn send_now(&self, bytes: &[u8]) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // A client that is gone already hears nothing.
+        let _gone_already = self.system().send_with_flags(bytes, flags);
+    }
+
     /// Sends probes on an idle TCP connection after `idle_s` seconds.
     pub fn set_keepalive(&self, idle_s: u32) -> io::Result<()> {
         let Inner::System(socket) = &self.0 else {

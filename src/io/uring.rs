@@ -15,6 +15,7 @@
 //! - The completion of a send ends the wait of the turn that submitted it, which costs a turn and a system call for nothing.
 //!   A send that nobody waits for is therefore silent: it may not wait for the socket, so that it is over when it has been
 //!   submitted, and completes only if it failed; what the socket did not take goes the usual way.
+//! - A multishot receive may miss the end right behind the bytes that it delivers: it is looked for (`ends`).
 //! - A full completion queue loses nothing (the kernel keeps what does not fit) but ends multishots.
 //!
 //! Incremental buffers and bundles are left alone: kernels from 6.12 to 6.19 have bugs in them.
@@ -26,11 +27,12 @@
 //! Costs: one `io_uring_enter` per turn; 64 bytes written per submission, 16 read per completion; one
 //! store per turn to give buffers back. No allocation per event.
 //!
-//! Not here: the ring (`ring`), the state of one connection (`connection`), buffer memory (`buffers`).
+//! Not here: the ring (`ring`), the state of one connection (`connection`), ends that are missed (`ends`), buffer memory (`buffers`).
 
 #![expect(unsafe_code, reason = "operations hand memory to the kernel; completions hand descriptors to us")]
 
 mod connection;
+mod ends;
 mod ring;
 
 use std::collections::VecDeque;
@@ -44,6 +46,7 @@ use io_uring::cqueue;
 use io_uring::types::Timespec;
 
 use super::buffers::BufferRing;
+use super::reserve::Reserve;
 use super::sending::Sending;
 use super::{
     EndCause, Event, Input, Io, Listener, OpenError, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker,
@@ -52,7 +55,7 @@ use super::{
 use connection::{Bulk, Connection, Flow, OPERATION_BYTES_MAX, Part, next_part};
 use ring::{Kind, Ring, Tag};
 
-/// Pause before accepting again after a failure such as EMFILE.
+/// Pause before accepting again after a failure that the reserve does not help against.
 const ACCEPT_AGAIN_MS: u64 = 100;
 /// Starved connections re-armed per turn, beyond two per free buffer.
 const REARM_PER_TURN: usize = 64;
@@ -71,11 +74,16 @@ pub struct Uring {
     /// In boxes, as a vector of large values takes twice its size when it grows.
     connections: Vec<Option<Box<Connection>>>,
     listeners: Vec<Option<Listening>>,
+    reserve: Reserve,
     buffers: BufferRing,
     /// Found no buffer; in order of arrival.
     starved: VecDeque<Token>,
     /// Held many buffers when last seen; looked at in the next turn.
     suspects: Vec<Token>,
+    /// Those that have sent something, after which an end may not have been reported.
+    doubted: Vec<Token>,
+    /// Those of them that are looked at before the next wait.
+    due: Vec<Token>,
     /// Happened without a completion; reported by the next `reap`.
     ready: Vec<Event>,
     /// Sends that are done once they were submitted, unless a completion says otherwise.
@@ -114,9 +122,12 @@ impl Uring {
             ring,
             connections: Vec::new(),
             listeners: Vec::new(),
+            reserve: Reserve::new(options.refusal),
             buffers,
             starved: VecDeque::new(),
             suspects: Vec::new(),
+            doubted: Vec::new(),
+            due: Vec::new(),
             ready: Vec::new(),
             silent: Vec::new(),
             silent_awaited: false,
@@ -128,6 +139,11 @@ impl Uring {
             shutting_down: false,
         };
         uring.watch_waker();
+        // A sandbox may allow rings to be made and not to be used: better to know now than in the first turn.
+        if let Err(error) = uring.ring.enter(Wait::Poll) {
+            uring.in_flight_count = 0; // nothing has reached the kernel
+            return Err(OpenError { missing: "io_uring_enter", error });
+        }
         Ok(uring)
     }
 
@@ -388,6 +404,9 @@ impl Uring {
             (1.., Some(buffer)) => {
                 let input = self.buffers.lend(buffer, result as u32, token);
                 self.received(token, input, events);
+                if more && !cqueue::sock_nonempty(flags) {
+                    self.doubt(token);
+                }
             }
             (1.., None) => unreachable!("multishot receives use provided buffers"),
             (_, Some(buffer)) => self.buffers.reclaim(buffer),
@@ -524,7 +543,10 @@ impl Uring {
         if result >= 0 {
             // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(result) };
-            events.push(Event::Accepted { listener: number, socket: Socket::from(fd) });
+            events.push(match self.reserve.admit(Socket::from(fd)) {
+                Some(socket) => Event::Accepted { listener: number, socket },
+                None => Event::Refused { listener: number },
+            });
         }
         if more {
             return;
@@ -539,6 +561,7 @@ impl Uring {
             libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {
                 self.accept_again(number);
             }
+            errno if self.reserve.spend(errno) => self.accept_again(number),
             errno => {
                 let pause: *const Timespec = &raw const *listening.pause;
                 events.push(Event::AcceptFailed { listener: number, errno });
@@ -643,6 +666,7 @@ impl Io for Uring {
 
     fn attach(&mut self, token: Token, socket: Socket) {
         assert!(token.slot < SLOT_MAX);
+        self.buffers.warm();
         let index = token.slot as usize;
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
@@ -752,6 +776,9 @@ impl Io for Uring {
 
     fn turn(&mut self, wait: Wait) -> io::Result<()> {
         self.throttle();
+        if !self.due.is_empty() {
+            self.look();
+        }
         self.buffers.publish();
         let more_to_do = self.rearm_starved() || !self.ready.is_empty() || self.silent_awaited;
         let wait = match wait {
@@ -775,6 +802,21 @@ impl Io for Uring {
             }
         }
         self.conclude_silent(events);
+    }
+
+    fn look_for_end(&mut self, token: Token) {
+        self.due.push(token);
+    }
+
+    fn look_for_ends(&mut self) {
+        let mut doubted = std::mem::take(&mut self.doubted);
+        for token in doubted.drain(..) {
+            if let Some(connection) = self.connection_opt(token) {
+                connection.doubted = false;
+                self.due.push(token);
+            }
+        }
+        self.doubted = doubted;
     }
 
     fn input(&self, input: &Input) -> &[u8] {

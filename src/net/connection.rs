@@ -13,9 +13,12 @@
 //!                                     +------- spill <--------+  (cut, or put back unrun)
 //! ```
 //!
+//! A command with large bulks that could not run stays parsed, and its bulks stay where they lie: in the spill they would be
+//! copied each time, count as input that the client has yet to end, and may be more than offsets can tell.
+//!
 //! Invariants:
 //! - while the parser is midway, the command's bytes from its first on are in the spill;
-//! - `large` belongs to the command at the beginning of the spill;
+//! - `large` belongs to the command at the beginning of the spill; if that was put back, it is in `requeued`;
 //! - at most one send and one large receive are in flight;
 //! - a connection on hold has no receive buffers.
 //!
@@ -31,7 +34,7 @@ use crate::command::{Role, Session, Table};
 use crate::exec::{Batch, Origin, Source, Waiter};
 use crate::io::{Input, Io, Token};
 use crate::observe::flag;
-use crate::resp::{Limits, Output, Parser, ProtocolError, Step, inline};
+use crate::resp::{Limits, Output, Parser, ProtocolError, Span, Step, inline};
 use crate::store::Keyspace;
 
 /// Commands that one connection may have in one batch.
@@ -44,10 +47,16 @@ pub const OUTPUT_BYTES_LOW: usize = OUTPUT_BYTES_HIGH / 4;
 pub const INBOX_MAX: usize = 8;
 /// What arrives while a connection is on hold is copied to pieces of up to so many bytes.
 const COPIED_BYTES_MAX: usize = 64 << 10;
+/// A client whose command is longer than this, large bulks not counted, is closed, whatever `client-query-buffer-limit` says:
+/// arguments are found by offsets of 32 bits.
+const SPILL_BYTES_MAX: usize = u32::MAX as usize - SPILL_GROWTH_MAX;
+/// Far more than what a turn adds to the spill: one piece.
+const SPILL_GROWTH_MAX: usize = 1 << 26;
 /// A spill or output buffer larger than this is not kept for the next use.
 pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
 const _: () = assert!(OUTPUT_BYTES_LOW < OUTPUT_BYTES_HIGH);
+const _: () = assert!(COPIED_BYTES_MAX < SPILL_GROWTH_MAX);
 
 /// One client's connection on its worker.
 pub struct Connection {
@@ -93,9 +102,18 @@ pub struct Connection {
     inbox: VecDeque<Piece>,
     inbox_bytes: usize,
     large: Vec<Bytes>,
-    /// Where in the spill each large bulk was cut out.
-    large_at: Vec<usize>,
+    /// Where in the spill the last of them was cut out.
+    large_end: usize,
+    /// The command at the beginning of the spill, if it has large bulks and was put back.
+    requeued: Option<Box<Requeued>>,
     turn: Turn,
+}
+
+/// A command that was parsed, and waits to be run.
+struct Requeued {
+    spans: Vec<Span>,
+    /// Where in the spill the next one begins.
+    end: usize,
 }
 
 /// Why a connection's commands do not run.
@@ -203,7 +221,8 @@ impl Connection {
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             large: Vec::new(),
-            large_at: Vec::new(),
+            large_end: 0,
+            requeued: None,
             turn: Turn::default(),
         }
     }
@@ -275,6 +294,11 @@ impl Connection {
         self.inbox_bytes = 0;
     }
 
+    /// Whether its command is longer than can be parsed.
+    pub fn is_endless(&self) -> bool {
+        self.spill.len() > SPILL_BYTES_MAX
+    }
+
     /// Reserved bytes of the spill that are free.
     pub fn spill_bytes_free(&self) -> usize {
         self.spill.capacity() - self.spill.len()
@@ -283,9 +307,27 @@ impl Connection {
     /// Memory held by this connection, in bytes.
     pub fn allocated_bytes(&self) -> usize {
         let large: usize = self.large.iter().map(Bytes::len).sum();
+        let large =
+            large + self.requeued.as_ref().map_or(0, |command| command.spans.capacity() * size_of::<Span>());
         let input = self.spill.capacity() + self.inbox_bytes + self.bulk_bytes() + large;
         let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
-        size_of::<Self>() + buffers + self.queued_bytes()
+        let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
+        size_of::<Self>() + buffers + self.queued_bytes() + scanned
+    }
+
+    /// Shows on the client's card what memory it holds now: what was shown before, and what is.
+    #[inline]
+    pub fn recount_bytes(&self) -> (u64, u64) {
+        let bytes = self.allocated_bytes() as u64;
+        let shown = &self.session.card.total_bytes;
+        let before = shown.load(Relaxed);
+        shown.store(bytes, Relaxed);
+        (before, bytes)
+    }
+
+    /// It counts no more where it was: what was counted of it.
+    pub fn forget_bytes(&self) -> u64 {
+        self.session.card.total_bytes.swap(0, Relaxed)
     }
 
     /// Memory that a large bulk is being received into.
@@ -325,10 +367,14 @@ impl Connection {
         card.query_bytes.store(self.query_bytes() as u64, Relaxed);
         card.query_bytes_free.store(self.spill_bytes_free() as u64, Relaxed);
         card.output_bytes.store(self.unsent_bytes() as u64, Relaxed);
-        card.total_bytes.store(self.allocated_bytes() as u64, Relaxed);
         if let Some(watch) = &self.session.watch {
             card.set(flag::DIRTY_CAS, watch.flag.is_touched());
         }
+    }
+
+    /// Whether it was parsed in this turn, which is not settled yet.
+    pub fn is_parsed(&self) -> bool {
+        self.turn.source.is_some()
     }
 
     /// Parses what has arrived and adds its commands to the batch.
@@ -345,7 +391,8 @@ impl Connection {
         if self.bulk.is_some() {
             return Gathering::Drained;
         }
-        let needs_more = self.spill.is_empty() || self.spill_is_cut;
+        let requeued = self.requeued.take();
+        let needs_more = requeued.is_none() && (self.spill.is_empty() || self.spill_is_cut);
         let input = match needs_more.then(|| self.next_piece()) {
             // There may be whole commands left.
             None => None,
@@ -361,7 +408,7 @@ impl Connection {
         let buffer = input.as_ref().map_or(&self.spill[..], |input| io.input(input));
         let queueing = self.session.multi.is_some();
         let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db, queueing };
-        let stop = parse(&mut self.parser, origin, batch, limits, table, keyspace);
+        let stop = parse(&mut self.parser, origin, requeued, batch, limits, table, keyspace);
         batch.inputs.extend(input);
         self.turn.keep_from = stop.at;
         self.spill_is_cut = matches!(stop.why, Why::Incomplete);
@@ -426,7 +473,10 @@ impl Connection {
     /// A large bulk has begun: what of it has arrived is copied to its own memory, the rest will be received there.
     fn begin_bulk<I: Io>(&mut self, batch: &Batch, io: &mut I, header_end: usize, len: u64) -> Gathering {
         let len = len as usize;
-        let mut buffer = BytesMut::with_capacity(len);
+        let Some(mut buffer) = room_for(len) else {
+            self.turn.error = Some(ProtocolError::InvalidBulkLength);
+            return Gathering::Drained;
+        };
         match self.turn.source {
             Some(Source::Input(index)) => {
                 let source = io.input(&batch.inputs[index as usize]);
@@ -465,7 +515,7 @@ impl Connection {
         let bulk = self.bulk.take().expect("a large bulk was awaited");
         assert_eq!(buffer.len(), bulk.len);
         self.large.push(buffer.freeze());
-        self.large_at.push(self.spill.len());
+        self.large_end = self.spill.len();
         self.spill_is_cut = false;
         self.parser.bulk_taken();
     }
@@ -478,6 +528,17 @@ impl Connection {
             self.turn.keep_from = start;
             self.turn.error = None;
             self.spill_is_cut = false;
+        }
+    }
+
+    /// The command that was put back, with these spans, is the first of the spill: if it has large bulks, it stays as it was parsed.
+    pub fn requeue(&mut self, spans: &[Span]) {
+        if !self.large.is_empty() && self.turn.keep_from == 0 && self.requeued.is_none() {
+            let last = spans.last().expect("a command has a name");
+            let is_large = last.large_index().is_some();
+            let end = if is_large { self.large_end } else { last.start as usize + last.len as usize };
+            let end = end + b"\r\n".len();
+            self.requeued = Some(Box::new(Requeued { spans: spans.to_vec(), end }));
         }
     }
 
@@ -513,27 +574,10 @@ impl Connection {
         if keep_from > 0 {
             // The first command, whose they are, has run, whatever became of those behind it.
             self.large.clear();
-            self.large_at.clear();
+            assert!(self.requeued.is_none());
         } else if self.turn.put_back {
-            self.unlarge();
+            assert!(self.large.is_empty() || self.requeued.is_some(), "its bulks are not in the spill");
         }
-    }
-
-    /// A command with large bulks was put back: the bulks go into the spill, so that it can be parsed again.
-    fn unlarge(&mut self) {
-        if self.large.is_empty() {
-            return;
-        }
-        let large = std::mem::take(&mut self.large);
-        let mut whole = Vec::with_capacity(self.spill.len() + large.iter().map(Bytes::len).sum::<usize>());
-        let mut taken = 0;
-        for (bulk, at) in large.iter().zip(self.large_at.drain(..)) {
-            whole.extend_from_slice(&self.spill[taken..at]);
-            whole.extend_from_slice(bulk);
-            taken = at;
-        }
-        whole.extend_from_slice(&self.spill[taken..]);
-        self.spill = whole;
     }
 
     /// What running commands from `source` needs: its bytes (`input`, if it is a receive buffer), the bulks that lie elsewhere, the
@@ -550,6 +594,37 @@ impl Connection {
         };
         (buffer, &self.large, &mut self.session, &mut self.output)
     }
+}
+
+/// Adds a command that was parsed before. Apart, so that adding one stays a part of the loop over all others.
+#[cold]
+#[inline(never)]
+fn push_requeued(
+    command: &Requeued,
+    origin: Origin<'_>,
+    batch: &mut Batch,
+    table: &Table,
+    keyspace: &Keyspace,
+) -> Role {
+    let spans_start = batch.spans.len();
+    batch.spans.extend_from_slice(&command.spans);
+    batch.push(origin, 0, spans_start, None, table, keyspace)
+}
+
+/// Whether what comes behind a command is queued.
+#[inline]
+fn queues_behind(role: Role, before: bool) -> bool {
+    match role {
+        Role::Queued | Role::AtOnce => before,
+        role => role == Role::Begin,
+    }
+}
+
+/// An empty buffer for so many bytes, unless there is no memory for them: nothing but a number has been sent yet.
+fn room_for(len: usize) -> Option<BytesMut> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(len).ok()?;
+    Some(BytesMut::from(Bytes::from(room)))
 }
 
 /// Where and why parsing stopped.
@@ -572,12 +647,18 @@ enum Why {
 fn parse(
     parser: &mut Parser,
     mut origin: Origin<'_>,
+    requeued: Option<Box<Requeued>>,
     batch: &mut Batch,
     limits: &Limits,
     table: &Table,
     keyspace: &Keyspace,
 ) -> Stop {
     let (mut at, mut count) = (0, 0);
+    if let Some(command) = requeued {
+        let role = push_requeued(&command, origin, batch, table, keyspace);
+        origin.queueing = queues_behind(role, origin.queueing);
+        (at, count) = (command.end, 1);
+    }
     loop {
         if count == COMMANDS_PER_TURN_MAX {
             return Stop { at, why: Why::Full };
@@ -590,10 +671,8 @@ fn parse(
         };
         match step {
             Step::Command { end } => {
-                match batch.push(origin, at, spans_start, row, table, keyspace) {
-                    Role::Queued | Role::AtOnce => {}
-                    role => origin.queueing = role == Role::Begin,
-                }
+                let role = batch.push(origin, at, spans_start, row, table, keyspace);
+                origin.queueing = queues_behind(role, origin.queueing);
                 (at, count) = (end, count + 1);
             }
             Step::Empty { end } => at = end,

@@ -78,8 +78,8 @@ impl ClientPlace {
     /// One word: worker, slot, generation.
     fn pack(self) -> u64 {
         let Self { worker, slot, generation } = self;
-        assert!(worker < 1 << (64 - SLOT_BITS - GENERATION_BITS));
-        assert!(slot < 1 << SLOT_BITS);
+        assert!(worker < 1 << (64 - SLOT_BITS - GENERATION_BITS), "workers are at most WORKERS_MAX");
+        assert!(slot < 1 << SLOT_BITS, "the backend attaches no connection to a higher slot");
         u64::from(worker) << (SLOT_BITS + GENERATION_BITS)
             | u64::from(slot) << GENERATION_BITS
             | u64::from(generation)
@@ -292,6 +292,11 @@ impl Registry {
         let target = if active.contains(&here) && load(here) <= load(fewest) { here } else { fewest };
         self.assigned[target].fetch_add(1, Relaxed);
         target
+    }
+
+    /// A connection is to be refused by this worker, and is its own until then.
+    pub fn assign_here(&self, here: usize) {
+        self.assigned[here].fetch_add(1, Relaxed);
     }
 
     /// A connection is to move, or has not moved after all.

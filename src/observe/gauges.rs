@@ -8,15 +8,17 @@
 //! Costs: 0.5 KiB per shard; a tick writes a few words per home shard.
 //! Not here: counters that only go up (`stats`).
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 
 use super::counter::Counter;
 use super::stats::{Stats, WorkerStats};
 use crate::store::{DbIndex, Shard, ShardId};
 
-/// Databases with gauges of their own: as many as there are by default. Those beyond show what a lease lets see.
-pub const DBS_MAX: usize = 16;
+/// Databases with gauges that are read without a lock: as many as there are by default.
+const DBS_PLAIN: u32 = 16;
+/// Times that a lock is tried: longer than a few samples take to be read.
+const LOCK_TRIES: usize = 64;
 /// Least time between two measurements of a rate.
 const RATE_PERIOD_MS: u64 = 100;
 /// Measurements that a rate is the mean of.
@@ -29,6 +31,8 @@ pub struct DbSample {
     pub keys: u64,
     /// Keys with a deadline.
     pub expires: u64,
+    /// Keys in whose values something expires.
+    pub subexpiry: u64,
     /// The sum of all deadlines, Unix time in ms.
     pub deadline_sum_ms: u128,
     /// Bytes of the table.
@@ -40,6 +44,7 @@ impl DbSample {
     pub fn add(&mut self, other: DbSample) {
         self.keys += other.keys;
         self.expires += other.expires;
+        self.subexpiry += other.subexpiry;
         self.deadline_sum_ms += other.deadline_sum_ms;
         self.slots += other.slots;
     }
@@ -86,15 +91,11 @@ impl MemorySample {
 }
 
 /// What `shard` says of a database; its lease is held.
-pub fn db_sample(shard: &Shard, db: usize) -> DbSample {
-    let db = DbIndex(db as u16);
-    let keys = shard.len(db);
-    if keys == 0 {
-        return DbSample::default();
-    }
+pub fn db_sample(shard: &Shard, db: DbIndex) -> DbSample {
     DbSample {
-        keys,
+        keys: shard.len(db),
         expires: shard.expires(db),
+        subexpiry: shard.expires_inside(db),
         deadline_sum_ms: shard.deadline_sum(db),
         slots: shard.table_capacity(db).1,
     }
@@ -104,12 +105,15 @@ pub fn db_sample(shard: &Shard, db: usize) -> DbSample {
 struct DbGauge {
     keys: AtomicU64,
     expires: AtomicU64,
+    subexpiry: AtomicU64,
     // Up to ten million deadlines of this century fit; more would only blur the mean time to live.
     deadline_sum_ms: AtomicU64,
     slots: AtomicU64,
 }
 
+/// In lines of its own: those of neighbouring shards are written by others.
 #[derive(Default)]
+#[repr(align(64))]
 struct ShardGauge {
     used_bytes: AtomicU64,
     /// 1 while it has memory of flushed databases to free.
@@ -117,14 +121,44 @@ struct ShardGauge {
     table_bytes: AtomicU64,
     slack_bytes: AtomicU64,
     blob_bytes: AtomicU64,
-    dbs: [DbGauge; DBS_MAX],
+    dirty: AtomicU64,
+    /// Keys of all databases.
+    keys: AtomicU64,
+    first_dbs: [DbGauge; DBS_PLAIN as usize],
+    /// Those beyond that have keys. Nobody waits for this lock: who does not get it makes do with less.
+    other_dbs: Mutex<Vec<(DbIndex, DbSample)>>,
+}
+
+impl DbGauge {
+    fn set(&self, sample: DbSample) {
+        self.keys.store(sample.keys, Relaxed);
+        self.expires.store(sample.expires, Relaxed);
+        self.subexpiry.store(sample.subexpiry, Relaxed);
+        let sum = u64::try_from(sample.deadline_sum_ms).unwrap_or(u64::MAX);
+        self.deadline_sum_ms.store(sum, Relaxed);
+        self.slots.store(sample.slots, Relaxed);
+    }
+
+    fn read(&self) -> DbSample {
+        DbSample {
+            keys: self.keys.load(Relaxed),
+            expires: self.expires.load(Relaxed),
+            subexpiry: self.subexpiry.load(Relaxed),
+            deadline_sum_ms: u128::from(self.deadline_sum_ms.load(Relaxed)),
+            slots: self.slots.load(Relaxed),
+        }
+    }
 }
 
 /// Bytes of one shard's gauges.
 pub const GAUGE_BYTES: usize = size_of::<ShardGauge>();
 
-/// Sums over gauges, changed along with each of them: what a memory limit asks for before every write. In lines of their own,
-/// so that what is written beside them does not make them slow to read.
+/// Bytes that a worker's shards grow or shrink by before it says so to all others.
+const STEP_BYTES: u64 = 64 << 10;
+
+/// Sums over gauges: what a memory limit asks for before every write. In lines of their own, so that what is written beside them
+/// does not make them slow to read. Each worker adds to the bytes in steps (`WorkerStats::bytes_apart`), or else every
+/// write under a limit would fetch this line from another worker.
 #[derive(Default)]
 #[repr(align(128))]
 struct Totals {
@@ -134,13 +168,13 @@ struct Totals {
     flushed_shards: AtomicU64,
 }
 
-/// Sets a gauge, and its total along with it. Its only writer at a time calls this.
-fn set_with_total(gauge: &AtomicU64, total: &AtomicU64, value: u64) {
+/// Sets a gauge; by how much it has grown. Its only writer at a time calls this.
+fn set(gauge: &AtomicU64, value: u64) -> u64 {
     let before = gauge.load(Relaxed);
     if value != before {
         gauge.store(value, Relaxed);
-        total.fetch_add(value.wrapping_sub(before), Relaxed);
     }
+    value.wrapping_sub(before)
 }
 
 /// How long memory was above its limit. Any worker that finds out that it is, or no longer is, says so.
@@ -193,31 +227,63 @@ pub struct Gauges {
     shards: OnceLock<Box<[ShardGauge]>>,
     totals: Totals,
     used_bytes_peak: AtomicU64,
+    /// When that was, Unix time in ms.
+    used_peak_ms: AtomicU64,
     /// How long memory was above `maxmemory`.
     pub over_limit: OverLimit,
+    /// How long memory was so fragmented that it was defragmented.
+    pub defragging: OverLimit,
+    waste_bytes: AtomicU64,
+    large_waste_bytes: AtomicU64,
+    defrag_effort: AtomicU64,
     /// How fast the counters grow.
     pub rates: Rates,
 }
 
 impl Gauges {
-    /// Leaves how much memory a shard, one of `shard_count`, uses; its lease is held.
-    pub fn note_memory(&self, id: ShardId, shard_count: usize, shard: &Shard) {
+    /// Leaves how much memory a shard, one of `shard_count`, uses; its lease is held. Only that worker calls it.
+    pub fn note_memory(&self, worker: &WorkerStats, id: ShardId, shard_count: usize, shard: &Shard) {
         let gauge = self.gauge(id, shard_count);
-        set_with_total(&gauge.used_bytes, &self.totals.used_bytes, shard.used_bytes());
-        set_with_total(&gauge.flushed, &self.totals.flushed_shards, shard.has_discarded().into());
+        self.grow(worker, set(&gauge.used_bytes, shard.used_bytes()));
+        let flushed = set(&gauge.flushed, shard.has_discarded().into());
+        if flushed != 0 {
+            self.totals.flushed_shards.fetch_add(flushed, Relaxed);
+        }
     }
 
     /// Leaves how much memory the clients of a worker use; only that worker calls it.
     pub fn note_clients(&self, worker: &WorkerStats, bytes: u64) {
         let before = worker.client_bytes.read();
         worker.client_bytes.set(bytes);
-        self.totals.used_bytes.fetch_add(bytes.wrapping_sub(before), Relaxed);
+        self.grow(worker, bytes.wrapping_sub(before));
     }
 
-    /// Bytes that shards and clients use, as they said last.
+    /// A worker's shards or clients use so much more memory; wrapping, as it may be less.
     #[inline]
-    pub fn used_bytes(&self) -> u64 {
-        self.totals.used_bytes.load(Relaxed)
+    fn grow(&self, worker: &WorkerStats, bytes: u64) {
+        worker.bytes_apart.add(bytes);
+        let apart = worker.bytes_apart.read();
+        if apart.wrapping_add(STEP_BYTES) > 2 * STEP_BYTES {
+            self.share(worker);
+        }
+    }
+
+    /// Tells all others what a worker has yet to tell them; only that worker calls it.
+    pub fn share(&self, worker: &WorkerStats) {
+        let apart = worker.bytes_apart.read();
+        if apart != 0 {
+            worker.bytes_apart.set(0);
+            self.totals.used_bytes.fetch_add(apart, Relaxed);
+        }
+    }
+
+    /// Bytes that shards and clients use, as they said last: a worker's own are exact, those of each other one may be more or
+    /// less by a step.
+    #[inline]
+    pub fn used_bytes(&self, worker: &WorkerStats) -> u64 {
+        let bytes = self.totals.used_bytes.load(Relaxed).wrapping_add(worker.bytes_apart.read());
+        // It may have freed what another one has yet to add.
+        (bytes as i64).max(0) as u64
     }
 
     /// Shards in which memory of flushed databases is still to be freed, as they said last.
@@ -230,34 +296,48 @@ impl Gauges {
         &gauges[usize::from(id.0)]
     }
 
-    /// Leaves what a shard, one of `shard_count`, says of itself; its lease is held.
-    pub fn note(&self, id: ShardId, shard_count: usize, shard: &Shard) {
-        self.note_memory(id, shard_count, shard);
+    /// Leaves what a shard, one of `shard_count`, says of itself; its lease is held. Only that worker calls it.
+    pub fn note(&self, worker: &WorkerStats, id: ShardId, shard_count: usize, shard: &Shard) {
+        self.note_memory(worker, id, shard_count, shard);
         let gauge = self.gauge(id, shard_count);
         let memory = MemorySample::of(shard);
         gauge.table_bytes.store(memory.table_bytes, Relaxed);
         gauge.slack_bytes.store(memory.slack_bytes, Relaxed);
         gauge.blob_bytes.store(memory.blob_bytes, Relaxed);
-        for (db, gauge) in gauge.dbs.iter().enumerate().take(shard.databases()) {
-            let sample = db_sample(shard, db);
-            gauge.keys.store(sample.keys, Relaxed);
-            gauge.expires.store(sample.expires, Relaxed);
-            let sum = u64::try_from(sample.deadline_sum_ms).unwrap_or(u64::MAX);
-            gauge.deadline_sum_ms.store(sum, Relaxed);
-            gauge.slots.store(sample.slots, Relaxed);
+        gauge.dirty.store(shard.dirty(), Relaxed);
+        for (db, gauge) in (0..).map(DbIndex).zip(&gauge.first_dbs) {
+            gauge.set(db_sample(shard, db));
+        }
+        gauge.keys.store(shard.used_dbs().map(|db| shard.len(db)).sum(), Relaxed);
+        if let Ok(mut others) = gauge.other_dbs.try_lock() {
+            others.clear();
+            let beyond = shard.used_dbs().filter(|db| db.0 >= DBS_PLAIN);
+            others.extend(beyond.map(|db| (db, db_sample(shard, db))));
         }
     }
 
-    /// What a shard said of a database last.
-    pub fn db(&self, id: ShardId, db: usize) -> DbSample {
-        let shard = self.shards.get().map(|shards| &shards[usize::from(id.0)]);
-        let Some(gauge) = shard.and_then(|shard| shard.dbs.get(db)) else { return DbSample::default() };
-        DbSample {
-            keys: gauge.keys.load(Relaxed),
-            expires: gauge.expires.load(Relaxed),
-            deadline_sum_ms: u128::from(gauge.deadline_sum_ms.load(Relaxed)),
-            slots: gauge.slots.load(Relaxed),
+    /// How many keys a shard said last that it has.
+    pub fn keys(&self, id: ShardId) -> u64 {
+        self.shards.get().map_or(0, |shards| shards[usize::from(id.0)].keys.load(Relaxed))
+    }
+
+    /// What a shard said last of its databases that have keys.
+    pub fn each_db(&self, id: ShardId, mut f: impl FnMut(DbIndex, DbSample)) {
+        let Some(gauge) = self.shards.get().map(|shards| &shards[usize::from(id.0)]) else { return };
+        for (db, gauge) in (0..).map(DbIndex).zip(&gauge.first_dbs) {
+            let sample = gauge.read();
+            if sample.keys > 0 {
+                f(db, sample);
+            }
         }
+        let others =
+            std::iter::repeat_with(|| gauge.other_dbs.try_lock()).take(LOCK_TRIES).find_map(Result::ok);
+        others.iter().flat_map(|others| others.iter()).for_each(|(db, sample)| f(*db, *sample));
+    }
+
+    /// How many changes a shard said last that it has seen.
+    pub fn dirty(&self, id: ShardId) -> u64 {
+        self.shards.get().map_or(0, |shards| shards[usize::from(id.0)].dirty.load(Relaxed))
     }
 
     /// What a shard said of its memory last.
@@ -273,9 +353,43 @@ impl Gauges {
         }
     }
 
+    /// So many bytes are resident and of no use, for sparse use of what is around them.
+    /// `large_bytes` of it among large entries besides.
+    pub fn note_waste(&self, bytes: u64, large_bytes: u64) {
+        self.waste_bytes.store(bytes + large_bytes, Relaxed);
+        self.large_waste_bytes.store(large_bytes, Relaxed);
+    }
+
+    /// Of the waste that was noted last, that among large entries.
+    pub fn large_waste_bytes(&self) -> u64 {
+        self.large_waste_bytes.load(Relaxed)
+    }
+
+    /// The waste that was noted last; nobody notes any unless memory is to be defragmented.
+    pub fn waste_bytes(&self) -> u64 {
+        self.waste_bytes.load(Relaxed)
+    }
+
+    /// The workers spend so many percent of their time on defragmentation.
+    pub fn note_defrag_effort(&self, percent: u64) {
+        self.defrag_effort.store(percent, Relaxed);
+    }
+
+    /// Percent of the workers' time that defragmentation takes.
+    pub fn defrag_effort(&self) -> u64 {
+        self.defrag_effort.load(Relaxed)
+    }
+
     /// Shards and clients were seen to use so many bytes together.
-    pub fn note_used(&self, bytes: u64) {
-        self.used_bytes_peak.fetch_max(bytes, Relaxed);
+    pub fn note_used(&self, bytes: u64, now_ms: u64) {
+        if bytes > self.used_bytes_peak.fetch_max(bytes, Relaxed) {
+            self.used_peak_ms.store(now_ms, Relaxed);
+        }
+    }
+
+    /// When shards and clients were seen to use most, Unix time in ms.
+    pub fn used_peak_ms(&self) -> u64 {
+        self.used_peak_ms.load(Relaxed)
     }
 
     /// Most bytes that shards and clients were ever seen to use.
@@ -286,7 +400,7 @@ impl Gauges {
     /// Measures rates and memory; for worker 0 alone.
     pub fn tick(&self, stats: &Stats, now_ms: u64) {
         if self.rates.measure(stats, now_ms) {
-            self.note_used(self.used_bytes());
+            self.note_used(self.used_bytes(stats.of(0)), now_ms);
         }
     }
 }
@@ -395,41 +509,65 @@ mod tests {
     fn the_peak_stays() {
         let gauges = Gauges::default();
         for bytes in [10, 30, 20] {
-            gauges.note_used(bytes);
+            gauges.note_used(bytes, bytes);
         }
-        assert_eq!(gauges.used_bytes_peak(), 30);
+        assert_eq!((gauges.used_bytes_peak(), gauges.used_peak_ms()), (30, 30));
     }
 
     #[test]
     fn shards_are_noted_and_read_back() {
         use crate::store::{Deadline, Keyspace, KeyspaceOptions, Leases, NewString};
-        let options = KeyspaceOptions { shards: 2, databases: 16, workers: 1, hash_seed: 1 };
+        let options = KeyspaceOptions { shards: 2, databases: 100_000, workers: 1, hash_seed: 1 };
         let keyspace = std::sync::Arc::new(Keyspace::new(options));
         let mut leases = Leases::new(&keyspace, 0, true);
         let hash = keyspace.hash(b"key");
         let id = keyspace.shard_of(hash);
-        leases
-            .shard(id)
-            .write(DbIndex(3), hash, b"key", 0)
-            .set_string(NewString::Bytes(b"v"), Deadline::None);
+        for db in [3, 70_000].map(DbIndex) {
+            let mut place = leases.shard(id).write(db, hash, b"key", 0);
+            place.set_string(NewString::Bytes(b"v"), Deadline::None);
+        }
         let gauges = Gauges::default();
-        assert_eq!(gauges.db(id, 3), DbSample::default());
-        gauges.note(id, 2, leases.shard(id));
-        assert_eq!(gauges.db(id, 3).keys, 1);
-        assert_eq!(gauges.db(id, 0).keys, 0);
+        let dbs = |gauges: &Gauges| {
+            let mut dbs = Vec::new();
+            gauges.each_db(id, |db, sample| dbs.push((db.0, sample.keys)));
+            dbs
+        };
+        assert_eq!(dbs(&gauges), []);
+        let (stats, other) = (WorkerStats::new(0), WorkerStats::new(0));
+        gauges.note(&stats, id, 2, leases.shard(id));
+        assert_eq!(dbs(&gauges), [(3, 1), (70_000, 1)]);
+        assert_eq!((gauges.keys(id), gauges.dirty(id)), (2, 2));
         assert_eq!(gauges.memory(id).used_bytes, leases.shard(id).used_bytes());
-        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes());
+        assert_eq!(gauges.used_bytes(&stats), leases.shard(id).used_bytes());
+        assert_eq!(gauges.used_bytes(&other), 0);
+        gauges.share(&stats);
+        assert_eq!([&stats, &other].map(|of| gauges.used_bytes(of)), [leases.shard(id).used_bytes(); 2]);
         leases.shard(id).flush_all();
-        gauges.note_memory(id, 2, leases.shard(id));
+        gauges.note_memory(&other, id, 2, leases.shard(id));
         assert_eq!(gauges.flushed_shards(), 1);
         leases.shard(id).free_discarded(usize::MAX);
-        gauges.note_memory(id, 2, leases.shard(id));
+        gauges.note_memory(&other, id, 2, leases.shard(id));
         assert_eq!(gauges.flushed_shards(), 0);
-        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes());
-        let stats = Stats::new(1, 0);
+        assert_eq!(gauges.used_bytes(&other), leases.shard(id).used_bytes());
+        gauges.share(&other);
         for bytes in [500, 100] {
-            gauges.note_clients(stats.of(0), bytes);
+            gauges.note_clients(&stats, bytes);
         }
-        assert_eq!(gauges.used_bytes(), leases.shard(id).used_bytes() + 100);
+        assert_eq!(gauges.used_bytes(&stats), leases.shard(id).used_bytes() + 100);
+    }
+
+    /// A worker's own bytes are exact; others see them in steps, and never less than none.
+    #[test]
+    fn bytes_of_other_workers_are_seen_in_steps() {
+        let (gauges, mine, other) = (Gauges::default(), WorkerStats::new(0), WorkerStats::new(0));
+        gauges.note_clients(&mine, STEP_BYTES);
+        assert_eq!([&mine, &other].map(|of| gauges.used_bytes(of)), [STEP_BYTES, 0]);
+        // It frees what the first one has not said it has.
+        gauges.grow(&other, 0u64.wrapping_sub(STEP_BYTES));
+        assert_eq!([&mine, &other].map(|of| gauges.used_bytes(of)), [STEP_BYTES, 0]);
+        gauges.note_clients(&mine, STEP_BYTES + 1);
+        assert_eq!([&mine, &other].map(|of| gauges.used_bytes(of)), [STEP_BYTES + 1, 1]);
+        gauges.share(&other);
+        assert_eq!([&mine, &other].map(|of| gauges.used_bytes(of)), [1, 1]);
     }
 }

@@ -18,7 +18,7 @@ pub use claim::{Claim, Ending, Ticket};
 pub use clients::{ClientCard, ClientPlace, Peg, Pegs, Registry, flag};
 pub use counter::Counter;
 pub use gauges::{
-    DBS_MAX, DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
+    DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
 };
 pub use histogram::{Histogram, Snapshot};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};

@@ -48,8 +48,16 @@ counters! {
     keyspace_misses,
     /// Keys whose deadline passed.
     expired_keys,
+    /// What expired in values: fields of hashes.
+    expired_subkeys,
     /// Times the active expiry stopped because its time was up.
     expired_time_cap_reached,
+    /// Entries that defragmentation moved.
+    defrag_hits,
+    /// Entries that it was to move and did not.
+    defrag_misses,
+    /// Time that it took, in ns.
+    defrag_ns,
     /// Keys removed to free memory.
     evicted_keys,
     /// Clients closed because of their output or query buffers.
@@ -86,6 +94,8 @@ counters! {
     connections_moved,
     /// Mail sent to other workers.
     mail_sent,
+    /// Turns in which commands had to wait because too much mail was under way.
+    mail_full,
     /// Wake-ups sent to sleeping workers.
     wakes_sent,
     /// Nanoseconds of time-boxed upkeep.
@@ -107,7 +117,8 @@ pub struct CommandStats {
     pub durations: Histogram,
 }
 
-/// Everything one worker counts.
+/// Everything one worker counts, in lines of its own.
+#[repr(align(128))]
 pub struct WorkerStats {
     /// Server-wide counters.
     pub counters: Counters,
@@ -117,6 +128,8 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
+    /// Mail of this worker that waits for others to read what came before.
+    pub mail_waiting: Counter,
     /// How long it ran in the last window, in thousandths of a processor (`worker::balance`).
     pub load_ran: Counter,
     /// How long it waited for a processor. Its load is both together.
@@ -127,12 +140,15 @@ pub struct WorkerStats {
     pub clients: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
-    /// Turns that ran commands or ended connections, resets or not.
+    /// Turns that may have left something to do in shards: with commands that need some, or the end of a watch. Resets or not.
     pub busy_turns: Counter,
     /// Commands that ran under a memory limit and may have written, resets or not.
     pub limited_writes: Counter,
     /// Bytes in query buffers, output buffers and connection state.
     pub client_bytes: Counter,
+    /// Bytes that its shards and clients have grown by since it last said so to all others (`Gauges`); wrapping, as it may be
+    /// less.
+    pub bytes_apart: Counter,
     /// Largest query buffer and output seen lately, for INFO.
     pub query_bytes_recent_max: Counter,
     /// Largest output buffer seen lately.
@@ -149,6 +165,7 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
+            mail_waiting: Counter::default(),
             load_ran: Counter::default(),
             load_waited: Counter::default(),
             slow_command_ms: Counter::default(),
@@ -157,6 +174,7 @@ impl WorkerStats {
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),
             client_bytes: Counter::default(),
+            bytes_apart: Counter::default(),
             query_bytes_recent_max: Counter::default(),
             output_bytes_recent_max: Counter::default(),
             errors: (0..ERROR_KINDS_MAX).map(|_| (OnceLock::new(), Counter::default())).collect(),
@@ -260,6 +278,7 @@ impl Stats {
     pub fn reset(&self, worker: usize) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.gauges.over_limit.reset();
+        self.gauges.defragging.reset();
         self.follow_reset(worker);
     }
 

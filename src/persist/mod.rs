@@ -1,5 +1,17 @@
 //! What leaves the process to live longer than it: Redis's RDB format.
 //!
-//! Not here: which commands use it (`command`), when a snapshot is taken (`worker`).
+//! | place | what |
+//! |---|---|
+//! | `rdb` | the format: values, files |
+//! | `background` | saving beside a running server, whatever becomes of it |
+//! | `rdb_target` | a snapshot that becomes a file |
+//! | `save` | all keys into a file, while everybody waits |
+//! | `load` | a file into the keyspace, while clients may connect |
+//!
+//! Not here: which commands use it (`command`), which thread does what when (`worker`, `main`).
 
+pub mod background;
+pub mod load;
 pub mod rdb;
+pub mod rdb_target;
+pub mod save;

@@ -11,6 +11,7 @@
 //! Costs: no allocation for ordinary magnitudes.
 //! Not here: the syntax of float texts (`number`).
 
+use std::cmp::Ordering;
 use std::io::Write as _;
 
 use num_bigint::BigUint;
@@ -51,6 +52,10 @@ impl LongDouble {
     pub const ZERO: LongDouble =
         LongDouble { is_negative: false, kind: Kind::Finite { mantissa: 0, exponent: EXPONENT_MIN } };
 
+    /// The largest that is finite.
+    pub const MAX: LongDouble =
+        LongDouble { is_negative: false, kind: Kind::Finite { mantissa: u64::MAX, exponent: EXPONENT_MAX } };
+
     /// Reads a text as Redis reads INCRBYFLOAT's operands: `None` is "ERR value is not a valid float".
     pub fn parse(text: &[u8]) -> Option<LongDouble> {
         if text.len() > TEXT_BYTES_MAX {
@@ -85,6 +90,28 @@ impl LongDouble {
         matches!(self.kind, Kind::Finite { .. })
     }
 
+    /// Which is greater; neither of them is NaN, and zeros are alike.
+    pub fn compare(self, other: LongDouble) -> Ordering {
+        assert!(!self.is_nan() && !other.is_nan(), "numbers are compared");
+        // With its top bit set, or at the least exponent, a mantissa counts only where exponents are alike.
+        let magnitude = |number: LongDouble| match number.kind {
+            Kind::Finite { mantissa, exponent } => (exponent, mantissa),
+            _ => (i64::MAX, u64::MAX),
+        };
+        let is_below_zero = |number: LongDouble| number.is_negative && magnitude(number).1 != 0;
+        match (is_below_zero(self), is_below_zero(other)) {
+            (false, false) => magnitude(self).cmp(&magnitude(other)),
+            (true, true) => magnitude(other).cmp(&magnitude(self)),
+            (below, _) => {
+                if below {
+                    Ordering::Less
+                } else {
+                    Ordering::Greater
+                }
+            }
+        }
+    }
+
     fn same_sign_zero(self, other: LongDouble) -> bool {
         self.is_negative && other.is_negative
     }
@@ -105,6 +132,14 @@ impl LongDouble {
         if self.is_negative && out[start..] == *b"0" {
             out.remove(start - 1);
         }
+    }
+}
+
+impl std::ops::Neg for LongDouble {
+    type Output = LongDouble;
+
+    fn neg(self) -> LongDouble {
+        LongDouble { is_negative: !self.is_negative, ..self }
     }
 }
 
@@ -328,6 +363,23 @@ mod tests {
         let nan =
             LongDouble::parse(b"inf").expect("an infinity") + LongDouble::parse(b"-inf").expect("another");
         assert!(nan.is_nan());
+    }
+
+    #[test]
+    fn comparison_orders_what_can_be_read() {
+        let ordered = [
+            "-inf", "-1e4932", "-2", "-1.5", "-1e-4950", "0", "1e-4950", "1e-4940", "1.5", "2", "1e4932",
+            "inf",
+        ];
+        let numbers = ordered.map(|text| LongDouble::parse(text.as_bytes()).expect("a number"));
+        for (a, left) in numbers.iter().enumerate() {
+            for (b, right) in numbers.iter().enumerate() {
+                assert_eq!(left.compare(*right), a.cmp(&b), "{} and {}", ordered[a], ordered[b]);
+            }
+        }
+        assert_eq!((-LongDouble::ZERO).compare(LongDouble::ZERO), Ordering::Equal);
+        assert_eq!(LongDouble::MAX.compare(numbers[10]), Ordering::Greater);
+        assert_eq!((LongDouble::MAX + LongDouble::MAX).compare(numbers[11]), Ordering::Equal);
     }
 
     proptest! {

@@ -14,8 +14,8 @@ use std::io::Write as _;
 pub const I64_TEXT_BYTES_MAX: usize = 20;
 /// Longest text that `write_f64` makes, bytes: sign, 17 digits, point and exponent, or `0.000000` and 17 digits.
 pub const F64_TEXT_BYTES_MAX: usize = 32;
-/// Integers of a magnitude below this are exact in an `f64`, and written as integers.
-const F64_INTEGER_MAX: f64 = 4_503_599_627_370_496.0;
+/// Integers of a magnitude up to this, 2^62, are written as integers.
+const F64_INTEGER_MAX: f64 = 4_611_686_018_427_387_904.0;
 /// The largest number that `short_digits` takes.
 const SHORT_DIGITS_MAX: u32 = 99_999_999;
 /// Exponents are clamped to this while reading: far outside every format, far inside `i64`.
@@ -130,7 +130,7 @@ impl F64Buffer {
         F64Buffer { bytes: [0; F64_TEXT_BYTES_MAX], len: 0 }
     }
 
-    /// Formats as Redis 7.4's d2string: `nan`, `inf`, `-inf`, `-0`, integers below 2^52 plainly, and the shortest digits
+    /// Formats as Redis 7.4's d2string: `nan`, `inf`, `-inf`, `-0`, integers up to 2^62 plainly, and the shortest digits
     /// that read back as `value` otherwise, with an exponent (`1e+20`, `1.5e-7`) where they would be long.
     pub fn format(&mut self, value: f64) -> &[u8] {
         self.len = 0;
@@ -140,11 +140,21 @@ impl F64Buffer {
             self.push(if value > 0.0 { b"inf" } else { b"-inf" });
         } else if value == 0.0 {
             self.push(if value.is_sign_negative() { b"-0" } else { b"0" });
-        } else if value.abs() < F64_INTEGER_MAX && value.trunc() == value {
+        } else if value.abs() <= F64_INTEGER_MAX && value.trunc() == value {
             self.push(itoa::Buffer::new().format(value as i64).as_bytes());
         } else {
             self.push_shortest(value);
         }
+        &self.bytes[..self.len]
+    }
+
+    /// Formats the shortest digits that read back as `value` without a form of its own for integers, as DEBUG DIGEST does.
+    pub fn format_digits(&mut self, value: f64) -> &[u8] {
+        if value == 0.0 || !value.is_finite() {
+            return self.format(value);
+        }
+        self.len = 0;
+        self.push_shortest(value);
         &self.bytes[..self.len]
     }
 
@@ -430,6 +440,9 @@ mod tests {
             (4_503_599_627_370_495.0, "4503599627370495"),
             (9_007_199_254_740_993.0, "9007199254740992"),
             (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (1e18, "1000000000000000000"),
+            (-4_611_686_018_427_387_904.0, "-4611686018427387904"),
+            (4_611_686_018_427_388_928.0, "4611686018427389000"),
             (1e-5, "0.00001"),
             (1e-6, "0.000001"),
             (1e-7, "1e-7"),

@@ -139,6 +139,14 @@ impl Output {
         self.error_count = mark.error_count;
     }
 
+    /// Removes what was written since `mark`, small as it is, and hands it over.
+    pub fn take_since(&mut self, mark: Mark) -> Vec<u8> {
+        assert!(self.large.len() == mark.large_count, "what is taken has no large pieces");
+        let taken = self.flat[mark.flat_bytes..self.used].to_vec();
+        self.truncate(mark);
+        taken
+    }
+
     /// Appends bytes that are already in wire format.
     #[inline]
     pub fn push_bytes(&mut self, bytes: &[u8]) {

@@ -250,8 +250,11 @@ impl<'a> Reply<'a> {
 
     /// A double; RESP2: as a bulk string.
     pub fn double(&mut self, value: f64) {
-        let mut buffer = F64Buffer::new();
-        let text = buffer.format(value);
+        self.double_text(F64Buffer::new().format(value));
+    }
+
+    /// A number of any precision in this text; RESP2: as a bulk string.
+    pub fn double_text(&mut self, text: &[u8]) {
         match self.protocol {
             Protocol::Resp2 => self.bulk(text),
             Protocol::Resp3 => self.line(b',', text),

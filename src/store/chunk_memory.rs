@@ -1,27 +1,25 @@
 //! The memory of the pool's chunks: mapped, made eligible for huge pages, and touched ahead of time.
 //!
 //! Design: the kernel clears a huge page when it is touched first, which takes from half a millisecond to several; in the
-//! middle of an insert that would be a pause of the whole worker. A thread of its own therefore keeps a few chunks mapped
-//! and touched, in slots that are filled and emptied with one exchange each; whoever empties one wakes it. When all slots
-//! are empty, the caller maps a chunk itself and pays for the touching as it goes. On a virtual machine whose host has to find
-//! the memory first, one chunk takes up to 6 ms of kernel time, in which whatever ran on that processor does not: so the
-//! thread keeps to processors without a worker. Where there is none it asks not to interrupt a worker when it is woken. A lower
-//! weight would be worse: starved, it leaves the touching to the worker, and holds the lock on the address space the longer.
+//! middle of an insert that would be a pause of the whole worker. The keeper therefore keeps a few chunks mapped and
+//! touched, in slots that are filled and emptied with one exchange each; whoever empties one wakes it. When all slots are
+//! empty, the caller maps a chunk itself and pays for the touching as it goes.
 //!
 //! Invariants: a slot holds the address of a chunk that nobody else knows, or 0.
 //!
+//! Under Miri, which knows no partial unmapping and no advice, chunks come from the global allocator.
+//!
 //! Costs: up to [`SPARES_MAX`] chunks of resident memory, one while hardly any was taken; one wake-up per 2 MiB taken.
 //!
-//! Not here: what chunks are cut into (`pool`).
+//! Not here: what chunks are cut into (`pool`), the thread (`keeper`).
 #![expect(unsafe_code, reason = "maps memory")]
 
+#[cfg(not(miri))]
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::thread::Thread;
 
-use rustix::thread::{CpuSet, sched_setaffinity};
+use super::keeper;
 
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
@@ -29,48 +27,31 @@ pub const CHUNK_BYTES: usize = 2 << 20;
 const SPARES_MAX: usize = 4;
 
 static SPARES: [AtomicUsize; SPARES_MAX] = [const { AtomicUsize::new(0) }; SPARES_MAX];
-/// Chunks taken so far.
+/// Chunks taken since the demand was forgotten.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
-static KEEPER: OnceLock<Thread> = OnceLock::new();
-
-/// Starts the thread that keeps chunks ready. Without it every chunk is mapped when it is asked for. `cpus` are those that
-/// no worker is pinned to.
-pub fn keep_spares(cpus: &[usize]) -> std::io::Result<()> {
-    let mut mask = CpuSet::new();
-    cpus.iter().filter(|cpu| **cpu < CpuSet::MAX_CPU).for_each(|cpu| mask.set(*cpu));
-    let keeper = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(move || {
-        if mask.count() == 0 || sched_setaffinity(None, &mask).is_err() {
-            interrupt_nobody();
-        }
-        loop {
-            refill();
-            std::thread::park();
-        }
-    })?;
-    KEEPER.get_or_init(|| keeper.thread().clone());
-    Ok(())
-}
-
-/// The calling thread, when it is woken, no longer takes the processor from whoever runs.
-fn interrupt_nobody() {
-    let normal = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the parameter lives through the call. Every thread may do this; if it fails nothing has changed.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) };
-}
 
 /// A chunk's address, aligned to its size; its contents are zero. Aborts when memory is exhausted.
 pub(super) fn take() -> usize {
     TAKEN.fetch_add(1, Relaxed);
     let spare = SPARES.iter().map(|slot| slot.swap(0, AcqRel)).find(|base| *base != 0);
-    if let Some(keeper) = KEEPER.get() {
-        keeper.unpark();
-    }
+    keeper::wake();
     spare.unwrap_or_else(map_chunk)
 }
 
+/// Memory is given back: until chunks are taken again, one is ready.
+pub(super) fn forget_demand() {
+    TAKEN.store(0, Relaxed);
+}
+
 /// Fills as many slots as chunks were taken, so that a small dataset is not accompanied by a multiple of it; at least one.
-fn refill() {
+pub(super) fn refill() {
     let wanted = TAKEN.load(Relaxed).clamp(1, SPARES_MAX);
+    for slot in &SPARES[wanted..] {
+        let surplus = slot.swap(0, AcqRel);
+        if surplus != 0 {
+            unmap(surplus, CHUNK_BYTES);
+        }
+    }
     for slot in &SPARES[..wanted] {
         if slot.load(Acquire) == 0 {
             let base = map_chunk();
@@ -84,13 +65,47 @@ fn refill() {
 
 /// Has the kernel back the whole chunk with memory now.
 fn touch(base: usize) {
+    // The range was mapped by `map_chunk` and nobody else knows it. A kernel that does not know the advice (before 5.14)
+    // refuses, and the memory is touched when it is used.
+    advise(base, libc::MADV_POPULATE_WRITE);
+}
+
+/// Gives the memory of a chunk back to the kernel; only the addresses stay.
+///
+/// # Safety
+/// - the chunk came from `take`, and nobody uses any of it meanwhile.
+pub(super) unsafe fn give_back(base: usize) {
+    assert!(advise(base, libc::MADV_DONTNEED), "giving back an own private mapping cannot fail");
+}
+
+/// Advises the kernel about a chunk; whether it took the advice.
+#[cfg(not(miri))]
+fn advise(base: usize, advice: libc::c_int) -> bool {
     let start = ptr::with_exposed_provenance_mut::<libc::c_void>(base);
-    // SAFETY: the range was mapped by `map_chunk` and nobody else knows it. A kernel that does not know the advice
-    // (before 5.14) refuses, and the memory is touched when it is used.
-    unsafe { libc::madvise(start, CHUNK_BYTES, libc::MADV_POPULATE_WRITE) };
+    // SAFETY: the range is a chunk mapped here. Of the advice given here only MADV_DONTNEED changes what is in it, and then the
+    // caller says that nobody uses it.
+    unsafe { libc::madvise(start, CHUNK_BYTES, advice) == 0 }
+}
+
+#[cfg(miri)]
+fn advise(_: usize, _: libc::c_int) -> bool {
+    true
+}
+
+#[cfg(miri)]
+const MIRI_LAYOUT: std::alloc::Layout = match std::alloc::Layout::from_size_align(CHUNK_BYTES, CHUNK_BYTES) {
+    Ok(layout) => layout,
+    Err(_) => unreachable!(),
+};
+
+#[cfg(miri)]
+fn map_chunk() -> usize {
+    // SAFETY: the layout is not empty.
+    unsafe { std::alloc::alloc_zeroed(MIRI_LAYOUT) }.expose_provenance()
 }
 
 /// Maps one chunk; the address is exposed, as pieces are handed out by address.
+#[cfg(not(miri))]
 fn map_chunk() -> usize {
     let first = map_bytes(CHUNK_BYTES);
     let base = if first.is_multiple_of(CHUNK_BYTES) {
@@ -103,11 +118,12 @@ fn map_chunk() -> usize {
         unmap(base + CHUNK_BYTES, wide + CHUNK_BYTES - base);
         base
     };
-    // SAFETY: the range was mapped just above. A kernel without huge pages refuses, which changes nothing.
-    unsafe { libc::madvise(ptr::with_exposed_provenance_mut(base), CHUNK_BYTES, libc::MADV_HUGEPAGE) };
+    // A kernel without huge pages refuses, which changes nothing.
+    advise(base, libc::MADV_HUGEPAGE);
     base
 }
 
+#[cfg(not(miri))]
 fn map_bytes(bytes: usize) -> usize {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -121,6 +137,14 @@ fn map_bytes(bytes: usize) -> usize {
     address.expose_provenance()
 }
 
+#[cfg(miri)]
+fn unmap(address: usize, bytes: usize) {
+    assert_eq!(bytes, CHUNK_BYTES);
+    // SAFETY: `map_chunk` allocated it with this layout, and it has not been handed out.
+    unsafe { std::alloc::dealloc(std::ptr::with_exposed_provenance_mut(address), MIRI_LAYOUT) };
+}
+
+#[cfg(not(miri))]
 fn unmap(address: usize, bytes: usize) {
     if bytes == 0 {
         return;
@@ -142,6 +166,6 @@ mod tests {
         assert!(bases.iter().all(|base| base.is_multiple_of(CHUNK_BYTES)));
         let distinct: std::collections::HashSet<_> = bases.iter().collect();
         assert_eq!(distinct.len(), bases.len());
-        bases.into_iter().for_each(|base| unmap(base, CHUNK_BYTES));
+        // They stay mapped: a few MiB of addresses, most of them never touched.
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - every item of the table is an entry of the shard's heap, found under the hash of its key;
-//! - `expires` and `deadline_sum` count exactly the entries that have a deadline.
+//! - `expires` and `deadline_sum` count exactly the entries that have a deadline, `expires_inside` those in whose values something
+//!   has one.
 //!
 //! Not here: expiry on access and the accounting of changes (`shard`, `key_mut`).
 #![expect(unsafe_code, reason = "gives out references to the entries that a table points to")]
@@ -10,6 +11,7 @@
 use super::entry::{Entry, EntryPtr};
 use super::hash::KeyHasher;
 use super::heap::Heap;
+use super::snapshot::Unsaved;
 use super::table::{Item, Items, NEVER, Place, Table, Tick};
 
 /// The beginning of the coarse time of the tables: 2025-01-01, in milliseconds since 1970.
@@ -46,13 +48,13 @@ impl Items for Hashes<'_> {
 
     #[inline]
     fn due(&self, item: Item) -> Tick {
-        due_tick(entry_of(&item).deadline())
+        due_tick(entry_of(&item).due())
     }
 }
 
 /// The entry that a table's item is. The result must not outlive the table's borrow, nor the entry.
 #[inline]
-pub(super) fn entry_of(item: &Item) -> &Entry {
+pub(super) fn entry_of(item: &Item) -> Entry<'_> {
     // SAFETY: the tables of this module's parent hold only entries, which live until they are taken out.
     unsafe { pointer_of(*item).entry() }
 }
@@ -68,12 +70,15 @@ pub(super) fn pointer_of(item: Item) -> EntryPtr {
 pub(super) struct Db {
     pub table: Table,
     pub expires: u64,
+    pub expires_inside: u64,
     pub deadline_sum: u128,
+    /// The walk of a snapshot that has not come to its end.
+    pub unsaved: Option<Unsaved>,
 }
 
 impl Db {
     pub const fn new() -> Db {
-        Db { table: Table::new(), expires: 0, deadline_sum: 0 }
+        Db { table: Table::new(), expires: 0, expires_inside: 0, deadline_sum: 0, unsaved: None }
     }
 
     #[inline]
@@ -88,7 +93,7 @@ impl Db {
     }
 
     #[inline]
-    pub fn entry(&self, place: Place) -> &Entry {
+    pub fn entry(&self, place: Place) -> Entry<'_> {
         let pointer = self.pointer(place);
         // SAFETY: the entry is in the table, and whoever changes or frees it needs the database mutably.
         unsafe { pointer.entry() }
@@ -107,10 +112,24 @@ impl Db {
         }
     }
 
+    /// Counts that something expires inside of an entry's value, or no longer.
+    #[inline]
+    pub fn recount_inside(&mut self, before: bool, after: bool) {
+        self.expires_inside = self.expires_inside - u64::from(before) + u64::from(after);
+    }
+
+    /// Whether there is anything that active expiry may have to do.
+    #[inline]
+    pub fn has_due(&self) -> bool {
+        self.expires + self.expires_inside > 0
+    }
+
     /// Takes an entry out of the table, with its counts. It is the caller's now.
     pub fn detach(&mut self, place: Place, hash: u64, hasher: &KeyHasher) -> EntryPtr {
-        let before = self.entry(place).deadline();
+        let entry = self.entry(place);
+        let (before, inside) = (entry.deadline(), entry.expires_inside());
         self.recount_deadline(before, None);
+        self.recount_inside(inside, false);
         let item = self.table.remove(place, hash);
         self.table.shrink(hash, &Hashes(hasher));
         pointer_of(item)
@@ -137,13 +156,14 @@ impl Db {
 
     pub fn check_invariants(&self, hasher: &KeyHasher) {
         self.table.check_invariants(&Hashes(hasher));
-        let (mut expires, mut sum) = (0, 0);
+        let (mut expires, mut sum, mut inside) = (0, 0, 0);
         self.table.for_each(|item| {
+            inside += u64::from(entry_of(&item).expires_inside());
             if let Some(deadline_ms) = entry_of(&item).deadline() {
                 expires += 1;
                 sum += u128::from(deadline_ms);
             }
         });
-        assert_eq!((expires, sum), (self.expires, self.deadline_sum));
+        assert_eq!((expires, sum, inside), (self.expires, self.deadline_sum, self.expires_inside));
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A block of exactly the size that the slab would give.
-fn with_entry(parts: Parts<'_>, extra: usize, check: impl FnOnce(&Entry)) {
+fn with_entry(parts: Parts<'_>, extra: usize, check: impl FnOnce(Entry<'_>)) {
     // SAFETY: not freed or changed while checked.
     with_pointer(parts, extra, |pointer| check(unsafe { pointer.entry() }));
 }
@@ -30,6 +30,9 @@ fn with_pointer(parts: Parts<'_>, extra: usize, check: impl FnOnce(EntryPtr)) {
 fn entries_of_all_shapes_round_trip() {
     for klen in [0, 1, 7, 16, 100, 254, 255, 256, 1000, 70_000] {
         for vlen in [0, 1, 8, 44, 45, 64, 500, 1000, 1024, 5000, BLOB_BYTES_MIN - 1] {
+            if cfg!(miri) && klen + vlen > 2000 {
+                continue;
+            }
             for deadline in [None, Some(0), Some(u64::MAX)] {
                 for extra in [0, 100] {
                     let key: Vec<u8> = (0..klen).map(|i| i as u8).collect();

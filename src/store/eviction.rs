@@ -1,8 +1,8 @@
 //! Which entry goes when memory is short, and what the 24 bits of an access clock mean.
 //!
-//! Design: as in Redis. A few neighbouring entries of a random place are compared, and the one that the policy can best do
-//! without is removed through the shard's guard. Under an LRU policy (and under none) the clock is the second of the last use;
-//! under an LFU policy it is the minute of the last use with a counter that grows with the logarithm of the uses:
+//! Design: as in Redis. Each entry has a score, and the one with the highest goes (`candidates`). Under an LRU policy (and under
+//! none) the clock is the second of the last use; under an LFU policy it is the minute of the last use with a counter that grows
+//! with the logarithm of the uses:
 //!
 //! ```text
 //! 23 ........ 8 | 7 ..... 0
@@ -10,20 +10,15 @@
 //! ```
 //!
 //! Invariants: a policy for volatile keys never removes a key without a deadline.
-//! Costs: a removal looks at as many entries as it compares; with few volatile keys among many others, at
-//! [`VISITED_MAX`] at most.
-//! Not here: when to evict, and from which shards (`worker`).
+//! Costs: none but the entry's header.
+//! Not here: which entries are compared (`candidates`), when to evict, and from which shards (`worker`).
 
-use super::DbIndex;
 use super::entry::{CLOCK_MAX, Entry};
-use super::shard::Shard;
 
 /// The counter of a new entry.
 pub const FREQUENCY_NEW: u8 = 5;
-/// Entries looked at for volatile ones, in one database of one shard.
-const VISITED_MAX: usize = 4096;
-/// How many times more are looked at when there was no volatile one among them.
-const VISITED_GROWTH: usize = 8;
+/// Later than any moment.
+const SCORE_MIDDLE: u64 = 1 << 63;
 
 /// This moment for access clocks, and which meaning they have now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +110,15 @@ pub fn frequency_clock(minutes: u16, counter: u8) -> u32 {
 
 /// The counter of a clock, less what it lost since its last use.
 pub fn decayed(clock: u32, now_minutes: u16, decay_minutes: u32) -> u8 {
-    let [counter, low, high, _] = clock.to_le_bytes();
-    let elapsed = now_minutes.wrapping_sub(u16::from_le_bytes([low, high]));
+    let [counter, ..] = clock.to_le_bytes();
+    let elapsed = now_minutes.wrapping_sub(use_minutes(clock));
     let lost = u32::from(elapsed).checked_div(decay_minutes).unwrap_or(0);
     counter.saturating_sub(u8::try_from(lost).unwrap_or(u8::MAX))
+}
+
+/// The minute of the last use.
+fn use_minutes(clock: u32) -> u16 {
+    (clock >> 8) as u16
 }
 
 /// The counter after one use more: it grows with probability 1 / ((counter - FREQUENCY_NEW) * log_factor + 1).
@@ -157,15 +157,28 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// How well an entry can be done without; higher goes first. A key whose deadline has come is nobody's loss.
-    fn score(&self, entry: &Entry, now_ms: u64, random: u64) -> u64 {
+    /// Whether it removes such entries.
+    pub(super) fn may_remove(&self, entry: Entry<'_>) -> bool {
+        !self.volatile || entry.deadline().is_some()
+    }
+
+    /// How well an entry can be done without; higher goes first. A key whose deadline has come is nobody's loss. The score of
+    /// an entry that nobody uses does not fall.
+    pub(super) fn score(&self, entry: Entry<'_>, now_ms: u64, random: u64) -> u64 {
         if entry.is_expired(now_ms) {
             return u64::MAX;
         }
         match self.rank {
-            Rank::Idle => idle_seconds(AccessClock::new(now_ms, false).seconds(), entry.clock()).into(),
+            Rank::Idle => {
+                let now_s = now_ms / 1000;
+                let idle_s = idle_seconds(AccessClock::new(now_ms, false).seconds(), entry.clock());
+                // When it was last used, and not for how long it was not: candidates of other moments compare with it.
+                SCORE_MIDDLE - now_s.saturating_sub(idle_s.into())
+            }
             Rank::Frequency(Frequencies { decay_minutes, .. }) => {
-                u64::from(u8::MAX - decayed(entry.clock(), minutes(now_ms), decay_minutes))
+                let counter = decayed(entry.clock(), minutes(now_ms), decay_minutes);
+                let idle_minutes = minutes(now_ms).wrapping_sub(use_minutes(entry.clock()));
+                u64::from(u8::MAX - counter) << 16 | u64::from(idle_minutes)
             }
             Rank::Deadline => u64::MAX - 1 - entry.deadline().unwrap_or(u64::MAX - 1).min(u64::MAX - 1),
             Rank::Random => random >> 1,
@@ -173,88 +186,6 @@ impl Policy {
     }
 }
 
-/// The entry that goes, found by [`Shard::evict`]; kept by the caller so that its memory is used again.
-#[derive(Default)]
-pub struct Candidate {
-    key: Vec<u8>,
-    found: Option<(DbIndex, u64)>,
-}
-
-impl Candidate {
-    fn consider(&mut self, db: DbIndex, entry: &Entry, score: u64) {
-        if self.found.is_none_or(|(_, best)| score > best) {
-            self.found = Some((db, score));
-            self.key.clear();
-            self.key.extend_from_slice(entry.key());
-        }
-    }
-}
-
-/// What became of an attempt to evict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evicted {
-    /// A key was removed.
-    Key,
-    /// A key was removed whose deadline had come.
-    Expired,
-    /// The policy finds nothing in this shard.
-    Nothing,
-}
-
-impl Shard {
-    /// Removes the key that `policy` can best do without, among a few of every database. `random` gives random numbers.
-    pub fn evict(
-        &mut self,
-        policy: &Policy,
-        now_ms: u64,
-        candidate: &mut Candidate,
-        random: &mut dyn FnMut() -> u64,
-    ) -> Evicted {
-        candidate.found = None;
-        for db in (0..self.databases() as u16).map(DbIndex) {
-            let eligible = if policy.volatile { self.expires(db) } else { self.len(db) };
-            if eligible > 0 {
-                self.sample_for(policy, db, now_ms, candidate, random);
-            }
-        }
-        let Some((db, _)) = candidate.found else { return Evicted::Nothing };
-        let hash = self.parts(db).2.hash(&candidate.key);
-        if self.write(db, hash, &candidate.key, now_ms).evict() { Evicted::Key } else { Evicted::Expired }
-    }
-
-    /// Whether a policy for volatile keys, or one for all, has keys here that it may remove.
-    pub fn has_evictable(&self, volatile: bool) -> bool {
-        let mut dbs = (0..self.databases() as u16).map(DbIndex);
-        dbs.any(|db| if volatile { self.expires(db) > 0 } else { self.len(db) > 0 })
-    }
-
-    /// Compares entries of one database; looks further where volatile ones are few.
-    fn sample_for(
-        &self,
-        policy: &Policy,
-        db: DbIndex,
-        now_ms: u64,
-        candidate: &mut Candidate,
-        random: &mut dyn FnMut() -> u64,
-    ) {
-        let mut visited_max = policy.samples;
-        loop {
-            let (seed, mut salt, mut compared) = (random(), random(), 0);
-            self.sample(db, seed, visited_max, &mut |entry| {
-                if compared < policy.samples && (!policy.volatile || entry.deadline().is_some()) {
-                    compared += 1;
-                    salt = salt.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-                    candidate.consider(db, entry, policy.score(entry, now_ms, salt));
-                }
-            });
-            if compared > 0 || visited_max >= VISITED_MAX || visited_max as u64 >= self.len(db) {
-                return;
-            }
-            visited_max = (visited_max * VISITED_GROWTH).min(VISITED_MAX);
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 #[path = "eviction_tests.rs"]
-mod tests;
+pub(super) mod tests;

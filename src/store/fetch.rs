@@ -1,17 +1,17 @@
 //! Bringing keys close to the processor, before the commands of a chunk use them.
 //!
 //! Design: cache misses overlap only if nothing waits for one before the next is begun. So all keys of a group take each step
-//! together: their buckets, then their entries. From the entry of a large list a push goes on over the list's head and its
-//! ring of chunks to the buffer it writes to, and each of these tells where the next lies; a row says how far its command
-//! reaches, so that nothing is fetched in vain: the ends of a large list are on pages of their own.
+//! together: their buckets, then their entries. From the entry of a large value a command goes on over several lines, each of which
+//! tells where the next lies (`External::fetch`); a row says how far its command reaches, so that nothing is fetched in vain:
+//! the ends of a large list are on pages of their own.
 //!
 //! Not here: what of an item is fetched (`table::probe`); which keys, and when (`exec::chunk`).
 
 use super::DbIndex;
 use super::db::entry_of;
 use super::keyspace::Leases;
-use super::table::Probe;
-use super::value::{Deque, End};
+use super::table::{Item, Probe};
+use super::value::{End, External, FETCH_STEPS};
 
 /// Keys whose cache misses overlap: no fewer than the processor can track.
 pub const FETCH_GROUP_KEYS: usize = 32;
@@ -23,6 +23,8 @@ pub enum Reach {
     Entry,
     /// One end of a list.
     ListEnd(End),
+    /// The last entries of a stream.
+    StreamEnd,
 }
 
 /// As many as are fetched together.
@@ -48,23 +50,29 @@ impl Leases {
     /// As `fetch`, and then what the commands reach beyond the entries.
     #[inline(never)]
     pub fn fetch_values(&self, mut keys: impl Iterator<Item = (DbIndex, u64, Reach)>) {
+        let mut probes = [None; _];
         loop {
-            let (mut probes, mut items): (Group<_>, Group<_>) = ([None; _], [None; _]);
-            let (_, is_last) = self.fetch_buckets(&mut keys, &mut probes);
-            for (place, (probe, reach)) in items.iter_mut().zip(probes.iter().flatten()) {
-                *place = probe.fetch_item().map(|item| (item, *reach));
-            }
-            let mut lists: Group<(&Deque, End)> = [None; _];
-            for (place, (item, reach)) in lists.iter_mut().zip(items.iter().flatten()) {
-                if let Reach::ListEnd(end) = reach
-                    && let Some(list) = entry_of(item).large_list()
+            let (probe_count, is_last) = self.fetch_buckets(&mut keys, &mut probes);
+            let (mut items, mut item_count): (Group<(Item, Reach)>, _) = ([None; _], 0);
+            for (probe, reach) in probes[..probe_count].iter().flatten() {
+                if let Some(item) = probe.fetch_item()
+                    && *reach != Reach::Entry
                 {
-                    list.fetch();
-                    *place = Some((list, *end));
+                    items[item_count] = Some((item, *reach));
+                    item_count += 1;
                 }
             }
-            lists.iter().flatten().for_each(|(list, end)| list.fetch_chunk(*end));
-            lists.iter().flatten().for_each(|(list, end)| list.fetch_end(*end));
+            // Most values lie in their entries: nothing is left to do for those.
+            let (mut values, mut value_count): (Group<(&External, Reach)>, _) = ([None; _], 0);
+            for (item, reach) in items[..item_count].iter().flatten() {
+                if let Some(external) = entry_of(item).external() {
+                    values[value_count] = Some((external, *reach));
+                    value_count += 1;
+                }
+            }
+            for step in 0..if value_count > 0 { FETCH_STEPS } else { 0 } {
+                values[..value_count].iter().flatten().for_each(|(value, reach)| value.fetch(step, *reach));
+            }
             if is_last {
                 return;
             }

@@ -7,21 +7,19 @@
 //! Invariants: `blob_bytes` is the sum of what the large values of all entries, and the trash, allocated.
 #![expect(unsafe_code, reason = "creates and frees entries")]
 
-use super::entry::{EntryPtr, External, Parts, Value};
+use super::entry::{EntryPtr, Parts, Value};
 use super::slab::Slab;
-use super::value::{CHUNKS_FREED_AT_ONCE_MAX, Deque};
+use super::value::{Expiry, External, expire_pack};
 
 /// Creates and frees the entries of a shard.
-#[derive(Default)]
 pub(super) struct Heap {
-    slab: Slab,
+    pub(super) slab: Slab,
     blob_bytes: u64,
-    #[expect(clippy::vec_box, reason = "a value changes hands without being moved")]
-    trash: Vec<Box<Deque>>,
+    trash: Vec<External>,
 }
 
 impl Heap {
-    pub const fn new() -> Heap {
+    pub fn new() -> Heap {
         Heap { slab: Slab::new(), blob_bytes: 0, trash: Vec::new() }
     }
 
@@ -91,10 +89,58 @@ impl Heap {
         unsafe { self.slab.free(ptr.block(), large) };
     }
 
+    /// Removes about so much of what has expired inside of an entry's value: whether the entry said before that something does, and
+    /// what became of the value. Emptied values are the caller's to remove.
+    ///
+    /// # Safety
+    /// - `ptr` leads to an entry of this heap that nobody has a reference to.
+    pub unsafe fn expire_inside(
+        &mut self,
+        ptr: EntryPtr,
+        now_ms: u64,
+        budget: usize,
+        on_removed: &mut dyn FnMut(&[u8]),
+    ) -> (bool, Expiry) {
+        // SAFETY: the entry is valid; this reference is not used any more when the value is changed.
+        let entry = unsafe { ptr.entry() };
+        let (said, len) =
+            (entry.expires_inside(), if entry.external().is_some() { 0 } else { entry.inline_len() });
+        // SAFETY: nobody has a reference to it.
+        let expiry = if let Some(external) = unsafe { self.external_mut(ptr) } {
+            let before = external.allocated();
+            let expiry = external.expire(now_ms, budget, on_removed);
+            let after = external.allocated();
+            self.recount_blob(before, after);
+            expiry
+        } else {
+            // SAFETY: as above; only packs expire inside of an entry, and nothing is inserted.
+            let pack = unsafe { ptr.splice_inline(0, 0, 0) };
+            let (expiry, kept) = expire_pack(pack, now_ms, on_removed);
+            // SAFETY: as above, and the pack is not used any more.
+            unsafe { ptr.splice_inline(kept, len - kept, 0) };
+            expiry
+        };
+        // SAFETY: nobody has a reference to it.
+        unsafe { ptr.set_expires_inside(expiry.due.is_some()) };
+        (said, expiry)
+    }
+
+    /// The large value of an entry that has one, to be changed. One that a snapshot has too is copied first.
+    ///
+    /// # Safety
+    /// - `ptr` leads to an entry of this heap that nobody has a reference to, nor while the result lives.
+    #[inline]
+    pub unsafe fn external_mut<'a>(&mut self, ptr: EntryPtr) -> Option<&'a mut External> {
+        // SAFETY: as the caller says.
+        let (external, (before, after)) = unsafe { ptr.external_mut() }?;
+        self.recount_blob(before, after);
+        Some(external)
+    }
+
     /// Keeps what was removed from a value as trash. It is not counted any more, and will be again.
     #[cold]
-    pub fn keep_trash(&mut self, removed: Box<Deque>) {
-        self.blob_bytes += removed.allocated() as u64;
+    pub fn keep_trash(&mut self, removed: External) {
+        self.blob_bytes += removed.allocated();
         self.trash.push(removed);
     }
 
@@ -102,12 +148,12 @@ impl Heap {
     pub fn free_trash(&mut self, budget: usize) -> usize {
         let mut left = budget;
         while left > 0
-            && let Some(deque) = self.trash.last_mut()
+            && let Some(value) = self.trash.last_mut()
         {
-            let (before, pieces) = (deque.allocated(), deque.chunks().len());
-            let done = deque.drain(left);
-            let after = if done { 0 } else { deque.allocated() };
-            self.blob_bytes -= (before - after) as u64;
+            let before = value.allocated();
+            let (pieces, done) = value.free_pieces(left);
+            let after = if done { 0 } else { value.allocated() };
+            self.blob_bytes -= before - after;
             left = left.saturating_sub(pieces.max(1));
             if done {
                 self.trash.pop();
@@ -123,7 +169,7 @@ impl Heap {
 
     /// Bytes of it.
     pub fn trash_bytes(&self) -> u64 {
-        self.trash.iter().map(|deque| deque.allocated() as u64).sum()
+        self.trash.iter().map(External::allocated).sum()
     }
 
     /// Counts that a large value's allocation changed, or that it was moved out.
@@ -170,11 +216,16 @@ impl Heap {
     /// Frees a large value, at once or as trash.
     #[cold]
     fn discard(&mut self, external: External) {
-        match external {
-            External::List(deque) if deque.chunks().len() > CHUNKS_FREED_AT_ONCE_MAX => {
-                self.trash.push(deque);
-            }
-            external => self.blob_bytes -= external.allocated(),
+        let allocated = external.allocated();
+        // A snapshot that has it too frees it.
+        let Some(external) = external.into_own() else {
+            self.blob_bytes -= allocated;
+            return;
+        };
+        if external.is_freed_at_once() {
+            self.blob_bytes -= external.allocated();
+        } else {
+            self.trash.push(external);
         }
     }
 }

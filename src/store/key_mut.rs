@@ -1,8 +1,9 @@
 //! The guard over one key: every change to the keyspace goes through it.
 //!
 //! Design: `Shard::write` looks the key up once; the guard remembers the place, so that a command may look, decide and
-//! write without another lookup. When it is dropped it does the accounting (dirty counter, changes), so that a command
-//! cannot forget it; memory is counted where it is allocated.
+//! write without another lookup. When it is dropped it does the accounting (dirty counter, who watches or waits), so that a
+//! command cannot forget it; memory is counted where it is allocated. What its changes are called the command says (`event`),
+//! which debug builds insist on.
 //!
 //! Invariants: `found` is where the key is and the entry there, or none if it is absent.
 //!
@@ -14,18 +15,19 @@
 use bytes::{Bytes, BytesMut};
 
 use super::DbIndex;
-use super::changes::ChangeKind;
+use super::changes::{ChangeKind, Changes, Event, Words};
 use super::db::{Hashes, due_tick};
 use super::entry::{
-    BLOB_BYTES_MIN, Blob, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, EntryPtr, External, Parts, Str, Type,
-    Value, parse_int,
+    BLOB_BYTES_MIN, CLOCK_MAX, Encoding, Entry, EntryPtr, Parts, Str, Type, Value, parse_int, text_encoding,
 };
 use super::eviction::Touch;
+use super::hash::KeyHasher;
+use super::mapping::{MAPPED_BYTES_MIN, PAGE_BYTES};
 use super::owned::{OwnedEntry, OwnedValue};
-use super::shard::Shard;
+use super::shard::{Listeners, Shard};
 use super::slab::SLAB_BYTES_MAX;
 use super::table::Place;
-use super::value::Deque;
+use super::value::{Blob, Expiry, External, inner_due};
 
 /// A pack's block is left as it is if it is too large by this and twice its slack.
 const PACK_SLACK_BYTES_MIN: usize = 64;
@@ -40,6 +42,8 @@ pub enum NewString<'a> {
     Int(i64),
     /// Kept as it is if it is large, else copied.
     Blob(Bytes),
+    /// As `Blob`, encoded raw whatever it reads like.
+    Raw(Bytes),
 }
 
 /// What becomes of a key's deadline when its value is set.
@@ -71,6 +75,13 @@ pub struct KeyMut<'a> {
     /// The access clock of a new value; none: that of now, also for what replaces an old one.
     fresh_clock: Option<u32>,
     change: Option<ChangeKind>,
+    /// As how many changes the dirty counter takes it, if there is one.
+    dirty: u64,
+    /// Where events and effects go, if somebody listens.
+    changes: Option<&'a mut Changes>,
+    /// Whether the command has said what its change is called; debug builds see to it that none forgets.
+    #[cfg(debug_assertions)]
+    is_named: bool,
 }
 
 impl<'a> KeyMut<'a> {
@@ -82,8 +93,110 @@ impl<'a> KeyMut<'a> {
         found: Option<(Place, EntryPtr)>,
         now_ms: u64,
     ) -> Self {
+        if shard.listeners.has(Listeners::SNAPSHOT)
+            && let Some((_, pointer)) = found
+        {
+            shard.hand_over(db, hash, pointer);
+        }
         let found = found.map(|(place, pointer)| Found { place, pointer });
-        KeyMut { shard, db, hash, key, found, now_ms, fresh_clock: None, change: None }
+        KeyMut {
+            shard,
+            db,
+            hash,
+            key,
+            found,
+            now_ms,
+            fresh_clock: None,
+            change: None,
+            dirty: 1,
+            changes: None,
+            #[cfg(debug_assertions)]
+            is_named: true,
+        }
+    }
+
+    /// For a command, which has to say what it did ([`Self::event`]); `changes` if somebody listens.
+    #[inline]
+    pub fn telling(mut self, changes: Option<&'a mut Changes>) -> Self {
+        self.changes = changes;
+        #[cfg(debug_assertions)]
+        {
+            self.is_named = false;
+        }
+        self
+    }
+
+    /// The command did this to the key: raised now, so said after the change. What the guard knows by itself, it raises: that
+    /// the key is new, that its value was replaced as a whole, that it went with its last element.
+    #[inline]
+    pub fn event(&mut self, event: Event) {
+        self.without_event();
+        if let Some(changes) = &mut self.changes {
+            changes.raise(event, self.db, self.key);
+        }
+    }
+
+    /// The change has no event, or is told by the event of another key.
+    #[inline]
+    pub fn without_event(&mut self) {
+        #[cfg(debug_assertions)]
+        {
+            self.is_named = true;
+        }
+    }
+
+    /// The key that the command wanted to read does not exist.
+    #[inline]
+    pub fn missed(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.raise(Event::KEY_MISS, self.db, self.key);
+        }
+    }
+
+    /// The command is repeated by this one instead of as it came; see [`Changes::repeat_as`].
+    #[inline]
+    pub fn repeat_as(&mut self, build: impl FnOnce(&mut Words)) {
+        if let Some(changes) = &mut self.changes {
+            changes.repeat_as(build);
+        }
+    }
+
+    /// Before the command this one is repeated; see [`Changes::repeat_before`].
+    #[inline]
+    pub fn repeat_before(&mut self, build: impl FnOnce(&mut Words)) {
+        if let Some(changes) = &mut self.changes {
+            changes.repeat_before(build);
+        }
+    }
+
+    /// Whether somebody listens to what commands change.
+    #[inline]
+    pub fn is_told(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// The key gets a new value as a whole, of this type.
+    #[inline]
+    pub(super) fn tell_overwritten(&mut self, ty: Type) {
+        if self.changes.is_some() {
+            self.replaced(self.entry().map(Entry::ty), ty);
+        }
+    }
+
+    /// A value of one type, if there was any, was replaced as a whole by one of another. Most ways to set a value tell that
+    /// themselves.
+    #[inline]
+    pub fn replaced(&mut self, before: Option<Type>, after: Type) {
+        if let Some(changes) = &mut self.changes {
+            changes.replaced(before, after, self.db, self.key);
+        }
+    }
+
+    #[inline]
+    fn tell_new(&mut self) {
+        if let Some(changes) = &mut self.changes {
+            changes.raise(Event::NEW, self.db, self.key);
+        }
     }
 
     /// The access clock of the value that is set: a key that is accessed keeps its own.
@@ -110,7 +223,7 @@ impl<'a> KeyMut<'a> {
 
     /// The entry, if the key exists.
     #[inline]
-    pub fn entry(&self) -> Option<&Entry> {
+    pub fn entry(&self) -> Option<Entry<'_>> {
         let found = self.found?;
         // SAFETY: the entry is in the table, and whoever changes or frees it needs the guard mutably.
         Some(unsafe { found.pointer.entry() })
@@ -118,15 +231,22 @@ impl<'a> KeyMut<'a> {
 
     /// Creates the key as a string, or replaces whatever it was.
     pub fn set_string(&mut self, new: NewString<'_>, deadline: Deadline) {
+        self.tell_overwritten(Type::String);
+        self.update_string(new, deadline);
+    }
+
+    /// As `set_string`, where what is set comes of the string that was there, so that this is not told as replacing it.
+    pub fn update_string(&mut self, new: NewString<'_>, deadline: Deadline) {
         let (encoding, value) = match new {
             NewString::Int(value) => (Encoding::Int, Value::Int(value)),
-            NewString::Bytes(bytes) => encode(bytes),
-            NewString::Text(bytes) => encode_text(bytes),
-            NewString::Blob(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
+            NewString::Bytes(bytes) => encode(self.key.len(), bytes),
+            NewString::Text(bytes) => encode_text(self.key.len(), bytes),
+            NewString::Blob(bytes) | NewString::Raw(bytes) if bytes.len() >= BLOB_BYTES_MIN => {
                 let allocated = bytes.len() as u64;
                 (Encoding::Raw, Value::External(External::Blob(Blob { bytes, allocated })))
             }
-            NewString::Blob(ref bytes) => encode(bytes),
+            NewString::Blob(ref bytes) => encode(self.key.len(), bytes),
+            NewString::Raw(ref bytes) => (Encoding::Raw, Value::Inline(bytes)),
         };
         let clock = self.clock();
         if deadline == Deadline::None
@@ -181,14 +301,32 @@ impl<'a> KeyMut<'a> {
         new_len
     }
 
+    /// Makes the string at least `len` bytes long, padding it with zero bytes, encoded raw, and lends it to `edit`, which says
+    /// whether anything is changed by that; if not, nobody is told, however long the string is now. A key that is absent is
+    /// created. It must not be of another type.
+    pub fn edit_string_if(&mut self, len: usize, edit: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        let before = self.change;
+        let len = self.entry().map_or(len, |entry| entry.string().len().max(len));
+        let mut has_changed = false;
+        self.edit_raw(len, |value| has_changed = edit(value));
+        if !has_changed {
+            self.change = before;
+        }
+        has_changed
+    }
+
     /// Sets or removes the deadline of a key that exists.
     pub fn set_deadline(&mut self, deadline: Option<u64>) {
         let Some(Found { place, pointer }) = self.found else { return };
         let before = self.entry().and_then(Entry::deadline);
-        let (db, heap, _) = self.shard.parts(self.db);
         if before == deadline {
+            if deadline.is_some() {
+                // It was set all the same.
+                self.change.get_or_insert(ChangeKind::Deadline);
+            }
             return;
         }
+        let (db, heap, _) = self.shard.parts(self.db);
         db.recount_deadline(before, deadline);
         if let (Some(_), Some(deadline_ms)) = (before, deadline) {
             // SAFETY: the database is borrowed mutably, so nobody has a reference to the entry.
@@ -203,11 +341,18 @@ impl<'a> KeyMut<'a> {
         self.change.get_or_insert(ChangeKind::Deadline);
     }
 
+    /// Changes how the value lies in memory and not what it is: nobody is told of it.
+    pub(super) fn recode(&mut self, edit: impl FnOnce(&mut Self)) {
+        let before = self.change;
+        edit(self);
+        self.change = before;
+    }
+
     /// Sets the access clock of a key that exists: 24 bits. This is no change.
     pub fn set_clock(&mut self, clock: u32) {
         let Some(found) = self.found else { return };
-        // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
-        unsafe { found.pointer.set_clock(clock) };
+        // SAFETY: the entry is in the table, and the reference ends here.
+        unsafe { found.pointer.entry() }.set_clock(clock);
     }
 
     /// Removes the key; whether it existed.
@@ -219,11 +364,28 @@ impl<'a> KeyMut<'a> {
         true
     }
 
+    /// Tells now, rather than in the end, that the key went with its last element: there is more to come.
+    #[inline]
+    pub fn tell_emptied(&mut self) {
+        if self.change == Some(ChangeKind::Emptied) {
+            self.change = Some(ChangeKind::Removed);
+            self.event(Event::DEL);
+        }
+    }
+
+    /// Removes the key, whose last element was taken.
+    pub fn remove_emptied(&mut self) {
+        if self.remove() {
+            self.change = Some(ChangeKind::Emptied);
+        }
+    }
+
     /// Removes the key because memory is short; whether it existed.
     pub fn evict(&mut self) -> bool {
         let existed = self.remove();
         if existed {
             self.change = Some(ChangeKind::Evicted);
+            self.dirty = 0;
         }
         existed
     }
@@ -244,9 +406,16 @@ impl<'a> KeyMut<'a> {
         self.entry().map(OwnedEntry::copy_of)
     }
 
-    /// Puts what was taken or copied elsewhere, with its deadline, in the place of whatever the key held.
+    /// Puts what was taken or copied elsewhere, with its deadline, in the place of whatever the key held, which is told as a new
+    /// key in any case.
     pub fn put(&mut self, owned: OwnedEntry) {
+        if self.found.is_some() {
+            self.tell_new();
+        }
         let OwnedEntry { ty, encoding, clock, deadline, value } = owned;
+        if let OwnedValue::External(External::Blob(Blob { bytes, .. })) = &value {
+            self.shard.unshare_later(self.db, self.hash, self.key, bytes);
+        }
         let inline;
         let value = match value {
             OwnedValue::Int(value) => Value::Int(value),
@@ -261,20 +430,26 @@ impl<'a> KeyMut<'a> {
 
     /// Writes an entry made of parts that borrow nothing from the shard, over the old one or anew.
     fn store(&mut self, parts: Parts<'_>) {
+        if self.found.is_none() {
+            self.tell_new();
+        }
         let (db, heap, hasher) = self.shard.parts(self.db);
-        let after = parts.deadline;
-        let due = due_tick(after);
+        let (after, inside) = (parts.deadline, parts.expires_inside());
+        let due = due_tick(parts.due());
         match self.found {
             None => {
                 let pointer = heap.create(parts, 0);
                 let place = db.table.insert(self.hash, pointer.block(), due, &Hashes(hasher));
                 self.found = Some(Found { place, pointer });
                 db.recount_deadline(None, after);
+                db.recount_inside(false, inside);
             }
             Some(Found { place, pointer }) => {
-                // SAFETY: the entry is in the table; the reference ends here.
-                let before = unsafe { pointer.entry() }.deadline();
+                // SAFETY: the entry is in the table; the references end with this.
+                let entry = unsafe { pointer.entry() };
+                let (before, inside_before) = (entry.deadline(), entry.expires_inside());
                 db.recount_deadline(before, after);
+                db.recount_inside(inside_before, inside);
                 // SAFETY: the pointer leads to the entry in the table.
                 if unsafe { heap.fits(pointer, &parts) } {
                     // SAFETY: it fits; the parts borrow nothing from the shard, which is borrowed mutably.
@@ -314,16 +489,17 @@ impl<'a> KeyMut<'a> {
             return self.store(parts);
         };
         self.change = Some(ChangeKind::Set);
+        let copied = self.shard.take_unshared(self.db, self.hash, self.key);
         let (_, heap, _) = self.shard.parts(self.db);
         // SAFETY: the entry is in the table; what follows changes it only once this reference is used no more.
         let entry = unsafe { pointer.entry() };
         assert!(entry.ty() == Type::String, "commands check the type first");
         if entry.external().is_some() {
             // SAFETY: the database is borrowed mutably and `entry` not used any more: nobody has a reference.
-            let external = unsafe { pointer.external_mut() };
+            let external = unsafe { heap.external_mut(pointer) };
             let Some(External::Blob(blob)) = external else { unreachable!("large strings are blobs") };
             let before = blob.allocated;
-            edit_blob(blob, len, edit);
+            edit_blob(blob, copied.unwrap_or_default(), len, edit);
             heap.recount_blob(before, blob.allocated);
             return;
         }
@@ -402,15 +578,88 @@ impl<'a> KeyMut<'a> {
 
     /// Changes the large value that the key has, and counts what that allocates.
     pub(super) fn edit_external<R>(&mut self, edit: impl FnOnce(&mut External) -> R) -> R {
+        self.edit_external_as(ChangeKind::Set, edit)
+    }
+
+    /// As `edit_external`, where this is a change of less than the value.
+    pub(super) fn edit_external_as<R>(
+        &mut self,
+        kind: ChangeKind,
+        edit: impl FnOnce(&mut External) -> R,
+    ) -> R {
         let pointer = self.found.expect("only a key that exists has a value").pointer;
-        self.change = Some(ChangeKind::Set);
+        if kind == ChangeKind::Set || matches!(self.change, None | Some(ChangeKind::Aside)) {
+            self.change = Some(kind);
+        }
         let (_, heap, _) = self.shard.parts(self.db);
         // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
-        let external = unsafe { pointer.external_mut() }.expect("the value is a large one");
+        let external = unsafe { heap.external_mut(pointer) }.expect("the value is a large one");
         let before = external.allocated();
         let result = edit(external);
         heap.recount_blob(before, external.allocated());
         result
+    }
+
+    /// As `edit_external`, and no change unless `edit` says that it was one.
+    pub(super) fn edit_external_if(&mut self, edit: impl FnOnce(&mut External) -> bool) -> bool {
+        let before = self.change;
+        let has_changed = self.edit_external(edit);
+        if !has_changed {
+            self.change = before;
+        }
+        has_changed
+    }
+
+    /// Notes when something inside of the value expires, after a change to it.
+    pub(super) fn note_inner_due(&mut self) {
+        let Some(Found { place, pointer }) = self.found else { return };
+        let (db, ..) = self.shard.parts(self.db);
+        // SAFETY: the entry is in the table; what follows changes it only once this reference is used no more.
+        let entry = unsafe { pointer.entry() };
+        let (before, inner) = (entry.expires_inside(), inner_due(entry));
+        if before != inner.is_some() {
+            // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
+            unsafe { pointer.set_expires_inside(inner.is_some()) };
+            db.recount_inside(before, inner.is_some());
+        }
+        db.table.note_due(place, due_tick(inner));
+    }
+
+    /// Removes what has expired inside of the value, after showing what it is called. Whoever empties the value removes the key.
+    pub(super) fn expire_inside(&mut self, now_ms: u64, on_removed: &mut dyn FnMut(&[u8])) -> Expiry {
+        let pointer = self.found.expect("only a key that exists has a value").pointer;
+        self.change = Some(ChangeKind::Set);
+        let (db, heap, _) = self.shard.parts(self.db);
+        // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
+        let (before, expiry) = unsafe { heap.expire_inside(pointer, now_ms, usize::MAX, on_removed) };
+        db.recount_inside(before, expiry.due.is_some());
+        expiry
+    }
+
+    /// Names the encoding of a large value otherwise.
+    pub(super) fn set_encoding(&mut self, encoding: Encoding) {
+        let pointer = self.found.expect("only a key that exists has a value").pointer;
+        // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry; a large value lies as it lies, whatever its
+        // encoding is called.
+        unsafe { pointer.set_encoding(encoding) };
+        self.change = Some(ChangeKind::Set);
+    }
+
+    /// What hashes the keys of the shard, and the parts of large values.
+    #[inline]
+    pub(super) fn hasher(&self) -> &KeyHasher {
+        &self.shard.hasher
+    }
+
+    /// Counts what was changed here as so many changes instead of one: a list's elements, or none where the command's other
+    /// key counts.
+    pub fn count_as(&mut self, dirty: usize) {
+        self.dirty = dirty as u64;
+    }
+
+    /// Whoever waits for the key is to look at it, whatever has changed.
+    pub(super) fn wake_waiters(&mut self) {
+        self.shard.list_ready(self.db, self.hash);
     }
 
     /// Tells whoever listens that the key was written to, though nothing about it has changed.
@@ -418,11 +667,9 @@ impl<'a> KeyMut<'a> {
         self.shard.note(ChangeKind::Set, self.db, self.hash, self.key);
     }
 
-    /// Lets upkeep free what was removed from a list, if it was too much to be freed at once.
-    pub(super) fn discard_chunks(&mut self, removed: Option<Box<Deque>>) {
-        if let Some(removed) = removed {
-            self.shard.parts(self.db).1.keep_trash(removed);
-        }
+    /// Lets upkeep free what was removed from a large value, where it is too much to be freed at once.
+    pub(super) fn discard(&mut self, removed: External) {
+        self.shard.parts(self.db).1.keep_trash(removed);
     }
 
     /// Enters an entry with the same deadline in the place of another, which is freed.
@@ -439,8 +686,20 @@ impl<'a> KeyMut<'a> {
 
 impl Drop for KeyMut<'_> {
     fn drop(&mut self) {
-        if let Some(kind) = self.change {
-            self.shard.note_change(kind, self.db, self.hash, self.key);
+        let Some(kind) = self.change else { return };
+        #[cfg(debug_assertions)]
+        assert!(self.is_named || std::thread::panicking(), "a command changed a key and named no event");
+        if self.shard.listeners.has(Listeners::SNAPSHOT)
+            && let Some(Found { pointer, .. }) = self.found
+        {
+            self.shard.pass_over(self.db, self.hash, pointer);
+        }
+        self.shard.note_change(kind, self.db, self.hash, self.key, self.dirty);
+        if let Some(changes) = &mut self.changes {
+            changes.count(self.dirty);
+            if kind == ChangeKind::Emptied {
+                changes.raise(Event::DEL, self.db, self.key);
+            }
         }
     }
 }
@@ -451,15 +710,16 @@ fn pack_slack(needed: usize) -> usize {
 }
 
 /// How Redis would encode a string that is set as a whole.
-fn encode(bytes: &[u8]) -> (Encoding, Value<'_>) {
-    if let Some(value) = parse_int(bytes) { (Encoding::Int, Value::Int(value)) } else { encode_text(bytes) }
+fn encode(key_bytes: usize, bytes: &[u8]) -> (Encoding, Value<'_>) {
+    match parse_int(bytes) {
+        Some(value) => (Encoding::Int, Value::Int(value)),
+        None => encode_text(key_bytes, bytes),
+    }
 }
 
-fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {
-    if bytes.len() <= EMBSTR_BYTES_MAX {
-        (Encoding::Embstr, Value::Inline(bytes))
-    } else if bytes.len() < BLOB_BYTES_MIN {
-        (Encoding::Raw, Value::Inline(bytes))
+fn encode_text(key_bytes: usize, bytes: &[u8]) -> (Encoding, Value<'_>) {
+    if bytes.len() < BLOB_BYTES_MIN {
+        (text_encoding(key_bytes, bytes.len(), false), Value::Inline(bytes))
     } else {
         let allocated = bytes.len() as u64;
         (
@@ -469,18 +729,25 @@ fn encode_text(bytes: &[u8]) -> (Encoding, Value<'_>) {
     }
 }
 
-fn blob(bytes: BytesMut) -> Blob {
-    let allocated = bytes.capacity() as u64;
-    Blob { bytes: bytes.freeze(), allocated }
+/// A large string in these bytes.
+pub(super) fn blob(bytes: BytesMut) -> Blob {
+    let allocated = match bytes.capacity() {
+        // What was never written takes addresses only.
+        room if room >= MAPPED_BYTES_MIN => bytes.len().next_multiple_of(PAGE_BYTES).min(room),
+        room => room,
+    };
+    Blob { bytes: bytes.freeze(), allocated: allocated as u64 }
 }
 
-/// Changes a large string in place, or a copy of it if a reply still refers to it.
-fn edit_blob(target: &mut Blob, len: usize, edit: impl FnOnce(&mut [u8])) {
+/// Changes a large string in place, or a copy of it if a reply or another key still refers to it; `copied` is the beginning of
+/// that copy.
+fn edit_blob(target: &mut Blob, copied: BytesMut, len: usize, edit: impl FnOnce(&mut [u8])) {
     let mut bytes = match std::mem::take(&mut target.bytes).try_into_mut() {
         Ok(bytes) => bytes,
         Err(shared) => {
-            let mut bytes = BytesMut::with_capacity(len.max(shared.len()) + len / 2);
-            bytes.extend_from_slice(&shared);
+            let mut bytes = copied;
+            bytes.reserve(len.max(shared.len()) + len / 2 - bytes.len());
+            bytes.extend_from_slice(&shared[bytes.len()..]);
             bytes
         }
     };

@@ -4,10 +4,12 @@
 //! through its `Leases`, which remembers what it holds and is the one place that turns a lease into a `&mut Shard`.
 //! With a single worker all leases are taken once, when its `Leases` is made, and cost nothing after.
 //!
-//! Invariants: `Leases` has a bit set exactly for the leases it has taken; while it has, nobody else does.
+//! Invariants: `Leases` has a bit set exactly for the leases it holds; while it holds one exclusively, nobody else does, and while
+//! it holds one to read, nobody has it exclusively. What it has taken and
+//! given back early stays listed until the rest goes back, when whoever wants any of it is woken.
 //!
-//! Costs: taking is one compare-and-swap on a line that the shard's data shares, giving back a store there, and one fence for
-//! all that is given back together.
+//! Costs: taking is one compare-and-swap on a line of its own, giving back a store there, and one fence for all that is given
+//! back together.
 //!
 //! Not here: when to take which (`exec`), how a lease works (`lease`).
 #![expect(unsafe_code, reason = "turns a lease into a reference")]
@@ -36,8 +38,9 @@ pub struct KeyspaceOptions {
     pub databases: usize,
     /// The number of workers, at least 1.
     pub workers: usize,
-    /// What hashes depend on; to be chosen at random for each process.
-    pub hash_seed: u64,
+    /// What hashes depend on: a secret of each process, from the kernel and used for nothing else. Whoever knows it can choose
+    /// keys that collide.
+    pub hash_seed: u128,
 }
 
 /// All keys.
@@ -49,6 +52,8 @@ pub struct Keyspace {
     /// Whether any client has ever waited for a key: until then nobody looks for waiters.
     waited: AtomicBool,
     waited_keys: AtomicUsize,
+    /// Whether there is a snapshot that writers may have to wait for.
+    snapshotted: AtomicBool,
     /// The worker that has reserved leases, plus one: only one may at a time, so that two never wait for each other.
     reserver: AtomicUsize,
     wanting: Wanting,
@@ -61,31 +66,35 @@ struct ShardCell {
     shard: UnsafeCell<Shard>,
 }
 
-// SAFETY: the shard is only touched by the worker that holds the lease; taking it synchronises with giving it back.
+// SAFETY: the shard is only changed by the worker that holds the lease exclusively, and only read by those that hold it to
+// read, who change nothing in it but access clocks, which are atomic; taking it synchronises with giving it back.
 unsafe impl Sync for ShardCell {}
 
 impl Keyspace {
     /// An empty keyspace.
     pub fn new(options: KeyspaceOptions) -> Keyspace {
         let KeyspaceOptions { shards, databases, workers, hash_seed } = options;
-        assert!(shards.is_power_of_two() && shards <= SHARDS_MAX);
-        assert!((1..=HOLDERS_MAX).contains(&workers));
+        assert!(shards.is_power_of_two() && shards <= SHARDS_MAX, "chosen by the number of workers");
+        assert!((1..=HOLDERS_MAX).contains(&workers), "the directive allows no others");
         let hasher = KeyHasher::new(hash_seed);
-        let cell = |_| ShardCell {
-            lease: Lease::new(),
-            shard: UnsafeCell::new(Shard::new(databases, hasher.clone())),
-        };
+        let cell = |_| ShardCell { lease: Lease::new(), shard: UnsafeCell::new(Shard::new(hasher.clone())) };
         let reserver = AtomicUsize::new(0);
         let cells = (0..shards).map(cell).collect();
-        let (waited, waited_keys) = Default::default();
+        let (waited, waited_keys, snapshotted) = Default::default();
         let wanting = Wanting::new();
-        Keyspace { cells, hasher, databases, workers, waited, waited_keys, reserver, wanting }
+        Keyspace { cells, hasher, databases, workers, waited, waited_keys, snapshotted, reserver, wanting }
     }
 
     /// The hash of a key.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
+    }
+
+    /// What hashes keys, and what is in large values.
+    #[inline]
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.hasher
     }
 
     /// The shard of a key's hash.
@@ -147,6 +156,18 @@ impl Keyspace {
         self.waited.store(true, Relaxed);
     }
 
+    /// Whether there is a snapshot, for which writers may have to wait: see `Shard::must_wait`.
+    #[inline]
+    pub fn is_snapshotted(&self) -> bool {
+        // It begins under all leases; whoever learns late that it has ended finds nothing to wait for.
+        self.snapshotted.load(Relaxed)
+    }
+
+    /// A snapshot begins, under all leases, or has ended.
+    pub fn set_snapshotted(&self, on: bool) {
+        self.snapshotted.store(on, Relaxed);
+    }
+
     /// The number of keys for which clients wait.
     pub fn waited_keys(&self) -> usize {
         self.waited_keys.load(Relaxed)
@@ -168,14 +189,22 @@ pub struct Leases {
     keyspace: Arc<Keyspace>,
     worker: usize,
     solo: bool,
-    /// Those taken, in order.
+    /// Those taken, in order; with those that have been given back since by `return_behind`.
     taken: Vec<ShardId>,
+    /// Those that go back before all others, each with the member of the chunk behind which nobody needs it: the first at the
+    /// end.
+    returns: Vec<(u32, ShardId)>,
+    /// Whether any of those taken has gone back already.
+    has_returned: bool,
     /// Those reserved.
     reserved: Vec<ShardId>,
     /// Whether `Keyspace::wanting` counts this worker.
     wants: bool,
-    /// The same as bits.
+    /// The same as bits, and which of these are held exclusively.
     holds: Box<[u64]>,
+    exclusive: Box<[u64]>,
+    /// Whether any of those taken was taken to read.
+    has_shared: bool,
     /// Whom to wake for what `take_late` gave back.
     #[cfg(feature = "planted-bug")]
     wanted_late: WantedMask,
@@ -193,9 +222,13 @@ impl Leases {
             worker,
             solo: false,
             taken: Vec::with_capacity(keyspace.shard_count()),
+            returns: Vec::new(),
+            has_returned: false,
             reserved: Vec::new(),
             wants: false,
             holds: vec![0; words].into_boxed_slice(),
+            exclusive: vec![0; words].into_boxed_slice(),
+            has_shared: false,
             #[cfg(feature = "planted-bug")]
             wanted_late: WantedMask::NONE,
             not_sync: PhantomData,
@@ -222,7 +255,25 @@ impl Leases {
         self.solo
     }
 
-    /// Whether the lease is held.
+    /// Whether the lease is held exclusively, so that the shard may be changed.
+    #[inline]
+    pub fn holds_exclusively(&self, shard: ShardId) -> bool {
+        self.solo || self.exclusive[usize::from(shard.0) / 64] >> (shard.0 % 64) & 1 == 1
+    }
+
+    /// Whether the lease is not held exclusively, so that others may be reading the shard.
+    #[inline]
+    pub fn is_shared(&self, shard: ShardId) -> bool {
+        self.has_shared && !self.holds_exclusively(shard)
+    }
+
+    /// Whether any lease may be held to read.
+    #[inline]
+    pub fn has_shared(&self) -> bool {
+        self.has_shared
+    }
+
+    /// Whether the lease is held, exclusively or to read.
     #[inline]
     pub fn holds(&self, shard: ShardId) -> bool {
         self.solo || self.holds[usize::from(shard.0) / 64] >> (shard.0 % 64) & 1 == 1
@@ -236,15 +287,45 @@ impl Leases {
         prefetch(cell.cast::<u8>().wrapping_add(64));
     }
 
-    /// Takes a lease; true if it is held now, also if it was before.
+    /// Takes a lease exclusively; true if it is held so now, also if it was before.
     #[inline]
     pub fn try_take(&mut self, shard: ShardId) -> bool {
-        if self.holds(shard) {
+        if self.holds_exclusively(shard) {
             return true;
+        }
+        if self.holds(shard) {
+            return self.try_upgrade(shard);
         }
         if !self.keyspace.lease(shard).try_take(self.worker) {
             return false;
         }
+        let (word, bit) = (usize::from(shard.0) / 64, 1 << (shard.0 % 64));
+        self.holds[word] |= bit;
+        self.exclusive[word] |= bit;
+        self.taken.push(shard);
+        true
+    }
+
+    /// What is held to read is held exclusively from now on; false if others read too.
+    #[cold]
+    fn try_upgrade(&mut self, shard: ShardId) -> bool {
+        let is_alone = self.keyspace.lease(shard).try_upgrade(self.worker);
+        if is_alone {
+            self.exclusive[usize::from(shard.0) / 64] |= 1 << (shard.0 % 64);
+        }
+        is_alone
+    }
+
+    /// Takes a lease to read; true if it is held now, exclusively or to read, also if it was before.
+    #[inline]
+    pub fn try_share(&mut self, shard: ShardId) -> bool {
+        if self.holds(shard) {
+            return true;
+        }
+        if !self.keyspace.lease(shard).try_share(self.worker) {
+            return false;
+        }
+        self.has_shared = true;
         self.holds[usize::from(shard.0) / 64] |= 1 << (shard.0 % 64);
         self.taken.push(shard);
         true
@@ -271,9 +352,9 @@ impl Leases {
     pub fn shard(&mut self, shard: ShardId) -> &mut Shard {
         #[cfg(feature = "planted-bug")]
         self.take_late(shard);
-        assert!(self.holds(shard), "a shard is touched under its lease");
+        assert!(self.holds_exclusively(shard), "a shard is touched under its lease");
         let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
-        // SAFETY: the lease is held by this value, so no other thread touches the shard; the result borrows this
+        // SAFETY: the lease is held exclusively by this value, so no other thread touches the shard; the result borrows this
         // value mutably, so nobody else does on this one.
         unsafe { &mut *cell }
     }
@@ -301,16 +382,16 @@ impl Leases {
     pub fn shard_ref(&self, shard: ShardId) -> &Shard {
         assert!(self.holds(shard), "a shard is touched under its lease");
         let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
-        // SAFETY: the lease is held by this value, so no other thread touches the shard; the result borrows this
-        // value, so nobody has it mutably.
+        // SAFETY: the lease is held by this value, so no other thread has the shard mutably; the result borrows this value, so
+        // nobody has on this one.
         unsafe { &*cell }
     }
 
     /// Two different shards of leases that are held.
     pub fn two(&mut self, a: ShardId, b: ShardId) -> (&mut Shard, &mut Shard) {
-        assert!(a != b);
-        assert!(self.holds(a));
-        assert!(self.holds(b));
+        assert!(a != b, "the caller has looked");
+        assert!(self.holds_exclusively(a), "a shard is touched under its lease");
+        assert!(self.holds_exclusively(b), "a shard is touched under its lease");
         let a = self.keyspace.cells[usize::from(a.0)].shard.get();
         let b = self.keyspace.cells[usize::from(b.0)].shard.get();
         // SAFETY: as in `shard`; the two are different, as asserted.
@@ -325,31 +406,104 @@ impl Leases {
         self.taken.len()
     }
 
+    /// Has a lease go back behind this member of the chunk, before those that were named until now.
+    #[inline]
+    pub fn plan_return(&mut self, member: u32, shard: ShardId) {
+        debug_assert!(self.returns.last().is_none_or(|(later, _)| *later >= member));
+        self.returns.push((member, shard));
+    }
+
+    /// All leases stay until they are given back together.
+    pub fn plan_no_returns(&mut self) {
+        self.returns.clear();
+    }
+
+    /// Whether leases go back behind this member.
+    #[inline]
+    pub fn has_returns_behind(&self, member: u32) -> bool {
+        self.returns.last().is_some_and(|(last, _)| *last <= member)
+    }
+
+    /// Gives back what goes back behind this member. Whoever wants it, and sleeps, is woken by the end of the chunk.
+    #[inline]
+    pub fn return_behind(&mut self, member: u32) {
+        while self.has_returns_behind(member) {
+            let Some((_, shard)) = self.returns.pop() else { return };
+            self.has_returned = true;
+            self.give_back(shard);
+        }
+    }
+
+    /// Who wants a lease that has gone back; they must be woken. For whoever is about to take long.
+    pub fn take_wanted(&mut self) -> WantedMask {
+        let returned = self.taken.iter().filter(|shard| !self.holds(**shard));
+        lease::take_wanted(returned.map(|shard| self.keyspace.lease(*shard)), &self.keyspace.wanting)
+    }
+
+    #[cold]
+    fn give_back_held(&mut self, mark: usize) {
+        for index in mark..self.taken.len() {
+            self.give_back(self.taken[index]);
+        }
+    }
+
+    /// Gives a lease back, if it is held.
+    #[inline]
+    fn give_back(&mut self, shard: ShardId) {
+        let (word, bit) = (usize::from(shard.0) / 64, 1 << (shard.0 % 64));
+        if self.holds[word] & bit == 0 {
+            return;
+        }
+        if self.exclusive[word] & bit != 0 {
+            lease::give_back(self.keyspace.lease(shard), self.worker);
+        } else {
+            lease::give_back_shared(self.keyspace.lease(shard));
+        }
+        self.holds[word] &= !bit;
+        self.exclusive[word] &= !bit;
+    }
+
     /// Gives back what was taken after a mark. The workers in the mask must be woken.
     #[inline]
     pub fn release_back_to(&mut self, mark: usize) -> WantedMask {
         if self.solo || self.taken.len() <= mark {
             return WantedMask::NONE;
         }
+        let has_all = mark == 0 && !self.has_returned;
+        if !has_all {
+            self.give_back_held(mark);
+        }
         let (keyspace, given) = (&*self.keyspace, &self.taken[mark..]);
-        if mark == 0 {
+        if has_all && !self.has_shared {
+            given.iter().for_each(|shard| lease::give_back(keyspace.lease(*shard), self.worker));
             self.holds.fill(0);
-        } else {
-            given.iter().for_each(|shard| self.holds[usize::from(shard.0) / 64] &= !(1 << (shard.0 % 64)));
+            self.exclusive.fill(0);
+        } else if has_all {
+            for shard in given {
+                match self.exclusive[usize::from(shard.0) / 64] >> (shard.0 % 64) & 1 {
+                    0 => lease::give_back_shared(keyspace.lease(*shard)),
+                    _ => lease::give_back(keyspace.lease(*shard), self.worker),
+                }
+            }
+            self.holds.fill(0);
+            self.exclusive.fill(0);
         }
         let given = given.iter().map(|shard| keyspace.lease(*shard));
-        let wanted = lease::release(given, self.worker, &keyspace.wanting);
+        let wanted = lease::take_wanted(given, &keyspace.wanting);
         self.taken.truncate(mark);
+        self.has_returned &= mark > 0;
+        self.has_shared &= mark > 0;
         wanted
     }
 
-    /// Asks that this worker be woken when it may have the lease; false if it may have it now. Until `want_nothing`.
-    pub fn want(&mut self, shard: ShardId) -> bool {
+    /// Asks that this worker be woken when it may have the lease, exclusively or to read; false if it may have it now. Until
+    /// `want_nothing`.
+    pub fn want(&mut self, shard: ShardId, exclusively: bool) -> bool {
         if !self.wants {
             self.wants = true;
             self.keyspace.wanting.begin();
         }
-        self.keyspace.lease(shard).want(self.worker)
+        self.keyspace.lease(shard).want(self.worker, exclusively)
     }
 
     /// This worker is awake, and tries again what it was refused.
@@ -394,6 +548,7 @@ impl Leases {
     /// Gives everything back. The workers in the mask must be woken.
     #[inline]
     pub fn release_all(&mut self) -> WantedMask {
+        self.returns.clear();
         #[cfg(feature = "planted-bug")]
         {
             let mut wanted = std::mem::replace(&mut self.wanted_late, WantedMask::NONE);
@@ -432,7 +587,7 @@ impl Drop for Leases {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::store::{DbIndex, Deadline, NewString, Str};
+    use crate::store::{DbIndex, Deadline, NewString, Str, scaled};
 
     fn keyspace(workers: usize) -> Arc<Keyspace> {
         Arc::new(Keyspace::new(KeyspaceOptions { shards: 16, databases: 16, workers, hash_seed: 1 }))
@@ -450,7 +605,7 @@ mod tests {
         assert_eq!(one.take_all_or_wanted(), Err((WantedMask::NONE, ShardId(3))));
         assert!(one.holds(ShardId(4)));
         assert!(!one.holds(ShardId(0)));
-        assert!(one.want(ShardId(3)));
+        assert!(one.want(ShardId(3), true));
         assert!(zero.release_all().has(1));
         one.want_nothing();
         assert!(one.take_all());
@@ -463,6 +618,59 @@ mod tests {
     }
 
     #[test]
+    fn leases_to_read_are_shared_and_one_reader_may_go_on_to_change() {
+        let keyspace = keyspace(2);
+        let [mut zero, mut one] = [0, 1].map(|worker| Leases::new(&keyspace, worker, false));
+        let (a, b) = (ShardId(1), ShardId(2));
+        assert!(zero.try_share(a) && one.try_share(a) && one.try_share(b));
+        assert!(zero.holds(a) && !zero.holds_exclusively(a));
+        assert!(!zero.try_take(a) && zero.holds(a));
+        assert_eq!(zero.shard_ref(a).len(DbIndex(0)), 0);
+        let _nobody = one.release_all();
+        assert!(zero.try_take(a) && zero.holds_exclusively(a));
+        assert!(!one.try_share(a));
+        assert_eq!(zero.mark(), 1);
+        let _nobody = zero.release_all();
+        assert!(one.try_take(a) && one.try_share(a) && one.holds_exclusively(a));
+    }
+
+    #[test]
+    #[should_panic(expected = "under its lease")]
+    fn a_shard_under_a_lease_to_read_is_not_changed() {
+        let mut leases = Leases::new(&keyspace(2), 0, false);
+        assert!(leases.try_share(ShardId(0)));
+        leases.shard(ShardId(0));
+    }
+
+    /// What goes back early can be had at once; who sleeps for it is woken with what goes back at the end.
+    #[test]
+    fn lease_that_goes_back_early_is_free_and_wakes_at_the_end() {
+        let keyspace = keyspace(3);
+        let [mut zero, mut one, mut two] = [0, 1, 2].map(|worker| Leases::new(&keyspace, worker, false));
+        let [a, b, c] = [1, 2, 3].map(ShardId);
+        assert!([a, b, c].into_iter().all(|shard| zero.try_take(shard)));
+        zero.plan_return(1, b);
+        zero.plan_return(0, a);
+        assert!(two.want(a, true) && two.want(c, true));
+        assert!(!zero.has_returns_behind(u32::MAX) || !one.try_take(a));
+        zero.return_behind(0);
+        assert!(!zero.holds(a) && zero.holds(b) && zero.holds(c));
+        assert!(one.try_take(a) && !one.try_take(b));
+        // Taken once more in passing, it goes back as anything else.
+        let mark = zero.mark();
+        assert!(!zero.try_take(a));
+        let _nobody = one.release_all();
+        assert!(zero.try_take(a));
+        let _nobody = zero.release_back_to(mark);
+        assert!(one.try_take(a));
+        zero.return_behind(1);
+        assert!(one.try_take(b) && !one.try_take(c));
+        assert!(two.want(a, true));
+        assert!(zero.release_all().has(2));
+        assert!(one.try_take(c));
+    }
+
+    #[test]
     #[should_panic(expected = "under its lease")]
     fn a_shard_without_a_lease_is_refused() {
         Leases::new(&keyspace(2), 0, false).shard(ShardId(0));
@@ -470,13 +678,14 @@ mod tests {
 
     #[test]
     fn threads_share_the_keyspace_without_losing_writes() {
+        const ROUNDS: u64 = scaled(3000);
         let keyspace = keyspace(3);
         let threads: Vec<_> = (0..3)
             .map(|worker| {
                 let keyspace = keyspace.clone();
                 std::thread::spawn(move || {
                     let mut leases = Leases::new(&keyspace, worker, false);
-                    for round in 0..3000u64 {
+                    for round in 0..ROUNDS {
                         let key = (round % 100).to_string();
                         let hash = keyspace.hash(key.as_bytes());
                         let shard = keyspace.shard_of(hash);
@@ -508,6 +717,6 @@ mod tests {
                 sum += value;
             });
         }
-        assert_eq!(sum, 9000);
+        assert_eq!(sum, 3 * ROUNDS as i64);
     }
 }

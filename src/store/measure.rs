@@ -94,7 +94,7 @@ fn nothing(keyspace: &Keyspace, rounds: usize, bound: usize) -> f64 {
 
 fn get(leases: &mut Leases, hash: u64, key: &[u8], sum: &mut usize) {
     let shard = leases.keyspace().shard_of(hash);
-    if let Some(entry) = leases.shard(shard).read(DB, hash, key, 1, crate::store::Touch::None)
+    if let Some(entry) = leases.shard(shard).read(DB, hash, key, 1, crate::store::Touch::None, || false)
         && let Str::Bytes(bytes) = entry.string()
     {
         *sum += bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>();

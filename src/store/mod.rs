@@ -4,52 +4,76 @@
 //! gives a `KeyMut`, through which all changes go. Below: `table` finds entries by hash, `entry` says how they lie in
 //! memory, `heap` and `slab` give them room, `pool` gives all shards their pages.
 
+pub mod allocator;
 mod along;
+#[cfg(all(test, not(loom)))]
+mod attack_tests;
+pub mod candidates;
 mod changes;
 mod chunk_memory;
 mod db;
+mod dbs;
+mod defrag;
 mod entry;
 pub mod eviction;
 mod fetch;
 mod hash;
 mod heap;
+pub mod keeper;
 mod key_mut;
 mod keyspace;
 mod lease;
+pub mod mapping;
 #[cfg(all(test, not(loom)))]
 mod measure;
+pub mod occupancy;
 mod owned;
 pub mod pool;
 mod shard;
 mod shard_set;
 mod slab;
+pub mod snapshot;
 mod table;
+mod unshare;
 mod value;
 mod waiters;
 mod watchers;
 
 pub use along::QueueAlong;
-pub use changes::{Change, ChangeKind, Changes};
-pub use chunk_memory::keep_spares;
-pub use entry::{BLOB_BYTES_MIN, CLOCK_MAX, EMBSTR_BYTES_MAX, Encoding, Entry, Str, Type, parse_int};
+pub use changes::{ChangeKind, Changes, Class, Deletion, Event, Word, Words};
+pub use defrag::Defragged;
+pub use entry::{
+    BLOB_BYTES_MIN, CLOCK_MAX, Encoding, Entry, KEY_BYTES_MAX, STRING_BYTES_MAX, Str, Type, parse_int,
+};
 pub use eviction::{AccessClock, Touch};
 pub use fetch::{FETCH_GROUP_KEYS, Reach};
-pub use hash::SetOfHashes;
+pub use hash::{KeyHasher, MapByHash, SetOfHashes};
 pub use key_mut::{Deadline, KeyMut, NewString};
 #[cfg(feature = "planted-bug")]
 pub use keyspace::set_late_interlude;
 pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
 pub use lease::{HOLDERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
-pub use shard::{Discarded, ExpireProgress, Shard, ShardMemory, ShardStats};
+pub use shard::{Discarded, ExpireProgress, Expired, OnExpired, Shard, ShardMemory, ShardStats, Sight};
 pub use shard_set::ShardSet;
-pub use value::{End, Item, Items, List, ListLimits, ListNode, NewItem, NewList, NewNode, OwnedItem, packed};
+pub use value::{
+    Digest, Elements, End, Field, Fields, Hash, HashPack, Intset, Item, Items, LexBound, LexRange, Limits,
+    List, ListLimits, ListNode, Members, NewHash, NewItem, NewList, NewNode, NewSet, NewSortedSet, NewStream,
+    NewValue, NodeLimits, OwnedItem, PackForm, PackLimits, ScoreBound, ScoreRange, Scored, Set,
+    SortedMembers, SortedSet, Stream, Typed, Value, View, packed, stream,
+};
 pub use waiters::{ReadyKey, Registration, Waiting};
 pub use watchers::WatchFlag;
 
+/// How much of something a test does: a twentieth under Miri, which interprets every instruction.
+#[cfg(test)]
+const fn scaled(full: u64) -> u64 {
+    if cfg!(miri) { full / 20 } else { full }
+}
+
 /// A database's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DbIndex(pub u16);
+pub struct DbIndex(pub u32);
 
 /// A shard's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,8 +3,9 @@
 //! Design: a block of a shard's slab cannot leave the shard, so small values are copied; large ones only change hands.
 #![expect(unsafe_code, reason = "takes the values out of entries")]
 
-use super::entry::{Encoding, Entry, EntryPtr, External, Parts, Str, Type, Value};
+use super::entry::{Encoding, Entry, EntryPtr, Parts, Str, Type, Value};
 use super::heap::Heap;
+use super::value::External;
 
 /// What a key held.
 pub struct OwnedEntry {
@@ -22,12 +23,12 @@ pub(super) enum OwnedValue {
 }
 
 impl OwnedEntry {
-    pub(super) fn copy_of(entry: &Entry) -> OwnedEntry {
+    pub(super) fn copy_of(entry: Entry<'_>) -> OwnedEntry {
         OwnedEntry::of(entry, entry.external().cloned())
     }
 
     /// What an entry holds; its large value is given.
-    fn of(entry: &Entry, external: Option<External>) -> OwnedEntry {
+    fn of(entry: Entry<'_>, external: Option<External>) -> OwnedEntry {
         let value = match external {
             Some(external) => OwnedValue::External(external),
             None if entry.encoding() == Encoding::Int => match entry.string() {

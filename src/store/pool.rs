@@ -12,11 +12,13 @@
 //! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
 //! taken from the smallest gap that holds them. As runs of ever other lengths come and go, gaps still take up a sixth of
 //! the memory, wherever runs are taken and whether or not they grow in place (simulated and measured). So when gaps
-//! make up more than a twentieth, the sparsest chunk is proclaimed, and shards move their segments out of it during upkeep
-//! (a copy and a directory entry each). A bit per chunk says that it may have room; the search starts at the chunk
-//! that had room last. A chunk's description lives beside it, found from an address through a two-level map, so
-//! that all 2 MiB are usable. Chunks are never unmapped; when more than a few are entirely free, their memory goes
-//! back to the kernel and only the address range stays.
+//! make up more than a twentieth, the sparsest chunk is proclaimed, and shards move their segments out of it during
+//! upkeep (a copy and a directory entry each). Chunks of pages are emptied likewise while memory is defragmented; as
+//! moving a page means moving its entries, shards find their pages by the owner that the chunk notes of each. A bit per
+//! chunk says that it may have room; the search starts at the chunk that had room last. A chunk's description lives
+//! beside it, found from an address through a two-level map, so that all 2 MiB are usable. Chunks are never unmapped;
+//! when more than a few are entirely free, or the server rests, their memory goes back to the kernel and only the address
+//! range stays.
 //!
 //! Invariants:
 //! - a granule's bit is set exactly while nobody owns it (freeing twice panics);
@@ -43,6 +45,7 @@ pub const RUN_GRANULES_MAX: usize = 16;
 pub const PAGE_BYTES: usize = 8 << 10;
 
 const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
+const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
 const WORD_GRANULES: usize = 64;
 const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
 const CHUNK_GRANULES: u32 = (CHUNK_WORDS * WORD_GRANULES) as u32;
@@ -52,6 +55,8 @@ const LEAF_CHUNKS: usize = 1024;
 const LEAVES_MAX: usize = 4096;
 /// Chunks that may be entirely free, in each region, before their memory is given back.
 const EMPTY_CHUNKS_KEPT: usize = 2;
+/// Chunks of a region up to which those are counted that are entirely free.
+const EMPTY_COUNTED_MAX: usize = 256;
 /// Words of 64 chunks looked through in vain before a new chunk is mapped.
 const PROBE_WORDS_MAX: usize = 4;
 /// Chunks among which one is chosen to be emptied.
@@ -81,6 +86,22 @@ pub struct Pool {
     bytes_used: AtomicU64,
 }
 
+/// Who has a slab page: a number of its own for each slab of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageOwner(u32);
+
+impl PageOwner {
+    const NOBODY: PageOwner = PageOwner(0);
+
+    /// One that nobody else is.
+    pub fn fresh() -> PageOwner {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let number = LAST.fetch_add(1, Relaxed) + 1;
+        assert!(number != PageOwner::NOBODY.0, "there are fewer slabs than numbers");
+        PageOwner(number)
+    }
+}
+
 /// What the pool holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolUsage {
@@ -102,8 +123,11 @@ impl Pool {
     }
 
     /// Takes a page of `PAGE_BYTES`, aligned to its size, with arbitrary contents. Aborts when memory is exhausted.
-    pub fn alloc_page(&'static self) -> NonNull<u8> {
-        self.alloc(&self.pages, PAGE_GRANULES)
+    /// `owner` is who can move what will lie in it.
+    pub fn alloc_page(&'static self, owner: PageOwner) -> NonNull<u8> {
+        let page = self.alloc(&self.pages, PAGE_GRANULES);
+        self.owner_of(page).store(owner.0, Relaxed);
+        page
     }
 
     /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
@@ -118,6 +142,8 @@ impl Pool {
     /// - `page` came from `alloc_page` and has not been freed since;
     /// - nobody uses its memory any more.
     pub unsafe fn free_page(&self, page: NonNull<u8>) {
+        // Before it can be taken again: an owner that is noted owns the page.
+        self.owner_of(page).store(PageOwner::NOBODY.0, Release);
         self.free(&self.pages, page, PAGE_GRANULES);
     }
 
@@ -141,6 +167,58 @@ impl Pool {
     /// A number that is another one for each choice of a chunk to be emptied.
     pub fn evacuation_number(&self) -> u64 {
         self.runs.evacuation_number.load(Relaxed)
+    }
+
+    /// Gives the memory of all chunks back that are entirely free.
+    pub(super) fn give_back_empty(&self) {
+        for region in [&self.pages, &self.runs] {
+            for index in 0..region.chunk_count.load(Acquire) {
+                let Some(chunk) = region.chunk(index) else { continue };
+                let is_empty = chunk.free_count.load(Relaxed) == CHUNK_GRANULES;
+                if is_empty && chunk.resident.load(Relaxed) && chunk.give_back() {
+                    self.bytes_reserved.fetch_sub(CHUNK_BYTES as u64, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// While memory is defragmented, the sparsest chunk of pages is to be emptied, if that is worth it: chooses one anew.
+    pub fn compact_pages(&self, on: bool) {
+        self.pages.compacts.store(on, Relaxed);
+        if on {
+            self.pages.choose_evacuation();
+        } else if self.pages.evacuating.load(Relaxed) != 0 {
+            self.pages.evacuating.store(0, Relaxed);
+        }
+    }
+
+    /// The chunk of pages that should become empty, by its address; none is given out there. The number is another one for
+    /// each choice.
+    pub fn page_evacuation(&self) -> Option<(u64, usize)> {
+        let base = self.pages.evacuating.load(Relaxed);
+        (base != 0).then(|| (self.pages.evacuation_number.load(Relaxed), base))
+    }
+
+    /// The first page of `owner` in the chunk at `base`, from a place on, and its place.
+    pub fn page_of(&self, base: usize, owner: PageOwner, from: usize) -> Option<(usize, NonNull<u8>)> {
+        let chunk = self.map.find(base).expect("the address is a chunk's");
+        let mut places = (from..CHUNK_PAGES).zip(chunk.owners.get(from..)?);
+        let (place, _) = places.find(|(_, found)| found.load(Acquire) == owner.0)?;
+        let pointer = ptr::with_exposed_provenance_mut(base + place * PAGE_BYTES);
+        Some((place, NonNull::new(pointer).expect("a chunk is never mapped at zero")))
+    }
+
+    fn owner_of(&self, page: NonNull<u8>) -> &AtomicU32 {
+        let address = page.as_ptr().addr();
+        let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
+        &chunk.owners[(address - chunk.base) / PAGE_BYTES]
+    }
+
+    /// Bytes of gaps between what is used. Chunks that are entirely free are none: they go back to the kernel as they are.
+    pub fn gap_bytes(&self) -> u64 {
+        let PoolUsage { bytes_reserved, bytes_used } = self.usage();
+        let empty: usize = [&self.pages, &self.runs].map(Region::empty_resident).iter().sum();
+        bytes_reserved.saturating_sub(bytes_used + (empty * CHUNK_BYTES) as u64)
     }
 
     /// What is reserved and used now.
@@ -195,6 +273,7 @@ impl Pool {
             word_hint: AtomicUsize::new(0),
             gap_max: AtomicUsize::new(usize::MAX),
             resident: AtomicBool::new(false),
+            owners: [const { AtomicU32::new(PageOwner::NOBODY.0) }; CHUNK_PAGES],
         }));
         region.empty.fetch_add(1, Relaxed);
         self.map.insert(base, chunk);
@@ -216,6 +295,8 @@ struct Region {
     /// The base of the chunk that is being emptied, or 0.
     evacuating: AtomicUsize,
     evacuation_number: AtomicU64,
+    /// Whether chunks are to be emptied at all.
+    compacts: AtomicBool,
 }
 
 struct Leaf {
@@ -234,7 +315,20 @@ impl Region {
             empty: AtomicUsize::new(0),
             evacuating: AtomicUsize::new(0),
             evacuation_number: AtomicU64::new(0),
+            compacts: AtomicBool::new(granules_min != PAGE_GRANULES as u32),
         }
+    }
+
+    /// Chunks that are entirely free and have memory: counted in a small pool, as many as may be kept in a large one.
+    fn empty_resident(&self) -> usize {
+        let count = self.chunk_count.load(Acquire);
+        if count > EMPTY_COUNTED_MAX {
+            return EMPTY_CHUNKS_KEPT;
+        }
+        let chunks = (0..count).filter_map(|index| self.chunk(index));
+        let is_empty =
+            |chunk: &&Chunk| chunk.free_count.load(Relaxed) == CHUNK_GRANULES && chunk.resident.load(Relaxed);
+        chunks.filter(is_empty).count()
     }
 
     fn is_pages(&self) -> bool {
@@ -282,6 +376,9 @@ impl Region {
     /// Chooses the chunk with the most room to be emptied, if all that room is worth it. The same one may be chosen again.
     #[cold]
     fn choose_evacuation(&self) {
+        if !self.compacts.load(Relaxed) {
+            return self.evacuating.store(0, Relaxed);
+        }
         let count = self.chunk_count.load(Acquire);
         let (mut gaps, mut most, mut sparsest) = (0, 0, 0);
         for index in 0..count.min(EVACUATION_CHUNKS_MAX) {
@@ -361,6 +458,8 @@ struct Chunk {
     gap_max: AtomicUsize,
     /// Whether the kernel may have memory behind the addresses.
     resident: AtomicBool,
+    /// Whose each page is, in a chunk of pages.
+    owners: [AtomicU32; CHUNK_PAGES],
 }
 
 impl Chunk {
@@ -478,11 +577,8 @@ impl Chunk {
         }
         let whole = held == CHUNK_WORDS;
         if whole {
-            let start = ptr::with_exposed_provenance_mut::<libc::c_void>(self.base);
-            // SAFETY: the range is a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are
-            // held here.
-            let result = unsafe { libc::madvise(start, CHUNK_BYTES, libc::MADV_DONTNEED) };
-            assert!(result == 0, "MADV_DONTNEED on a private mapping of ours cannot fail");
+            // SAFETY: a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are held here.
+            unsafe { chunk_memory::give_back(self.base) };
         }
         let was_resident = whole && self.resident.swap(false, Relaxed);
         for word in &self.free[..held] {
@@ -603,9 +699,11 @@ fn mask(granules: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::scaled;
     use std::collections::HashSet;
 
     #[test]
+    #[cfg_attr(miri, ignore = "long, and arithmetic only")]
     fn gaps_are_found_as_by_counting() {
         let mut state = 1u64;
         let mut next = || {
@@ -643,7 +741,7 @@ mod tests {
 
     #[test]
     fn pages_are_aligned_and_distinct() {
-        let pages: Vec<_> = (0..600).map(|_| POOL.alloc_page()).collect();
+        let pages: Vec<_> = (0..600).map(|_| POOL.alloc_page(PageOwner::fresh())).collect();
         let distinct: HashSet<_> = pages.iter().collect();
         assert_eq!(distinct.len(), pages.len());
         for page in pages {
@@ -656,12 +754,13 @@ mod tests {
     /// Threads take, mark, check and free runs of all lengths: an overlap shows as a foreign mark.
     #[test]
     fn threads_never_share_a_granule() {
+        const ROUNDS: u64 = scaled(20_000);
         let threads: Vec<_> = (1..=4u64)
             .map(|thread| {
                 std::thread::spawn(move || {
                     let mut state = thread;
                     let mut held: Vec<(NonNull<u8>, usize, u64)> = Vec::new();
-                    for round in 0..20_000u64 {
+                    for round in 0..ROUNDS {
                         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(99);
                         let random = (state >> 33) as usize;
                         if held.len() < 300 && random % 5 < 3 {

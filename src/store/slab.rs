@@ -19,13 +19,18 @@
 //!
 //! Costs: a few instructions and the page's header line; an empty slab is one empty vector.
 //!
-//! Not here: what entries look like (`entry`), where pages come from (`pool`).
+//! Not here: what entries look like (`entry`), where pages come from (`pool`), emptying sparse pages (`emptying`).
 #![expect(unsafe_code, reason = "an allocator")]
+
+mod emptying;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-use super::pool::{PAGE_BYTES, POOL};
+pub use emptying::SparseCursor;
+
+use super::occupancy;
+use super::pool::{PAGE_BYTES, POOL, PageOwner};
 
 /// The largest block that lies in a slab page.
 pub const SLAB_BYTES_MAX: usize = 1024;
@@ -43,8 +48,9 @@ const _: () = assert!((PAGE_UNITS - HEADER_UNITS) / SLOT_UNITS_MIN < 1 << 10);
 const _: () = assert!((PAGE_UNITS - HEADER_UNITS) / 11 == 93);
 
 /// The memory of one shard's entries.
-#[derive(Default)]
 pub struct Slab {
+    /// Whose its pages are.
+    owner: PageOwner,
     /// Indexed by slot size in units; as long as the largest class in use.
     classes: Vec<Class>,
     bytes_used: u64,
@@ -57,8 +63,14 @@ type Class = Vec<Page>;
 
 impl Slab {
     /// A slab without pages.
-    pub const fn new() -> Slab {
-        Slab { classes: Vec::new(), bytes_used: 0, page_count: 0, large_bytes: 0 }
+    pub fn new() -> Slab {
+        let owner = PageOwner::fresh();
+        Slab { owner, classes: Vec::new(), bytes_used: 0, page_count: 0, large_bytes: 0 }
+    }
+
+    /// Under which its pages are found in the pool.
+    pub fn owner(&self) -> PageOwner {
+        self.owner
     }
 
     /// Bytes of all slots and blocks in use.
@@ -156,11 +168,32 @@ impl Slab {
         }
     }
 
+    /// Whether a large block of so many bytes lies where little else is.
+    pub fn is_sparse(block: NonNull<u8>, bytes: usize) -> bool {
+        occupancy::is_sparse(block, bytes + LARGE_PREFIX_BYTES)
+    }
+
+    /// Copies a large block to where the allocator has room; none if that is no better.
+    ///
+    /// # Safety
+    /// - `block` is in use, large, and has so many bytes.
+    pub unsafe fn copy_large(&mut self, block: NonNull<u8>, bytes: usize) -> Option<NonNull<u8>> {
+        let copy = self.alloc_large(bytes);
+        if occupancy::are_together(copy, block) {
+            // SAFETY: allocated just above.
+            unsafe { self.free_large(copy) };
+            return None;
+        }
+        // SAFETY: both have so many bytes, and are two allocations.
+        unsafe { copy.copy_from_nonoverlapping(block, bytes) };
+        Some(copy)
+    }
+
     fn add_page(&mut self, units: usize) -> Page {
         if self.classes.len() <= units {
             self.classes.resize_with(units + 1, Vec::new);
         }
-        let page = Page(POOL.alloc_page());
+        let page = Page(POOL.alloc_page(self.owner));
         let mut header = Header(0);
         header.set_fresh(HEADER_UNITS);
         header.set_class(units);
@@ -172,6 +205,14 @@ impl Slab {
     }
 
     fn remove_page(&mut self, page: Page, units: usize, position: usize) {
+        self.unlist(page, units, position);
+        self.page_count -= 1;
+        // SAFETY: the page came from the pool, is in no list any more, and none of its slots is in use.
+        unsafe { POOL.free_page(page.0) };
+    }
+
+    /// Takes a page with room out of its class's list.
+    fn unlist(&mut self, page: Page, units: usize, position: usize) {
         let class = &mut self.classes[units];
         let removed = class.swap_remove(position);
         assert!(removed == page, "a page is where its header says");
@@ -180,9 +221,6 @@ impl Slab {
             header.set_position(position);
             moved.set_header(header);
         }
-        self.page_count -= 1;
-        // SAFETY: the page came from the pool, is in no list any more, and none of its slots is in use.
-        unsafe { POOL.free_page(page.0) };
     }
 
     fn alloc_large(&mut self, bytes: usize) -> NonNull<u8> {
@@ -194,6 +232,7 @@ impl Slab {
         unsafe { start.cast::<u64>().write(bytes as u64) };
         self.bytes_used += bytes as u64;
         self.large_bytes += layout.size() as u64;
+        occupancy::add(start, layout.size());
         // SAFETY: the block is longer than its prefix.
         unsafe { start.add(LARGE_PREFIX_BYTES) }
     }
@@ -208,6 +247,7 @@ impl Slab {
         self.large_bytes -= layout.size() as u64;
         // SAFETY: the allocation begins with the prefix.
         let start = unsafe { block.sub(LARGE_PREFIX_BYTES) };
+        occupancy::remove(start, layout.size());
         // SAFETY: allocated by `alloc_large` with this layout, which follows from the stored size.
         unsafe { dealloc(start.as_ptr(), layout) };
     }
@@ -364,6 +404,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::scaled;
 
     fn fill(block: NonNull<u8>, bytes: usize, with: u8) {
         // SAFETY: the block has at least `bytes`.
@@ -378,15 +419,16 @@ mod tests {
 
     #[test]
     fn blocks_of_all_sizes_keep_their_contents() {
+        const PHASE: u64 = scaled(5000);
         let mut slab = Slab::new();
         let mut held: Vec<(NonNull<u8>, usize, u8)> = Vec::new();
         let mut expected = 0;
         let mut state = 7u64;
-        for round in 0..30_000u64 {
+        for round in 0..6 * PHASE {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(99);
             let random = (state >> 33) as usize;
             // Phases of growth and of shrinking, so that pages fill and empty.
-            let grow = if round / 5000 % 2 == 0 { 7 } else { 3 };
+            let grow = if (round / PHASE).is_multiple_of(2) { 7 } else { 3 };
             if random % 10 < grow {
                 let bytes = 1 + random / 16 % 1500;
                 let block = slab.alloc(bytes);
@@ -405,7 +447,7 @@ mod tests {
                 unsafe { slab.free(block, large) };
             }
             assert_eq!(slab.bytes_used(), expected);
-            if round % 1000 == 0 {
+            if round % (PHASE / 5) == 0 {
                 slab.check_invariants();
             }
         }

@@ -42,6 +42,8 @@ pub trait Waiting: Any + Send + Sync {
     fn awaited_count(&self) -> usize;
     /// The shards of these keys, if they are not all of one.
     fn shards(&self) -> Option<&Arc<ShardSet>>;
+    /// Whether it is to hear also of a key that is gone.
+    fn heeds_loss(&self) -> bool;
 }
 
 /// A key that somebody waits for and that a change has touched.
@@ -91,17 +93,20 @@ struct Queue {
     over_count: usize,
     /// Whether the queue is listed as ready.
     listed: bool,
+    /// Whether somebody who is here, or was when it was swept, is to hear also that the key is gone.
+    heeds_loss: bool,
 }
 
 impl Queue {
     fn new(db: DbIndex) -> Queue {
         // Most keys are waited for by one.
         let (entries, along) = (VecDeque::with_capacity(1), QueueAlong::default());
-        Queue { db, entries, along, over_count: 0, listed: false }
+        Queue { db, entries, along, over_count: 0, listed: false, heeds_loss: false }
     }
 
     fn push(&mut self, registration: Registration) {
         self.along.enter(&registration);
+        self.heeds_loss |= registration.waiter.heeds_loss();
         self.entries.push_back(registration);
     }
 
@@ -119,6 +124,7 @@ impl Queue {
             self.entries.shrink_to_fit();
         }
         self.along.leave(before - self.entries.len(), self.entries.iter());
+        self.heeds_loss = self.entries.iter().any(|registration| registration.waiter.heeds_loss());
         self.over_count = 0;
     }
 }
@@ -138,6 +144,18 @@ impl Waiters {
             if self.queues.len() * 8 < self.queues.capacity() {
                 self.queues.shrink_to_fit();
             }
+        }
+    }
+
+    /// Whether a key is listed as ready.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Lists a key that is gone as ready, if somebody is to hear of that.
+    pub fn list_lost(&mut self, key: ReadyKey) {
+        if self.queue(key).is_some_and(|queue| queue.heeds_loss) {
+            self.list(key);
         }
     }
 
@@ -179,6 +197,11 @@ impl Shard {
         self.listeners.has(Listeners::READY)
     }
 
+    /// The hashes of the keys that are listed as ready.
+    pub fn ready_hashes(&self) -> impl Iterator<Item = u64> {
+        self.waiters.iter().flat_map(|waiters| waiters.ready.iter().map(|key| key.hash))
+    }
+
     /// The number of keys for which somebody waits.
     pub fn waited_keys(&self) -> usize {
         self.waiters.as_ref().map_or(0, |waiters| waiters.key_count)
@@ -188,7 +211,7 @@ impl Shard {
     pub fn next_ready(&mut self) -> Option<ReadyKey> {
         let waiters = self.waiters.as_mut()?;
         let key = waiters.ready.pop_front();
-        self.listeners.set(Listeners::READY, !waiters.ready.is_empty());
+        self.listeners.set(Listeners::READY, waiters.has_ready());
         self.settle_waiters();
         key
     }
@@ -255,18 +278,37 @@ impl Shard {
     pub(super) fn list_ready(&mut self, db: DbIndex, hash: u64) {
         if let Some(waiters) = &mut self.waiters {
             waiters.list(ReadyKey { hash, db });
-            self.listeners.set(Listeners::READY, !waiters.ready.is_empty());
+            self.listeners.set(Listeners::READY, waiters.has_ready());
         }
+    }
+
+    /// A key is gone: it is listed as ready if somebody is to hear of that.
+    pub(super) fn list_lost(&mut self, db: DbIndex, hash: u64) {
+        if let Some(waiters) = &mut self.waiters {
+            waiters.list_lost(ReadyKey { hash, db });
+            self.listeners.set(Listeners::READY, waiters.has_ready());
+        }
+    }
+
+    /// A database is about to be emptied: all keys of it that somebody waits for are gone.
+    pub(super) fn list_emptied(&mut self, db: DbIndex) {
+        for hash in self.waited_in(&[db]) {
+            self.list_lost(db, hash.hash);
+        }
+    }
+
+    /// The keys of these databases that somebody waits for, always in the same order.
+    fn waited_in(&self, dbs: &[DbIndex]) -> Vec<ReadyKey> {
+        let Some(waiters) = &self.waiters else { return Vec::new() };
+        let queues = waiters.queues.iter().flat_map(|(hash, queues)| queues.iter().map(|q| (*hash, q.db)));
+        let mut keys: Vec<_> = queues.filter(|(_, db)| dbs.contains(db)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(hash, db)| ReadyKey { hash, db }).collect()
     }
 
     /// Two databases were exchanged: any key of them that somebody waits for may be there now.
     pub(super) fn list_swapped(&mut self, a: DbIndex, b: DbIndex) {
-        let Some(waiters) = &mut self.waiters else { return };
-        let queues = waiters.queues.iter().flat_map(|(hash, queues)| queues.iter().map(|q| (*hash, q.db)));
-        let mut keys: Vec<_> = queues.filter(|(_, db)| *db == a || *db == b).collect();
-        // The map's order is nobody's; this one is at least always the same.
-        keys.sort_unstable();
-        keys.into_iter().for_each(|(hash, db)| self.list_ready(db, hash));
+        self.waited_in(&[a, b]).into_iter().for_each(|key| self.list_ready(key.db, key.hash));
     }
 
     /// Drops what is needed only while somebody waits.
@@ -328,13 +370,16 @@ mod tests {
         fn shards(&self) -> Option<&Arc<ShardSet>> {
             self.shards.as_ref()
         }
+        fn heeds_loss(&self) -> bool {
+            false
+        }
     }
 
     fn shard_of(hash: u64) -> ShardId {
         ShardId(hash as u16 % 100)
     }
 
-    fn patient(shard: &mut Shard, db: u16, hashes: &[u64], awaited: usize) -> Arc<Patient> {
+    fn patient(shard: &mut Shard, db: u32, hashes: &[u64], awaited: usize) -> Arc<Patient> {
         let over = AtomicBool::new(false);
         let is_one = hashes.iter().all(|hash| shard_of(*hash) == shard_of(hashes[0]));
         let shards = (!is_one).then(|| Arc::new(hashes.iter().map(|hash| shard_of(*hash)).collect()));
@@ -357,7 +402,7 @@ mod tests {
         (shards.map(|shard| shard.0).collect(), written.collect())
     }
 
-    fn leave(shard: &mut Shard, patient: &Patient, db: u16) {
+    fn leave(shard: &mut Shard, patient: &Patient, db: u32) {
         patient.over.store(true, Relaxed);
         for hash in &patient.hashes[..patient.awaited] {
             shard.waiter_over(ReadyKey { hash: *hash, db: DbIndex(db) });
@@ -367,7 +412,7 @@ mod tests {
 
     #[test]
     fn waiters_queue_and_leave() {
-        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let mut shard = Shard::new(KeyHasher::new(1));
         let key = ReadyKey { hash: 7, db: DbIndex(0) };
         let many: Vec<_> = (0..100).map(|_| patient(&mut shard, 0, &[7, 9], 1)).collect();
         let other = patient(&mut shard, 3, &[7], 1);
@@ -392,7 +437,7 @@ mod tests {
     #[test]
     fn nobody_who_is_over_is_left_when_all_others_were_served() {
         for served in [3, 2] {
-            let mut shard = Shard::new(16, KeyHasher::new(1));
+            let mut shard = Shard::new(KeyHasher::new(1));
             let many: Vec<_> = (0..5).map(|_| patient(&mut shard, 0, &[7], 1)).collect();
             let key = ReadyKey { hash: 7, db: DbIndex(0) };
             many[3..].iter().for_each(|patient| leave(&mut shard, patient, 0));
@@ -406,9 +451,9 @@ mod tests {
     #[test]
     fn changes_list_keys_once_and_only_where_somebody_waits() {
         let hasher = KeyHasher::new(1);
-        let mut shard = Shard::new(16, hasher.clone());
+        let mut shard = Shard::new(hasher.clone());
         let hash = hasher.hash(b"k");
-        let set = |shard: &mut Shard, db: u16, key: &[u8]| {
+        let set = |shard: &mut Shard, db: u32, key: &[u8]| {
             let mut guard = shard.write(DbIndex(db), hasher.hash(key), key, 0);
             guard.set_string(NewString::Int(1), Deadline::None);
         };
@@ -445,7 +490,7 @@ mod tests {
     }
     #[test]
     fn who_waits_for_keys_of_one_shard_takes_nothing_along() {
-        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let mut shard = Shard::new(KeyHasher::new(1));
         patient(&mut shard, 0, &[7], 1);
         patient(&mut shard, 0, &[7, 107, 207], 3);
         let queues = &shard.waiters.as_ref().expect("they wait").queues;
@@ -460,8 +505,9 @@ mod tests {
 
     /// Each of a client's many queues counted all its other keys: 22 MB for 1,000 keys, and half a second.
     #[test]
+    #[cfg_attr(miri, ignore = "long, and all of it safe code")]
     fn queues_of_one_client_share_what_goes_along() {
-        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let mut shard = Shard::new(KeyHasher::new(1));
         let hashes: Vec<u64> = (0..4000).step_by(2).collect();
         let first = patient(&mut shard, 0, &hashes, 2000);
         let second = patient(&mut shard, 0, &hashes, 2000);
@@ -480,7 +526,7 @@ mod tests {
 
     #[test]
     fn what_goes_along_is_found_anew_when_half_have_left() {
-        let mut shard = Shard::new(16, KeyHasher::new(1));
+        let mut shard = Shard::new(KeyHasher::new(1));
         let many: Vec<_> = (0..10).map(|n| patient(&mut shard, 0, &[7, 10 + n, 20 + n], 2)).collect();
         let stays = patient(&mut shard, 0, &[7, 30], 2);
         let all = |n: u16| (10..10 + n).chain(20..20 + n).chain([7, 30]).collect::<BTreeSet<u16>>();
@@ -549,7 +595,7 @@ mod tests {
         /// Against those who are there, asked one by one: nothing is missing, and what there is too much has its bound.
         #[test]
         fn what_goes_along_is_never_too_little(steps in proptest::collection::vec(any_step(), 1..150)) {
-            let (mut shard, mut present) = (Shard::new(16, KeyHasher::new(1)), Vec::new());
+            let (mut shard, mut present) = (Shard::new(KeyHasher::new(1)), Vec::new());
             for step in steps {
                 take_step(&mut shard, &mut present, step);
                 shard.check_waiters();

@@ -3,9 +3,10 @@
 //! Design: a client's watch is one flag that all the keys it watches share. It is registered in the shard of each key, under
 //! that shard's lease; a change of the key raises it, and EXEC, which holds the leases of the watched keys too, looks at it.
 //! A client that no longer watches ends its flag and leaves the registrations behind: it need not have the leases for
-//! that. They are dropped when their key changes or is watched again, and by the shard's upkeep.
+//! that. They are dropped when their key changes or their list is full, and by the shard's upkeep.
 //!
-//! Costs: nobody watching, one predictable branch for each change.
+//! Costs: nobody watching, one predictable branch for each change. Watching and forgetting a key is O(1) on average, however
+//! many watch it; changing it looks at each of them.
 //!
 //! Not here: what EXEC makes of it (`worker::transaction`).
 
@@ -19,6 +20,9 @@ use super::hash::MapByHash;
 /// One client's watch. Read and written under leases, but for `end`, which nobody needs to see at once.
 #[derive(Debug, Default)]
 pub struct WatchFlag(AtomicU8);
+
+/// A registration is looked for only among so many.
+const SEARCHED_MAX: usize = 64;
 
 const TOUCHED: u8 = 1;
 const ENDED: u8 = 2;
@@ -65,12 +69,19 @@ impl Watchers {
 
     pub fn add(&mut self, db: DbIndex, hash: u64, key: &[u8], flag: &Arc<WatchFlag>) {
         let watchers = self.by_hash.entry(hash).or_default();
-        watchers.retain(|watcher| !watcher.flag.is_settled());
+        // Only when there is no room, of which there is then as much again: not all are looked at each time.
+        if watchers.len() == watchers.capacity() {
+            watchers.retain(|watcher| !watcher.flag.is_settled());
+            watchers.reserve(watchers.len().max(1));
+        }
         watchers.push(Watcher { db, key: key.into(), flag: Arc::clone(flag) });
     }
 
+    /// Drops a registration that is ended; where very many clients watch the key it is left behind instead.
     pub fn remove(&mut self, hash: u64, flag: &Arc<WatchFlag>) {
-        self.retain(hash, |watcher| !Arc::ptr_eq(&watcher.flag, flag));
+        if self.by_hash.get(&hash).is_some_and(|watchers| watchers.len() <= SEARCHED_MAX) {
+            self.retain(hash, |watcher| !Arc::ptr_eq(&watcher.flag, flag));
+        }
     }
 
     /// A key has changed.
@@ -147,6 +158,6 @@ mod tests {
             watchers.add(DbIndex(0), 1, b"key", &flag);
             flag.end();
         }
-        assert_eq!(watchers.by_hash[&1].len(), 1);
+        assert!(watchers.by_hash[&1].len() <= 8);
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | a key holds what it waits for | the worker whose command did it, still under its leases |
 //! | its time is up | its own worker |
+//! | time makes of a key what it waits for (`Blocking::retry_ms`) | its own worker, under its leases |
 //! | CLIENT UNBLOCK | the worker that runs it |
 //! | the connection ends | its own worker; nobody is told |
 //!
@@ -18,19 +19,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{self, Relaxed};
 
 use super::call::{Facts, Kit, reply_error};
 use super::chores::Chore;
 use super::run::next_replies;
 use super::{Mail, Worker};
 use crate::command::{Args, CommandError, Scope};
+use crate::exec::blocking::DUE;
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
 use crate::net::connection::Hold;
 use crate::observe::{ClientPlace, Ending, Ticket, flag};
 use crate::resp::{Output, Reply};
 use crate::store::{Keyspace, Leases, ReadyKey, ShardId};
+
+/// How soon at most a waiting command is run again whose time for that has come, if that was not possible, ms.
+const AGAIN_MS: u64 = 1;
 
 /// What CLIENT UNBLOCK tells the client, if asked to.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -71,7 +76,7 @@ pub(super) fn made_ready(
         Scope::Keys => hashes.iter().any(|hash| is_ready(keyspace.shard_of(*hash))),
         Scope::All => keyspace.shards().any(is_ready),
         Scope::Transaction => !became_ready.is_empty(),
-        Scope::None => false,
+        Scope::None | Scope::Alone => false,
     }
 }
 
@@ -89,6 +94,15 @@ impl<I: Io> Worker<I> {
         let end = last.start as usize + last.len as usize + b"\r\n".len();
         let (row, now) = (self.kit.table.row(command.row), self.clock.ticks());
         let connection = self.connections.at(command.slot);
+        if connection.input_ended {
+            // Its client has gone, or as in Redis is taken for gone: nobody may be served who will not read what he gets. What
+            // it has sent behind does not run any more, so the connection is on hold until the flush closes it.
+            connection.session.blocking = None;
+            connection.hold = Hold::Blocked;
+            connection.held_in_turn = self.turn;
+            connection.put_back(end);
+            return now;
+        }
         let (buffer, large, session, _) = connection.parts(command.source, input);
         let args = Args::new(buffer, spans, large).hashed(self.batch.hashes_of(command));
         let wait = session.blocking.take().expect("the handler has said what for");
@@ -97,12 +111,16 @@ impl<I: Io> Worker<I> {
         session.replies = next_replies(session.replies, Some(row));
         let waiter = Arc::new(waiter);
         waiter.register(&self.shared.keyspace, &mut self.kit.leases);
+        // Whoever serves it in this chunk needs the leases of all its keys.
+        self.kit.leases.plan_no_returns();
         self.serves = true;
+        let timer_ms = waiter.next_timer_ms();
         connection.wait = Some(waiter);
         connection.set_hold(Hold::Blocked);
         connection.held_in_turn = self.turn;
         connection.put_back(end);
-        self.timers.add(wait.until_ms, command.slot);
+        self.io.look_for_end(connection.token);
+        self.timers.add(timer_ms, command.slot);
         self.show_timers();
         now
     }
@@ -121,9 +139,41 @@ impl<I: Io> Worker<I> {
             }
             Scope::All => take_ready(keyspace.shards(), leases, became_ready),
             // It has listed them after each of its commands.
-            Scope::Transaction | Scope::None => {}
+            Scope::Transaction | Scope::None | Scope::Alone => {}
         }
         self.serve_ready(facts);
+    }
+
+    /// Keys of these shards went without a command: who is to hear of that is served as soon as the leases can be had.
+    pub(super) fn serve_lost(&mut self) {
+        if self.lost.is_empty() {
+            return;
+        }
+        let facts = self.facts();
+        for shard in std::mem::take(&mut self.lost) {
+            if !self.serve_shard(shard, &facts) {
+                self.lost.push(shard);
+            }
+            let wanted = self.kit.leases.release_all();
+            self.post.wake_wanting(wanted);
+        }
+        self.facts = Some(facts);
+        self.act();
+    }
+
+    /// Serves the ready keys of a shard; false if a lease was refused that this needs.
+    fn serve_shard(&mut self, shard: ShardId, facts: &Facts) -> bool {
+        let (keyspace, leases) = (&facts.shared.keyspace, &mut self.kit.leases);
+        if !leases.try_take(shard) {
+            return false;
+        }
+        let hashes: Vec<u64> = leases.shard_ref(shard).ready_hashes().collect();
+        if blocking::Along::default().take(hashes.into_iter(), keyspace, leases).is_err() {
+            return false;
+        }
+        take_ready(std::iter::once(shard), leases, &mut self.kit.became_ready);
+        self.serve_ready(facts);
+        true
     }
 
     #[cold]
@@ -138,6 +188,8 @@ impl<I: Io> Worker<I> {
     fn serve_key(&mut self, key: ReadyKey, facts: &Facts) {
         let keyspace = &facts.shared.keyspace;
         let shard = keyspace.shard_of(key.hash);
+        // What made the key ready may have taken long, and the key may be gone by now.
+        self.clock.read();
         self.kit.leases.shard(shard).begin_serving(key);
         let (mut index, count) = (0, self.kit.leases.shard(shard).waiter_count(key));
         for _ in 0..count {
@@ -145,7 +197,7 @@ impl<I: Io> Worker<I> {
             let key_index = registration.key_index;
             let waiter = Waiter::of(registration);
             let is_over = waiter.card.wait.is_over(waiter.ticket);
-            if !is_over && !waiter.is_ready(key_index, keyspace, &self.kit.leases, facts.now_ms) {
+            if !is_over && !waiter.is_ready(key_index, keyspace, &self.kit.leases, self.clock.now_ms()) {
                 index += 1;
                 continue;
             }
@@ -162,22 +214,73 @@ impl<I: Io> Worker<I> {
                 }
                 continue;
             };
-            waiter.card.wait.finish(waiter.ticket);
             blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
-            for (_, other) in waiter.awaited().filter(|(other, _)| *other != key_index) {
-                blocking::note_over(other, keyspace, &mut self.kit.leases);
-            }
-            let touched = crate::store::Waiting::hashes(&*waiter).iter();
-            let touched = touched.map(|hash| keyspace.shard_of(*hash));
-            take_ready(touched, &mut self.kit.leases, &mut self.kit.became_ready);
-            let served = Served { place: waiter.card.place(), ticket: waiter.ticket, output };
-            if usize::from(served.place.worker) == self.number {
-                self.deliver(served);
-            } else {
-                self.post.send(usize::from(served.place.worker), Mail::Served(Box::new(served)));
-            }
+            self.finish_serving(&waiter, Some(key_index), output, keyspace);
         }
         blocking::end_serving(key, keyspace, &mut self.kit.leases);
+    }
+
+    /// A waiting command, claimed, has run. It is noted as over in the queues of its keys, but for one where that is done.
+    fn finish_serving(&mut self, waiter: &Waiter, done: Option<u32>, output: Output, keyspace: &Keyspace) {
+        waiter.card.wait.finish(waiter.ticket);
+        for (_, other) in waiter.awaited().filter(|(other, _)| Some(*other) != done) {
+            blocking::note_over(other, keyspace, &mut self.kit.leases);
+        }
+        let touched = crate::store::Waiting::hashes(waiter).iter();
+        let touched = touched.map(|hash| keyspace.shard_of(*hash));
+        take_ready(touched, &mut self.kit.leases, &mut self.kit.became_ready);
+        let served = Served { place: waiter.card.place(), ticket: waiter.ticket, output };
+        if usize::from(served.place.worker) == self.number {
+            self.deliver(served);
+        } else {
+            self.post.send(usize::from(served.place.worker), Mail::Served(Box::new(served)));
+        }
+    }
+
+    /// Runs commands again whose clients wait, because it is time for that.
+    pub(super) fn serve_due(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let facts = self.facts();
+        let is_paused = facts.shared.pause.active(self.clock.now_ms()).is_some();
+        for slot in std::mem::take(&mut self.due) {
+            let waiter = self.connections.get(slot).and_then(|connection| connection.wait.clone());
+            // Its wait may be over by now, and another may have begun, which has a timer of its own.
+            let Some(waiter) = waiter.filter(|waiter| waiter.timer_ms() == DUE) else { continue };
+            let is_served = !is_paused && self.serve_in_time(&waiter, &facts);
+            let wanted = self.kit.leases.release_all();
+            self.post.wake_wanting(wanted);
+            if !is_served {
+                let soon_ms = self.clock.now_ms() + AGAIN_MS;
+                waiter.retry_ms.fetch_max(soon_ms, Ordering::Relaxed);
+                self.timers.add(waiter.next_timer_ms(), slot);
+            }
+        }
+        self.show_timers();
+        self.facts = Some(facts);
+        self.act();
+    }
+
+    /// Runs a waiting command again, if the leases for that are free; whether its wait is over.
+    fn serve_in_time(&mut self, waiter: &Waiter, facts: &Facts) -> bool {
+        let (keyspace, leases) = (&facts.shared.keyspace, &mut self.kit.leases);
+        let hashes = crate::store::Waiting::hashes(waiter).iter().copied();
+        let has_own = hashes.clone().all(|hash| leases.try_take(keyspace.shard_of(hash)));
+        if !has_own || blocking::Along::default().take(hashes, keyspace, leases).is_err() {
+            return false;
+        }
+        self.clock.read();
+        if !waiter.card.wait.claim(waiter.ticket) {
+            return false;
+        }
+        let Some(output) = self.run_again(waiter, facts) else {
+            waiter.card.wait.give_back(waiter.ticket);
+            return false;
+        };
+        self.finish_serving(waiter, None, output, keyspace);
+        self.serve_ready(facts);
+        true
     }
 
     /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.
@@ -196,7 +299,11 @@ impl<I: Io> Worker<I> {
         }
         match self.kit.caller(&mut session, facts, &self.clock, start).handle(row, &args, &mut reply) {
             Ok(()) => {}
-            Err(CommandError::Blocked) => return None,
+            Err(CommandError::Blocked) => {
+                let (blocking, _) = session.blocking.take().expect("the handler has said what for");
+                waiter.retry_ms.store(blocking.retry_ms, Ordering::Relaxed);
+                return None;
+            }
             Err(error) => {
                 counts.failed.add(1);
                 reply_error(error, &mut reply, stats);
@@ -204,9 +311,9 @@ impl<I: Io> Worker<I> {
         }
         let ns = waiter.ran_ns + self.clock.ns_between(start, self.clock.ticks());
         self.count_wait(waiter, ns);
-        if ns >= facts.notable_ns {
-            facts.note(row, &args, &session, ns);
-        }
+        // For the next one who waits, too.
+        self.clock.read();
+        facts.note(row, &args, &session, ns, self.clock.now_ms());
         Some(said(output, waiter))
     }
 
@@ -239,18 +346,23 @@ impl<I: Io> Worker<I> {
         while let Some(slot) = self.timers.next_due(now_ms) {
             let waiter = self.connections.at(slot).wait.clone();
             let waiter = waiter.expect("a wait that is over has no timer");
+            if !waiter.gives_up(now_ms) {
+                waiter.note_due();
+                self.due.push(slot);
+                continue;
+            }
             match waiter.card.wait.end(waiter.ticket) {
                 Ending::Ended => {
                     self.leave_queues(&waiter);
                     self.reply_unserved(&waiter, slot, false);
                 }
                 // It may come to nothing: to be looked at in the next turn.
-                Ending::BeingServed => being_served.push((waiter.blocking.until_ms, slot)),
+                Ending::BeingServed => being_served.push((waiter.next_timer_ms(), slot)),
                 // Its reply is on the way.
                 Ending::WasOver => {}
             }
         }
-        being_served.into_iter().for_each(|(until_ms, slot)| self.timers.add(until_ms, slot));
+        being_served.into_iter().for_each(|(timer_ms, slot)| self.timers.add(timer_ms, slot));
         self.show_timers();
     }
 
@@ -261,7 +373,7 @@ impl<I: Io> Worker<I> {
         // What lies behind the command does not run any more, so the connection stays on hold.
         connection.session.card.set(flag::BLOCKED, false);
         waiter.card.wait.abandon(waiter.ticket);
-        self.timers.remove(waiter.blocking.until_ms, slot);
+        self.timers.remove(waiter.timer_ms(), slot);
         self.show_timers();
         self.leave_queues(&waiter);
     }
@@ -305,7 +417,7 @@ impl<I: Io> Worker<I> {
         connection.set_hold(Hold::None);
         // Waiting was not being idle.
         connection.session.card.active_ms.store(self.clock.now_ms(), Relaxed);
-        self.timers.remove(waiter.blocking.until_ms, slot);
+        self.timers.remove(waiter.timer_ms(), slot);
         self.show_timers();
         self.make_ready(slot);
         self.make_dirty(slot);

@@ -20,13 +20,19 @@ use crate::command::{
     Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, table,
 };
 use crate::config::Config;
+use crate::exec::{CHUNK_COMMANDS_MAX, REFUSED};
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::resp::Reply;
-use crate::store::{AccessClock, Leases, ReadyKey};
+use crate::store::{AccessClock, Changes, Leases, ReadyKey};
 
 /// From this duration on, a command's being notable does not depend on what quick commands take.
 const JOINED_NS_MIN: u64 = 1_000_000;
+/// Commands that take no longer, in ns, are judged by the time that was read before them: those of a whole chunk together take
+/// less than the ms in which deadlines are given, and reading the time takes a thousandth of it.
+const CLOCK_KEPT_NS_MAX: u64 = 25_000;
+
+const _: () = assert!(CLOCK_KEPT_NS_MAX * (CHUNK_COMMANDS_MAX as u64) < 1_000_000);
 
 /// What a worker runs commands with, and where they leave what is to be done afterwards.
 pub(super) struct Kit {
@@ -41,6 +47,8 @@ pub(super) struct Kit {
     pub(super) became_ready: VecDeque<ReadyKey>,
     pub(super) slowest: Slowest,
     pub(super) access_clock: AccessClock,
+    /// What the current unit has changed.
+    pub(super) changes: Changes,
 }
 
 impl Kit {
@@ -55,6 +63,7 @@ impl Kit {
             became_ready: VecDeque::new(),
             slowest: Slowest::default(),
             access_clock: AccessClock::new(now_ms, false),
+            changes: Changes::default(),
         }
     }
 
@@ -68,6 +77,7 @@ impl Kit {
         ticks: u64,
     ) -> Caller<'a> {
         let worker = self.leases.worker();
+        self.changes.listen(facts.shared.debug.changes.is_on());
         Caller {
             facts,
             clock,
@@ -82,13 +92,14 @@ impl Kit {
                 config: &facts.config,
                 stats: facts.shared.stats.of(worker),
                 worker,
-                now_ms: facts.now_ms,
-                now_us: facts.now_us,
+                now_ms: clock.now_ms(),
+                now_us: clock.unix_us(),
                 access_clock: self.access_clock,
                 rng: &mut self.rng,
                 effects: &mut self.effects,
                 queues: &mut self.queues,
                 leases: &mut self.leases,
+                changes: &mut self.changes,
                 key_places: (0, 0),
             },
         }
@@ -114,17 +125,46 @@ impl Caller<'_> {
     #[inline(always)]
     pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
         self.ctx.key_places = row.key_places;
-        (row.command.handler)(&mut self.ctx, args, reply)
+        let outcome = (row.command.handler)(&mut self.ctx, args, reply);
+        if self.ctx.changes.is_listened() {
+            if self.ctx.session.needs_exclusive && self.ctx.leases.has_shared() {
+                self.ctx.changes.clear();
+            } else {
+                self.ctx.end_command(row, args);
+            }
+        }
+        outcome
     }
 
-    /// Runs one command, whose leases are held; false if it has to wait. If another `like_it` follows at once, the two may be
-    /// timed together.
+    /// Runs one command, whose leases are held; false if it has to wait, or is not finished. If another `like_it` follows at
+    /// once, the two may be timed together.
     #[inline(always)]
     pub(super) fn call(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> bool {
-        match self.handle(row, args, reply) {
+        let outcome = self.handle(row, args, reply);
+        self.finish(outcome, row, args, reply, like_it)
+    }
+
+    /// The handler has run: what is counted and noted of it; as `call`.
+    #[inline(always)]
+    pub(super) fn finish(
+        &mut self,
+        outcome: Outcome,
+        row: &Row,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> bool {
+        match outcome {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
                 self.show(row, args, reply);
+                return false;
+            }
+            Err(CommandError::Unfinished) => {
+                let start = self.ticks;
+                self.ticks = self.clock.ticks();
+                let ns = self.clock.ns_between(start, self.ticks);
+                self.ctx.stats.commands[row.id as usize].total_ns.add(ns);
                 return false;
             }
             Err(error) => {
@@ -172,21 +212,33 @@ impl Caller<'_> {
         self.ticks = self.clock.ticks();
         let ns = self.clock.ns_between(start, self.ticks);
         self.ctx.stats.count_calls(row.id, count, ns);
-        if ns >= self.facts.notable_ns {
-            self.facts.note(row, args, self.ctx.session, ns);
+        if ns >= self.facts.looked_at_ns {
+            self.look_at(row, args, ns);
         }
         ns
+    }
+
+    /// A command took long: the time is read again for what comes next, but all commands of a transaction are of one instant.
+    #[cold]
+    fn look_at(&mut self, row: &Row, args: &Args<'_>, ns: u64) {
+        if !self.ctx.session.denies_blocking {
+            self.clock.read();
+            (self.ctx.now_ms, self.ctx.now_us) = (self.clock.now_ms(), self.clock.unix_us());
+        }
+        self.facts.note(row, args, self.ctx.session, ns, self.ctx.now_ms);
     }
 }
 
 impl<I: Io> Worker<I> {
     /// What is the same for all commands of this turn.
     pub(super) fn facts(&mut self) -> Box<Facts> {
-        let (now_ms, now_us) = (self.clock.now_ms(), self.clock.unix_us());
+        let cannot_save = self.cannot_save();
         if let Some(mut facts) = self.facts.take()
             && Arc::ptr_eq(&facts.config, self.config.config_arc())
         {
-            (facts.now_ms, facts.now_us) = (now_ms, now_us);
+            if facts.cannot_save != cannot_save {
+                facts.note_cannot_save(cannot_save);
+            }
             return facts;
         }
         let config = Arc::clone(self.config.config_arc());
@@ -198,16 +250,27 @@ impl<I: Io> Worker<I> {
             0 => u64::MAX,
             ms => ms.saturating_mul(1_000_000),
         };
-        Box::new(Facts {
+        let mut facts = Box::new(Facts {
+            loading: self.loads,
             shared: Arc::clone(&self.shared),
-            config,
-            now_ms,
-            now_us,
             slow_ns,
             event_ns,
-            notable_ns: slow_ns.min(event_ns),
+            looked_at_ns: slow_ns.min(event_ns).min(CLOCK_KEPT_NS_MAX),
             joins: slow_ns.min(event_ns) >= JOINED_NS_MIN,
-        })
+            lacks_replicas: config.min_replicas_max_lag > 0 && config.min_replicas_to_write > 0,
+            cannot_save,
+            refused: Flags::NONE,
+            refused_row: REFUSED,
+            config,
+        });
+        facts.note_cannot_save(cannot_save);
+        facts
+    }
+
+    /// Whether nothing may change as the last save has failed, and whoever configured it wants to notice.
+    fn cannot_save(&self) -> bool {
+        let config = self.config.config();
+        self.shared.last_save.has_failed() && config.stop_writes_on_bgsave_error && !config.save.0.is_empty()
     }
 }
 
@@ -216,33 +279,49 @@ impl<I: Io> Worker<I> {
 pub(super) struct Facts {
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<Config>,
-    pub(super) now_ms: u64,
-    pub(super) now_us: u64,
     /// From this duration on a command goes to the slow log.
     slow_ns: u64,
     /// From this duration on it is an event of the latency monitor.
     event_ns: u64,
-    /// The smaller of the two.
-    pub(super) notable_ns: u64,
+    /// From this duration on there is something to be done about it: the smallest of the two and [`CLOCK_KEPT_NS_MAX`].
+    looked_at_ns: u64,
     /// Whether quick commands may be timed together.
     joins: bool,
+    /// Whether there are fewer replicas (none, so far) than writes need.
+    lacks_replicas: bool,
+    /// Whether writes are refused as the last save has failed.
+    pub(super) cannot_save: bool,
+    /// Whether a file is being loaded.
+    pub(super) loading: bool,
+    /// Commands that are refused because of the first two, and which is although it writes nothing.
+    pub(super) refused: Flags,
+    pub(super) refused_row: u16,
 }
 
 impl Facts {
     #[cold]
-    pub(super) fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64) {
+    fn note_cannot_save(&mut self, cannot_save: bool) {
+        self.cannot_save = cannot_save;
+        self.refused = if cannot_save || self.lacks_replicas { Flags::WRITE } else { Flags::NONE };
+        // In Redis PING shows monitoring tools what is wrong.
+        let ping = table().find(b"ping").filter(|_| cannot_save);
+        self.refused_row = ping.map_or(REFUSED, |ping| ping.id);
+    }
+
+    /// Notes a command that was slow, which has just ended.
+    pub(super) fn note(&self, row: &Row, args: &Args<'_>, session: &Session, ns: u64, now_ms: u64) {
         let flags = row.command.flags;
         if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
             let words = row.command.shown(args);
             let name = session.card.name.load();
             let name = name.as_deref().map_or(&[][..], Vec::as_slice);
-            let (time_s, len_max) = (self.now_ms / 1000, self.config.slowlog_max_len as usize);
+            let (time_s, len_max) = (now_ms / 1000, self.config.slowlog_max_len as usize);
             let address = &session.card.address;
             self.shared.slowlog.push(time_s, ns / 1000, words.into_iter(), address, name, len_max);
         }
         if ns >= self.event_ns {
             let event = if flags.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
-            self.shared.stats.latency.add(event, self.now_ms, ns / 1_000_000);
+            self.shared.stats.latency.add(event, now_ms, ns / 1_000_000);
         }
     }
 }

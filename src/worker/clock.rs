@@ -1,9 +1,12 @@
-//! The only reader of time. A turn reads it once; durations of commands are read from the processor's counter.
+//! The only reader of time. Durations of commands are read from the processor's counter.
 //!
-//! Design: Unix time is needed in ms (deadlines), once a turn. Durations (statistics, slow log, long turns) are differences of
-//! `quanta`'s calibrated counter, which costs a few ns and never a system call. Under simulation both come from one
-//! virtual time.
+//! Design: Unix time is needed in ms (deadlines). It is read at the beginning of a turn, again by each chunk once it has its
+//! leases, and again behind whatever took long: two workers that judge the deadline of one key, one after the other, must not
+//! judge it by times in the opposite order. It lies in a cell, so that whoever runs a command can read it. Durations
+//! (statistics, slow log, long turns) are differences of `quanta`'s calibrated counter, which costs a few ns and never a
+//! system call. Under simulation both come from one virtual time.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quanta::Mock;
@@ -12,9 +15,9 @@ use quanta::Mock;
 #[derive(Clone)]
 pub struct Clock {
     counter: quanta::Clock,
-    now_us: u64,
-    /// Whether the last reading was earlier than the one before: the machine's clock was set back.
-    went_back: bool,
+    now_us: Cell<u64>,
+    /// Whether a reading was earlier than the one before: the machine's clock was set back.
+    went_back: Cell<bool>,
     /// ns of 2^32 steps of the counter.
     ns_scale: u64,
     source: Source,
@@ -31,7 +34,8 @@ impl Clock {
     pub fn system() -> Self {
         let counter = quanta::Clock::new();
         let ns_scale = scale(&counter);
-        let mut clock = Self { counter, now_us: 0, went_back: false, ns_scale, source: Source::System };
+        let (now_us, went_back) = Default::default();
+        let clock = Self { counter, now_us, went_back, ns_scale, source: Source::System };
         clock.read();
         clock
     }
@@ -41,7 +45,8 @@ impl Clock {
         let (counter, mock) = quanta::Clock::mock();
         let start = counter.now();
         let (ns_scale, source) = (scale(&counter), Source::Virtual { epoch_ms, start });
-        (Self { counter, now_us: epoch_ms * 1000, went_back: false, ns_scale, source }, mock)
+        let (now_us, went_back) = (Cell::new(epoch_ms * 1000), Cell::new(false));
+        (Self { counter, now_us, went_back, ns_scale, source }, mock)
     }
 
     /// Whether the time is virtual.
@@ -49,9 +54,9 @@ impl Clock {
         matches!(self.source, Source::Virtual { .. })
     }
 
-    /// Reads the time; called once a turn.
+    /// Reads the time.
     #[inline]
-    pub fn read(&mut self) {
+    pub fn read(&self) {
         let now_us = match &self.source {
             Source::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -61,25 +66,26 @@ impl Clock {
                 epoch_ms * 1000 + self.counter.now().duration_since(*start).as_micros() as u64
             }
         };
-        self.went_back = now_us < self.now_us;
-        self.now_us = now_us;
+        if now_us < self.now_us.replace(now_us) {
+            self.went_back.set(true);
+        }
     }
 
-    /// Whether Unix time has gone back with the last reading. What is to happen at a time may then be far ahead.
+    /// Whether Unix time has gone back since this was asked last. What is to happen at a time may then be far ahead.
     #[inline]
-    pub fn went_back(&self) -> bool {
-        self.went_back
+    pub fn take_went_back(&self) -> bool {
+        self.went_back.take()
     }
 
     /// Unix time in ms, as read last.
     #[inline]
     pub fn now_ms(&self) -> u64 {
-        self.now_us / 1000
+        self.now_us.get() / 1000
     }
 
     /// Unix time in us, as read last.
     pub fn unix_us(&self) -> u64 {
-        self.now_us
+        self.now_us.get()
     }
 
     /// The processor's counter now, to be compared with a later one.
@@ -107,14 +113,16 @@ mod tests {
     /// With the clock set back by ten minutes the next upkeep was due in ten minutes: nothing expired until then.
     #[test]
     fn a_clock_that_is_set_back_is_noticed_once() {
-        let (mut clock, mock) = Clock::simulated(1_000_000);
+        let (clock, mock) = Clock::simulated(1_000_000);
         mock.increment(Duration::from_secs(60));
         clock.read();
-        assert_eq!((clock.now_ms(), clock.went_back()), (1_060_000, false));
+        assert_eq!((clock.now_ms(), clock.take_went_back()), (1_060_000, false));
         mock.decrement(Duration::from_secs(59));
         clock.read();
-        assert_eq!((clock.now_ms(), clock.went_back()), (1_001_000, true));
+        // Later readings of the same turn do not hide it.
         clock.read();
-        assert!(!clock.went_back());
+        assert_eq!((clock.now_ms(), clock.take_went_back()), (1_001_000, true));
+        clock.read();
+        assert!(!clock.take_went_back());
     }
 }

@@ -2,9 +2,14 @@
 //!
 //! Design: an io_uring instance belongs to the thread that made it, so each thread opens its own backend, says how it can
 //! be woken, and then waits for its seat (what it shares with the others), which needs all wakers.
+//!
+//! A worker that fails leaves clients that nobody serves, and perhaps leases that nobody gives back, so the process must end
+//! with it. Each thread therefore says how it ended the moment it does, and whoever joins the crew hears of the first that
+//! failed, whatever the others do.
 
+use std::io::Error;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{self, Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::{Clock, Post, Seat, Worker, post_office};
@@ -14,8 +19,38 @@ use crate::io::{self, Backend, Io, Listener, Waker};
 
 /// The running workers.
 pub struct Crew {
-    threads: Vec<JoinHandle<std::io::Result<()>>>,
+    threads: Vec<JoinHandle<()>>,
     wakers: Vec<Waker>,
+    ends: Receiver<End>,
+}
+
+/// That a worker has ended: its number, and what failed.
+type End = (usize, std::io::Result<()>);
+
+/// Says how its thread ended when it is dropped, which a panic does too.
+struct EndReport {
+    number: usize,
+    ends: mpsc::Sender<End>,
+    outcome: std::io::Result<()>,
+}
+
+impl EndReport {
+    fn new(number: usize, ends: mpsc::Sender<End>) -> Self {
+        Self { number, ends, outcome: Err(Error::other("it panicked")) }
+    }
+
+    /// It has not panicked, but ends so.
+    fn tell(mut self, outcome: std::io::Result<()>) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for EndReport {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        // Nobody listens if the start was given up, or another one failed.
+        self.ends.send((self.number, outcome)).unwrap_or_default();
+    }
 }
 
 /// A thread that has its I/O and waits for its seat.
@@ -23,21 +58,26 @@ struct Hand {
     waker: Waker,
     backend: &'static str,
     seat: SyncSender<(Seat, Vec<Listener>)>,
-    thread: JoinHandle<std::io::Result<()>>,
+    thread: JoinHandle<()>,
 }
 
 /// Threads whose I/O is open, before they know what to serve.
 pub struct Recruits {
     hands: Vec<Hand>,
+    ends: Receiver<End>,
 }
 
 impl Recruits {
     /// Starts and pins the threads and opens their I/O.
     pub fn enlist(config: &Config) -> Result<Self, String> {
         let cpus = config::worker_cpus(config);
-        assert!(!cpus.is_empty());
-        let hands = cpus.iter().enumerate().map(|(number, cpu)| Hand::start(number, *cpu, config));
-        Ok(Self { hands: hands.collect::<Result<_, _>>()? })
+        assert!(!cpus.is_empty(), "a process runs on some CPU");
+        let (told, ends) = channel();
+        let start = |(number, cpu): (usize, &usize)| {
+            Hand::start(number, *cpu, config, EndReport::new(number, told.clone()))
+        };
+        let hands = cpus.iter().enumerate().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { hands, ends })
     }
 
     /// How many there are.
@@ -66,7 +106,7 @@ impl Recruits {
             hand.seat.send((seat, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
             threads.push(hand.thread);
         }
-        Ok(Crew { threads, wakers })
+        Ok(Crew { threads, wakers, ends: self.ends })
     }
 }
 
@@ -76,7 +116,7 @@ fn seat(number: usize, shared: &Arc<Shared>, post: Post, seed: u64) -> Seat {
 }
 
 impl Hand {
-    fn start(number: usize, cpu: usize, config: &Config) -> Result<Self, String> {
+    fn start(number: usize, cpu: usize, config: &Config, end: EndReport) -> Result<Self, String> {
         let (seat, awaited) = sync_channel(1);
         let (ready, opened) = sync_channel(1);
         let (kind, options) = io_options(config);
@@ -84,15 +124,19 @@ impl Hand {
             if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
                 log::warn!("worker {number}: cannot be pinned to CPU {cpu}");
             }
-            match io::open(kind, &options) {
+            end.tell(match io::open(kind, &options) {
                 Ok(Backend::Uring(io)) => serve(io, &ready, &awaited),
                 Ok(Backend::Epoll(io)) => serve(io, &ready, &awaited),
                 Err(error) => {
                     // The receiver waits for exactly one answer.
-                    ready.send(Err(error.to_string())).unwrap_or_default();
+                    let remedy = match kind {
+                        io::Kind::IoUring => "; with 'io-backend auto' the server does without io_uring",
+                        io::Kind::Auto | io::Kind::Epoll => "",
+                    };
+                    ready.send(Err(format!("{error}{remedy}"))).unwrap_or_default();
                     Ok(())
                 }
-            }
+            });
         };
         let thread = Builder::new().name(format!("torc-worker-{number}")).spawn(body);
         let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -126,7 +170,18 @@ fn io_options(config: &Config) -> (io::Kind, io::Options) {
     let napi_busy_poll_us = (config.busy_poll_us > 0).then_some(config.busy_poll_us);
     let buffer_count = config.receive_buffers.next_power_of_two();
     let buffer_bytes = config.receive_buffer_bytes;
-    (kind, io::Options { sqpoll, napi_busy_poll_us, buffer_count, buffer_bytes, ..io::Options::default() })
+    let refusal = super::reap::TOO_MANY;
+    (
+        kind,
+        io::Options {
+            refusal,
+            sqpoll,
+            napi_busy_poll_us,
+            buffer_count,
+            buffer_bytes,
+            ..io::Options::default()
+        },
+    )
 }
 
 impl Crew {
@@ -135,11 +190,42 @@ impl Crew {
         self.wakers.clone()
     }
 
-    /// Waits for all workers to end.
-    pub fn join(self) -> std::io::Result<()> {
+    /// Waits for all workers to end, or for the first that fails.
+    ///
+    /// # Errors
+    /// Which worker has failed, and why. The others still run: the process is to end.
+    pub fn join(self) -> Result<(), String> {
+        await_ends(&self.ends, self.threads.len())?;
         for thread in self.threads {
-            thread.join().map_err(|_| std::io::Error::other("a worker panicked"))??;
+            thread.join().map_err(|_| "a worker panicked".to_owned())?;
         }
         Ok(())
+    }
+}
+
+/// Waits for so many workers to end, or for the first that fails.
+fn await_ends(ends: &Receiver<End>, count: usize) -> Result<(), String> {
+    for _ in 0..count {
+        let (number, outcome) = ends.recv().map_err(|_| "the workers ended without a word".to_owned())?;
+        outcome.map_err(|error| format!("worker {number} failed: {error}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The others run on for as long as they like; they were waited for first, in the order of their numbers.
+    #[test]
+    fn first_failure_is_told_while_others_run() {
+        let (told, ends) = channel();
+        let report = |number| EndReport::new(number, told.clone());
+        let running: Vec<EndReport> = vec![report(0), report(3)];
+        report(1).tell(Ok(()));
+        report(2).tell(Err(Error::other("no memory")));
+        assert_eq!(await_ends(&ends, 4), Err("worker 2 failed: no memory".to_owned()));
+        drop(running);
+        assert_eq!(await_ends(&ends, 1), Err("worker 0 failed: it panicked".to_owned()));
     }
 }

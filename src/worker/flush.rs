@@ -54,7 +54,7 @@ impl<I: Io> Worker<I> {
             }
             let connection = self.connections.at(slot);
             // What is held back of a client that has gone does not run any more.
-            let drained = !connection.ready && (connection.inbox_len() == 0 || connection.hold != Hold::None);
+            let drained = connection.hold != Hold::None || !connection.ready && connection.inbox_len() == 0;
             let over = connection.ended || connection.input_ended && drained;
             if over && connection.unsent_bytes() == 0 {
                 self.close(token);

@@ -1,7 +1,14 @@
 //! What workers tell each other, and the post office that carries it.
+//!
+//! Bounds: a message is never dropped, and who sends one never waits. What a ring has no room for waits at its sender, and there
+//! may be as much of it as there are clients, of which each has one message at most that concerns itself (it moves, is ended,
+//! has its reply). What commands can leave without end, lines of the MONITOR feed above all, is bounded before they run: while
+//! the post [is full](Post::is_full) no chunk is formed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::blocking::Served;
 use super::mailbox::{Receiver, Sender, Sleep, ring};
@@ -41,7 +48,14 @@ pub enum Mail {
     Monitor(Arc<[u8]>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
+    /// Give back what memory is free.
+    Purge,
 }
+
+/// Messages that may wait at their sender before its commands wait too.
+const WAITING_MAX: usize = 1024;
+/// Bytes of the MONITOR feed that may be under way between all workers before their commands wait.
+const FEED_BYTES_MAX: usize = 8 << 20;
 
 /// One worker's place at the post office.
 pub struct Post {
@@ -50,6 +64,9 @@ pub struct Post {
     incoming: Vec<Option<Receiver<Mail>>>,
     /// What did not fit into a ring, by receiver.
     waiting: Vec<VecDeque<Mail>>,
+    waiting_count: usize,
+    /// Bytes of the MONITOR feed under way between all workers.
+    feed_bytes: Arc<AtomicUsize>,
     sleeps: Arc<[Sleep]>,
     wakers: Vec<Waker>,
     /// Receivers of mail sent in this turn, to be woken if they sleep.
@@ -63,14 +80,17 @@ const _: () = assert!(WORKERS_MAX <= HOLDERS_MAX);
 /// The places of all workers; `wakers[i]` wakes worker `i`.
 pub fn post_office(wakers: &[Waker]) -> Vec<Post> {
     let count = wakers.len();
-    assert!(count <= WORKERS_MAX);
+    assert!(count <= WORKERS_MAX, "the directive allows no more");
     let sleeps: Arc<[Sleep]> = (0..count).map(|_| Sleep::default()).collect();
+    let feed_bytes = Arc::new(AtomicUsize::new(0));
     let mut posts: Vec<Post> = (0..count)
         .map(|me| Post {
             me,
             outgoing: (0..count).map(|_| None).collect(),
             incoming: (0..count).map(|_| None).collect(),
             waiting: (0..count).map(|_| VecDeque::new()).collect(),
+            waiting_count: 0,
+            feed_bytes: Arc::clone(&feed_bytes),
             sleeps: Arc::clone(&sleeps),
             wakers: wakers.to_vec(),
             sent_to: 0,
@@ -98,13 +118,27 @@ impl Post {
         assert!(target != self.me, "a worker does not write to itself");
         self.counts.0 += 1;
         self.sent_to |= 1 << target;
+        if let Mail::Monitor(lines) = &mail {
+            self.feed_bytes.fetch_add(lines.len(), Relaxed);
+        }
         let waiting = &mut self.waiting[target];
         let sender = self.outgoing[target].as_mut().expect("every other worker has a ring");
-        if !waiting.is_empty() {
+        let left = if waiting.is_empty() { sender.send(mail).err() } else { Some(mail) };
+        if let Some(mail) = left {
             waiting.push_back(mail);
-        } else if let Err(mail) = sender.send(mail) {
-            waiting.push_back(mail);
+            self.waiting_count += 1;
         }
+    }
+
+    /// Whether so much is under way that no further command may run that could add to it.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.waiting_count >= WAITING_MAX || self.feed_bytes.load(Relaxed) >= FEED_BYTES_MAX
+    }
+
+    /// Messages that wait for room in another worker's ring.
+    pub fn waiting_count(&self) -> usize {
+        self.waiting_count
     }
 
     /// Leaves mail for all other workers.
@@ -125,6 +159,7 @@ impl Post {
                     self.sent_to |= 1 << target;
                     break;
                 }
+                self.waiting_count -= 1;
             }
         }
         let mut targets = std::mem::take(&mut self.sent_to);
@@ -136,7 +171,7 @@ impl Post {
 
     /// Whether mail waits for room in another worker's ring.
     pub fn has_waiting(&self) -> bool {
-        self.waiting.iter().any(|waiting| !waiting.is_empty())
+        self.waiting_count > 0
     }
 
     /// Wakes a worker if it sleeps.
@@ -163,6 +198,9 @@ impl Post {
                 && let Some(mail) = receiver.receive()
             {
                 count += 1;
+                if let Mail::Monitor(lines) = &mail {
+                    self.feed_bytes.fetch_sub(lines.len(), Relaxed);
+                }
                 read(mail);
             }
         }

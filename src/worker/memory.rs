@@ -2,28 +2,31 @@
 //!
 //! Design: the gauges hold what every shard uses and their sum, so that asking whether memory is over `maxmemory` is one
 //! load. Under a limit every command that writes passes [`Memory::admit`], which first notes what the commands before it in
-//! the chunk have used; one that needs memory (`DENYOOM`) evicts if memory is short. A random shard whose lease is free gives
-//! up the key that the policy can best do without, and so on until memory suffices or the time for one command is up, as
-//! in Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict. That is found out by
+//! the chunk have used; one that needs memory (`DENYOOM`) evicts if memory is short. Random shards whose leases are free offer
+//! a few keys, the best of all candidates goes, and so on until memory suffices or the time for one command is up, as in
+//! Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict. That is found out by
 //! asking every shard, so it is remembered until any worker runs a command that may write: a client that goes on writing to
 //! a full server costs next to nothing.
 //!
 //! Invariants: eviction never waits for a lease, and gives back each one it takes.
 //! Costs: without a limit, one branch a command and one a chunk. A refused command reads one word per worker.
-//! Not here: what is chosen in a shard (`store::eviction`), the gauges (`observe`).
+//! Not here: what is chosen in a shard (`store::candidates`), the gauges (`observe`).
 
 use super::{Clock, Worker};
-use crate::command::{Effect, Flags, Rng, Scope, Shared, server_bytes};
+use crate::command::{Bracket, Effect, Flags, Rng, Scope, Shared, server_bytes};
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::io::Io;
 use crate::observe::WorkerStats;
-use crate::store::eviction::{Candidate, Evicted, Frequencies, Policy, Rank};
-use crate::store::{Leases, Shard, ShardId, WantedMask};
+use crate::store::candidates::{Candidate, Candidates, Evicted};
+use crate::store::eviction::{Frequencies, Policy, Rank};
+use crate::store::{Changes, DbIndex, Deletion, Leases, Shard, ShardId, WantedMask};
 
 /// Keys evicted in one go, whatever the tenacity: some tens of ms.
 const EVICTED_AT_ONCE_MAX: u32 = 1 << 16;
 /// Keys evicted before the clock is looked at again.
 const EVICTED_PER_LOOK: u32 = 16;
+/// Shards asked for candidates if there are any: enough where each has a few keys.
+const SHARDS_ASKED_MAX: usize = 64;
 /// Entries of flushed databases freed before memory is looked at again.
 const FREED_PER_LOOK: usize = 256;
 /// How long it is remembered that there is nothing to evict, in ms.
@@ -76,9 +79,16 @@ pub(super) struct Memory {
     policy: Option<Policy>,
     counts_frequency: bool,
     time_ns_max: u64,
+    /// Bytes of commands that were queued in this turn: until its end no gauge has them.
+    queued_bytes: u64,
+    /// How evicted keys are deleted elsewhere, and those found expired meanwhile.
+    evicted_by: Deletion,
+    expired_by: Deletion,
     /// Shards that commands of this chunk may have written to since they were noted.
     unnoted: Vec<ShardId>,
-    candidate: Candidate,
+    candidates: Candidates,
+    /// Those whose shards others hold.
+    busy: Vec<Candidate>,
     /// Whether this worker's commands left memory over the limit, and upkeep can do something about it.
     behind: bool,
     /// There was nothing to evict.
@@ -93,11 +103,12 @@ pub(super) struct Means<'a> {
     pub clock: &'a Clock,
     pub rng: &'a mut Rng,
     pub effects: &'a mut Vec<Effect>,
+    pub changes: &'a mut Changes,
 }
 
 impl Means<'_> {
     fn note(&self, id: ShardId, shard: &Shard) {
-        self.shared.stats.gauges.note_memory(id, self.shared.keyspace.shard_count(), shard);
+        self.shared.stats.gauges.note_memory(self.stats, id, self.shared.keyspace.shard_count(), shard);
     }
 }
 
@@ -109,8 +120,12 @@ impl Memory {
             policy: None,
             counts_frequency: false,
             time_ns_max: 0,
+            queued_bytes: 0,
+            evicted_by: Deletion::Del,
+            expired_by: Deletion::Del,
             unnoted: Vec::new(),
-            candidate: Candidate::default(),
+            candidates: Candidates::default(),
+            busy: Vec::new(),
             behind: false,
             barren: None,
         };
@@ -127,10 +142,13 @@ impl Memory {
             bytes => bytes.saturating_sub(server_bytes(shared)),
         };
         self.policy = policy(config);
+        self.candidates.clear();
         self.barren = None;
         self.counts_frequency =
             matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         self.time_ns_max = time_ns_max(config.maxmemory_eviction_tenacity);
+        self.evicted_by = Deletion::by(config.lazyfree_lazy_eviction);
+        self.expired_by = Deletion::by(config.lazyfree_lazy_expire);
     }
 
     /// The commands that must pass `admit`.
@@ -145,7 +163,8 @@ impl Memory {
         self.behind
     }
 
-    fn is_limited(&self) -> bool {
+    #[inline]
+    pub(super) fn is_limited(&self) -> bool {
         self.watched != Flags::NONE
     }
 
@@ -154,8 +173,8 @@ impl Memory {
         self.counts_frequency
     }
 
-    fn is_over(&self, shared: &Shared) -> bool {
-        shared.stats.gauges.used_bytes() > self.limit_bytes
+    fn is_over(&self, means: &Means<'_>) -> bool {
+        means.shared.stats.gauges.used_bytes(means.stats) + self.queued_bytes > self.limit_bytes
     }
 
     /// Whether a command with these flags, that is about to run with its leases held, has or gets the memory it needs.
@@ -177,12 +196,22 @@ impl Memory {
         means.stats.limited_writes.add(1);
         let keyspace = &means.shared.keyspace;
         match scope {
-            Scope::None => {}
+            Scope::None | Scope::Alone => {}
             Scope::Keys => self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash))),
             Scope::All => self.unnoted.extend(keyspace.shards()),
             Scope::Transaction => unreachable!("a transaction has the scope of its commands"),
         }
         true
+    }
+
+    /// A transaction's queue has grown by so much.
+    pub(super) fn note_queued(&mut self, bytes: usize) {
+        self.queued_bytes += bytes as u64;
+    }
+
+    /// What was queued in this turn is in the gauges now.
+    pub(super) fn forget_queued(&mut self) {
+        self.queued_bytes = 0;
     }
 
     /// Whether `note_written` has something to do.
@@ -204,7 +233,12 @@ impl Memory {
 
     /// Evicts until memory is below the limit, there is nothing to evict, or the time is up. Nothing to do is soon done.
     fn evict(&mut self, means: &mut Means<'_>) -> Verdict {
-        let verdict = if self.is_over(means.shared) { self.evict_now(means) } else { Verdict::Fits };
+        // As in Redis, what a pause keeps from being evicted is no reason to refuse anybody memory.
+        let is_paused = || means.shared.pause.active(means.clock.now_ms()).is_some();
+        let verdict = match self.is_over(means) && !is_paused() {
+            true => self.evict_now(means),
+            false => Verdict::Fits,
+        };
         means.shared.stats.gauges.over_limit.note(verdict != Verdict::Fits, means.clock.unix_us());
         verdict
     }
@@ -215,7 +249,7 @@ impl Memory {
         };
         let writes = writes(means.shared);
         let (start, mut removed) = (means.clock.ticks(), 0);
-        while self.is_over(means.shared) {
+        while self.is_over(means) {
             if removed >= EVICTED_AT_ONCE_MAX
                 || removed % EVICTED_PER_LOOK == EVICTED_PER_LOOK - 1
                     && means.clock.ns_between(start, means.clock.ticks()) > self.time_ns_max
@@ -242,44 +276,104 @@ impl Memory {
         self.barren.is_some_and(|barren| now_ms < barren.until_ms && barren.writes == writes(means.shared))
     }
 
-    /// Evicts a key of the first shard that has one, from a random one on.
+    /// Evicts the key that the policy can best do without, of all candidates found until now.
     fn evict_somewhere(&mut self, policy: &Policy, means: &mut Means<'_>) -> Search {
+        let mut wanted = WantedMask::NONE;
+        let search = loop {
+            let search = self.find_candidates(policy, means, &mut wanted);
+            if self.candidates.is_empty() {
+                break search;
+            }
+            if self.evict_best(policy, means, &mut wanted) {
+                break Search::Removed;
+            }
+            // All that were there are used, gone or busy: another look finds others, if there are any.
+            if !self.busy.is_empty() {
+                break Search::Busy;
+            }
+        };
+        self.busy.drain(..).for_each(|candidate| self.candidates.offer(candidate));
+        if !wanted.is_empty() {
+            means.effects.push(Effect::Wake(wanted));
+        }
+        search
+    }
+
+    /// Looks at some keys: as many as the policy's samples, in as many shards as it takes, from a random one on. If there is no
+    /// candidate then, says why.
+    fn find_candidates(&mut self, policy: &Policy, means: &mut Means<'_>, wanted: &mut WantedMask) -> Search {
+        if policy.rank == Rank::Random {
+            self.candidates.clear();
+        }
         let now_ms = means.clock.now_ms();
         let shard_count = means.shared.keyspace.shard_count();
         let start = means.rng.below(shard_count as u64) as usize;
-        let (mut wanted, mut search) = (WantedMask::NONE, Search::Nowhere);
-        for offset in 0..shard_count {
-            let id = ShardId(((start + offset) % shard_count) as u16);
+        let (mut search, mut offered) = (Search::Nowhere, 0);
+        for asked in 0..shard_count {
+            let is_enough = asked >= SHARDS_ASKED_MAX && !self.candidates.is_empty();
+            if offered >= policy.samples || is_enough {
+                break;
+            }
+            let id = ShardId(((start + asked) % shard_count) as u16);
             let mark = means.leases.mark();
             if !means.leases.try_take(id) {
                 search = Search::Busy;
                 continue;
             }
-            let shard = means.leases.shard(id);
-            let evicted = shard.evict(policy, now_ms, &mut self.candidate, &mut || means.rng.next());
+            let shard = means.leases.shard_ref(id);
+            let random = &mut || means.rng.next();
+            let found = shard.offer_candidates(id, policy, now_ms, &mut self.candidates, random);
+            if found == 0 && matches!(search, Search::Nowhere) && shard.has_evictable(policy.volatile) {
+                search = Search::Missed;
+            }
+            offered += found;
+            wanted.add(means.leases.release_back_to(mark));
+        }
+        search
+    }
+
+    /// Removes the best candidate that is still there and was not used since it was found; whether there was one.
+    fn evict_best(&mut self, policy: &Policy, means: &mut Means<'_>, wanted: &mut WantedMask) -> bool {
+        let now_ms = means.clock.now_ms();
+        while let Some(candidate) = self.candidates.take_best() {
+            let (id, db, mark) = (candidate.shard, candidate.db, means.leases.mark());
+            if !means.leases.try_take(id) {
+                self.busy.push(candidate);
+                continue;
+            }
+            let evicted = means.leases.shard(id).evict(candidate, policy, now_ms, &mut self.candidates);
             match evicted {
                 Evicted::Key => means.stats.counters.evicted_keys.add(1),
                 Evicted::Expired => means.stats.counters.expired_keys.add(1),
-                Evicted::Nothing if matches!(search, Search::Nowhere) => {
-                    if shard.has_evictable(policy.volatile) {
-                        search = Search::Missed;
-                    }
-                }
-                Evicted::Nothing => {}
+                Evicted::Used | Evicted::Gone => {}
             }
-            if evicted != Evicted::Nothing {
+            let removed = matches!(evicted, Evicted::Key | Evicted::Expired);
+            if removed {
                 means.note(id, means.leases.shard_ref(id));
-                search = Search::Removed;
+                if means.leases.shard_ref(id).has_ready() {
+                    means.effects.push(Effect::Serve(id));
+                }
+                self.tell_removed(db, evicted, means);
             }
             wanted.add(means.leases.release_back_to(mark));
-            if evicted != Evicted::Nothing {
-                break;
+            if removed {
+                return true;
             }
         }
-        if !wanted.is_empty() {
-            means.effects.push(Effect::Wake(wanted));
+        false
+    }
+
+    /// Tells whoever listens that a key was removed, whose shard's lease is held.
+    fn tell_removed(&self, db: DbIndex, evicted: Evicted, means: &mut Means<'_>) {
+        let recorder = &means.shared.debug.changes;
+        means.changes.listen(recorder.is_on());
+        if let Some(changes) = means.changes.listener() {
+            match evicted {
+                Evicted::Key => changes.evicted(db, self.candidates.removed_key(), self.evicted_by),
+                _ => changes.expired(db, self.candidates.removed_key(), self.expired_by),
+            }
+            recorder.take_over(changes, Bracket::None);
         }
-        search
     }
 
     /// Frees what flushed databases left behind, until memory is below the limit or the time is up.
@@ -287,7 +381,7 @@ impl Memory {
         let mut wanted = WantedMask::NONE;
         let start = means.clock.ticks();
         for id in means.shared.keyspace.shards() {
-            if means.shared.stats.gauges.flushed_shards() == 0 || !self.is_over(means.shared) {
+            if means.shared.stats.gauges.flushed_shards() == 0 || !self.is_over(means) {
                 break;
             }
             let mark = means.leases.mark();
@@ -309,7 +403,7 @@ impl Memory {
         if !wanted.is_empty() {
             means.effects.push(Effect::Wake(wanted));
         }
-        match self.is_over(means.shared) {
+        match self.is_over(means) {
             false => Verdict::Fits,
             true if means.shared.stats.gauges.flushed_shards() > 0 => Verdict::Behind,
             true => Verdict::Full,
@@ -324,7 +418,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn note_chunk(&mut self) {
         let (memory, means) = self.memory_means();
         memory.note_written(&means);
-        memory.behind = memory.policy.is_some() && memory.is_over(means.shared);
+        memory.behind = memory.policy.is_some() && memory.is_over(&means);
     }
 
     /// Evicts if memory is over the limit; whether there is more to evict.
@@ -334,7 +428,8 @@ impl<I: Io> Worker<I> {
             return false;
         }
         if self.memory.policy.is_none() {
-            let over = self.memory.is_over(&self.shared);
+            let (memory, means) = self.memory_means();
+            let over = memory.is_over(&means);
             self.shared.stats.gauges.over_limit.note(over, self.clock.unix_us());
             return false;
         }
@@ -357,7 +452,8 @@ impl<I: Io> Worker<I> {
             let mark = self.kit.leases.mark();
             if self.kit.leases.try_take(id) {
                 let shard_count = self.shared.keyspace.shard_count();
-                self.shared.stats.gauges.note_memory(id, shard_count, self.kit.leases.shard_ref(id));
+                let (gauges, worker) = (&self.shared.stats.gauges, self.shared.stats.of(self.number));
+                gauges.note_memory(worker, id, shard_count, self.kit.leases.shard_ref(id));
                 wanted.add(self.kit.leases.release_back_to(mark));
             }
         }
@@ -381,6 +477,7 @@ impl<I: Io> Worker<I> {
             clock: &self.clock,
             rng: &mut self.kit.rng,
             effects: &mut self.kit.effects,
+            changes: &mut self.kit.changes,
         };
         (&mut self.memory, means)
     }

@@ -13,7 +13,13 @@
 //! | `timers` | when waits end |
 //! | `chores` | what is to be tidied up in shards |
 //! | `memory` | the memory limit and eviction |
+//! | `client_bytes` | what clients hold |
+//! | `loading` | a file at the start |
+//! | `ending` | the end that a signal asks for |
 //! | `flush` | replies out, connections closed |
+//! | `defrag` | entries out of sparse memory |
+//! | `reclaim` | free memory back to the system |
+//! | `walk` | snapshots: the walk over home shards, and when one is due |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
 //! | `processor` | how long the thread had a processor, and waited for one |
@@ -31,9 +37,13 @@ mod balance;
 mod blocking;
 mod call;
 mod chores;
+mod client_bytes;
 pub mod clock;
 mod crew;
+mod defrag;
+mod ending;
 mod flush;
+mod loading;
 mod mail;
 mod mailbox;
 mod memory;
@@ -41,19 +51,21 @@ mod monitor;
 mod moving;
 mod processor;
 mod reap;
+mod reclaim;
 mod refuse;
 mod run;
 mod stretch;
 mod timers;
 mod transaction;
 mod upkeep;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::{Rng, Shared};
 use crate::config;
-use crate::exec::{Batch, Chunk};
+use crate::exec::{Batch, Chunk, Pending};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::{Pegs, WorkerStats};
@@ -83,9 +95,14 @@ pub struct Worker<I: Io> {
     post: Post,
     connections: Slots,
     events: Vec<Event>,
+    /// When it last said that it cannot accept.
+    accept_warned_ms: u64,
     letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
+    /// What of the batch is yet to run, and what was when the chunk was formed.
+    pending: Pending,
+    pending_before: Pending,
     /// Connections with input to parse.
     ready: Vec<u32>,
     /// Those that are parsed in this turn.
@@ -102,14 +119,18 @@ pub struct Worker<I: Io> {
     timers: timers::Timers,
     /// What is to be tidied up in shards.
     chores: chores::Chores,
+    /// Shards in which keys went without a command that somebody waits for.
+    lost: Vec<ShardId>,
+    /// Connections whose waiting commands are to run again because it is time for that.
+    due: Vec<u32>,
     /// Whether any client has ever waited for a key, as far as this worker knows.
     serves: bool,
     /// Emptied output buffers.
     spares: Vec<Vec<u8>>,
     /// Counts turns; stamps what is true for one turn only.
     turn: u64,
-    /// Shards that refused a command in this turn.
-    refused: Vec<ShardId>,
+    /// Shards that refused a command in this turn, and whether it needs them exclusively.
+    refused: Vec<(ShardId, bool)>,
     /// Whose command's shards are reserved.
     reserved_for: Option<Token>,
     processor: processor::Processor,
@@ -117,9 +138,15 @@ pub struct Worker<I: Io> {
     /// The places in the registry that are this worker's to give.
     pegs: Pegs,
     upkeep: upkeep::Upkeep,
+    walk: walk::Walk,
     memory: memory::Memory,
+    reclaim: reclaim::Reclaim,
+    defrag: defrag::Defrag,
+    client_bytes: client_bytes::ClientBytes,
     /// What is the same for all commands of a turn; away while they run.
     facts: Option<Box<call::Facts>>,
+    /// Whether a file is being loaded, as far as this worker knows.
+    loads: bool,
     stopping: bool,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
     stop_ms: u64,
@@ -156,16 +183,23 @@ impl<I: Io> Worker<I> {
             number,
             io,
             memory: memory::Memory::new(config.config(), &shared),
+            reclaim: reclaim::Reclaim::default(),
+            defrag: defrag::Defrag::new(),
+            client_bytes: client_bytes::ClientBytes::default(),
             facts: None,
             config,
             kit: call::Kit::new(Leases::new(&shared.keyspace, number, solo), Rng::new(seed), clock.now_ms()),
-            upkeep: upkeep::Upkeep::new(clock.now_ms()),
+            upkeep: upkeep::Upkeep::new(number, clock.now_ms()),
+            walk: walk::Walk::default(),
             post,
             connections: Slots::default(),
             events: Vec::new(),
+            accept_warned_ms: 0,
             letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
+            pending: Pending::default(),
+            pending_before: Pending::default(),
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
@@ -174,6 +208,8 @@ impl<I: Io> Worker<I> {
             shown: Vec::new(),
             timers: timers::Timers::default(),
             chores: chores::Chores::default(),
+            lost: Vec::new(),
+            due: Vec::new(),
             serves: false,
             spares: Vec::new(),
             turn: 0,
@@ -182,6 +218,7 @@ impl<I: Io> Worker<I> {
             processor: processor::Processor::new(clock.is_simulated()),
             balance: balance::Balance::new(clock.now_ms()),
             pegs: Pegs::default(),
+            loads: shared.loading.is_on(),
             stopping: false,
             stop_ms: 0,
             clock,
@@ -222,13 +259,18 @@ impl<I: Io> Worker<I> {
         self.reap(); // 3. completions into state
         self.read_mail(); // 4. mail, bounded; then the waits whose time is up, which mail may have ended in time
         self.end_waits();
+        self.load();
         self.gather(); // 5. parse every connection that has input
-        let busy = !self.batch.commands.is_empty();
+        let touches_shards = self.batch.touches_shards();
         self.run_batch(); // 6. the batch, chunk by chunk
-        self.stats().busy_turns.add(busy.into());
+        self.stats().busy_turns.add(touches_shards.into());
         self.settle();
         self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
         self.upkeep();
+        self.walk(touches_shards);
+        self.serve_lost();
+        self.serve_due();
+        self.defrag();
         self.mail_shown();
         self.flush(); // 8. one send per connection with output
         self.post.deliver(); // 9. mail, and wake-ups for those who sleep
@@ -239,7 +281,8 @@ impl<I: Io> Worker<I> {
     /// How long the next turn may wait: not at all while anything is pending.
     pub fn wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.has_other_work() || self.is_done();
-        if busy && (self.refused.is_empty() || !self.only_refusals_left()) {
+        let has_refused = !self.refused.is_empty() || self.walk.has_waiting();
+        if busy && (!has_refused || !self.only_refusals_left()) {
             return Wait::Poll;
         }
         if !self.post.lie_down() {
@@ -251,7 +294,8 @@ impl<I: Io> Worker<I> {
             return Wait::Poll;
         }
         let now_ms = self.clock.now_ms();
-        let upkeep_ms = self.upkeep.due_in_ms(now_ms);
+        let upkeep_ms = self.upkeep.due_in_ms(now_ms).min(self.defrag.due_in_ms(now_ms));
+        let upkeep_ms = upkeep_ms.min(self.walk.due_in_ms(now_ms));
         let wait_ms = self.timers.due_in_ms(now_ms).map_or(upkeep_ms, |due_ms| due_ms.min(upkeep_ms));
         Wait::For(Duration::from_millis(wait_ms))
     }
@@ -265,14 +309,19 @@ impl<I: Io> Worker<I> {
 
     /// Whether there is anything to do but commands.
     fn has_other_work(&self) -> bool {
-        self.post.has_waiting() || self.chores.has_untried()
+        let loads = self.loads && self.shared.loading.has_pieces();
+        self.post.has_waiting()
+            || self.chores.has_untried()
+            || !self.lost.is_empty()
+            || loads
+            || self.is_asked_to_end()
     }
 
     /// Marks the refused leases as wanted, so that their holders wake this worker; `false` if one is free by now.
     fn want_refused(&mut self) -> bool {
-        for shard in self.refused.drain(..) {
+        for (shard, exclusively) in self.refused.drain(..) {
             self.shared.stats.of(self.number).counters.leases_wanted.add(1);
-            if !self.kit.leases.want(shard) {
+            if !self.kit.leases.want(shard, exclusively) {
                 return false;
             }
         }
@@ -283,16 +332,18 @@ impl<I: Io> Worker<I> {
         self.turn += 1;
         self.kit.slowest = Slowest::default();
         self.refused.clear();
+        self.walk.begin_turn();
         self.kit.leases.want_nothing();
         self.shared.stats.follow_reset(self.number);
         if self.config.refresh() {
             self.follow_config();
         }
-        if self.clock.went_back() {
+        if self.clock.take_went_back() {
             self.upkeep.hurry();
             self.balance.begin_anew(self.clock.now_ms());
         }
         self.kit.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
+        self.prepare_end();
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
         } else if self.stopping && self.clock.now_ms() >= self.stop_ms {
@@ -308,6 +359,7 @@ impl<I: Io> Worker<I> {
         stats.counters.turns_ns.add(ns);
         stats.counters.mail_sent.set(self.post.counts.0);
         stats.counters.wakes_sent.set(self.post.counts.1);
+        stats.mail_waiting.set(self.post.waiting_count() as u64);
         self.note_slowest(self.kit.slowest.ns);
         let warn_us = self.config.config().turn_warn_us;
         if warn_us > 0 && ns > warn_us * 1000 {
@@ -380,6 +432,7 @@ impl<I: Io> Worker<I> {
                 Mail::Served(served) => self.deliver(*served),
                 Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
                 Mail::Look => self.resume_paused(),
+                Mail::Purge => self.purge_memory(),
             }
         }
         self.letters = letters;

@@ -1,8 +1,8 @@
 //! The MONITOR feed: every worker shows the commands it runs to the clients that asked, wherever they live.
 //!
-//! Design: a worker's own monitors get each line at once, in its place between the replies; those of others get all lines of
-//! a turn as one piece of mail. So there is at most one such piece for each turn of the sender, and only for workers that
-//! have monitors: what waits in the mail stays bounded, however many commands run.
+//! Design: a worker's own monitors get each line at once, in its place between the replies; those of others get many lines as
+//! one piece of mail: all of a turn, or [`SHOWN_BYTES_MAX`]. A worker that has monitors and is busy for long reads none
+//! meanwhile; then the commands of the others wait, so that what is under way stays bounded (`mail`).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,6 +16,9 @@ use crate::io::{Io, Token};
 use crate::observe::{ClientCard, ClientPlace, flag};
 use crate::resp::Reply;
 
+/// Bytes of the feed that are sent before the turn is over.
+const SHOWN_BYTES_MAX: usize = 256 << 10;
+
 impl<I: Io> Worker<I> {
     /// Adds a connection to those that receive the feed, or takes it away.
     pub(super) fn set_monitor(&mut self, token: Token, on: bool) {
@@ -28,9 +31,13 @@ impl<I: Io> Worker<I> {
         } else if !self.monitors.contains(&token.slot) {
             self.monitors.push(token.slot);
         }
-        // The command has set it already, for those behind it.
+        // MONITOR has set the bit already, for the commands behind it. It is set again here, because a client that left the
+        // feed earlier in the same chunk may have cleared it since.
+        let bit = 1 << self.number;
         if self.monitors.is_empty() {
-            self.shared.monitoring.fetch_and(!(1 << self.number), Relaxed);
+            self.shared.monitoring.fetch_and(!bit, Relaxed);
+        } else {
+            self.shared.monitoring.fetch_or(bit, Relaxed);
         }
     }
 
@@ -39,6 +46,9 @@ impl<I: Io> Worker<I> {
         self.feed_monitors(line, shown_to.map(|place| place.slot));
         if self.shared.monitoring.load(Relaxed) & !(1 << self.number) != 0 {
             self.shown.extend_from_slice(line);
+            if self.shown.len() >= SHOWN_BYTES_MAX {
+                self.mail_shown();
+            }
         }
     }
 
@@ -85,7 +95,7 @@ impl Caller<'_> {
         }
         let session = &self.ctx.session;
         let words = row.command.shown(args);
-        let line = line(&words, self.facts.now_us, session.db.0, &origin(&session.card));
+        let line = line(&words, self.ctx.now_us, session.db.0, &origin(&session.card));
         // A monitor's own line comes right behind the reply, but within EXEC's it would be taken for a part of that.
         let at_once = session.monitor && !session.denies_blocking;
         if at_once {
@@ -105,7 +115,7 @@ fn origin(card: &ClientCard) -> Cow<'_, str> {
 }
 
 /// `+1700000000.123456 [0 127.0.0.1:5000] "SET" "key" "value"`
-fn line(words: &[&[u8]], now_us: u64, db: u16, origin: &str) -> Vec<u8> {
+fn line(words: &[&[u8]], now_us: u64, db: u32, origin: &str) -> Vec<u8> {
     let mut text = format!("+{}.{:06} [{db} {origin}]", now_us / 1_000_000, now_us % 1_000_000);
     for word in words {
         text.push_str(" \"");

@@ -68,6 +68,7 @@ impl<I: Io> Worker<I> {
         }
         let connection = self.connections.free(token).expect("it is on hold until now");
         let Hold::Moving { target } = connection.hold else { unreachable!("it was to move") };
+        self.client_bytes.forget(&connection);
         let stats = self.stats();
         stats.connections.set(self.connections.len() as u64);
         stats.counters.connections_moved.add(1);
@@ -81,6 +82,11 @@ impl<I: Io> Worker<I> {
         connection.settle_in(token);
         let place = self.place(token);
         let wanted = connection.session.card.arrive(place);
+        self.client_bytes.recount(&connection);
+        if self.memory.is_limited() {
+            // All its input may run in this turn.
+            self.tell_client_bytes();
+        }
         self.connections.put(connection);
         self.io.attach(token, socket);
         self.stats().connections.set(self.connections.len() as u64);

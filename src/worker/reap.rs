@@ -12,6 +12,12 @@ use crate::net::Connection;
 use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
 use crate::observe::{ClientCard, Peg, flag};
 
+/// What clients are told that are too many, for `maxclients` or for the process's open files.
+pub(super) const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// No two warnings of a worker that it cannot accept follow each other within this time.
+const ACCEPT_WARNING_MS: u64 = 1000;
+
 const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
 is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
 connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
@@ -36,10 +42,13 @@ impl<I: Io> Worker<I> {
                 Event::Received { token, input } => self.received(token, input),
                 Event::Sent { token, outgoing, result } => self.sent(token, outgoing, result),
                 Event::Accepted { socket, .. } => self.accepted(socket),
-                Event::AcceptFailed { errno, .. } => {
-                    let error = std::io::Error::from_raw_os_error(errno);
-                    log::warn!("Error accepting a client connection: {error}");
+                Event::Refused { .. } => {
+                    let counters = &self.stats().counters;
+                    counters.connections_received.add(1);
+                    counters.connections_rejected.add(1);
+                    self.warn_accept(libc::EMFILE);
                 }
+                Event::AcceptFailed { errno, .. } => self.warn_accept(errno),
                 Event::BulkReceived { token, bulk, done } => {
                     self.stats_input(bulk.len());
                     self.bulk_received(token, bulk, done.is_ok());
@@ -52,6 +61,17 @@ impl<I: Io> Worker<I> {
             }
         }
         self.events = events;
+    }
+
+    /// Says why clients are not accepted, once in a while.
+    #[cold]
+    fn warn_accept(&mut self, errno: i32) {
+        let now_ms = self.clock.now_ms();
+        if now_ms.abs_diff(self.accept_warned_ms) >= ACCEPT_WARNING_MS {
+            self.accept_warned_ms = now_ms;
+            let error = std::io::Error::from_raw_os_error(errno);
+            log::warn!("Error accepting a client connection: {error}");
+        }
     }
 
     fn stats_input(&self, bytes: usize) {
@@ -111,10 +131,11 @@ impl<I: Io> Worker<I> {
     pub(super) fn bound_query(&mut self, slot: u32) -> bool {
         let connection = self.connections.at(slot);
         connection.show(self.clock.now_ms());
+        self.client_bytes.recount(connection);
         let (token, query_bytes) = (connection.token, connection.query_bytes() as u64);
-        let kept_bytes = connection.kept_query_bytes() as u64;
+        let (kept_bytes, is_endless) = (connection.kept_query_bytes() as u64, connection.is_endless());
         self.stats().query_bytes_recent_max.raise(query_bytes);
-        let over = kept_bytes > self.config.config().client_query_buffer_limit;
+        let over = kept_bytes > self.config.config().client_query_buffer_limit || is_endless;
         if over {
             let card = &self.connections.at(slot).session.card;
             log::warn!(
@@ -149,7 +170,7 @@ impl<I: Io> Worker<I> {
         let left = connection.output.len() as u64;
         let card = &connection.session.card;
         card.output_bytes.store(left, Relaxed);
-        card.total_bytes.store(connection.allocated_bytes() as u64, Relaxed);
+        self.client_bytes.recount(connection);
         if result.is_ok() {
             // Who reads long replies is not idle.
             card.active_ms.store(self.clock.now_ms(), Relaxed);
@@ -206,10 +227,19 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// A new connection goes to the active worker that has the fewest.
+    /// A new connection goes to the active worker that has the fewest, unless there are too many or it may not be served. It
+    /// counts from here on, so that no more are under way than may be open.
     fn accepted(&mut self, socket: Socket) {
         let counters = &self.stats().counters;
         counters.connections_received.add(1);
+        if self.stopping {
+            return;
+        }
+        if let Some(text) = self.refusal(&socket) {
+            counters.connections_rejected.add(1);
+            self.shared.clients.assign_here(self.number);
+            return self.refuse(socket, text);
+        }
         let target = self.shared.clients.assign(self.number, self.active());
         if target == self.number {
             self.adopt(socket);
@@ -218,29 +248,29 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// Makes a connection of an accepted socket, unless there are too many or it may not be served.
-    pub(super) fn adopt(&mut self, socket: Socket) {
+    /// Why a new connection is not served; if it is, it is counted in.
+    fn refusal(&self, socket: &Socket) -> Option<&'static [u8]> {
         let config = self.config.config();
-        let keepalive = config.tcp_keepalive;
-        let refusal = if self.stopping {
-            return self.shared.clients.unassign(self.number);
-        } else if !self.shared.clients.admit(u64::from(config.maxclients)) {
-            Some(&b"-ERR max number of clients reached\r\n"[..])
-        } else if config.protected_mode
-            && config.requirepass.is_empty()
-            && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback())
-        {
-            self.shared.clients.dismiss();
-            Some(PROTECTED)
-        } else {
-            None
-        };
-        let open = config.requirepass.is_empty();
-        let token = self.connections.reserve();
-        if let Some(text) = refusal {
-            self.stats().counters.connections_rejected.add(1);
-            return self.refuse(token, socket, text);
+        if !self.shared.clients.admit(u64::from(config.maxclients)) {
+            return Some(TOO_MANY);
         }
+        let is_open = config.protected_mode && config.default_user.is_open();
+        if is_open && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback()) {
+            self.shared.clients.dismiss();
+            return Some(PROTECTED);
+        }
+        None
+    }
+
+    /// Makes a connection of a socket that was accepted and counted in, here or by another worker.
+    pub(super) fn adopt(&mut self, socket: Socket) {
+        if self.stopping {
+            self.shared.clients.dismiss();
+            return self.shared.clients.unassign(self.number);
+        }
+        let config = self.config.config();
+        let (keepalive, open) = (config.tcp_keepalive, config.default_user.is_open());
+        let token = self.connections.reserve();
         if keepalive > 0 && !socket.is_unix() {
             // A peer that is gone already shows itself on the first read.
             socket.set_keepalive(keepalive).unwrap_or_default();
@@ -253,22 +283,27 @@ impl<I: Io> Worker<I> {
         card.set(flag::UNIX_SOCKET, socket.is_unix());
         let card = Arc::new(card);
         self.shared.clients.enter(&card);
-        self.connections.put(Box::new(Connection::new(token, Session::new(card, open))));
+        let connection = Box::new(Connection::new(token, Session::new(card, open)));
+        self.client_bytes.recount(&connection);
+        self.connections.put(connection);
         self.io.attach(token, socket);
         self.io.receive(token);
         self.stats().connections.set(self.connections.len() as u64);
     }
 
     /// Tells a socket why it is not served, and closes it once that is sent.
-    fn refuse(&mut self, token: Token, socket: Socket, text: &[u8]) {
+    fn refuse(&mut self, socket: Socket, text: &[u8]) {
+        let token = self.connections.reserve();
         self.io.attach(token, socket);
         self.io.send(token, Outgoing::Flat(text.to_vec()));
     }
 
     pub(super) fn detached(&mut self, token: Token) {
-        self.connections.free(token);
-        // What it leaves in shards is for their upkeep.
-        self.stats().busy_turns.add(1);
+        if let Some(connection) = self.connections.free(token) {
+            self.client_bytes.forget(&connection);
+            // What it leaves in shards is for their upkeep.
+            self.stats().busy_turns.add(connection.session.watch.is_some().into());
+        }
         self.shared.clients.unassign(self.number);
         self.stats().connections.set(self.connections.len() as u64);
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::command::{Args, Context, LookupError, Table, help};
+use crate::command::{Args, Context, Effect, LookupError, Table, help};
 use crate::exec::REFUSED;
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
@@ -26,12 +26,12 @@ pub(super) fn is_http(name: &[u8]) -> bool {
 pub(super) fn end_http(ctx: &mut Context<'_>) {
     ctx.session.close_after_reply();
     if is_first_in(ATTACK_WARNING_MS, &ctx.shared.attack_warned_ms, ctx.now_ms) {
-        log::warn!(
+        ctx.effects.push(Effect::Warn(format!(
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Torc. This is \
              likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Torc instance. \
              Connection from {} aborted.",
             ctx.session.card.address
-        );
+        )));
     }
 }
 
@@ -46,7 +46,11 @@ fn is_first_in(rest_ms: u64, last_ms: &AtomicU64, now_ms: u64) -> bool {
 pub(super) fn refuse(args: &Args<'_>, reply: &mut Reply<'_>, table: &Table, stats: &WorkerStats) -> u16 {
     let mut row = REFUSED;
     match table.resolve(args.at(0), || args.find(1), args.len()) {
-        Ok(_) => unreachable!("the command was refused when it was gathered"),
+        Ok(found) => {
+            row = found.id;
+            stats.commands[row as usize].rejected.add(1);
+            reply.error("ERR key is longer than 4 GiB");
+        }
         Err(LookupError::UnknownCommand) => reply.error_bytes(&unknown_command(args)),
         Err(LookupError::UnknownSubcommand(_)) => {
             let container = args.at(0).to_ascii_uppercase();

@@ -3,38 +3,52 @@
 use super::call::Facts;
 use super::{Mail, Slowest, Worker, put_list_back};
 use crate::command::{Effect, Replies, Row, Scope};
-use crate::exec::{Formed, Gathered};
+use crate::exec::{Formed, Gathered, Ground, Refusal, Run};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
 use crate::net::connection::{Hold, INBOX_MAX};
 use crate::observe::ClientPlace;
 use crate::resp::{Limits, Reply};
-use crate::store::ShardId;
+use crate::store::{STRING_BYTES_MAX, ShardId, ShardSet};
 
 /// Bulks from this length on are received straight into the memory that will hold them.
 const BULK_DIRECT_BYTES_MIN: u64 = 64 << 10;
-/// Times a refused command is tried again at once, a few tens of ns apart, before it is put off to the next turn: longer
-/// than the chunk of another worker takes.
-const REFUSALS_AT_ONCE_MAX: u32 = 512;
+/// Times that refused commands are tried again in a turn when no others are left, a few tens of ns apart, before they are put
+/// off to the next one: longer than the chunk of another worker takes.
+const TRIES_IN_VAIN_MAX: u32 = 512;
+/// With so many arguments gathered, a turn takes no further connection: the batch's places have 32 bits, and one command can have
+/// hundreds of millions.
+const SPANS_PER_TURN_MAX: usize = 1 << 24;
 /// Turns for which a command's leases are refused before its shards are reserved.
 const REFUSALS_BEFORE_RESERVING: u32 = 4;
 
 impl<I: Io> Worker<I> {
     /// Parses every connection that has input and gathers their commands.
     pub(super) fn gather(&mut self) {
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::take(&mut self.ready);
+        // For whom shards are reserved comes before all others.
+        if let Some(reserved) = self.reserved_for
+            && let Some(place) = ready.iter().position(|slot| *slot == reserved.slot)
+        {
+            ready.swap(0, place);
+        }
         let config = self.config.config();
         let mut limits = Limits {
-            bulk_bytes_max: config.proto_max_bulk_len,
+            bulk_bytes_max: config.proto_max_bulk_len.min(STRING_BYTES_MAX),
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
         for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             // A slot may be listed twice, for a connection that has left and for one that has come since.
-            if !std::mem::take(&mut connection.ready) {
+            if connection.is_parsed() || !connection.ready {
                 continue;
             }
+            if self.batch.spans.len() >= SPANS_PER_TURN_MAX {
+                self.ready.push(slot);
+                continue;
+            }
+            connection.ready = false;
             if connection.closing || connection.hold != Hold::None {
                 continue;
             }
@@ -59,76 +73,155 @@ impl<I: Io> Worker<I> {
         put_list_back(&mut self.ready, ready);
     }
 
-    /// Runs the batch, chunk by chunk.
+    /// Runs the batch, chunk by chunk. A configuration that has changed since is followed once a chunk has its leases: whoever
+    /// changed it gets its reply only after having had them all.
     pub(super) fn run_batch(&mut self) {
         if self.batch.commands.is_empty() {
             return;
         }
-        let facts = self.facts();
-        self.run_chunks(&facts);
+        let mut facts = self.facts();
+        let mut tries_left = TRIES_IN_VAIN_MAX;
+        self.pending.begin();
+        while !self.pending.is_empty(&self.batch) {
+            if self.post.is_full() {
+                self.put_off_all();
+                break;
+            }
+            self.pending_before.copy_from(&self.pending);
+            match self.form(tries_left == TRIES_IN_VAIN_MAX) {
+                Formed::Done => break,
+                // Whoever asked for the end has saved under all leases: what runs after that would be lost.
+                Formed::Ready if self.shared.shutdown.requested() && !self.stopping => {
+                    std::mem::swap(&mut self.pending, &mut self.pending_before);
+                    self.give_back_leases();
+                    self.put_off_all();
+                    break;
+                }
+                Formed::Ready if self.config.is_stale() => {
+                    std::mem::swap(&mut self.pending, &mut self.pending_before);
+                    self.give_back_leases();
+                    self.config.refresh();
+                    self.follow_config();
+                    facts = self.facts();
+                }
+                Formed::Ready => self.run_formed(&facts),
+                Formed::Refused => {
+                    let wanted = self.chunk.take_wanted();
+                    self.post.wake_wanting(wanted);
+                    tries_left = tries_left.saturating_sub(self.chunk.refusals().0);
+                    if tries_left == 0 || self.chunk.is_only_unsaved() {
+                        self.put_off_refused();
+                    } else {
+                        std::hint::spin_loop();
+                    }
+                }
+            }
+        }
         self.facts = Some(facts);
     }
 
-    fn run_chunks(&mut self, facts: &Facts) {
-        let (mut next, mut refusals) = (0, 0);
-        while next < self.batch.commands.len() {
-            let (connections, turn) = (&self.connections, self.turn);
-            let goes_on = |slot| connections.get(slot).filter(|c| c.held_in_turn != turn);
-            let session = |slot| goes_on(slot).map(|connection| &connection.session);
-            let keyspace = &self.shared.keyspace;
-            let (leases, io) = (&mut self.kit.leases, &self.io);
-            // Not in each of hundreds of tries, one within the other where workers are descheduled in it.
-            let interlude = || {
-                if refusals == 0 {
+    /// Forms a chunk. Where workers may be descheduled while it takes leases they are so in one of the first tries only: not in
+    /// each of hundreds, one within the other.
+    fn form(&mut self, is_early: bool) -> Formed {
+        let (connections, turn) = (&self.connections, self.turn);
+        let goes_on = |slot| connections.get(slot).filter(|c| c.held_in_turn != turn);
+        let io = &self.io;
+        let ground = Ground {
+            batch: &self.batch,
+            leases: &mut self.kit.leases,
+            keyspace: &self.shared.keyspace,
+            session: |slot| goes_on(slot).map(|connection| &connection.session),
+            interlude: || {
+                if is_early {
                     io.interlude();
                 }
-            };
-            match self.chunk.form(&self.batch, &mut next, leases, keyspace, session, interlude) {
-                Formed::Done => break,
-                Formed::Ready => {
-                    refusals = 0;
-                    self.chunk.prefetch(&self.batch, &self.kit.leases);
-                    self.io.interlude();
-                    let (ns, slowest) = self.run_chunk(facts);
-                    let leases_count = self.kit.leases.mark();
-                    if self.memory.has_unnoted() {
-                        self.note_chunk();
-                    }
-                    if !self.kit.leases.is_solo() {
-                        self.stats().counters.leases_taken.add(leases_count as u64);
-                    }
-                    let mut wanted = self.kit.leases.release_all();
-                    // Those of leases that a command behind the chunk had for a moment, and gave back.
-                    wanted.add(self.chunk.take_wanted());
-                    self.post.wake_wanting(wanted);
-                    let warn_us = facts.config.lease_warn_us;
-                    if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.kit.leases.is_solo() {
-                        self.report_long_lease(leases_count, ns, slowest);
-                    }
-                    self.act();
-                }
-                Formed::Refused(place, shard) => {
-                    self.stats().counters.leases_refused.add(u64::from(refusals == 0));
-                    let wanted = self.chunk.take_wanted();
-                    self.post.wake_wanting(wanted);
-                    refusals += 1;
-                    if refusals < REFUSALS_AT_ONCE_MAX {
-                        std::hint::spin_loop();
-                        continue;
-                    }
-                    refusals = 0;
-                    self.put_off(place, shard);
-                }
+            },
+        };
+        let formed = self.chunk.form(&mut self.pending, ground);
+        let (_, refusals_new) = self.chunk.refusals();
+        if refusals_new > 0 {
+            self.stats().counters.leases_refused.add(u64::from(refusals_new));
+        }
+        formed
+    }
+
+    /// Runs the chunk that was formed, and gives its leases back.
+    fn run_formed(&mut self, facts: &Facts) {
+        self.clock.read();
+        self.chunk.prefetch(&self.batch, &self.kit.leases);
+        self.io.interlude();
+        let (ns, slowest) = self.run_chunk(facts);
+        let leases_count = self.kit.leases.mark();
+        if self.memory.has_unnoted() {
+            self.note_chunk();
+        }
+        if !self.kit.leases.is_solo() {
+            self.stats().counters.leases_taken.add(leases_count as u64);
+        }
+        self.give_back_leases();
+        let warn_us = facts.config.lease_warn_us;
+        if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.kit.leases.is_solo() {
+            self.report_long_lease(leases_count, ns, slowest);
+        }
+        self.act();
+    }
+
+    /// Gives back the leases of the chunk, and wakes who wants one.
+    fn give_back_leases(&mut self) {
+        let mut wanted = self.kit.leases.release_all();
+        // Those of leases that a command behind the chunk had for a moment, and gave back.
+        wanted.add(self.chunk.take_wanted());
+        self.post.wake_wanting(wanted);
+    }
+
+    /// The commands that are pending have to wait until other workers have read what was sent to them.
+    #[cold]
+    fn put_off_all(&mut self) {
+        while let Some(run) = self.pending.next_behind() {
+            self.put_off_unrefused(run.next as usize);
+        }
+        for place in self.pending.rest()..self.batch.commands.len() {
+            self.put_off_unrefused(place);
+        }
+        self.stats().counters.mail_full.add(1);
+    }
+
+    fn put_off_unrefused(&mut self, place: usize) {
+        let command = self.batch.commands[place];
+        if let Some(connection) = self.connections.get(command.slot)
+            && !(connection.ended || connection.closing || connection.held_in_turn == self.turn)
+        {
+            self.hold(&command);
+            self.make_ready(command.slot);
+        }
+    }
+
+    /// The commands that were refused wait for a later turn; what is pending besides was not tried.
+    #[cold]
+    fn put_off_refused(&mut self) {
+        while let Some((run, refusal)) = self.pending.next_refused() {
+            match refusal {
+                Refusal::Lease(shard) => self.put_off(&run, shard),
+                Refusal::Unsaved => self.put_off_unsaved(&run),
             }
         }
     }
 
+    /// A command that has to wait for a snapshot is tried again in a ms. It keeps nobody off its shards meanwhile.
+    fn put_off_unsaved(&mut self, run: &Run) {
+        let command = self.batch.commands[run.next as usize];
+        self.walk.note_waiting();
+        self.connections.at(command.slot).refusals = 0;
+        self.hold(&command);
+        self.make_ready(command.slot);
+    }
+
     /// A command whose leases are not to be had soon waits for a later turn; after a few, its shards are reserved.
-    #[cold]
-    fn put_off(&mut self, place: usize, shard: ShardId) {
-        let command = self.batch.commands[place];
+    fn put_off(&mut self, run: &Run, shard: ShardId) {
+        let command = self.batch.commands[run.next as usize];
         self.stats().counters.leases_retried.add(1);
-        self.refused.push(shard);
+        let needs_exclusive = self.connections.at(command.slot).session.needs_exclusive;
+        self.refused.push((shard, !command.shares || needs_exclusive));
         let connection = self.connections.at(command.slot);
         connection.refusals += 1;
         let reserve = connection.refusals >= REFUSALS_BEFORE_RESERVING;
@@ -137,7 +230,7 @@ impl<I: Io> Worker<I> {
         let token = self.connections.at(command.slot).token;
         // A command whose shards are reserved may find that it needs more than it knew of.
         let own = self.reserved_for == Some(token);
-        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command) {
+        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command, run.along.as_deref()) {
             self.reserved_for = Some(token);
             self.stats().counters.leases_reserved.add(u64::from(!own));
         }
@@ -154,21 +247,21 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// Keeps other workers' chunks off a command's shards; one worker may do so at a time.
-    fn reserve(&mut self, command: &Gathered) -> bool {
+    /// Keeps other workers' chunks off a command's shards, those included that go along with them; one worker may do so at a time.
+    fn reserve(&mut self, command: &Gathered, along: Option<&ShardSet>) -> bool {
         let keyspace = &self.shared.keyspace;
         let session = &self.connections.at(command.slot).session;
+        let along = along.into_iter().flat_map(ShardSet::iter);
         match command.scope {
-            Scope::All => return self.kit.leases.reserve(keyspace.shards()),
+            Scope::All | Scope::Alone => return self.kit.leases.reserve(keyspace.shards()),
             Scope::Transaction if session.needs_all() => return self.kit.leases.reserve(keyspace.shards()),
             Scope::Transaction => {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
-                return self.kit.leases.reserve(own.chain(self.chunk.along()));
+                return self.kit.leases.reserve(own.chain(along));
             }
             Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
-        let along = self.chunk.along();
         self.kit.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
     }
 
@@ -178,6 +271,7 @@ impl<I: Io> Worker<I> {
         let connection = self.connections.at(command.slot);
         connection.held_in_turn = turn;
         connection.put_back(command.start as usize);
+        connection.requeue(self.batch.spans_of(command));
     }
 
     /// Runs the commands of a chunk; how long that took, in ns, and the slowest of them.
@@ -189,16 +283,19 @@ impl<I: Io> Worker<I> {
         let slowest_before = std::mem::take(&mut self.kit.slowest);
         let start = self.clock.ticks();
         let mut ticks = start;
-        let mut left = chunk.members();
-        while !left.is_empty() {
-            let (ran, behind) = left.split_at(self.run_stretch(left, facts, &mut ticks));
-            if let Some(last) = ran.last()
-                && self.serves
-            {
-                let command = self.batch.commands[*last as usize];
+        let (members, mut done) = (chunk.members(), 0);
+        while done < members.len() {
+            if chunk.has_long() && done + 1 == members.len() {
+                // Nobody sleeps meanwhile for what has gone back already.
+                let wanted = self.kit.leases.take_wanted();
+                self.post.wake_wanting(wanted);
+            }
+            done += self.run_stretch(&members[done..], done, facts, &mut ticks);
+            if self.serves {
+                let command = self.batch.commands[members[done - 1] as usize];
                 self.serve(&command, facts);
             }
-            left = behind;
+            self.return_leases(done - 1);
         }
         self.chunk = chunk;
         let slowest = self.kit.slowest;
@@ -206,6 +303,17 @@ impl<I: Io> Worker<I> {
             self.kit.slowest = slowest_before;
         }
         (self.clock.ns_between(start, ticks), slowest)
+    }
+
+    /// Gives back the leases that nobody needs behind this member of the chunk. What it may have written is noted before.
+    #[inline]
+    fn return_leases(&mut self, member: usize) {
+        if self.kit.leases.has_returns_behind(member as u32) {
+            if self.memory.has_unnoted() {
+                self.note_chunk();
+            }
+            self.kit.leases.return_behind(member as u32);
+        }
     }
 
     /// Says which command kept other workers off the shards of a chunk for long, now that they are given back.
@@ -240,6 +348,7 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
+                Effect::Warn(text) => log::warn!("{text}"),
                 Effect::Show { line, shown_to } => self.show(&line, shown_to),
                 Effect::Unblock { place, ticket, error } => {
                     let token = Token { slot: place.slot, generation: place.generation };
@@ -248,7 +357,13 @@ impl<I: Io> Worker<I> {
                         target => self.post.send(target, Mail::Unblock { token, ticket, error }),
                     }
                 }
+                Effect::Purge => {
+                    self.purge_memory();
+                    self.post.send_all(|| Mail::Purge);
+                }
+                Effect::Snapshot => self.start_snapshot(),
                 Effect::Wake(wanted) => self.post.wake_wanting(wanted),
+                Effect::Serve(shard) => self.lost.push(shard),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
                     self.resume_paused();
                     self.post.send_all(|| Mail::Look);
@@ -288,6 +403,10 @@ impl<I: Io> Worker<I> {
             }
         }
         put_list_back(&mut self.gathered, gathered);
+        if self.memory.is_limited() {
+            self.tell_client_bytes();
+        }
+        self.memory.forget_queued();
         for input in self.batch.inputs.drain(..) {
             self.io.give_back(input);
         }

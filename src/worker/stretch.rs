@@ -11,7 +11,7 @@ use super::call::{Caller, Facts};
 use super::memory::{Means, Memory};
 use super::transaction::{enqueue, refuse_in, reject};
 use super::{Worker, run};
-use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, Session, Shared};
+use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, Scope, Session};
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
@@ -40,15 +40,26 @@ struct Stretch<'a> {
 }
 
 impl<I: Io> Worker<I> {
-    /// Runs the stretch at the beginning of `members`, whose leases are held: how many commands it was. `ticks` is a reading of
-    /// the processor's counter, which is moved on.
+    /// Runs the stretch at the beginning of `members`, before which `done` others of the chunk have run, and whose leases are held:
+    /// how many commands it was. Leases go back behind all of them but the last. `ticks` is a reading of the processor's
+    /// counter, which is moved on.
     #[inline]
-    pub(super) fn run_stretch(&mut self, members: &[u32], facts: &Facts, ticks: &mut u64) -> usize {
+    pub(super) fn run_stretch(
+        &mut self,
+        members: &[u32],
+        done: usize,
+        facts: &Facts,
+        ticks: &mut u64,
+    ) -> usize {
         let first = &self.batch.commands[members[0] as usize];
         let connection = self.connections.at(first.slot);
-        if connection.held_in_turn == self.turn || connection.ended || connection.closing {
+        // Whoever has killed it may have been told so, while it is this worker that will close it.
+        let is_over = connection.ended || connection.closing || connection.session.card.is_killed();
+        if is_over || connection.held_in_turn == self.turn {
             return 1;
         }
+        // Its leases are held the way it needs them.
+        connection.session.needs_exclusive = false;
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(first.slot);
@@ -93,9 +104,14 @@ impl<I: Io> Worker<I> {
             if ends {
                 break;
             }
+            if next.is_some() {
+                stretch.return_leases(done + count - 1);
+            }
         }
         *ticks = stretch.caller.ticks;
-        connection.ended |= connection.session.close_after_reply;
+        // A reply that is withheld is its last.
+        connection.ended |=
+            connection.session.close_after_reply && connection.session.withheld_reply.is_none();
         // Its leases were not refused. If it is held back for something else, nothing stays reserved for it meanwhile.
         connection.refusals = 0;
         match stop {
@@ -114,7 +130,8 @@ impl<I: Io> Worker<I> {
         self.hold(command);
         match why {
             Hold::Paused => self.paused.push(command.slot),
-            // It was gathered as queued, but MULTI was refused: it needs leases after all.
+            // It needs leases after all: it was gathered as queued, but MULTI was refused, or it has run and passes once more,
+            // or goes on where it stopped.
             Hold::None => self.make_ready(command.slot),
             _ => {}
         }
@@ -122,6 +139,33 @@ impl<I: Io> Worker<I> {
 }
 
 impl Stretch<'_> {
+    /// Gives back the leases that nobody needs behind this member of the chunk. What it may have written is noted before.
+    #[inline]
+    fn return_leases(&mut self, member: usize) {
+        let member = member as u32;
+        if self.caller.ctx.leases.has_returns_behind(member) {
+            if self.memory.has_unnoted() {
+                let (memory, means) = self.memory_means();
+                memory.note_written(&means);
+            }
+            self.caller.ctx.leases.return_behind(member);
+        }
+    }
+
+    fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
+        let (ctx, clock) = (&mut self.caller.ctx, self.caller.clock);
+        let means = Means {
+            leases: ctx.leases,
+            shared: ctx.shared,
+            stats: ctx.stats,
+            clock,
+            rng: ctx.rng,
+            effects: ctx.effects,
+            changes: ctx.changes,
+        };
+        (self.memory, means)
+    }
+
     fn made_ready(&self, command: &Gathered, args: &Args<'_>) -> bool {
         let Caller { ctx, became_ready, .. } = &self.caller;
         made_ready(command.scope, args.hashes(), &ctx.shared.keyspace, ctx.leases, became_ready)
@@ -171,34 +215,94 @@ impl Stretch<'_> {
                 reject(error, row.role, ctx.session, reply, ctx.stats);
                 return Step::Done;
             }
+            // One that has run already and only waits for its reply may be what began the pause.
+            Admission::Paused if self.caller.ctx.session.withheld_reply.is_some() => {}
             Admission::Paused => return Step::Hold(Hold::Paused),
         }
         let ctx = &mut self.caller.ctx;
         if ctx.session.multi.is_some() && row.role == Role::Queued {
             assert!(command.queued, "what stands behind a MULTI is gathered as such");
-            enqueue(row, args, ctx.session, reply, ctx.stats);
+            let added_bytes = enqueue(row, args, ctx.session, reply, ctx.stats);
+            if self.memory.is_limited() {
+                self.memory.note_queued(added_bytes);
+            }
             return Step::Done;
         }
         if command.queued {
             return Step::Hold(Hold::None);
         }
+        if matches!(command.scope, Scope::Transaction | Scope::Alone) {
+            return self.run_apart(row, args, reply);
+        }
+        if self.caller.ctx.leases.has_shared() && command.shares {
+            return self.run_shared(row, args, reply, like_it);
+        }
+        if self.caller.call(row, args, reply, like_it) {
+            Step::Done
+        } else if self.caller.ctx.session.blocking.is_some() {
+            Step::Wait
+        } else {
+            Step::Hold(Hold::None)
+        }
+    }
+
+    /// A command whose shards others may be reading. If it has found that it must change something, nothing is left of it, and it
+    /// runs again in a later chunk, which has the shards to itself.
+    #[inline(never)]
+    fn run_shared(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
+        let counters = &self.caller.ctx.stats.counters;
+        let (mark, hits, misses) =
+            (reply.mark(), counters.keyspace_hits.read(), counters.keyspace_misses.read());
+        let outcome = self.caller.handle(row, args, reply);
+        if !self.caller.ctx.session.needs_exclusive {
+            let has_run = self.caller.finish(outcome, row, args, reply, like_it);
+            assert!(has_run, "what only reads waits for no key");
+            return Step::Done;
+        }
+        reply.truncate(mark);
+        let counters = &self.caller.ctx.stats.counters;
+        counters.keyspace_hits.set(hits);
+        counters.keyspace_misses.set(misses);
+        Step::Hold(Hold::None)
+    }
+
+    /// EXEC, or a command that has its chunk to itself. One that changes how others' commands run is put back once it has run,
+    /// and its reply is kept; when it comes here again, all leases are held.
+    #[inline(never)]
+    fn run_apart(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Step {
         if row.role == Role::Exec {
             self.caller.execute_transaction(row, args, reply);
             return Step::Done;
         }
-        if self.caller.call(row, args, reply, like_it) { Step::Done } else { Step::Wait }
+        if let Some(withheld) = self.caller.ctx.session.withheld_reply.take() {
+            reply.output().push_bytes(&withheld);
+            return Step::Done;
+        }
+        let (mark, errors) = (reply.mark(), reply.output().error_count());
+        let has_run = self.caller.call(row, args, reply, false);
+        assert!(has_run, "it waits for no key");
+        // What failed has changed nothing, and a single worker has no others.
+        if !row.command.changes_others
+            || self.caller.ctx.leases.is_solo()
+            || reply.output().error_count() != errors
+        {
+            return Step::Done;
+        }
+        self.caller.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
+        Step::Hold(Hold::None)
     }
 
-    #[inline]
+    #[inline(always)]
     fn admit(&mut self, row: &Row, command: &Gathered, args: &Args<'_>) -> Admission {
         let (ctx, clock) = (&mut self.caller.ctx, self.caller.clock);
         let flags = match row.role {
             Role::Exec => row.command.flags.with(ctx.session.queued_flags()),
-            // Queues take memory, whatever is in them.
-            _ if command.queued => row.command.flags.with(Flags::DENYOOM),
             _ => row.command.flags,
         };
-        let admission = admit(flags, ctx.session, ctx.shared, ctx.now_ms);
+        let facts = self.caller.facts;
+        let is_loading = facts.loading & !flags.has(Flags::LOADING);
+        let is_refused = flags.has(facts.refused) | (row.id == facts.refused_row) | is_loading;
+        let admission = admit(flags, ctx.session, facts, ctx.now_ms, is_refused);
         if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
             return admission;
         }
@@ -213,6 +317,7 @@ impl Stretch<'_> {
             clock,
             rng: ctx.rng,
             effects: ctx.effects,
+            changes: ctx.changes,
         };
         match self.memory.admit(flags, scope, hashes, &mut means) {
             true => Admission::Yes,
@@ -221,27 +326,42 @@ impl Stretch<'_> {
     }
 }
 
-/// Why a client that has yet to authenticate, or that receives the MONITOR feed, may not run a command.
+/// What writes are refused with after a save has failed.
+const CANNOT_SAVE: CommandError = CommandError::Text(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
+
+/// Why a client that has yet to authenticate, or that receives the MONITOR feed, may not run a command, or nobody may.
 #[cold]
-fn restriction(flags: Flags, session: &Session) -> Option<CommandError> {
+fn restriction(flags: Flags, session: &Session, facts: &Facts, is_refused: bool) -> Option<CommandError> {
     const TOUCHES_KEYS: Flags = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
     if !session.authenticated && !flags.has(Flags::NO_AUTH) {
         return Some(CommandError::NoAuth);
     }
     // To Redis a monitor is a kind of replica.
     let refused = session.monitor && flags.has(TOUCHES_KEYS);
-    refused.then_some(CommandError::Text("ERR Replica can't interact with the keyspace"))
+    if refused {
+        return Some(CommandError::Text("ERR Replica can't interact with the keyspace"));
+    }
+    if facts.loading && !flags.has(Flags::LOADING) {
+        return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
+    }
+    let reason = match facts.cannot_save {
+        true => CANNOT_SAVE,
+        false => CommandError::Text("NOREPLICAS Not enough good replicas to write."),
+    };
+    is_refused.then_some(reason)
 }
 
 #[inline]
-fn admit(flags: Flags, session: &Session, shared: &Shared, now_ms: u64) -> Admission {
-    // One look for both, as hardly any client is either.
-    if (!session.authenticated | session.monitor)
-        && let Some(error) = restriction(flags, session)
+fn admit(flags: Flags, session: &Session, facts: &Facts, now_ms: u64, is_refused: bool) -> Admission {
+    // One look for all of them, as hardly any client is either and hardly any server asks for replicas.
+    if (!session.authenticated | session.monitor | is_refused)
+        && let Some(error) = restriction(flags, session, facts, is_refused)
     {
         return Admission::Error(error);
     }
-    match shared.pause.active(now_ms) {
+    match facts.shared.pause.active(now_ms) {
         None => Admission::Yes,
         // All means all: a client that is to end the pause must have been faster than whoever began it.
         Some(PauseMode::All) => Admission::Paused,

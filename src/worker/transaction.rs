@@ -1,6 +1,6 @@
 //! Transactions: what is queued, what ends one, and EXEC.
 //!
-//! Design: EXEC is the first command of its chunk, so that everything before it has run and its session knows what it needs:
+//! Design: no command before EXEC on its connection is of its chunk, so all of them have run and its session knows what it needs:
 //! the leases of the queued commands' keys and of the watched ones are held when it gets here. It runs the queued commands
 //! one after another as if they had come by themselves, and nobody else runs between them.
 //!
@@ -10,11 +10,11 @@ use super::blocking::take_ready;
 use super::call::{Caller, reply_error};
 use super::refuse::{end_http, is_http, refuse};
 use crate::command::{
-    Args, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
+    Args, Bracket, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
 };
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
-use crate::store::Touch;
+use crate::store::Entry;
 
 /// Emptied queues that a worker keeps, and the memory each may have.
 const QUEUES_MAX: usize = 64;
@@ -40,7 +40,7 @@ impl Session {
     }
 }
 
-/// Queues a command that was admitted between MULTI and EXEC.
+/// Queues a command that was admitted between MULTI and EXEC, and returns by how many bytes the queue has grown.
 #[inline]
 pub(super) fn enqueue(
     row: &Row,
@@ -48,12 +48,14 @@ pub(super) fn enqueue(
     session: &mut Session,
     reply: &mut Reply<'_>,
     stats: &WorkerStats,
-) {
+) -> usize {
     let queue = session.multi.as_mut().expect("the caller looked");
+    let before_bytes = queue.bytes_allocated();
     if row.command.flags.has(Flags::NO_MULTI) {
         queue.failed = true;
         stats.commands[row.id as usize].rejected.add(1);
-        return reply_error(CommandError::Text("ERR Command not allowed inside a transaction"), reply, stats);
+        reply_error(CommandError::Text("ERR Command not allowed inside a transaction"), reply, stats);
+        return 0;
     }
     // A transaction that will not run needs no commands.
     let touched = session.watch.as_ref().is_some_and(|watch| watch.flag.is_touched());
@@ -62,10 +64,12 @@ pub(super) fn enqueue(
         && let Err(error) = queue.push(row, args)
     {
         queue.failed = true;
-        return reply_error(error, reply, stats);
+        reply_error(error, reply, stats);
+        return 0;
     }
     session.card.note_queue(queue.len() as u32, queue.bytes_allocated());
     reply.queued();
+    queue.bytes_allocated() - before_bytes
 }
 
 /// Replies to a command that may not run now. Inside a transaction it keeps the transaction from running; if it is EXEC
@@ -78,6 +82,8 @@ pub(super) fn reject(
     reply: &mut Reply<'_>,
     stats: &WorkerStats,
 ) {
+    // What was not finished will not be.
+    session.scan = None;
     if role == Role::Exec && session.multi.is_some() {
         return abort(error.text(), session, reply, stats);
     }
@@ -160,6 +166,9 @@ impl Caller<'_> {
                 self.list_ready(row, args.hashes());
             }
             self.ctx.session.denies_blocking = false;
+            if self.ctx.changes.is_listened() {
+                self.ctx.end_unit(Bracket::Several);
+            }
         }
         self.ctx.session.end_transaction();
         if self.ctx.queues.len() < QUEUES_MAX {
@@ -194,15 +203,14 @@ impl Caller<'_> {
     /// Ends the client's watch; whether a watched key has changed, or its time has come.
     fn end_watch(&mut self) -> bool {
         let Some(watch) = self.ctx.session.take_watch() else { return false };
-        let keyspace = &self.ctx.shared.keyspace;
-        for watched in &watch.keys {
+        let (keyspace, mut expired) = (&self.ctx.shared.keyspace, false);
+        for watched in watch.keys() {
             let shard = self.ctx.leases.shard(keyspace.shard_of(watched.hash));
-            if !watch.flag.is_touched() {
-                // Removes it if its time has come, which raises the flag as any removal does.
-                shard.read(watched.db, watched.hash, &watched.key, self.ctx.now_ms, Touch::None);
-            }
+            let is_gone = |entry: Entry<'_>| !watched.was_expired && entry.is_expired(self.ctx.now_ms);
+            // Its time may have come while nobody looked, or while a pause kept it in its place.
+            expired |= shard.peek(watched.db, watched.hash, &watched.key).is_some_and(is_gone);
             shard.unwatch(watched.hash, &watch.flag);
         }
-        watch.flag.is_touched()
+        expired || watch.flag.is_touched()
     }
 }

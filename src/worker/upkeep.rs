@@ -2,8 +2,8 @@
 //!
 //! Design: as Redis's cron, `hz` times a second; each tick spends at most [`BUDGET_US`] and remembers where it stopped. A home
 //! shard is touched under its lease like any other, and skipped if another worker holds it right now. A round over the home
-//! shards begins only when there may be something to do: a worker has run commands since the last one began, the earliest
-//! deadline seen in it has come, or another chunk of the pool is to be emptied. Connections likewise are only looked at after
+//! shards begins only when there may be something to do: a worker has run commands of shards since the last one began, the
+//! earliest deadline seen in it has come, or another chunk of the pool is to be emptied. Connections likewise are only looked at after
 //! something arrived for one of them, or when time itself may end one. Once all this has been quiet for a while, ticks come
 //! once a second (`dynamic-hz`); the first event brings them back.
 //!
@@ -16,12 +16,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use crate::command::Shared;
+use crate::command::{Bracket, Shared};
 use crate::io::Io;
 use crate::net::connection::Hold;
 use crate::observe::RATE_SAMPLES;
-use crate::store::ShardId;
 use crate::store::pool::POOL;
+use crate::store::{Deletion, Expired, ShardId};
 
 /// Most that one tick takes, in us: short against the latency of a request over a network.
 const BUDGET_US: u64 = 500;
@@ -31,14 +31,19 @@ const PAUSE_MS: u64 = 2;
 const EXPIRE_ENTRIES_MAX: usize = 128;
 /// Connections looked at in one tick.
 const CONNECTIONS_PER_TICK: u32 = 512;
-/// Ticks without anything to do before they come more slowly: longer than the rates of INFO look back.
-const QUIET_TICKS_MIN: u32 = 20;
+/// Ticks without anything to do before they come more slowly. The first worker's: longer than the rates of INFO look back,
+/// which it measures.
+const QUIET_TICKS_MIN_FIRST: u32 = 20;
+/// The other workers': until a window without load has shown that they have none.
+const QUIET_TICKS_MIN: u32 = 3;
 /// Time between ticks then, in ms.
 const QUIET_PERIOD_MS: u64 = 1000;
+/// Time from one look for ends of connections that were not reported to the next, in ms: each end is to be seen within a second.
+const LOOK_PERIOD_MS: u64 = 250;
 /// Most ticks a second with many clients, as in Redis.
 const HZ_MAX: u64 = 500;
 
-const _: () = assert!(QUIET_TICKS_MIN as usize > RATE_SAMPLES);
+const _: () = assert!(QUIET_TICKS_MIN_FIRST as usize > RATE_SAMPLES);
 
 /// Where the upkeep stands.
 pub(super) struct Upkeep {
@@ -58,8 +63,12 @@ pub(super) struct Upkeep {
     pass_turn: u64,
     /// Whether the pass has seen a connection that time may end.
     waits: bool,
-    /// Ticks in a row without anything to do.
+    /// When ends of connections were last looked for, and the turn.
+    looked_ms: u64,
+    looked_turn: u64,
+    /// Ticks in a row without anything to do, and after how many the worker is quiet.
     quiet_ticks: u32,
+    quiet_ticks_min: u32,
 }
 
 /// What changes whenever the home shards may need a round.
@@ -77,7 +86,7 @@ impl Activity {
 }
 
 impl Upkeep {
-    pub(super) fn new(now_ms: u64) -> Self {
+    pub(super) fn new(worker: usize, now_ms: u64) -> Self {
         Self {
             next_ms: now_ms,
             shards_left: 0,
@@ -88,7 +97,10 @@ impl Upkeep {
             events_turn: 0,
             pass_turn: 0,
             waits: false,
+            looked_ms: 0,
+            looked_turn: 0,
             quiet_ticks: 0,
+            quiet_ticks_min: if worker == 0 { QUIET_TICKS_MIN_FIRST } else { QUIET_TICKS_MIN },
         }
     }
 
@@ -109,8 +121,9 @@ impl Upkeep {
         self.events_turn = turn;
     }
 
-    fn is_quiet(&self) -> bool {
-        self.quiet_ticks >= QUIET_TICKS_MIN
+    /// Whether nothing has happened for a while.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet_ticks >= self.quiet_ticks_min
     }
 }
 
@@ -119,7 +132,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn upkeep(&mut self) {
         let now_ms = self.clock.now_ms();
         if now_ms < self.upkeep.next_ms {
-            if self.memory.is_behind() && self.upkeep_memory() {
+            if !self.loads && self.memory.is_behind() && self.upkeep_memory() {
                 self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + PAUSE_MS);
             }
             if self.upkeep.is_quiet() && self.upkeep.events_turn == self.turn {
@@ -131,13 +144,18 @@ impl<I: Io> Worker<I> {
         let start = self.clock.ticks();
         let activity = Activity::now(&self.shared);
         let quiet = !self.shards_need(activity, now_ms) && !self.connections_need();
-        let pending = self.upkeep_shards(start, activity) | self.upkeep_memory();
+        // Nothing expires and nothing is evicted before all is loaded.
+        let pending = !self.loads && (self.upkeep_shards(start, activity) | self.upkeep_memory());
+        self.shared.stats.gauges.share(self.stats());
         self.upkeep_connections(now_ms);
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
         }
-        self.upkeep.quiet_ticks =
-            if quiet && !pending { self.upkeep.quiet_ticks.saturating_add(1) } else { 0 };
+        self.save_when_due(now_ms);
+        self.judge_waste(now_ms);
+        let rests = quiet && !pending && !self.defrag.is_busy();
+        self.reclaim(now_ms, rests);
+        self.upkeep.quiet_ticks = if rests { self.upkeep.quiet_ticks.saturating_add(1) } else { 0 };
         self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
         let sums = self.processor.mark();
         self.end_window(sums);
@@ -159,7 +177,7 @@ impl<I: Io> Worker<I> {
             || self.stopping
             || !self.paused.is_empty()
             || upkeep.slot < self.connections.bound()
-            || upkeep.events_turn >= upkeep.pass_turn
+            || upkeep.events_turn >= upkeep.pass_turn.min(upkeep.looked_turn)
     }
 
     /// Time from one tick to the next while there is something to do, in ms.
@@ -179,7 +197,7 @@ impl<I: Io> Worker<I> {
     /// Time to the next tick when this one has done all it was to do, in ms.
     fn rest_ms(&self, now_ms: u64) -> u64 {
         let period_ms = self.period_ms();
-        if !self.upkeep.is_quiet() || !self.config.config().dynamic_hz {
+        if !self.upkeep.is_quiet() || !self.reclaim.is_done() || !self.config.config().dynamic_hz {
             return period_ms;
         }
         self.upkeep.due_ms.saturating_sub(now_ms).clamp(period_ms, QUIET_PERIOD_MS.max(period_ms))
@@ -212,19 +230,35 @@ impl<I: Io> Worker<I> {
     /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
     fn upkeep_shard(&mut self, shard: ShardId) -> bool {
         self.io.interlude();
-        let active = !self.shared.debug.no_active_expire.load(Relaxed);
+        let is_paused = self.shared.pause.active(self.clock.now_ms()).is_some();
+        let active = !is_paused && !self.shared.debug.no_active_expire.load(Relaxed);
         let home = self.kit.leases.shard(shard);
-        let before = home.stats.expired;
+        let before = home.stats;
         let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
         if active {
-            more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut |_, _| {}).done;
+            let (changes, recorder) = (&mut self.kit.changes, &self.shared.debug.changes);
+            changes.listen(recorder.is_on());
+            let deletion = Deletion::by(self.config.config().lazyfree_lazy_expire);
+            let mut on_expired = |db, key: &[u8], what: Expired<'_>| {
+                if let Some(changes) = changes.listener() {
+                    changes.expired_actively(db, key, what, deletion);
+                    recorder.take_over(changes, Bracket::None);
+                }
+            };
+            more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut on_expired).done;
+        }
+        if home.has_ready() {
+            self.lost.push(shard);
         }
         self.upkeep.due_ms = self.upkeep.due_ms.min(home.expire_due_ms());
-        let expired = home.stats.expired - before;
-        self.shared.stats.gauges.note(shard, self.shared.keyspace.shard_count(), home);
+        let expired = home.stats.expired - before.expired;
+        let expired_subkeys = home.stats.expired_subkeys - before.expired_subkeys;
+        let stats = self.shared.stats.of(self.number);
+        self.shared.stats.gauges.note(stats, shard, self.shared.keyspace.shard_count(), home);
         let wanted = self.kit.leases.release_all();
         self.post.wake_wanting(wanted);
         self.stats().counters.expired_keys.add(expired);
+        self.stats().counters.expired_subkeys.add(expired_subkeys);
         more
     }
 
@@ -236,6 +270,11 @@ impl<I: Io> Worker<I> {
         if !self.connections_need() {
             return;
         }
+        // The clock may have been set back.
+        if now_ms.abs_diff(self.upkeep.looked_ms) >= LOOK_PERIOD_MS {
+            (self.upkeep.looked_ms, self.upkeep.looked_turn) = (now_ms, self.turn);
+            self.io.look_for_ends();
+        }
         let timeout_ms = u64::from(self.config.config().timeout) * 1000;
         let bound = self.connections.bound();
         if self.upkeep.slot >= bound {
@@ -243,10 +282,8 @@ impl<I: Io> Worker<I> {
             self.upkeep.waits = false;
             // What arrived in this turn may yet show when its replies leave.
             self.upkeep.pass_turn = self.turn;
-            let bytes =
-                (0..bound).filter_map(|slot| self.connections.get(slot)).map(|c| c.allocated_bytes() as u64);
-            let bytes = bytes.sum();
-            self.shared.stats.gauges.note_clients(self.stats(), bytes);
+            self.recount_clients();
+            self.tell_client_bytes();
         }
         let end = bound.min(self.upkeep.slot + CONNECTIONS_PER_TICK);
         for slot in self.upkeep.slot..end {

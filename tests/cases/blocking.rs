@@ -58,7 +58,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: timeouts too large",
+        name: "timeouts too large",
         steps: &[
             ("BLPOP a inf", "!ERR timeout is out of range"),
             ("BLPOP a 1e300", "!ERR timeout is out of range"),
@@ -166,7 +166,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: a key of another type before the one that is pushed to is an error",
+        name: "a key of another type before the one that is pushed to is an error",
         steps: &[
             ("b> BLPOP first second 0", ""),
             ("until INFO clients", r#"has"blocked_clients:1""#),
@@ -304,7 +304,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: keys that are waited for are counted",
+        name: "keys that are waited for are counted",
         steps: &[
             ("b> CLIENT ID", "<int> -> waits"),
             ("b> BLPOP k1 k2 k1 0", ""),
@@ -372,7 +372,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: of several keys that a transaction fills, the first in the command's order is popped",
+        name: "of several keys that a transaction fills, the first in the command's order is popped",
         steps: &[
             ("b> BLPOP first second 0", ""),
             ("until INFO clients", r#"has"blocked_clients:1""#),

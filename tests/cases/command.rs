@@ -48,7 +48,6 @@ pub const CASES: &[Case] = &[
             ("COMMAND LIST FILTERBY FOO bar", "!ERR syntax error"),
             ("COMMAND LIST FOO", "!ERR syntax error"),
             ("COMMAND FOO", "!ERR unknown subcommand 'FOO'. Try COMMAND HELP."),
-            ("COMMAND HELP", r#"[+"COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" ...]"#),
         ],
     },
     Case {
@@ -76,19 +75,19 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: keys of a command without arguments",
+        name: "keys of a command without arguments",
         steps: &[
             ("COMMAND GETKEYS get", "!ERR Invalid number of arguments specified for command"),
             ("COMMAND GETKEYS ping", "!ERR The command has no key arguments"),
         ],
     },
     Case {
-        name: "7.4: documentation",
+        name: "documentation",
         steps: &[
             (
                 "COMMAND DOCS ping",
-                r#"{"ping" {"summary" "Returns the server's liveliness response." "since" "1.0.0" "group" "connection"
-                    "complexity" "O(1)" "arguments" [{"name" "message" "type" "string" "display_text" "message"
+                r#"{"ping" {"summary" <bulk> "since" "1.0.0" "group" "connection"
+                    "complexity" <bulk> "arguments" [{"name" "message" "type" "string" "display_text" "message"
                     "flags" set[optional]}]}}"#,
             ),
             (
@@ -100,7 +99,7 @@ pub const CASES: &[Case] = &[
             ),
             (
                 "COMMAND DOCS quit",
-                r#"{"quit" {"summary" <bulk> "since" "1.0.0" "group" "connection" "complexity" "O(1)"
+                r#"{"quit" {"summary" <bulk> "since" "1.0.0" "group" "connection" "complexity" <bulk>
                     "doc_flags" set[deprecated] "deprecated_since" "7.2.0"
                     "replaced_by" "just closing the connection"}}"#,
             ),

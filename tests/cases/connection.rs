@@ -85,7 +85,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: hello before authentication",
+        name: "hello before authentication",
         steps: &[
             ("b> RESET", "RESET"),
             ("CONFIG SET requirepass secret", "OK"),
@@ -105,11 +105,11 @@ pub const CASES: &[Case] = &[
             ("CLIENT ID", "<int> -> id"),
             (
                 "HELLO 2",
-                r#"["server" "redis" "version" "7."* "proto" 2 "id" <int> "mode" "standalone" "role" "master" "modules" []]"#,
+                r#"["server" "redis" "version" "8.2.3" "proto" 2 "id" <int> "mode" "standalone" "role" "master" "modules" *]"#,
             ),
             (
                 "HELLO 3",
-                r#"{"server" "redis" "version" "7."* "proto" 3 "id" <int> "mode" "standalone" "role" "master" "modules" []}"#,
+                r#"{"server" "redis" "version" "8.2.3" "proto" 3 "id" <int> "mode" "standalone" "role" "master" "modules" *}"#,
             ),
             ("HELLO", r#"{"server" "redis" "version" <bulk> "proto" 3 ...}"#),
             ("CLIENT GETNAME", "nil"),
@@ -175,7 +175,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: client libraries say who they are",
+        name: "client libraries say who they are",
         steps: &[
             ("CLIENT SETINFO LIB-NAME torc-test", "OK"),
             ("CLIENT SETINFO lib-ver 1.2.3", "OK"),
@@ -275,7 +275,6 @@ pub const CASES: &[Case] = &[
             ("CLIENT TRACKINGINFO", r#"{"flags" set["off"] "redirect" -1 "prefixes" []}"#),
             ("CLIENT", "!ERR wrong number of arguments for 'client' command"),
             ("CLIENT nosuch", "!ERR unknown subcommand 'nosuch'. Try CLIENT HELP."),
-            ("CLIENT HELP", r#"[+"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" ...]"#),
         ],
     },
     Case {
@@ -306,7 +305,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: kill old clients",
+        name: "kill old clients",
         steps: &[
             ("CLIENT KILL MAXAGE 1000000", "0"),
             ("CLIENT KILL MAXAGE 0", "!ERR maxage should be greater than 0"),

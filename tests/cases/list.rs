@@ -227,7 +227,25 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: the smallest numbers are refused",
+        name: "an element that finds no place may change the encoding all the same",
+        steps: &[
+            ("CONFIG SET list-max-listpack-size 2", "OK"),
+            ("RPUSH l a b", "2"),
+            ("OBJECT ENCODING l", r#""listpack""#),
+            ("WATCH l", "OK"),
+            ("b> LSET l 5 c", "!ERR index out of range"),
+            ("b> OBJECT ENCODING l", r#""quicklist""#),
+            ("MULTI", "OK"),
+            ("LLEN l", "QUEUED"),
+            ("EXEC", "[2]"),
+            ("RPUSH m a b", "2"),
+            ("LINSERT m BEFORE nosuch c", "-1"),
+            ("OBJECT ENCODING m", r#""quicklist""#),
+            ("CONFIG SET list-max-listpack-size -2", "OK"),
+        ],
+    },
+    Case {
+        name: "the smallest numbers are refused",
         steps: &[
             ("RPUSH l a", "1"),
             (
@@ -333,7 +351,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: encodings",
+        name: "encodings",
         steps: &[
             ("RPUSH l a b c", "3"),
             ("OBJECT ENCODING l", r#""listpack""#),

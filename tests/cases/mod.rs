@@ -35,19 +35,28 @@
 //! A whole expectation may also be: several replies, `X ;; Y`; none at all, `""` (the next reply is the next step's); one that
 //! is kept, `X -> name`; the end of the connection, `<closed>` (also after replies: `X ;; <closed>`).
 //!
-//! A case whose name begins with `torc:` or `7.4:` does not hold on the oracle, which is Redis 7.0: it concerns what is Torc's
-//! own, or newer. All others are run against it too, so that an expectation is a fact.
+//! A case whose name begins with `torc:` does not hold on the oracle, Redis 8.2: it concerns what is Torc's own, or newer. One whose
+//! name begins with `valkey:` is run against Valkey 9.1 instead. All others are run against Redis too, so that an expectation is a
+//! fact.
 //!
 //! `TORC_CASES=text` runs only the cases whose names contain the text.
 
+mod bitmap;
 mod blocking;
 mod command;
 mod connection;
 mod expect;
 mod generic;
+mod geo;
+mod hash;
+mod hyperloglog;
 mod list;
+mod newer;
 mod run;
 mod server;
+mod set;
+mod sorted_set;
+mod stream;
 mod string;
 mod transactions;
 
@@ -96,12 +105,20 @@ const BASICS: &[Case] = &[
 /// Every family.
 pub const FAMILIES: &[(&str, &[Case])] = &[
     ("basics", BASICS),
+    ("bitmap", bitmap::CASES),
     ("blocking", blocking::CASES),
     ("command", command::CASES),
     ("connection", connection::CASES),
     ("generic", generic::CASES),
+    ("geo", geo::CASES),
+    ("hash", hash::CASES),
+    ("hyperloglog", hyperloglog::CASES),
     ("list", list::CASES),
+    ("newer", newer::CASES),
     ("server", server::CASES),
+    ("set", set::CASES),
+    ("stream", stream::CASES),
+    ("sorted_set", sorted_set::CASES),
     ("string", string::CASES),
     ("transactions", transactions::CASES),
 ];

@@ -253,9 +253,16 @@ configurations! {
 #[test]
 fn expectations_hold_on_redis() {
     let start = || Server::redis_tcp(&["--enable-debug-command", "yes"]);
-    let oracle = |case: &Case| !case.name.starts_with("torc:") && !case.name.starts_with("7.4:");
+    let oracle = |case: &Case| !case.name.starts_with("torc:") && !case.name.starts_with("valkey:");
     let failures = run_all(&mut start(), start, oracle);
     assert!(failures.is_empty(), "{} cases do not hold on Redis:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn expectations_of_valkey_hold_there() {
+    let start = || Server::newest_tcp("valkey-server", &[]);
+    let failures = run_all(&mut start(), start, |case| case.name.starts_with("valkey:"));
+    assert!(failures.is_empty(), "{} cases do not hold on Valkey:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]

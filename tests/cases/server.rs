@@ -83,29 +83,23 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "7.4: HELP of containers",
+        name: "torc: HELP of containers",
         steps: &[
             (
                 "CONFIG HELP",
-                r#"[+"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" +"GET <pattern>" ...]"#,
+                r#"[+"CONFIG takes one of these subcommands:" +"GET parameter [parameter ...]" +"    Shows directives whose names match a pattern." ...]"#,
             ),
-            (
-                "MEMORY HELP",
-                r#"[+"MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" DOCTOR ...]"#,
-            ),
-            (
-                "SLOWLOG HELP",
-                r#"[+"SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" +"GET [<count>]" ...]"#,
-            ),
-            (
-                "LATENCY HELP",
-                r#"[+"LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" DOCTOR ...]"#,
-            ),
+            ("memory help", r#"[+"MEMORY takes one of these subcommands:" DOCTOR ...]"#),
+            ("SLOWLOG HELP", r#"[+"SLOWLOG takes one of these subcommands:" +"GET [count]" ...]"#),
+            ("LATENCY HELP", r#"[+"LATENCY takes one of these subcommands:" DOCTOR ...]"#),
             (
                 "MODULE HELP",
-                r#"[+"MODULE <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" LIST * HELP +"    Print this help."]"#,
+                r#"[+"MODULE takes one of these subcommands:" HELP +"    Lists the subcommands." LIST +"    Lists the loaded modules."]"#,
             ),
-            ("DEBUG HELP", r#"[+"DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" ...]"#),
+            ("DEBUG HELP", r#"[+"DEBUG takes one of these subcommands:" CHANGE-REPL-ID ...]"#),
+            ("COMMAND HELP", r#"[+"COMMAND takes one of these subcommands:" COUNT ...]"#),
+            ("CLIENT HELP", r#"[+"CLIENT takes one of these subcommands:" GETNAME ...]"#),
+            ("OBJECT HELP", r#"[+"OBJECT takes one of these subcommands:" +"ENCODING key" ...]"#),
             ("CONFIG HELP x", "!ERR wrong number of arguments for 'config|help' command"),
         ],
     },
@@ -118,7 +112,7 @@ pub const CASES: &[Case] = &[
             ("INFO replication", r##"has"# Replication\r\nrole:master\r\nconnected_slaves:0\r\n""##),
             ("INFO nosuch", r#"="""#),
             ("INFO CLUSTER nosuch", r##"="# Cluster\r\ncluster_enabled:0\r\n""##),
-            ("INFO cluster modules", r##"="# Modules\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n""##),
+            ("INFO keyspace cluster", r##"="# Cluster\r\ncluster_enabled:0\r\n\r\n# Keyspace\r\n""##),
             ("INFO default", r##"has"# CPU\r\nused_cpu_sys:""##),
             ("INFO all", r##"has"# Commandstats\r\ncmdstat_""##),
             ("INFO everything", r#"has"latency_percentiles_usec_info:p50=""#),
@@ -148,7 +142,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "torc: INFO's own lines",
         steps: &[
-            ("INFO server", r#"has"redis_version:7.4.0\r\ntorc_version:""#),
+            ("INFO server", r#"has"redis_version:8.2.3\r\ntorc_version:""#),
             ("INFO workers", r#"has"\r\nworker0:cpu=""#),
             ("SET a 1", "OK"),
             ("INFO keyspace", r##"="# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0,subexpiry=0\r\n""##),
@@ -171,20 +165,57 @@ pub const CASES: &[Case] = &[
                 "MEMORY STATS",
                 r#"{"peak.allocated" <int> "dataset.percentage" <double> "keys.count" 1 "db.0" <map> ...}"#,
             ),
-            ("MEMORY DOCTOR", r#"has"Hi Sam, ""#),
+            ("MEMORY DOCTOR", "<verbatim>"),
             ("MEMORY MALLOC-STATS", "<verbatim>"),
             ("MEMORY PURGE", "OK"),
             ("MEMORY foo", "!ERR unknown subcommand 'foo'. Try MEMORY HELP."),
         ],
     },
     Case {
-        name: "TIME, ROLE, LASTSAVE, MODULE, REPLICAOF",
+        name: "writes without enough replicas",
+        steps: &[
+            ("SET k v", "OK"),
+            ("MULTI", "OK"),
+            ("SET k w", "QUEUED"),
+            ("b> CONFIG SET min-replicas-to-write 1", "OK"),
+            (
+                "EXEC",
+                "!EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.",
+            ),
+            ("SET k w", "!NOREPLICAS Not enough good replicas to write."),
+            ("DEL nosuch", "!NOREPLICAS Not enough good replicas to write."),
+            ("BLPOP nosuch 0", "!NOREPLICAS Not enough good replicas to write."),
+            ("FLUSHALL", "!NOREPLICAS Not enough good replicas to write."),
+            ("SET k", "!ERR wrong number of arguments for 'set' command"),
+            ("GET k", r#""v""#),
+            ("WAIT 0 0", "0"),
+            ("MULTI", "OK"),
+            ("GET k", "QUEUED"),
+            ("SET k w", "!NOREPLICAS Not enough good replicas to write."),
+            ("EXEC", "!EXECABORT Transaction discarded because of previous errors."),
+            ("MULTI", "OK"),
+            ("GET k", "QUEUED"),
+            ("EXEC", r#"["v"]"#),
+            ("INFO replication", r#"has"connected_slaves:0\r\nmin_slaves_good_slaves:0\r\n""#),
+            // Either of the two at 0 asks for no replicas.
+            ("CONFIG SET min-slaves-max-lag 0", "OK"),
+            ("SET k w", "OK"),
+            ("CONFIG SET min-replicas-max-lag 10", "OK"),
+            ("SET k w", "!NOREPLICAS Not enough good replicas to write."),
+            ("CONFIG SET min-replicas-to-write 0", "OK"),
+            ("SET k w", "OK"),
+        ],
+    },
+    Case {
+        name: "TIME, ROLE, SAVE, LASTSAVE, MODULE, REPLICAOF",
         steps: &[
             ("TIME", "[<number> <number>]"),
             ("TIME x", "!ERR wrong number of arguments for 'time' command"),
-            ("ROLE", r#"["master" 0 []]"#),
+            ("ROLE", r#"["master" <int> []]"#),
             ("LASTSAVE", "1600000000..9999999999"),
-            ("MODULE LIST", "[]"),
+            ("SAVE", "OK"),
+            ("SAVE now", "!ERR wrong number of arguments for 'save' command"),
+            ("MODULE LIST", "<array>"),
             ("MODULE nosuch", "!ERR unknown subcommand 'nosuch'. Try MODULE HELP."),
             ("REPLICAOF NO ONE", "OK"),
             ("SLAVEOF no one", "OK"),
@@ -193,7 +224,17 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "LOLWUT",
+        name: "BGSAVE",
+        steps: &[
+            ("BGSAVE nosuch", "!ERR syntax error"),
+            ("BGSAVE SCHEDULE SCHEDULE", "!ERR syntax error"),
+            ("MULTI", "OK"),
+            ("BGSAVE", "QUEUED"),
+            ("EXEC", "[<simple>]"),
+        ],
+    },
+    Case {
+        name: "torc: LOLWUT",
         steps: &[
             ("LOLWUT", r#"has"Redis ver. ""#),
             ("LOLWUT VERSION 5 30 1 1", r#"has"Redis ver. ""#),
@@ -314,11 +355,22 @@ pub const CASES: &[Case] = &[
             ("LATENCY HISTORY command", "[]"),
             ("LATENCY GRAPH command", "!ERR No samples available for event 'command'"),
             ("LATENCY RESET nosuch", "0"),
-            ("LATENCY DOCTOR", r#"has"I'm sorry, Dave, I can't do that.""#),
-            ("CONFIG SET latency-monitor-threshold 100000", "OK"),
-            ("LATENCY DOCTOR", r#"has"Dave, no latency spike was observed""#),
-            ("CONFIG SET latency-monitor-threshold 0", "OK"),
+            ("LATENCY DOCTOR", "<verbatim>"),
             ("LATENCY HISTORY", "!ERR wrong number of arguments for 'latency|history' command"),
+        ],
+    },
+    Case {
+        name: "torc: what DOCTOR says",
+        steps: &[
+            ("MEMORY DOCTOR", r#"has"too little to say whether memory is well used""#),
+            ("LATENCY RESET", "*"),
+            ("LATENCY DOCTOR", r#"has"latency-monitor-threshold is 0""#),
+            ("CONFIG SET latency-monitor-threshold 10", "OK"),
+            ("LATENCY DOCTOR", r#"has"Nothing took 10 ms ""#),
+            ("DEBUG SLEEP 0.03", "OK"),
+            ("LATENCY DOCTOR", r#"has"What took long:""#),
+            ("CONFIG SET latency-monitor-threshold 0", "OK"),
+            ("LATENCY RESET", "*"),
         ],
     },
     Case {
@@ -331,7 +383,7 @@ pub const CASES: &[Case] = &[
             ("LATENCY LATEST", r#"[["command" <int> 30..10000 30..10000] ...]"#),
             ("LATENCY HISTORY command", "[[<int> 30..10000] ...]"),
             ("LATENCY GRAPH command", r#"has"command - high ""#),
-            ("LATENCY DOCTOR", r#"has"Dave, I have observed latency spikes in this ""#),
+            ("LATENCY DOCTOR", "<verbatim>"),
             ("LATENCY RESET command", "1"),
             ("LATENCY HISTORY command", "[]"),
             ("LATENCY RESET", "*"),
@@ -439,10 +491,7 @@ pub const CASES: &[Case] = &[
                 "DEBUG STRINGMATCH-LEN a*c abc",
                 "!ERR unknown subcommand or wrong number of arguments for 'STRINGMATCH-LEN'. Try DEBUG HELP.",
             ),
-            (
-                "DEBUG DICT-RESIZING 1",
-                "!ERR unknown subcommand or wrong number of arguments for 'DICT-RESIZING'. Try DEBUG HELP.",
-            ),
+            ("DEBUG DICT-RESIZING 1", "OK"),
             ("DEBUG", "!ERR wrong number of arguments for 'debug' command"),
             ("DEBUG STRINGMATCH-TEST", r#"+"Apparently Redis did not crash: test passed""#),
             ("DEBUG QUICKLIST-PACKED-THRESHOLD 200b", "OK"),
@@ -540,10 +589,16 @@ pub const CASES: &[Case] = &[
     Case {
         name: "torc: DEBUG of its own",
         steps: &[
-            ("DEBUG RELOAD", "!ERR nothing can be reloaded: *"),
-            ("SHUTDOWN SAVE", "!ERR Errors trying to SHUTDOWN. Check logs."),
+            ("DEBUG LOADAOF", "!ERR nothing can be reloaded: *"),
             ("REPLICAOF localhost 6379", "!ERR this server cannot be a replica yet"),
         ],
+    },
+    Case {
+        name: "CONFIG SET is in force for what comes behind it in a pipeline",
+        steps: &[(
+            r#"raw "CONFIG SET list-max-listpack-size 1\r\nRPUSH l a b\r\nOBJECT ENCODING l\r\nCONFIG SET list-max-listpack-size -2\r\nRPUSH m a b\r\nOBJECT ENCODING m\r\n""#,
+            r#"OK ;; 2 ;; "quicklist" ;; OK ;; 2 ;; "listpack""#,
+        )],
     },
 ];
 
@@ -559,7 +614,8 @@ fn info_has_every_field_of_redis() {
     let expected = info_fields(&mut oracle.client());
     let given = info_fields(&mut Server::start(&[]).client());
     assert!(expected.len() > 150, "the oracle says much: {}", expected.len());
-    let missing: Vec<_> = expected.difference(&given).collect();
+    // Modules are listed by name, and Torc has none.
+    let missing: Vec<_> = expected.difference(&given).filter(|field| *field != "module").collect();
     assert!(missing.is_empty(), "missing in INFO: {missing:?}");
 }
 

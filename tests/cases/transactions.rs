@@ -160,7 +160,7 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "a password counts from where it is set",
+        name: "torc: a password counts from where it is set",
         steps: &[
             ("MULTI", "OK"),
             ("CONFIG SET requirepass x", "QUEUED"),
@@ -362,7 +362,7 @@ pub const CASES: &[Case] = &[
         steps: &[("MULTI", "OK"), ("PING", "QUEUED"), ("CLIENT GETNAME", "QUEUED"), ("EXEC", "[PONG nil]")],
     },
     Case {
-        name: "7.4: CLIENT INFO shows the state of a transaction",
+        name: "CLIENT INFO shows the state of a transaction",
         steps: &[
             ("CLIENT INFO", r#"has" multi=-1 watch=0 ""#),
             ("WATCH a b c", "OK"),
@@ -399,12 +399,11 @@ pub const CASES: &[Case] = &[
             ),
             ("EXEC", "!ERR EXEC without MULTI"),
             ("MULTI", "OK"),
-            ("GET a", "!OOM command not allowed when used memory > 'maxmemory'."),
-            ("DISCARD", "OK"),
-            ("b> CONFIG SET maxmemory 0", "OK"),
+            ("GET a", "QUEUED"),
+            ("SET a 1", "!OOM command not allowed when used memory > 'maxmemory'."),
+            ("EXEC", "!EXECABORT Transaction discarded because of previous errors."),
             ("MULTI", "OK"),
             ("GET a", "QUEUED"),
-            ("b> CONFIG SET maxmemory 1", "OK"),
             ("EXEC", "[nil]"),
             ("b> CONFIG SET maxmemory 0", "OK"),
         ],

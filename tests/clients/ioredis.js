@@ -21,7 +21,7 @@ async function main() {
   const results = await redis.pipeline().set("p", 1).incr("p").get("p").incr("b").exec();
   assert.deepStrictEqual(results.slice(0, 3), [[null, "OK"], [null, 2], [null, "2"]]);
   assert.match(results[3][0].message, /value is not an integer or out of range/);
-  assert.match(await redis.info("server"), /redis_version:7\.4\.0/);
+  assert.match(await redis.info("server"), /redis_version:8\.2\.3/);
   assert.strictEqual(await redis.client("GETNAME"), "node");
   const monitor = await redis.monitor();
   const line = new Promise((resolve) => monitor.once("monitor", (time, args) => resolve(args)));

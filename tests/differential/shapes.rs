@@ -19,8 +19,10 @@
 //! | `J` | a pattern of SORT: of keys that exist, of others, of no key |
 //! | `G` | a glob-style pattern |
 //! | `K+`, `KV+`, `E+`, `W+` | one to four of them |
+//! | `@name`, `@a@b+` | a word of a family's list (`families`); one to four pairs of words of two lists |
 //! | `(a\|b,S\|)` | one alternative, its words separated by commas; it may be empty |
 
+use super::families;
 use crate::harness::Rng;
 
 /// How the replies of the two servers are compared.
@@ -56,12 +58,13 @@ pub const fn rare(words: &'static str) -> Shape {
     Shape { words, compare: Compare::Exact, rare: true }
 }
 
-const fn like(words: &'static str, compare: Compare) -> Shape {
+/// A shape whose replies are compared in another way.
+pub const fn like(words: &'static str, compare: Compare) -> Shape {
     Shape { words, compare, rare: false }
 }
 
-const SECONDS_OFF: i64 = 2;
-const MS_OFF: i64 = 2000;
+pub const SECONDS_OFF: i64 = 2;
+pub const MS_OFF: i64 = 2000;
 
 /// All of them.
 pub const SHAPES: &[Shape] = &[
@@ -104,15 +107,14 @@ pub const SHAPES: &[Shape] = &[
     exact("LINDEX L R"),
     exact("LSET L R E"),
     exact("LINSERT L (BEFORE|AFTER) E E"),
-    // The smallest number removes everything in 7.0 and is refused since 7.2.
-    exact("LREM L (0|1|2|-1|-2|5|-100|9223372036854775807|abc) E"),
+    exact("LREM L (0|1|2|-1|-2|5|-100|9223372036854775807|-9223372036854775808|abc) E"),
     rare("LTRIM L R R"),
     exact("LPOS L E (RANK,R|) (COUNT,R|) (MAXLEN,R|)"),
     exact("LMOVE L L (LEFT|RIGHT) (LEFT|RIGHT)"),
     exact("RPOPLPUSH L L"),
     exact("LMPOP 1 L (LEFT|RIGHT) (COUNT,R|)"),
     exact("LMPOP 2 L L (LEFT|RIGHT) (COUNT,R|)"),
-    // Numbers are not stored, and LIMIT does not meet equal weights: see `KNOWN` and `generic::sort`.
+    // Numbers are not stored, and LIMIT does not meet equal weights: see `generic::sort`.
     exact("SORT L (LIMIT,R,R|) (GET,J|GET,#|) (GET,J|) (ASC|DESC|)"),
     exact("SORT L BY J (LIMIT,R,R|) (GET,J|GET,#|) (ASC|DESC|)"),
     exact("SORT L ALPHA (BY,J|) (DESC|) (GET,J|) (GET,J|GET,#|) (STORE,L|)"),
@@ -320,6 +322,9 @@ const GARBAGE: &[&[u8]] = &[
     b"LEN",
 ];
 
+/// Commands that pick at random unless they are given as their shapes say.
+const NEVER_SPOILT: &[&str] = &["SPOP", "SRANDMEMBER"];
+
 /// A random command of one of `shapes`, and how its replies are compared.
 pub fn draw(shapes: &[&'static Shape], rng: &mut Rng) -> (Vec<Vec<u8>>, Compare) {
     let shape = loop {
@@ -342,7 +347,7 @@ pub fn draw(shapes: &[&'static Shape], rng: &mut Rng) -> (Vec<Vec<u8>>, Compare)
             }
         }
     }
-    if rng.once_in(12) {
+    if rng.once_in(12) && !NEVER_SPOILT.iter().any(|name| words[0] == name.as_bytes()) {
         spoil(&mut words, rng);
     }
     (words, shape.compare)
@@ -364,7 +369,27 @@ fn seconds(rng: &mut Rng) -> u64 {
     TTL_SECONDS_MIN + rng.below(TTL_STEPS) as u64 * TTL_STEP_SECONDS
 }
 
+/// Words of lists of families: one of each, or so one to four times.
+fn push_listed(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
+    let (names, repeats) = match token.strip_suffix('+') {
+        None => (token, 0),
+        Some(names) => (names, rng.below(REPEATED_MAX)),
+    };
+    for _ in 0..=repeats {
+        for name in names.split('@').skip(1) {
+            match name.len() {
+                // A letter of the table above.
+                1 => push(words, name, rng),
+                _ => words.push(rng.pick(families::list(name)).to_vec()),
+            }
+        }
+    }
+}
+
 fn push(words: &mut Vec<Vec<u8>>, token: &str, rng: &mut Rng) {
+    if token.starts_with('@') {
+        return push_listed(words, token, rng);
+    }
     let one = |choices: &[&[u8]], rng: &mut Rng| rng.pick(choices).to_vec();
     let number = |number: u64| number.to_string().into_bytes();
     let word = match token {

@@ -6,7 +6,7 @@ mod client;
 pub mod value;
 mod words;
 
-pub use client::{Client, command};
+pub use client::{Client, REPLY_TIMEOUT, command};
 pub use value::Value;
 pub use words::{quoted, split};
 
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 const PORT_ATTEMPTS: usize = 20;
+const CONFIG_FILE: &str = "server.conf";
 
 /// Waits until `met` says so; `false` when it did not within [`PATIENCE`].
 pub fn until(mut met: impl FnMut() -> bool) -> bool {
@@ -103,16 +104,46 @@ impl Server {
         values.map(|value| value.parse::<u64>().expect("a number")).sum()
     }
 
-    /// Redis on a Unix socket.
+    /// The oracle, Redis 8.2, on a Unix socket.
     pub fn redis(args: &[&str]) -> Self {
         let dir = TempDir::new();
-        let child = Self::spawn(&redis_program("redis-server"), &dir, 0, args);
+        let child = Self::spawn(&oracle_program(), &dir, 0, args);
         Self { child, dir, tcp: None }.ready()
     }
 
-    /// Redis on a Unix socket and a free TCP port of 127.0.0.1.
+    /// The oracle on a Unix socket and a free TCP port of 127.0.0.1.
     pub fn redis_tcp(args: &[&str]) -> Self {
-        Self::on_free_port(&redis_program("redis-server"), args)
+        Self::on_free_port(&oracle_program(), args)
+    }
+
+    /// One of the newest servers ([`newest_program`]) on a Unix socket.
+    pub fn newest(name: &str, args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let child = Self::spawn(&newest_program(name), &dir, 0, args);
+        Self { child, dir, tcp: None }.ready()
+    }
+
+    /// The same on a free TCP port of 127.0.0.1 too.
+    pub fn newest_tcp(name: &str, args: &[&str]) -> Self {
+        Self::on_free_port(&newest_program(name), args)
+    }
+
+    /// A program with a configuration file of this text, on a Unix socket. What tests need goes on the command line: no
+    /// port, files in a directory of its own.
+    pub fn with_file(program: &str, text: &str, args: &[&str]) -> Self {
+        let dir = TempDir::new();
+        let file = dir.path().join(CONFIG_FILE);
+        std::fs::write(&file, text).expect("the temporary directory can be written");
+        let mut command = Command::new(program);
+        command.arg(file).args(["--port", "0", "--daemonize", "no", "--logfile", ""]);
+        command.arg("--pidfile").arg(dir.path().join("pid"));
+        let child = Self::run_in(&dir, command, args);
+        Self { child, dir, tcp: None }.ready()
+    }
+
+    /// The configuration file of a server that was started with one.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join(CONFIG_FILE)
     }
 
     fn on_free_port(program: &str, args: &[&str]) -> Self {
@@ -131,13 +162,17 @@ impl Server {
     }
 
     fn spawn(program: &str, dir: &TempDir, port: u16, args: &[&str]) -> Child {
-        let log = File::create(dir.path().join("log")).expect("the temporary directory can be written");
         let mut command = Command::new(program);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        Self::run_in(dir, command, args)
+    }
+
+    fn run_in(dir: &TempDir, mut command: Command, args: &[&str]) -> Child {
+        let log = File::create(dir.path().join("log")).expect("the temporary directory can be written");
         command.arg("--unixsocket").arg(dir.path().join("socket"));
         command.arg("--dir").arg(dir.path()).args(args).current_dir(dir.path());
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log is open")).stdout(log);
-        command.spawn().unwrap_or_else(|error| panic!("cannot start {program}: {error}"))
+        command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"))
     }
 
     fn ready(mut self) -> Self {
@@ -175,6 +210,11 @@ impl Server {
     /// The path of its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
+    }
+
+    /// The directory that it runs in.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Its process.
@@ -255,13 +295,31 @@ pub fn raise_open_files(wanted: u64) {
     }
 }
 
-/// Where one of Redis's programs is. `TORC_REDIS_BIN` names another directory for them.
+/// The server under test.
+pub const TORC: &str = env!("CARGO_BIN_EXE_torc");
+
+/// The server that Torc is compared with: Redis 8.2, or the one in the directory that `TORC_REDIS_BIN` names.
+fn oracle_program() -> String {
+    match std::env::var("TORC_REDIS_BIN") {
+        Ok(dir) => Path::new(&dir).join("redis-server").to_string_lossy().into_owned(),
+        Err(_) => newest_program("redis-server"),
+    }
+}
+
+/// Where one of Redis's client programs is.
 pub fn redis_program(name: &str) -> String {
-    let dirs = std::env::var("TORC_REDIS_BIN").or_else(|_| std::env::var("PATH")).unwrap_or_default();
+    let dirs = std::env::var("PATH").unwrap_or_default();
     let found = std::env::split_paths(&dirs).map(|dir| dir.join(name)).find(|path| path.is_file());
     let found =
         found.unwrap_or_else(|| panic!("{name} is not installed: tests/run installs what tests need"));
     found.to_string_lossy().into_owned()
+}
+
+/// Where `tests/run` has put Redis 8.2 (`redis-server`) or Valkey 9.1 (`valkey-server`).
+pub fn newest_program(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache/newest").join(name);
+    assert!(path.is_file(), "{name} is not installed: tests/run installs what tests need");
+    path.to_string_lossy().into_owned()
 }
 
 /// The same seeded random numbers on every machine (SplitMix64).
@@ -292,4 +350,17 @@ impl Rng {
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
+}
+
+/// An older server in their place would make every comparison with them a lie.
+#[test]
+fn newest_servers_are_redis_8_2_and_valkey_9_1() {
+    let version = |program, field: &str| {
+        let info = Server::newest(program, &[]).client().ask("INFO server").string();
+        let value =
+            info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned));
+        value.expect("the server says its version")
+    };
+    assert_eq!(version("redis-server", "redis_version"), "8.2.3");
+    assert_eq!(version("valkey-server", "valkey_version"), "9.1.2");
 }

@@ -13,6 +13,9 @@ const HISTORIES: Series =
     Series { tests: "simulation::histories::seeds", usual: 0..120, draw: Plan::histories, check_happened };
 /// Seeds among which a planted bug must be found.
 const TORN_SEEDS: std::ops::Range<u64> = 0..12;
+/// Seeds among which missing leases must be found: about one in a hundred shows them.
+#[cfg(feature = "planted-bug")]
+const PLANTED_SEEDS: std::ops::Range<u64> = 0..1200;
 /// Connections that a client makes, one after another.
 const LIVES_MAX: u64 = 3;
 /// With that many operations unanswered, no further client of registers comes.
@@ -170,11 +173,14 @@ fn torn_transactions_are_found() {
 #[cfg(feature = "planted-bug")]
 #[test]
 fn planted_the_missing_leases_are_found() {
-    let failures: Vec<String> = HISTORIES.failures(HISTORIES.usual, None).take(10).collect();
-    println!("{}", failures.join("\n"));
-    for word in ["G", "not linearizable"] {
-        // One run may show several kinds, each at the beginning of a line.
-        let kind = format!("\n{word}");
-        assert!(failures.iter().any(|failure| failure.contains(&kind)), "{word} is not among {failures:?}");
+    // One run may show several kinds, each at the beginning of a line; few runs show any.
+    let mut left = vec!["\nG", "\nnot linearizable"];
+    for failure in HISTORIES.failures(PLANTED_SEEDS, None) {
+        println!("{failure}");
+        left.retain(|kind| !failure.contains(kind));
+        if left.is_empty() {
+            return;
+        }
     }
+    panic!("{left:?} were not found");
 }

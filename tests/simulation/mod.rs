@@ -12,7 +12,8 @@
 //! | [`queue`] | lists that some push to and others wait for: nothing is lost, doubled or too early |
 //! | [`hog`] | a client that does not read holds up nobody else |
 //!
-//! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]);
+//! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]),
+//! or end at every point that the running server's tests end at ([`ends`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -22,6 +23,8 @@
 
 mod board;
 mod client;
+mod crowded;
+mod ends;
 mod fading;
 mod histories;
 mod hog;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub hog: bool,
     /// Clients make the histories that the running server's tests make, and nothing else.
     pub histories: bool,
+    /// Clients do nothing but end.
+    pub ends: bool,
     pub faults: Faults,
     pub io: Options,
     /// How often, instead of its turn, a worker that could go gets a rest.
@@ -93,6 +95,11 @@ impl Plan {
         }
     }
 
+    /// A plan of a seed in which clients end.
+    pub fn ends(seed: u64) -> Plan {
+        Plan { ends: true, wild: false, hog: false, large_values: false, ..Plan::draw(seed ^ 0x656E_6473) }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
@@ -109,6 +116,7 @@ impl Plan {
             large_values: roomy && rng.chance(25),
             hog: roomy && !wild && rng.chance(30),
             histories: false,
+            ends: false,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),

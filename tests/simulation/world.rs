@@ -32,7 +32,7 @@ use super::workloads::Noted;
 /// The port that everybody connects to.
 pub const PORT: u16 = 6379;
 /// When the virtual time begins, Unix ms.
-const EPOCH_MS: u64 = 1_700_000_000_000;
+pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Steps after which a run will never end.
 const STEPS_MAX: u64 = 1_500_000;
 /// Turns of others in one interlude.
@@ -113,7 +113,11 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     torc::store::set_late_interlude(Some(interlude));
     #[cfg(not(feature = "planted-bug"))]
     world.net.set_interlude(Some(interlude));
-    let outcome = if plan.histories { world.play_histories() } else { world.play() };
+    let outcome = match () {
+        () if plan.histories => world.play_histories(),
+        () if plan.ends => world.play_ends(),
+        () => world.play(),
+    };
     world.net.set_interlude(None);
     #[cfg(feature = "planted-bug")]
     torc::store::set_late_interlude(None);
@@ -135,13 +139,15 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     })
 }
 
-fn share(plan: &Plan) -> Arc<Shared> {
-    let config = Config { databases: 4, ..Config::default() };
+pub(super) fn share(plan: &Plan) -> Arc<Shared> {
+    let mut config = Config { databases: 4, ..Config::default() };
+    // Nothing is saved by itself: that would be a thread of the system's, in the system's time.
+    config.save.0.clear();
     let keyspace = KeyspaceOptions {
         shards: plan.shards,
         databases: config.databases as usize,
         workers: plan.workers,
-        hash_seed: plan.seed,
+        hash_seed: plan.seed.into(),
     };
     Arc::new(Shared {
         keyspace: Arc::new(Keyspace::new(keyspace)),
@@ -160,6 +166,9 @@ fn share(plan: &Plan) -> Arc<Shared> {
             io_backend: "sim",
             tcp_port: PORT,
         },
+        background: Arc::default(),
+        last_save: Arc::default(),
+        loading: Default::default(),
         debug: DebugSwitches::default(),
         config_file: None,
         config: Live::new(config),
@@ -409,10 +418,19 @@ impl World {
         true
     }
 
+    /// Connections that any worker has.
+    pub(super) fn attached_count(&self) -> usize {
+        (0..self.workers.len()).map(|index| self.net.attached_count(index)).sum()
+    }
+
+    /// Whether no worker has a connection, and none is on its way to one: workers sleep, which have all they were sent.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.attached_count() == 0 && self.shared.clients.count() == 0 && self.net.ready_workers().is_empty()
+    }
+
     /// Everybody is gone: what is left of them?
     pub(super) fn end(&self) -> Result<(), String> {
-        let attached = || (0..self.workers.len()).map(|index| self.net.attached_count(index)).sum::<usize>();
-        self.until("connections of clients that are gone are attached", || attached() == 0)?;
+        self.until("connections of clients that are gone are attached", || self.attached_count() == 0)?;
         self.until("cards of clients that are gone are left", || self.shared.clients.count() == 0)?;
         for (index, worker) in self.workers.iter().enumerate() {
             let lent = worker.borrow_mut().as_mut().map_or(0, |worker| worker.io_mut().lent_buffers());

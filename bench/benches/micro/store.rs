@@ -51,7 +51,7 @@ impl Setup {
 
     fn find(&mut self, hash: u64, key: &[u8]) -> usize {
         let shard = self.leases.shard(self.keyspace.shard_of(hash));
-        match shard.read(DB, hash, key, NOW_MS, Touch::None).expect("every key is there").string() {
+        match shard.read(DB, hash, key, NOW_MS, Touch::None, || false).expect("every key is there").string() {
             Str::Int(_) => 0,
             Str::Bytes(bytes) => usize::from(bytes[0]) + bytes.len(),
         }

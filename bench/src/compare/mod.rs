@@ -70,6 +70,15 @@ impl Default for CompareOptions {
 
 /// Runs a comparison; progress goes to standard error, the tables are returned.
 pub fn run(options: &CompareOptions) -> Result<String, Fatal> {
+    let summary = measure_all(options)?;
+    Ok(match options.format {
+        Format::Text => render::text(&summary),
+        Format::Markdown => render::markdown(&summary, &process::machine()),
+    })
+}
+
+/// All rounds of a comparison.
+pub fn measure_all(options: &CompareOptions) -> Result<Summary, Fatal> {
     if options.server_cpus.iter().any(|cpu| options.load.cpus.contains(cpu)) {
         eprintln!(
             "servers and load share a CPU: throughput and latency say little, CPU per operation is distorted"
@@ -88,10 +97,7 @@ pub fn run(options: &CompareOptions) -> Result<String, Fatal> {
     let (known, templates): (Vec<_>, Vec<_>) = summary.lines.iter_mut().partition(is_known);
     run_rounds(&servers, options, known)?;
     run_rounds(&servers, options, templates)?;
-    Ok(match options.format {
-        Format::Text => render::text(&summary),
-        Format::Markdown => render::markdown(&summary, &process::machine()),
-    })
+    Ok(summary)
 }
 
 /// All rounds of these lines.

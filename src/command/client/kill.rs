@@ -45,6 +45,10 @@ pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 /// Marks another client and has its worker end it; `false` if that was done before.
 fn end(ctx: &mut Context<'_>, card: &Arc<ClientCard>) -> bool {
     let place = card.kill();
+    if place.is_some() {
+        // Nothing is given any more to one who will not get it.
+        card.wait.end_any();
+    }
     ctx.effects.extend(place.map(Effect::Kill));
     place.is_some()
 }

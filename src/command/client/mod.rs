@@ -13,7 +13,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::row::BASE;
-use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, PauseMode, Replies, help};
+use super::{
+    Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, PauseMode, Replies, Scope, help,
+};
 use crate::observe::flag;
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
@@ -35,8 +37,8 @@ pub const ROWS: &[Command] = &[Command {
     arity: -2,
     flags: Flags::SENTINEL,
     since: "2.4.0",
-    complexity: "Depends on subcommand.",
-    summary: "A container for client connection commands.",
+    complexity: "that of the subcommand",
+    summary: "The connections of the server.",
     subcommands: SUBCOMMANDS,
     group: Group::Connection,
     ..BASE
@@ -47,7 +49,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "getname",
         arity: 2,
         since: "2.6.9",
-        summary: "Returns the name of the connection.",
+        summary: "The connection's name.",
         handler: name,
         ..SELF
     },
@@ -55,7 +57,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "getredir",
         arity: 2,
         since: "6.0.0",
-        summary: "Returns the client ID to which the connection's tracking notifications are redirected.",
+        summary: "Who gets the connection's tracking notifications instead.",
         handler: redirection,
         ..SELF
     },
@@ -64,15 +66,15 @@ const SUBCOMMANDS: &[Command] = &[
         arity: 2,
         flags: Flags::LOADING.with(Flags::STALE).with(Flags::SENTINEL),
         since: "5.0.0",
-        summary: "Returns helpful text about the different subcommands.",
-        handler: show_help,
+        summary: "Lists the subcommands.",
+        handler: help::show,
         ..SELF
     },
     Command {
         name: "id",
         arity: 2,
         since: "5.0.0",
-        summary: "Returns the unique client ID of the connection.",
+        summary: "The connection's number.",
         handler: id,
         ..SELF
     },
@@ -80,7 +82,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "info",
         arity: 2,
         since: "6.2.0",
-        summary: "Returns information about the connection.",
+        summary: "Describes this connection.",
         tips: &["nondeterministic_output"],
         handler: list::info,
         ..SELF
@@ -89,10 +91,11 @@ const SUBCOMMANDS: &[Command] = &[
         name: "kill",
         arity: -3,
         since: "2.4.0",
-        complexity: "O(N) where N is the number of client connections",
-        summary: "Terminates open connections.",
-        syntax: "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | \
-                 [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage]> [...]>",
+        scope: Scope::Alone,
+        changes_others: true,
+        complexity: "O(N), N connections",
+        summary: "Ends connections chosen by address, type, age and more.",
+        syntax: "filter:<old-format/ip:port~2.8.12 | new-format:<[ID client-id@2.8.12] | [TYPE client-type:<NORMAL | MASTER@3.2.0 | SLAVE | REPLICA@5.0.0 | PUBSUB>@2.8.12] | [USER username] | [ADDR addr/ip:port] | [LADDR laddr/ip:port@6.2.0] | [SKIPME skipme:<YES | NO>] | [MAXAGE maxage@7.4.0]>...>",
         handler: kill::kill,
         ..OTHERS
     },
@@ -100,9 +103,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "list",
         arity: -2,
         since: "2.4.0",
-        complexity: "O(N) where N is the number of client connections",
-        summary: "Lists open connections.",
-        syntax: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
+        complexity: "O(N), N connections",
+        summary: "Describes all connections, or some.",
+        syntax: "[TYPE client-type:<NORMAL | MASTER | REPLICA | PUBSUB>@5.0.0] [ID client-id@6.2.0...]",
         tips: &["nondeterministic_output"],
         handler: list::list,
         ..OTHERS
@@ -111,8 +114,8 @@ const SUBCOMMANDS: &[Command] = &[
         name: "no-evict",
         arity: 3,
         since: "7.0.0",
-        summary: "Sets the client eviction mode of the connection.",
-        syntax: "<ON | OFF>",
+        summary: "Keeps the connection where memory for clients is short.",
+        syntax: "enabled:<ON | OFF>",
         handler: no_evict,
         ..OTHERS
     },
@@ -121,8 +124,8 @@ const SUBCOMMANDS: &[Command] = &[
         arity: 3,
         flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE),
         since: "7.2.0",
-        summary: "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
-        syntax: "<ON | OFF>",
+        summary: "Makes commands of the connection no use of their keys.",
+        syntax: "enabled:<ON | OFF>",
         handler: no_touch,
         ..SELF
     },
@@ -130,8 +133,10 @@ const SUBCOMMANDS: &[Command] = &[
         name: "pause",
         arity: -3,
         since: "3.0.0",
-        summary: "Suspends commands processing.",
-        syntax: "timeout [WRITE | ALL]",
+        scope: Scope::Alone,
+        changes_others: true,
+        summary: "Holds back commands of all clients, or writes only, for some milliseconds.",
+        syntax: "timeout:integer mode:[WRITE | ALL]@6.2.0",
         handler: pause,
         ..OTHERS
     },
@@ -139,8 +144,8 @@ const SUBCOMMANDS: &[Command] = &[
         name: "reply",
         arity: 3,
         since: "3.2.0",
-        summary: "Instructs the server whether to reply to commands.",
-        syntax: "<ON | OFF | SKIP>",
+        summary: "Switches replies off and on.",
+        syntax: "action:<ON | OFF | SKIP>",
         handler: replies,
         ..SELF
     },
@@ -148,8 +153,8 @@ const SUBCOMMANDS: &[Command] = &[
         name: "setinfo",
         arity: 4,
         since: "7.2.0",
-        summary: "Sets information specific to the client or connection.",
-        syntax: "<LIB-NAME libname | LIB-VER libver>",
+        summary: "Notes name or version of the client's library.",
+        syntax: "attr:<LIB-NAME libname | LIB-VER libver>",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         handler: set_info,
         ..SELF
@@ -158,7 +163,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "setname",
         arity: 3,
         since: "2.6.9",
-        summary: "Sets the connection name.",
+        summary: "Names the connection.",
         syntax: "connection-name",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         handler: set_name,
@@ -168,7 +173,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "trackinginfo",
         arity: 2,
         since: "6.2.0",
-        summary: "Returns information about server-assisted client-side caching for the connection.",
+        summary: "Says how the connection is told of changed keys.",
         handler: tracking_info,
         ..SELF
     },
@@ -176,9 +181,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "unblock",
         arity: -3,
         since: "5.0.0",
-        complexity: "O(log N) where N is the number of client connections",
-        summary: "Unblocks a client blocked by a blocking command from a different connection.",
-        syntax: "client-id [TIMEOUT | ERROR]",
+        complexity: "O(N), N keys it waits for",
+        summary: "Ends the wait of another connection.",
+        syntax: "client-id unblock-type:[TIMEOUT | ERROR]",
         handler: unblock,
         ..OTHERS
     },
@@ -186,8 +191,8 @@ const SUBCOMMANDS: &[Command] = &[
         name: "unpause",
         arity: 2,
         since: "6.2.0",
-        complexity: "O(N) Where N is the number of paused clients",
-        summary: "Resumes processing commands from paused clients.",
+        complexity: "O(N), N connections held back",
+        summary: "Ends CLIENT PAUSE.",
         handler: unpause,
         ..OTHERS
     },
@@ -345,61 +350,3 @@ fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     reply.integer(ended.is_some().into());
     Ok(())
 }
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    help::show(args, reply, HELP);
-    Ok(())
-}
-
-const HELP: &[&str] = &[
-    "GETREDIR",
-    "    Return the client ID we are redirecting to when tracking is enabled.",
-    "GETNAME",
-    "    Return the name of the current connection.",
-    "ID",
-    "    Return the ID of the current connection.",
-    "INFO",
-    "    Return information about the current client connection.",
-    "KILL <ip:port>",
-    "    Kill connection made from <ip:port>.",
-    "KILL <option> <value> [<option> <value> [...]]",
-    "    Kill connections. Options are:",
-    "    * ADDR (<ip:port>|<unixsocket>:0)",
-    "      Kill connections made from the specified address",
-    "    * LADDR (<ip:port>|<unixsocket>:0)",
-    "      Kill connections made to specified local address",
-    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-    "      Kill connections by type.",
-    "    * USER <username>",
-    "      Kill connections authenticated by <username>.",
-    "    * SKIPME (YES|NO)",
-    "      Skip killing current connection (default: yes).",
-    "    * ID <client-id>",
-    "      Kill connections by client id.",
-    "    * MAXAGE <maxage>",
-    "      Kill connections older than the specified age.",
-    "LIST [options ...]",
-    "    Return information about client connections. Options:",
-    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
-    "      Return clients of specified type.",
-    "UNPAUSE",
-    "    Stop the current client pause, resuming traffic.",
-    "PAUSE <timeout> [WRITE|ALL]",
-    "    Suspend all, or just write, clients for <timeout> milliseconds.",
-    "REPLY (ON|OFF|SKIP)",
-    "    Control the replies sent to the current connection.",
-    "SETNAME <name>",
-    "    Assign the name <name> to the current connection.",
-    "SETINFO <option> <value>",
-    "    Set client meta attr. Options are:",
-    "    * LIB-NAME: the client lib name.",
-    "    * LIB-VER: the client lib version.",
-    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
-    "    Unblock the specified blocked client.",
-    "TRACKINGINFO",
-    "    Report tracking status for the current connection.",
-    "NO-EVICT (ON|OFF)",
-    "    Protect current client connection from eviction.",
-    "NO-TOUCH (ON|OFF)",
-    "    Will not touch LRU/LFU stats when this mode is on.",
-];

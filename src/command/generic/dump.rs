@@ -5,11 +5,11 @@
 use super::GENERIC;
 use crate::command::row::{KeyAccess, key_at};
 use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome};
-use crate::persist::rdb::{self, PayloadError, decode::Text, encode};
+use crate::persist::rdb::{self, PayloadError};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::store::eviction::{frequency_clock, minutes};
-use crate::store::{BLOB_BYTES_MIN, CLOCK_MAX, Deadline, Entry, KeyMut, ListLimits, NewString, Str, Type};
+use crate::store::{CLOCK_MAX, Class, Deadline, Deletion, Entry, Event, KeyMut, Type, View};
 
 const RESTORE: Command = Command {
     name: "restore",
@@ -17,13 +17,10 @@ const RESTORE: Command = Command {
     flags: Flags::WRITE.with(Flags::DENYOOM),
     keys: &[key_at(1, KeyAccess::Overwrite)],
     since: "2.6.0",
-    complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the \
-                 number of Redis objects composing the value and M their average size. For small string values the time \
-                 complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the \
-                 complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+    complexity: "O(N), N bytes of the payload",
     categories: Categories::DANGEROUS,
-    summary: "Creates a key from the serialized representation of a value.",
-    syntax: "key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]",
+    summary: "Makes a key from what DUMP returned.",
+    syntax: "key ttl serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds@5.0.0] [FREQ frequency@5.0.0]",
     handler: restore,
     ..GENERIC
 };
@@ -36,12 +33,11 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY,
         keys: &[key_at(1, KeyAccess::Read)],
         since: "2.6.0",
-        complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects \
-                     composing the value and M their average size. For small string values the time complexity is thus \
-                     O(1)+O(1*M) where M is small, so simply O(1).",
+        complexity: "O(N), N bytes of the value",
         tips: &["nondeterministic_output"],
-        summary: "Returns a serialized representation of the value stored at a key.",
+        summary: "Writes a value as bytes that RESTORE reads.",
         syntax: "key",
+        shares: true,
         handler: dump,
         ..GENERIC
     },
@@ -52,7 +48,8 @@ pub const ROWS: &[Command] = &[
         group: Group::Server,
         since: "3.0.0",
         categories: Categories::DANGEROUS.with(Categories::KEYSPACE),
-        summary: "An internal command for migrating keys in a cluster.",
+        summary: "RESTORE for a slot that is being moved.",
+        internal: true,
         ..RESTORE
     },
 ];
@@ -61,25 +58,12 @@ fn dump(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let compress = ctx.config.rdbcompression;
     match ctx.read(args, 1) {
         None => reply.null(),
-        Some(entry) => reply.blob(&payload(entry, compress).into()),
+        Some(entry) => {
+            let payload = rdb::payload(&View::of(entry), entry.bytes_allocated(), compress);
+            reply.blob(&payload.into());
+        }
     }
     Ok(())
-}
-
-fn payload(entry: &Entry, compress: bool) -> Vec<u8> {
-    match entry.ty() {
-        Type::String => {
-            let value = entry.string();
-            rdb::payload(rdb::TYPE_STRING, value.len(), |out| match value {
-                Str::Int(value) => encode::integer(out, value),
-                Str::Bytes(bytes) => encode::string(out, bytes, compress),
-            })
-        }
-        Type::List => rdb::payload(rdb::list::TYPE_LIST_QUICKLIST_2, entry.bytes_allocated(), |out| {
-            rdb::list::write(out, &entry.list(), compress);
-        }),
-        other => unreachable!("no command makes values of the type {}", other.name()),
-    }
 }
 
 fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -89,13 +73,15 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     }
     let ttl = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     let ttl = u64::try_from(ttl).map_err(|_| CommandError::Text("ERR Invalid TTL value, must be >= 0"))?;
-    let limits = ListLimits::new(ctx.config.list_max_listpack_size);
-    let value = rdb::checked(args.at(3)).and_then(|value| rdb::value(value, limits)).map_err(|error| {
-        CommandError::Text(match error {
-            PayloadError::Trailer => "ERR DUMP payload version or checksum are wrong",
-            PayloadError::Format => "ERR Bad data format",
-        })
-    })?;
+    let (limits, keyspace) = (ctx.limits(), &ctx.shared.keyspace);
+    let value = rdb::checked(args.at(3))
+        .and_then(|value| rdb::value(value, &limits, keyspace.hasher()))
+        .map_err(|error| {
+            CommandError::Text(match error {
+                PayloadError::Trailer => "ERR DUMP payload version or checksum are wrong",
+                PayloadError::Format => "ERR Bad data format",
+            })
+        })?;
     let (now_ms, clock) = (ctx.now_ms, options.clock(ctx));
     let deadline = match ttl {
         0 => Deadline::None,
@@ -103,33 +89,47 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         // Beyond what PEXPIRE would take: as late as can be.
         ms => Deadline::At((now_ms + ms).min(i64::MAX as u64)),
     };
+    let deletion = Deletion::by(ctx.config.lazyfree_lazy_server_del);
     let mut place = ctx.write(args, 1);
+    let before = place.entry().map(Entry::ty);
     place.remove();
-    if !matches!(deadline, Deadline::At(deadline_ms) if deadline_ms <= now_ms) {
-        set_value(&mut place, value, deadline);
-        place.set_clock(clock);
+    match deadline {
+        Deadline::At(deadline_ms) if deadline_ms <= now_ms => {
+            if before.is_some() {
+                place.event(Event::DEL);
+                place.repeat_as(|words| {
+                    words.add(deletion.name()).add(args.at(1));
+                });
+            }
+        }
+        _ => {
+            place.set_new(value, deadline);
+            place.set_clock(clock);
+            tell_restored(&mut place, args, before, deadline, options.absolute);
+        }
     }
     reply.ok();
     Ok(())
 }
 
-/// Stores a value under a key that does not exist.
-fn set_value(place: &mut KeyMut<'_>, value: rdb::Value<'_>, deadline: Deadline) {
-    match value {
-        rdb::Value::String(text) => return place.set_string(new_string(text), deadline),
-        rdb::Value::List(list) => place.set_list(list),
+/// What it does is told as removing the key and making it anew. A time from now on is repeated as the moment that it meant.
+fn tell_restored(
+    place: &mut KeyMut<'_>,
+    args: &Args<'_>,
+    before: Option<Type>,
+    deadline: Deadline,
+    is_absolute: bool,
+) {
+    place.event(Event::new(Class::Generic, "restore"));
+    if let Some(after) = place.entry().map(Entry::ty) {
+        place.replaced(before, after);
     }
-    if let Deadline::At(deadline_ms) = deadline {
-        place.set_deadline(Some(deadline_ms));
-    }
-}
-
-fn new_string(text: Text<'_>) -> NewString<'_> {
-    match text {
-        Text::Int(value) => NewString::Int(value),
-        Text::Plain(bytes) if bytes.len() >= BLOB_BYTES_MIN => NewString::Blob(bytes.to_vec().into()),
-        Text::Plain(bytes) => NewString::Bytes(bytes),
-        Text::Unpacked(bytes) => NewString::Blob(bytes.into()),
+    if let Deadline::At(deadline_ms) = deadline
+        && !is_absolute
+    {
+        place.repeat_as(|words| {
+            words.add_all(args.from(0).take(2)).add(deadline_ms).add_all(args.from(3)).add("ABSTTL");
+        });
     }
 }
 

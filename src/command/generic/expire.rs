@@ -8,35 +8,43 @@ use crate::command::row::{KeyAccess, KeySpec, key_at};
 use crate::command::{Args, Command, CommandError, Context, Flags, Outcome};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
+use crate::store::{Deletion, Event};
 
 const SET_KEYS: &[KeySpec] = &[key_at(1, KeyAccess::Update)];
 const GET_KEYS: &[KeySpec] = &[key_at(1, KeyAccess::Read)];
 
 const SET: Command = Command { arity: -3, flags: Flags::WRITE.with(Flags::FAST), keys: SET_KEYS, ..GENERIC };
-const GET: Command =
-    Command { arity: 2, flags: Flags::READONLY.with(Flags::FAST), keys: GET_KEYS, syntax: "key", ..GENERIC };
+const GET: Command = Command {
+    arity: 2,
+    flags: Flags::READONLY.with(Flags::FAST),
+    keys: GET_KEYS,
+    syntax: "key",
+    shares: true,
+    ..GENERIC
+};
 
 /// The rows of this file.
 pub const ROWS: &[Command] = &[
     Command {
         name: "expire",
-        summary: "Sets the expiration time of a key in seconds.",
-        syntax: "key seconds [NX | XX | GT | LT]",
+        summary: "Sets how many seconds a key has left.",
+        syntax: "key seconds condition:[NX | XX | GT | LT]@7.0.0",
         handler: expire,
         ..SET
     },
     Command {
         name: "expireat",
         since: "1.2.0",
-        summary: "Sets the expiration time of a key to a Unix timestamp.",
-        syntax: "key unix-time-seconds [NX | XX | GT | LT]",
+        summary: "Sets when a key expires, Unix time in seconds.",
+        syntax: "key unix-time-seconds condition:[NX | XX | GT | LT]@7.0.0",
         handler: expireat,
         ..SET
     },
     Command {
         name: "expiretime",
         since: "7.0.0",
-        summary: "Returns the expiration time of a key as a Unix timestamp.",
+        summary: "When a key expires, Unix time in seconds.",
+        shares: true,
         handler: expiretime,
         ..GET
     },
@@ -44,7 +52,7 @@ pub const ROWS: &[Command] = &[
         name: "persist",
         arity: 2,
         since: "2.2.0",
-        summary: "Removes the expiration time of a key.",
+        summary: "Takes a key's deadline away.",
         syntax: "key",
         handler: persist,
         ..SET
@@ -52,23 +60,24 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "pexpire",
         since: "2.6.0",
-        summary: "Sets the expiration time of a key in milliseconds.",
-        syntax: "key milliseconds [NX | XX | GT | LT]",
+        summary: "Sets how many milliseconds a key has left.",
+        syntax: "key milliseconds condition:[NX | XX | GT | LT]@7.0.0",
         handler: pexpire,
         ..SET
     },
     Command {
         name: "pexpireat",
         since: "2.6.0",
-        summary: "Sets the expiration time of a key to a Unix milliseconds timestamp.",
-        syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
+        summary: "Sets when a key expires, Unix time in milliseconds.",
+        syntax: "key unix-time-milliseconds condition:[NX | XX | GT | LT]@7.0.0",
         handler: pexpireat,
         ..SET
     },
     Command {
         name: "pexpiretime",
         since: "7.0.0",
-        summary: "Returns the expiration time of a key as a Unix milliseconds timestamp.",
+        summary: "When a key expires, Unix time in milliseconds.",
+        shares: true,
         handler: pexpiretime,
         ..GET
     },
@@ -76,14 +85,16 @@ pub const ROWS: &[Command] = &[
         name: "pttl",
         since: "2.6.0",
         tips: &["nondeterministic_output"],
-        summary: "Returns the expiration time in milliseconds of a key.",
+        summary: "Milliseconds that a key has left.",
+        shares: true,
         handler: pttl,
         ..GET
     },
     Command {
         name: "ttl",
         tips: &["nondeterministic_output"],
-        summary: "Returns the expiration time in seconds of a key.",
+        summary: "Seconds that a key has left.",
+        shares: true,
         handler: ttl,
         ..GET
     },
@@ -137,6 +148,7 @@ fn set_deadline(
     });
     let when_ms = deadline_ms(number, unit, base_ms).ok_or(invalid)?;
     let now_ms = ctx.now_ms;
+    let deletion = Deletion::by(ctx.config.lazyfree_lazy_expire);
     let mut place = ctx.write(args, 1);
     let Some(entry) = place.entry() else {
         reply.integer(0);
@@ -146,10 +158,20 @@ fn set_deadline(
     let holds = conditions.hold(before, when_ms);
     if holds {
         match u64::try_from(when_ms) {
-            Ok(deadline_ms) if deadline_ms > now_ms => place.set_deadline(Some(deadline_ms)),
+            Ok(deadline_ms) if deadline_ms > now_ms => {
+                place.set_deadline(Some(deadline_ms));
+                place.event(Event::EXPIRE);
+                place.repeat_as(|words| {
+                    words.add("PEXPIREAT").add(args.at(1)).add(deadline_ms).add_all(args.from(3));
+                });
+            }
             // The deadline has come already.
             _ => {
                 place.remove();
+                place.event(Event::DEL);
+                place.repeat_as(|words| {
+                    words.add(deletion.name()).add(args.at(1));
+                });
             }
         }
     }
@@ -252,6 +274,7 @@ fn persist(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let had_deadline = place.entry().is_some_and(|entry| entry.deadline().is_some());
     if had_deadline {
         place.set_deadline(None);
+        place.event(Event::PERSIST);
     }
     reply.integer(had_deadline.into());
     Ok(())

@@ -17,6 +17,7 @@ pub(super) mod wait;
 use super::row::{BASE, KeyAccess, key_at, keys_from};
 use super::{Args, Command, Context, Flags, Outcome, Scope};
 use crate::resp::Reply;
+use crate::store::Event;
 
 /// What the rows of the family default to.
 const GENERIC: Command = Command { scope: Scope::Keys, ..BASE };
@@ -28,12 +29,10 @@ pub const ROWS: &[Command] = &[
         arity: -2,
         flags: Flags::WRITE,
         keys: &[keys_from(1, -1, 1, KeyAccess::Delete)],
-        complexity: "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other \
-                     than a string, the individual complexity for this key is O(M) where M is the number of elements in \
-                     the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).",
+        complexity: "O(K), K keys; large values are freed later",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        summary: "Deletes one or more keys.",
-        syntax: "key [key ...]",
+        summary: "Deletes keys.",
+        syntax: "key...",
         handler: del,
         ..GENERIC
     },
@@ -42,10 +41,11 @@ pub const ROWS: &[Command] = &[
         arity: -2,
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[keys_from(1, -1, 1, KeyAccess::Look)],
-        complexity: "O(N) where N is the number of keys to check.",
+        complexity: "O(K), K keys",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        summary: "Determines whether one or more keys exist.",
-        syntax: "key [key ...]",
+        summary: "Counts the given keys that exist.",
+        syntax: "key...",
+        shares: true,
         handler: exists,
         ..GENERIC
     },
@@ -55,11 +55,11 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[keys_from(1, -1, 1, KeyAccess::Look)],
         since: "3.2.1",
-        complexity: "O(N) where N is the number of keys that will be touched.",
+        complexity: "O(K), K keys",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        summary: "Returns the number of existing keys out of those specified after updating the time they were last \
-                  accessed.",
-        syntax: "key [key ...]",
+        summary: "Marks keys as used just now.",
+        syntax: "key...",
+        shares: true,
         handler: touch,
         ..GENERIC
     },
@@ -68,8 +68,9 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::Look)],
-        summary: "Determines the type of value stored at a key.",
+        summary: "Names the type of a key.",
         syntax: "key",
+        shares: true,
         handler: value_type,
         ..GENERIC
     },
@@ -79,20 +80,25 @@ pub const ROWS: &[Command] = &[
         flags: Flags::WRITE.with(Flags::FAST),
         keys: &[keys_from(1, -1, 1, KeyAccess::Delete)],
         since: "4.0.0",
-        complexity: "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different \
-                     thread in order to reclaim memory, where N is the number of allocations the deleted objects where \
-                     composed of.",
+        complexity: "O(K), K keys; large values are freed later",
         tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
-        summary: "Asynchronously deletes one or more keys.",
-        syntax: "key [key ...]",
+        summary: "Deletes keys, and frees large values later.",
+        syntax: "key...",
         handler: del,
         ..GENERIC
     },
 ];
 
 fn del(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let removed = (1..args.len()).filter(|index| ctx.write(args, *index).remove()).count();
-    reply.integer(removed as i64);
+    let mut removed = 0;
+    for index in 1..args.len() {
+        let mut place = ctx.write(args, index);
+        if place.remove() {
+            place.event(Event::DEL);
+            removed += 1;
+        }
+    }
+    reply.integer(removed);
     Ok(())
 }
 

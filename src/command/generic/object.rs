@@ -3,15 +3,8 @@
 use super::GENERIC;
 use crate::command::row::{KeyAccess, KeySpec, key_at};
 use crate::command::{Args, Command, CommandError, Context, Flags, Outcome, Scope, help};
-use crate::config::MaxmemoryPolicy;
 use crate::resp::Reply;
 use crate::store::eviction::{decayed, idle_seconds, minutes};
-use crate::store::{Encoding, Str};
-
-/// Integers below this are one shared object in Redis, of which OBJECT REFCOUNT tells.
-const SHARED_INTEGERS: i64 = 10_000;
-/// What it tells of them.
-const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 
 const KEYS: &[KeySpec] = &[key_at(2, KeyAccess::Look)];
 
@@ -21,6 +14,7 @@ const LOOK: Command = Command {
     keys: KEYS,
     since: "2.2.3",
     syntax: "key",
+    shares: true,
     tips: &["nondeterministic_output"],
     ..GENERIC
 };
@@ -31,19 +25,21 @@ pub const ROWS: &[Command] = &[Command {
     arity: -2,
     scope: Scope::None,
     since: "2.2.3",
-    complexity: "Depends on subcommand.",
-    summary: "A container for object introspection commands.",
+    complexity: "that of the subcommand",
+    summary: "How a key is kept.",
     subcommands: &[
         Command {
             name: "encoding",
-            summary: "Returns the internal encoding of a Redis object.",
+            summary: "Names the representation of a value.",
+            shares: true,
             handler: encoding,
             ..LOOK
         },
         Command {
             name: "freq",
             since: "4.0.0",
-            summary: "Returns the logarithmic access frequency counter of a Redis object.",
+            summary: "How often a key is used, on a logarithmic scale.",
+            shares: true,
             handler: freq,
             ..LOOK
         },
@@ -53,48 +49,24 @@ pub const ROWS: &[Command] = &[Command {
             flags: Flags::LOADING.with(Flags::STALE),
             scope: Scope::None,
             since: "6.2.0",
-            summary: "Returns helpful text about the different subcommands.",
-            handler: show_help,
+            summary: "Lists the subcommands.",
+            handler: help::show,
             ..GENERIC
         },
         Command {
             name: "idletime",
-            summary: "Returns the time since the last access to a Redis object.",
+            summary: "Seconds since a key was last used.",
+            shares: true,
             handler: idletime,
             ..LOOK
         },
-        Command {
-            name: "refcount",
-            summary: "Returns the reference count of a value of a key.",
-            handler: refcount,
-            ..LOOK
-        },
+        Command { name: "refcount", summary: "Counts who refers to a value.", handler: refcount, ..LOOK },
     ],
     ..GENERIC
 }];
 
-const HELP: &[&str] = &[
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-];
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    help::show(args, reply, HELP);
-    Ok(())
-}
-
 fn encoding(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    match ctx.look(args, 2) {
+    match ctx.look_quietly(args, 2) {
         None => reply.null(),
         Some(entry) => reply.bulk(entry.encoding().name().as_bytes()),
     }
@@ -103,7 +75,7 @@ fn encoding(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 
 fn idletime(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let clock = ctx.access_clock;
-    match ctx.look(args, 2) {
+    match ctx.look_quietly(args, 2) {
         None => reply.null(),
         Some(_) if clock.counts_frequency() => {
             return Err(CommandError::Text(
@@ -118,7 +90,7 @@ fn idletime(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 
 fn freq(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (clock, now_ms, decay_minutes) = (ctx.access_clock, ctx.now_ms, ctx.config.lfu_decay_time);
-    match ctx.look(args, 2) {
+    match ctx.look_quietly(args, 2) {
         None => reply.null(),
         Some(_) if !clock.counts_frequency() => {
             return Err(CommandError::Text(
@@ -131,24 +103,11 @@ fn freq(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     Ok(())
 }
 
-/// One: entries share nothing. Small integers are told of as in Redis, where they are one object each, unless eviction
-/// needs to know each one's age.
+/// One: entries share nothing.
 fn refcount(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let shares = ctx.config.maxmemory == 0 || !keeps_clock(ctx.config.maxmemory_policy);
-    match ctx.look(args, 2) {
+    match ctx.look_quietly(args, 2) {
         None => reply.null(),
-        Some(entry) => {
-            let shared = shares
-                && entry.encoding() == Encoding::Int
-                && matches!(entry.string(), Str::Int(0..SHARED_INTEGERS));
-            reply.integer(if shared { SHARED_REFCOUNT } else { 1 });
-        }
+        Some(_) => reply.integer(1),
     }
     Ok(())
-}
-
-/// Whether eviction under this policy looks at the entries' clocks.
-fn keeps_clock(policy: MaxmemoryPolicy) -> bool {
-    use MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
-    matches!(policy, AllkeysLru | AllkeysLfu | VolatileLru | VolatileLfu)
 }

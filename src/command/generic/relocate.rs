@@ -8,7 +8,7 @@ use crate::command::row::{KeyAccess, key_at};
 use crate::command::{Args, Command, CommandError, Context, Flags, Outcome};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
-use crate::store::DbIndex;
+use crate::store::{Class, DbIndex, Entry, Event};
 
 /// The rows of this file.
 pub const ROWS: &[Command] = &[
@@ -18,9 +18,9 @@ pub const ROWS: &[Command] = &[
         flags: Flags::WRITE.with(Flags::DENYOOM),
         keys: &[key_at(1, KeyAccess::Read), key_at(2, KeyAccess::Overwrite)],
         since: "6.2.0",
-        complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
-        summary: "Copies the value of a key to a new key.",
-        syntax: "source destination [DB destination-db] [REPLACE]",
+        complexity: "O(N), N elements; a string is shared",
+        summary: "Copies a key.",
+        syntax: "source destination#1 [DB destination-db] [REPLACE]",
         handler: copy,
         ..GENERIC
     },
@@ -29,7 +29,7 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: Flags::WRITE.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::ReadUpdate)],
-        summary: "Moves a key to another database.",
+        summary: "Takes a key over to another database.",
         syntax: "key db",
         handler: move_to_db,
         ..GENERIC
@@ -39,8 +39,8 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: Flags::WRITE,
         keys: &[key_at(1, KeyAccess::ReadDelete), key_at(2, KeyAccess::Overwrite)],
-        summary: "Renames a key and overwrites the destination.",
-        syntax: "key newkey",
+        summary: "Gives a key another name, over whatever had it.",
+        syntax: "key newkey#1",
         handler: rename,
         ..GENERIC
     },
@@ -49,8 +49,8 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: Flags::WRITE.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::ReadDelete), key_at(2, KeyAccess::Insert)],
-        summary: "Renames a key only when the target key name doesn't exist.",
-        syntax: "key newkey",
+        summary: "Gives a key another name that is free.",
+        syntax: "key newkey#1",
         handler: renamenx,
         ..GENERIC
     },
@@ -77,7 +77,7 @@ fn copy(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     }
     let copied = ctx.read(args, 1).is_some()
         && (replace || ctx.write_in(target_db, args, 2).entry().is_none())
-        && carry(ctx, args, Carry { source_db, target: 2, target_db, keep: true });
+        && carry(ctx, args, &Carry { source_db, target: 2, target_db, names: Names::COPY });
     reply.integer(copied.into());
     Ok(())
 }
@@ -89,7 +89,7 @@ fn move_to_db(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     }
     let moved = ctx.write(args, 1).entry().is_some()
         && ctx.write_in(target_db, args, 1).entry().is_none()
-        && carry(ctx, args, Carry { source_db, target: 1, target_db, keep: false });
+        && carry(ctx, args, &Carry { source_db, target: 1, target_db, names: Names::MOVE });
     reply.integer(moved.into());
     Ok(())
 }
@@ -100,7 +100,7 @@ fn rename(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     }
     if args.at(1) != args.at(2) {
         let db = ctx.session.db;
-        carry(ctx, args, Carry { source_db: db, target: 2, target_db: db, keep: false });
+        carry(ctx, args, &Carry { source_db: db, target: 2, target_db: db, names: Names::RENAME });
     }
     reply.ok();
     Ok(())
@@ -113,35 +113,59 @@ fn renamenx(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     let db = ctx.session.db;
     // The same key twice exists, so it is not renamed.
     let renamed = ctx.write(args, 2).entry().is_none()
-        && carry(ctx, args, Carry { source_db: db, target: 2, target_db: db, keep: false });
+        && carry(ctx, args, &Carry { source_db: db, target: 2, target_db: db, names: Names::RENAME });
     reply.integer(renamed.into());
     Ok(())
 }
 
+/// What the events of the two keys are called.
+struct Names {
+    /// None: the source keeps its value.
+    from: Option<&'static str>,
+    to: &'static str,
+}
+
+impl Names {
+    const COPY: Names = Names { from: None, to: "copy_to" };
+    const MOVE: Names = Names { from: Some("move_from"), to: "move_to" };
+    const RENAME: Names = Names { from: Some("rename_from"), to: "rename_to" };
+}
+
 /// Where a value goes from key argument 1.
-#[derive(Clone, Copy)]
 struct Carry {
     source_db: DbIndex,
     /// The target key's argument.
     target: usize,
     target_db: DbIndex,
-    /// Whether the source keeps its value.
-    keep: bool,
+    names: Names,
 }
 
-/// Puts what the source holds, with its deadline, in the place of whatever the target holds; whether there was anything.
-fn carry(ctx: &mut Context<'_>, args: &Args<'_>, way: Carry) -> bool {
-    let Carry { source_db, target, target_db, keep } = way;
+/// Puts what the source holds, with its deadline, in the place of whatever the target holds; whether there was anything. It
+/// is one change, of the target.
+fn carry(ctx: &mut Context<'_>, args: &Args<'_>, way: &Carry) -> bool {
+    let Carry { source_db, target, target_db, ref names } = *way;
     let fresh_clock = ctx.fresh_clock();
     let mut source = ctx.write_in(source_db, args, 1);
-    let owned = if keep { source.copy() } else { source.take() };
+    let owned = if names.from.is_none() { source.copy() } else { source.take() };
+    source.count_as(0);
+    // It is told after the target is.
+    source.without_event();
     drop(source);
     let Some(owned) = owned else { return false };
+    let ty = owned.ty();
     let mut place = ctx.write_in(target_db, args, target);
+    let before = place.entry().map(Entry::ty);
     place.put(owned);
-    if keep {
+    if names.from.is_none() {
         place.set_clock(fresh_clock);
     }
+    place.without_event();
+    drop(place);
+    if let Some(from) = names.from {
+        ctx.event(Event::new(Class::Generic, from), source_db, args.at(1));
+    }
+    ctx.event(Event::new(Class::Generic, names.to), target_db, args.at(target));
+    ctx.replaced(before, ty, target_db, args.at(target));
     true
 }
 

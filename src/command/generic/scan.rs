@@ -12,17 +12,21 @@
 //! Invariants: a key that exists from a scan's first call to its last is returned. The position loses its low bits, so a scan
 //! may step back a little and return a key twice, as Redis may; a bucket is far wider than that, so it never stands still.
 //!
-//! Costs: a call looks at COUNT keys, about, and at empty shards until it has.
+//! Costs: a call looks at COUNT keys, about, and at empty shards until it has. It looks at no more than [`KEYS_PER_TURN`] in one
+//! turn, and gives its leases back in between, so that a large COUNT keeps nobody waiting.
 
 use super::GENERIC;
 use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome, Scope};
 use crate::glob::{self, Case};
-use crate::resp::Reply;
 use crate::resp::number::parse_i64;
+use crate::resp::{Output, Reply};
 use crate::store::{Entry, SHARDS_MAX, ShardId};
 
 /// Times one SCAN tries again to take leases that other workers have: some tens of us in all.
 const PATIENCE: u32 = 2048;
+
+/// Keys that one SCAN looks at before others have their turn: some hundreds of us.
+const KEYS_PER_TURN: usize = 2048;
 
 const SHARD_BITS: u32 = 13;
 /// Bits of a position that a cursor does not hold.
@@ -41,11 +45,10 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: Flags::READONLY,
         scope: Scope::All,
-        complexity: "O(N) with N being the number of keys in the database, under the assumption that the key names in the \
-                     database and the given pattern have limited length.",
+        complexity: "O(N), N keys of the database",
         categories: Categories::DANGEROUS,
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
-        summary: "Returns all key names that match a pattern.",
+        summary: "Lists the keys that match a pattern.",
         syntax: "pattern",
         handler: keys,
         ..GENERIC
@@ -56,7 +59,7 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::TOUCHES_ARBITRARY_KEYS),
         scope: Scope::All,
         tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
-        summary: "Returns a random key name from the database.",
+        summary: "Picks a key at random.",
         handler: randomkey,
         ..GENERIC
     },
@@ -66,11 +69,10 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::TOUCHES_ARBITRARY_KEYS),
         scope: Scope::None,
         since: "2.8.0",
-        complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to \
-                     return back to 0. N is the number of elements inside the collection.",
+        complexity: "O(N), N keys visited by the call",
         tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
-        summary: "Iterates over the key names in the database.",
-        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        summary: "Lists keys, some at each call.",
+        syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type@6.0.0]",
         handler: scan,
         ..GENERIC
     },
@@ -96,6 +98,8 @@ fn keys(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
 
 fn randomkey(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (db, now_ms) = (ctx.session.db, ctx.now_ms);
+    let is_paused = ctx.shared.pause.active(now_ms).is_some();
+    let mut expired = None;
     for _ in 0..DRAWS_MAX {
         let Some(shard) = draw_shard(ctx) else { break };
         let seed = ctx.rng.next();
@@ -106,9 +110,14 @@ fn randomkey(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outc
             return Ok(());
         }
         let key = entry.key().to_vec();
+        if is_paused {
+            expired = Some(key);
+            continue;
+        }
         let hash = ctx.shared.keyspace.hash(&key);
         // Looking at it removes it.
         drop(shard.write(db, hash, &key, now_ms));
+        ctx.expired(db, &key);
     }
     // Hardly anything but expired keys, or nothing at all.
     let mut found = false;
@@ -123,7 +132,11 @@ fn randomkey(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outc
             return Ok(());
         }
     }
-    reply.null();
+    // As Redis does where nothing may be removed, and nothing else is there.
+    match expired {
+        Some(key) => reply.bulk(&key),
+        None => reply.null(),
+    }
     Ok(())
 }
 
@@ -149,55 +162,101 @@ fn draw_shard(ctx: &mut Context<'_>) -> Option<ShardId> {
 fn scan(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let cursor = parse_cursor(args.at(1)).ok_or(CommandError::Text("ERR invalid cursor"))?;
     let filter = Filter::parse(args)?;
-    let (db, now_ms) = (ctx.session.db, ctx.now_ms);
-    let mut budget = filter.count;
-    let mut found = Vec::new();
-    let mut expired = Vec::new();
-    let (mut shard, mut position) = place_of(cursor);
-    let mut patience = PATIENCE;
-    let next = loop {
-        if usize::from(shard) >= ctx.shared.keyspace.shard_count() {
-            break 0;
-        }
-        if budget == 0 || !take_soon(ctx, ShardId(shard), &mut patience) {
-            break cursor_at(shard, position);
-        }
-        let held = ctx.leases.shard(ShardId(shard));
-        let mut visited = 0;
-        let after = held.scan(db, position, budget, &mut |entry| {
-            visited += 1;
-            if entry.is_expired(now_ms) {
-                expired.push(entry.key().to_vec());
-            } else if filter.takes(entry) {
-                found.push(ReplyKey::of(entry));
-            }
-        });
-        for key in expired.drain(..) {
-            let hash = ctx.shared.keyspace.hash(&key);
-            // Looking at it removes it.
-            drop(held.write(db, hash, &key, now_ms));
-        }
-        budget = budget.saturating_sub(visited);
-        match after {
-            // The store gave up in a stretch without keys: that is enough for one call.
-            Some(after) if visited == 0 => break cursor_at(shard, after),
-            Some(after) => position = after,
-            None => (shard, position) = (shard + 1, 0),
-        }
+    let mut scan = ctx.session.scan.take().map_or_else(|| Scan::begin(cursor, filter.count), |scan| *scan);
+    let Some(next) = scan.go_on(ctx, &filter) else {
+        ctx.session.scan = Some(Box::new(scan));
+        return Err(CommandError::Unfinished);
     };
     reply.array(2);
     reply.bulk_fmt(format_args!("{next}"));
-    reply.array(found.len());
-    found.iter().for_each(|ReplyKey(key)| reply.bulk(key));
+    reply.array(scan.found_count);
+    reply.output().append(&mut scan.found);
     Ok(())
 }
 
-/// A key that was found, kept until the cursor, which comes first in the reply, is known.
-struct ReplyKey(Box<[u8]>);
+/// A SCAN on its way.
+pub struct Scan {
+    shard: u16,
+    position: u64,
+    /// Keys still to be looked at.
+    budget: usize,
+    /// The keys found, as they are replied once the cursor, which comes first, is known.
+    found: Output,
+    found_count: usize,
+}
 
-impl ReplyKey {
-    fn of(entry: &Entry) -> Self {
-        Self(entry.key().into())
+impl Scan {
+    fn begin(cursor: u64, count: usize) -> Scan {
+        let (shard, position) = place_of(cursor);
+        Scan { shard, position, budget: count, found: Output::new(), found_count: 0 }
+    }
+
+    /// Memory held, in bytes.
+    pub fn bytes_allocated(&self) -> usize {
+        self.found.allocated_bytes()
+    }
+
+    /// Looks at keys until there were as many as were asked for, and says with which cursor to go on; nothing if it goes on
+    /// by itself in the next turn, since it may look at no more in this one.
+    fn go_on(&mut self, ctx: &mut Context<'_>, filter: &Filter<'_>) -> Option<u64> {
+        // A transaction has to be over when its turn is.
+        let mut left = if ctx.session.denies_blocking { usize::MAX } else { KEYS_PER_TURN };
+        let mut patience = PATIENCE;
+        loop {
+            if usize::from(self.shard) >= ctx.shared.keyspace.shard_count() {
+                return Some(0);
+            }
+            if self.budget == 0 {
+                return Some(cursor_at(self.shard, self.position));
+            }
+            if left == 0 {
+                return None;
+            }
+            if !take_soon(ctx, ShardId(self.shard), &mut patience) {
+                return Some(cursor_at(self.shard, self.position));
+            }
+            let looked_at = self.look_on(ctx, filter, self.budget.min(left));
+            self.budget = self.budget.saturating_sub(looked_at);
+            left = left.saturating_sub(looked_at);
+        }
+    }
+
+    /// Looks at about so many keys of one shard, whose lease is held; how many they were.
+    fn look_on(&mut self, ctx: &mut Context<'_>, filter: &Filter<'_>, count: usize) -> usize {
+        let (db, now_ms, protocol) = (ctx.session.db, ctx.now_ms, ctx.session.protocol);
+        let is_paused = ctx.shared.pause.active(now_ms).is_some();
+        let held = ctx.leases.shard(ShardId(self.shard));
+        let (mut looked_at, mut expired) = (0, Vec::new());
+        let mut reply = Reply::new(&mut self.found, protocol);
+        let after = held.scan(db, self.position, count, &mut |entry| {
+            looked_at += 1;
+            if entry.is_expired(now_ms) {
+                // A pause keeps it in its place.
+                if !is_paused {
+                    expired.push(entry.key().to_vec());
+                }
+            } else if filter.takes(entry) {
+                reply.bulk(entry.key());
+                self.found_count += 1;
+            }
+        });
+        for key in expired {
+            let hash = ctx.shared.keyspace.hash(&key);
+            // Looking at it removes it.
+            drop(ctx.leases.shard(ShardId(self.shard)).write(db, hash, &key, now_ms));
+            ctx.expired(db, &key);
+        }
+        match after {
+            Some(after) => {
+                self.position = after;
+                // The store gave up in a stretch without keys, which took as long as the keys would have.
+                if looked_at == 0 { count } else { looked_at }
+            }
+            None => {
+                (self.shard, self.position) = (self.shard + 1, 0);
+                looked_at
+            }
+        }
     }
 }
 
@@ -231,7 +290,7 @@ impl<'a> Filter<'a> {
     }
 
     /// A type that does not exist takes nothing.
-    fn takes(&self, entry: &Entry) -> bool {
+    fn takes(&self, entry: Entry<'_>) -> bool {
         let of_type = |name: &[u8]| entry.ty().name().as_bytes().eq_ignore_ascii_case(name);
         self.value_type.is_none_or(of_type)
             && self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), Case::Sensitive))
@@ -246,12 +305,12 @@ fn place_of(cursor: u64) -> (u16, u64) {
 
 fn cursor_at(shard: u16, position: u64) -> u64 {
     let cursor = position >> POSITION_BITS_LOST << SHARD_BITS | (u64::from(shard) + 1);
-    assert!(cursor < 1 << 63);
+    assert!(cursor < 1 << 63, "position and shard have 63 bits, as asserted above");
     cursor
 }
 
 /// An unsigned decimal number; leading zeros and one plus sign are allowed, as by C.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
+pub(in crate::command) fn parse_cursor(text: &[u8]) -> Option<u64> {
     let digits = text.strip_prefix(b"+").unwrap_or(text);
     if digits.is_empty() {
         return None;

@@ -16,9 +16,8 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         since: "3.0.0",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
-        summary: "Blocks until the asynchronous replication of all preceding write commands sent by the connection is \
-                  completed.",
-        syntax: "numreplicas timeout",
+        summary: "Waits until replicas have the writes of this connection.",
+        syntax: "numreplicas timeout:integer",
         handler: wait,
         ..WAITS
     },
@@ -27,10 +26,8 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         since: "7.2.0",
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
-        categories: Categories::KEYSPACE,
-        summary: "Blocks until all of the preceding write commands sent by the connection are written to the append-only \
-                  file of the master and/or replicas.",
-        syntax: "numlocal numreplicas timeout",
+        summary: "Waits until the writes of this connection are on disk, here and on replicas.",
+        syntax: "numlocal numreplicas timeout:integer",
         handler: waitaof,
         ..WAITS
     },
@@ -73,5 +70,12 @@ fn unless_met(
         on_timeout.reply(reply);
         return Ok(());
     }
-    ctx.block(Blocking { awaited_count: 0, wants: None, until_ms, on_timeout })
+    ctx.block(Blocking {
+        awaited_count: 0,
+        wants: None,
+        heeds_loss: false,
+        until_ms,
+        retry_ms: 0,
+        on_timeout,
+    })
 }

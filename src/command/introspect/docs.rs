@@ -9,8 +9,7 @@ use crate::resp::Reply;
 pub(super) fn docs(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let table = table();
     if args.len() == 2 {
-        reply.map(table.commands().count());
-        table.commands().for_each(|row| write(table, row, reply));
+        write_all(table, reply);
         return Ok(());
     }
     let (map, mut len) = (reply.defer_map(), 0);
@@ -20,6 +19,11 @@ pub(super) fn docs(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) 
     }
     reply.finish_map(map, len);
     Ok(())
+}
+
+pub(super) fn write_all(table: &Table, reply: &mut Reply<'_>) {
+    reply.map(table.commands().count());
+    table.commands().for_each(|row| write(table, row, reply));
 }
 
 /// Writes a name and what is said of it.
@@ -38,8 +42,13 @@ fn write(table: &Table, row: &Row, reply: &mut Reply<'_>) {
         pair(reply, "deprecated_since", since);
         pair(reply, "replaced_by", replacement);
         len += 3;
+    } else if command.internal {
+        reply.bulk(b"doc_flags");
+        reply.set(1);
+        reply.simple("syscmd");
+        len += 1;
     }
-    let arguments = parse(command.syntax, command.keys.len());
+    let arguments = parse(command.syntax);
     if !arguments.is_empty() {
         write_arguments(&arguments, reply);
         len += 1;
@@ -69,7 +78,7 @@ fn write_argument(argument: &Argument, reply: &mut Reply<'_>) {
     pair(reply, "name", &argument.name);
     pair(reply, "type", argument.kind.name());
     if argument.children.is_empty() {
-        pair(reply, "display_text", &argument.name);
+        pair(reply, "display_text", argument.display.as_ref().unwrap_or(&argument.name));
         len += 1;
     }
     if let Some(index) = argument.key_spec {
@@ -80,6 +89,12 @@ fn write_argument(argument: &Argument, reply: &mut Reply<'_>) {
     if let Some(token) = &argument.token {
         pair(reply, "token", token);
         len += 1;
+    }
+    for (name, version) in [("since", &argument.since), ("deprecated_since", &argument.deprecated)] {
+        if let Some(version) = version {
+            pair(reply, name, version);
+            len += 1;
+        }
     }
     let flags = [
         (argument.optional, "optional"),

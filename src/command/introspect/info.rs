@@ -64,7 +64,8 @@ fn write_simple_set(names: &[impl AsRef<str>], reply: &mut Reply<'_>) {
 }
 
 /// Flags that only this server looks at.
-const HIDDEN: Flags = Flags::SENTINEL.with(Flags::PROTECTED).with(Flags::TOUCHES_ARBITRARY_KEYS);
+const HIDDEN: Flags =
+    Flags::SENTINEL.with(Flags::PROTECTED).with(Flags::TOUCHES_ARBITRARY_KEYS).with(Flags::MAY_REPLICATE);
 
 /// The names of a command's flags; whether its keys can be found without its specifications is seen from these.
 pub(super) fn flags(command: &Command) -> impl Iterator<Item = &'static str> {

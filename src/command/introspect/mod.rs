@@ -12,6 +12,8 @@
 mod docs;
 mod info;
 mod syntax;
+
+pub(super) use syntax::usage;
 #[cfg(test)]
 mod tests;
 
@@ -36,8 +38,8 @@ pub const ROWS: &[Command] = &[Command {
     name: "command",
     arity: -1,
     since: "2.8.13",
-    complexity: "O(N) where N is the total number of Redis commands",
-    summary: "Returns detailed information about all commands.",
+    complexity: "O(N), N commands of the server",
+    summary: "Describes all commands.",
     tips: ANY_ORDER,
     subcommands: SUBCOMMANDS,
     handler: info::all,
@@ -49,7 +51,7 @@ const SUBCOMMANDS: &[Command] = &[
         name: "count",
         arity: 2,
         since: "2.8.13",
-        summary: "Returns a count of commands.",
+        summary: "Counts the commands.",
         handler: count,
         ..SERVER
     },
@@ -57,9 +59,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "docs",
         arity: -2,
         since: "7.0.0",
-        complexity: "O(N) where N is the number of commands to look up",
-        summary: "Returns documentary information about one, multiple or all commands.",
-        syntax: "[command-name [command-name ...]]",
+        complexity: "O(N), N commands named",
+        summary: "Says what commands do and which arguments they take.",
+        syntax: "[command-name...]",
         tips: ANY_ORDER,
         handler: docs::docs,
         ..SERVER
@@ -68,9 +70,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "getkeys",
         arity: -3,
         since: "2.8.13",
-        complexity: "O(N) where N is the number of arguments to the command",
-        summary: "Extracts the key names from an arbitrary command.",
-        syntax: "command [arg [arg ...]]",
+        complexity: "O(N), N arguments",
+        summary: "Finds the keys among a command's arguments.",
+        syntax: "command [arg...]",
         handler: keys,
         ..SERVER
     },
@@ -78,9 +80,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "getkeysandflags",
         arity: -3,
         since: "7.0.0",
-        complexity: "O(N) where N is the number of arguments to the command",
-        summary: "Extracts the key names and access flags for an arbitrary command.",
-        syntax: "command [arg [arg ...]]",
+        complexity: "O(N), N arguments",
+        summary: "Finds the keys among a command's arguments, and what becomes of each.",
+        syntax: "command [arg...]",
         handler: keys_and_flags,
         ..SERVER
     },
@@ -88,17 +90,17 @@ const SUBCOMMANDS: &[Command] = &[
         name: "help",
         arity: 2,
         since: "5.0.0",
-        summary: "Returns helpful text about the different subcommands.",
-        handler: show_help,
+        summary: "Lists the subcommands.",
+        handler: help::show,
         ..SERVER
     },
     Command {
         name: "info",
         arity: -2,
         since: "2.8.13",
-        complexity: "O(N) where N is the number of commands to look up",
-        summary: "Returns information about one, multiple or all commands.",
-        syntax: "[command-name [command-name ...]]",
+        complexity: "O(N), N commands named",
+        summary: "Shows arity, flags and keys of commands.",
+        syntax: "[command-name...]",
         tips: ANY_ORDER,
         handler: info::some,
         ..SERVER
@@ -107,9 +109,9 @@ const SUBCOMMANDS: &[Command] = &[
         name: "list",
         arity: -2,
         since: "7.0.0",
-        complexity: "O(N) where N is the total number of Redis commands",
-        summary: "Returns a list of command names.",
-        syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        complexity: "O(N), N commands of the server",
+        summary: "Lists the commands' names.",
+        syntax: "[FILTERBY filterby:<MODULE module-name | ACLCAT category | PATTERN pattern>]",
         tips: ANY_ORDER,
         handler: list,
         ..SERVER
@@ -209,39 +211,16 @@ fn find_keys(command: &Args<'_>) -> Result<Vec<(usize, KeyAccess)>, CommandError
     Ok(found)
 }
 
-/// Where the access depends on the options: it reads as well when `GET` is among them (SET).
+/// Where the access depends on the options: it reads as well when `GET` or a comparison is among them (SET, DELEX).
 fn exact_access(access: KeyAccess, command: &Args<'_>) -> KeyAccess {
+    const READING: &[&str] = &["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"];
+    let reads =
+        |from: usize| (from..command.len()).any(|index| READING.iter().any(|word| command.is(index, word)));
     match access {
-        KeyAccess::Variable if (3..command.len()).any(|index| command.is(index, "GET")) => {
-            KeyAccess::ReadUpdate
-        }
+        KeyAccess::Variable if reads(3) => KeyAccess::ReadUpdate,
         KeyAccess::Variable => KeyAccess::Overwrite,
+        KeyAccess::RemoveVariable if reads(2) => KeyAccess::ReadDelete,
+        KeyAccess::RemoveVariable => KeyAccess::Delete,
         exact => exact,
     }
 }
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    help::show(args, reply, HELP);
-    Ok(())
-}
-
-const HELP: &[&str] = &[
-    "(no subcommand)",
-    "    Return details about all Redis commands.",
-    "COUNT",
-    "    Return the total number of commands in this Redis server.",
-    "LIST",
-    "    Return a list of all commands in this Redis server.",
-    "INFO [<command-name> ...]",
-    "    Return details about multiple Redis commands.",
-    "    If no command names are given, documentation details for all",
-    "    commands are returned.",
-    "DOCS [<command-name> ...]",
-    "    Return documentation details about multiple Redis commands.",
-    "    If no command names are given, documentation details for all",
-    "    commands are returned.",
-    "GETKEYS <full-command>",
-    "    Return the keys from a full Redis command.",
-    "GETKEYSANDFLAGS <full-command>",
-    "    Return the keys and the access flags from a full Redis command.",
-];

@@ -1,12 +1,18 @@
-//! Reads the notation of a row's arguments, `key [NX | XX] [EX seconds]`, into the tree that COMMAND DOCS shows.
+//! Reads the notation of a row's arguments into the tree that COMMAND DOCS shows, and shows it as usage.
 //!
-//! Design: two passes. The first finds words, groups (`[...]` optional, `<...>` not) and their alternatives; the second makes
-//! arguments of them, because only there is it known what a word belongs to:
-//! - a word in capitals is a token. It takes the words after it, up to the next group in `[]` or token: `EX seconds`;
-//! - a group that ends in `...` repeats what stands before it: `key value [key value ...]`;
-//! - several alternatives are a `oneof`, several arguments in one place a `block`.
+//! | written | meaning |
+//! |---|---|
+//! | `seconds`, `value:integer` | a value, its type where the name does not tell it |
+//! | `auth/password` | a value with what is shown instead of its name |
+//! | `NX`, `change=CH` | a token without a value, its name where that is not the token in small letters |
+//! | `EX seconds` | a value with its token |
+//! | `[x]`, `x...`, `[GET x]...` | optional; any number of them; any number of them with their tokens |
+//! | `unit:<M \| KM>`, `unit:[M \| KM]` | one of several, optional in `[]` |
+//! | `data:<key value>`, `data:[key value]` | several that belong together |
+//! | `key#1`, `pattern#0`, `key#` | found by the command's key specification 1, as all keys that follow; by none |
+//! | `x@6.2.0`, `x~6.2.0` | since this version; deprecated since then |
 //!
-//! The notation does not say what type a value has; it follows from the name, as names are used throughout the rows.
+//! `tests/data/syntax.py` writes it from what Redis documents.
 
 /// One argument, or several that belong together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +26,10 @@ pub(super) struct Argument {
     pub(super) multiple_token: bool,
     /// Which of the command's key specifications finds it.
     pub(super) key_spec: Option<usize>,
+    /// What is shown instead of the name.
+    pub(super) display: Option<String>,
+    pub(super) since: Option<String>,
+    pub(super) deprecated: Option<String>,
     pub(super) children: Vec<Argument>,
 }
 
@@ -54,46 +64,31 @@ impl Kind {
         }
     }
 
-    /// What a value of this name is.
+    /// The kind with this name.
+    fn named(name: &str) -> Self {
+        let all = [Self::Text, Self::Integer, Self::Double, Self::Key, Self::Pattern, Self::UnixTime];
+        let found = all.into_iter().find(|kind| kind.name() == name);
+        found.unwrap_or_else(|| panic!("no argument is of the type {name}"))
+    }
+
+    /// What a value of this name is, unless something else is said.
     fn of(name: &str) -> Self {
-        const KEYS: &[&str] =
-            &["key", "key1", "key2", "newkey", "source", "sourcekey", "destination", "destkey", "dst", "src"];
-        const INTEGERS: &[&str] = &[
-            "bit",
-            "bits",
-            "client-id",
-            "count",
-            "cursor",
-            "db",
-            "decrement",
-            "destination-db",
-            "end",
-            "frequency",
-            "index",
-            "index1",
-            "index2",
-            "len",
-            "limit",
-            "maxage",
-            "milliseconds",
-            "min-match-len",
-            "numkeys",
-            "numlocal",
-            "numreplicas",
-            "offset",
-            "port",
-            "protover",
-            "rank",
-            "seconds",
-            "start",
-            "stop",
-            "timeout",
-            "ttl",
-            "version",
+        #[rustfmt::skip]
+        const KEYS: &[&str] = &[
+            "key", "key1", "key2", "keys", "newkey", "source", "sourcekey", "destination", "destkey", "dst", "src", "storekey",
+            "storedistkey",
         ];
-        const DOUBLES: &[&str] = &["height", "latitude", "longitude", "radius", "score", "weight", "width"];
+        #[rustfmt::skip]
+        const INTEGERS: &[&str] = &[
+            "bit", "bits", "client-id", "cluster-bus-port", "config-epoch", "count", "cursor", "db", "decrement",
+            "destination-db", "end", "end-slot", "entries-added", "entriesread", "frequency", "index", "index1", "index2", "len",
+            "limit", "maxage", "milliseconds", "min-match-len", "ms", "num-matches", "numfields", "numids", "numkeys", "numlocal",
+            "numreplicas", "offset", "port", "protover", "rank", "seconds", "slot", "start", "start-slot", "stop", "ttl",
+            "version", "weight",
+        ];
+        const DOUBLES: &[&str] = &["height", "latitude", "longitude", "radius", "score", "timeout", "width"];
         match name {
-            "pattern" => Self::Pattern,
+            "pattern" | "by-pattern" | "get-pattern" => Self::Pattern,
             "unix-time-seconds" | "unix-time-milliseconds" => Self::UnixTime,
             _ if KEYS.contains(&name) => Self::Key,
             _ if INTEGERS.contains(&name) => Self::Integer,
@@ -103,79 +98,180 @@ impl Kind {
     }
 }
 
-enum Node<'a> {
-    Word(&'a str),
-    Group { optional: bool, alternatives: Vec<Vec<Node<'a>>> },
-}
-
 const MORE: &str = "...";
 
-/// The arguments that a syntax describes, for a command with so many key specifications.
-pub(super) fn parse(syntax: &str, key_specs: usize) -> Vec<Argument> {
-    let mut words = split(syntax).into_iter();
-    let mut alternatives = read(&mut words);
-    assert!(alternatives.len() == 1, "alternatives stand in brackets: {syntax}");
-    let mut arguments = build(&alternatives.remove(0));
-    Numbering { specs: key_specs, next: 0, patterns: None }.number(&mut arguments);
-    arguments
+/// The arguments that a syntax describes.
+pub(super) fn parse(syntax: &str) -> Vec<Argument> {
+    let mut parser = Parser { rest: syntax, spec: 0 };
+    let mut alternatives = parser.alternatives();
+    assert!(
+        parser.rest.is_empty() && alternatives.len() == 1,
+        "brackets match, and alternatives stand in them: {syntax}"
+    );
+    alternatives.remove(0)
 }
 
-/// Words and brackets. A word may hold `|` or brackets only if it is one of them.
-fn split(syntax: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    for mut word in syntax.split_whitespace() {
-        while let Some(at) = word.find(['[', ']', '<', '>', '|']) {
-            let (before, rest) = word.split_at(at);
-            words.extend([before, &rest[..1]].into_iter().filter(|part| !part.is_empty()));
-            word = &rest[1..];
-        }
-        words.extend((!word.is_empty()).then_some(word));
-    }
-    words
+/// Reads a syntax from left to right.
+struct Parser<'s> {
+    rest: &'s str,
+    /// The key specification that finds the keys from here on.
+    spec: usize,
 }
 
-/// Reads to the end of the group: its alternatives.
-fn read<'a>(words: &mut std::vec::IntoIter<&'a str>) -> Vec<Vec<Node<'a>>> {
-    let mut alternatives = vec![Vec::new()];
-    while let Some(word) = words.next() {
-        let node = match word {
-            "]" | ">" => break,
-            "|" => {
-                alternatives.push(Vec::new());
-                continue;
+impl<'s> Parser<'s> {
+    /// Arguments up to the end of the group, for each of its alternatives.
+    fn alternatives(&mut self) -> Vec<Vec<Argument>> {
+        let mut alternatives = vec![Vec::new()];
+        loop {
+            self.rest = self.rest.trim_start();
+            match self.rest.bytes().next() {
+                None | Some(b']' | b'>') => return alternatives,
+                Some(b'|') => {
+                    self.rest = &self.rest[1..];
+                    alternatives.push(Vec::new());
+                }
+                Some(_) => {
+                    let argument = self.argument();
+                    alternatives.last_mut().expect("there is one to begin with").push(argument);
+                }
             }
-            "[" | "<" => Node::Group { optional: word == "[", alternatives: read(words) },
-            word => Node::Word(word),
-        };
-        alternatives.last_mut().expect("there is one to begin with").push(node);
+        }
     }
-    alternatives
+
+    fn argument(&mut self) -> Argument {
+        if let Some(optional) = self.opens() {
+            let argument = self.bracketed();
+            let repeats = self.takes("...");
+            let (multiple, multiple_token) = (argument.multiple | repeats, repeats);
+            return Argument { optional, multiple, multiple_token, ..argument };
+        }
+        let word = self.word();
+        if let Some(name) = word.strip_suffix(':')
+            && let Some(optional) = self.opens()
+        {
+            return self.group(name, optional);
+        }
+        if word.contains('=') || !is_token(word) {
+            return self.single(word);
+        }
+        self.rest = self.rest.trim_start();
+        let takes_value = self.rest.starts_with(|c: char| c.is_ascii_lowercase());
+        let token = if takes_value { self.argument() } else { return self.single(word) };
+        Argument { token: Some(word.to_owned()), ..token }
+    }
+
+    /// Whether a group begins here, and an optional one.
+    fn opens(&mut self) -> Option<bool> {
+        let optional = self.rest.starts_with('[');
+        (self.takes("[") || self.takes("<")).then_some(optional)
+    }
+
+    fn takes(&mut self, text: &str) -> bool {
+        match self.rest.strip_prefix(text) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// One argument in brackets without a name.
+    fn bracketed(&mut self) -> Argument {
+        let mut arguments = self.alternatives().concat();
+        self.close();
+        assert!(arguments.len() == 1, "several arguments in one place have a name: {arguments:?}");
+        arguments.remove(0)
+    }
+
+    fn close(&mut self) {
+        assert!(self.takes("]") || self.takes(">"), "brackets are closed");
+    }
+
+    /// A group with a name: alternatives, or arguments that belong together.
+    fn group(&mut self, name: &str, optional: bool) -> Argument {
+        let mut alternatives = self.alternatives();
+        self.close();
+        let marks = Marks::read(self.word());
+        let kind = if alternatives.len() == 1 { Kind::Block } else { Kind::OneOf };
+        if kind == Kind::OneOf {
+            alternatives.retain(|alternative| !alternative.is_empty());
+        }
+        Argument {
+            name: name.to_owned(),
+            kind,
+            optional,
+            multiple: marks.repeats,
+            since: marks.since.map(str::to_owned),
+            deprecated: marks.deprecated.map(str::to_owned),
+            children: alternatives.concat(),
+            ..Argument::default()
+        }
+    }
+
+    /// Everything up to a blank, a bracket or a `|`.
+    fn word(&mut self) -> &'s str {
+        let end = self.rest.find([' ', '[', ']', '<', '>', '|']).unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        word
+    }
+
+    /// A value, or a token without one.
+    fn single(&mut self, word: &str) -> Argument {
+        let marks = Marks::read(word);
+        let mut argument = Argument {
+            multiple: marks.repeats,
+            since: marks.since.map(str::to_owned),
+            deprecated: marks.deprecated.map(str::to_owned),
+            ..Argument::default()
+        };
+        if marks.text.contains('=') || is_token(marks.text) {
+            let (name, token) = marks.text.split_once('=').unwrap_or((marks.text, marks.text));
+            argument.name = if name == token { name.to_ascii_lowercase() } else { name.to_owned() };
+            argument.kind = Kind::PureToken;
+            argument.token = Some(token.to_owned());
+            return argument;
+        }
+        let (text, display) = marks.text.split_once('/').map_or((marks.text, None), |(a, b)| (a, Some(b)));
+        let (name, kind) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
+        argument.name = name.to_owned();
+        argument.display = display.map(str::to_owned);
+        argument.kind = kind.map_or(Kind::of(name), Kind::named);
+        argument.key_spec = match (marks.spec, argument.kind) {
+            (Some(""), _) => None,
+            (None, kind) if kind != Kind::Key => None,
+            (Some(spec), _) => {
+                self.spec = spec.parse().expect("a number of a specification");
+                Some(self.spec)
+            }
+            (None, _) => Some(self.spec),
+        };
+        argument
+    }
 }
 
-impl Node<'_> {
-    fn is_token(&self) -> bool {
-        matches!(self, Self::Word(word) if is_token(word))
-    }
+/// What may follow a name: `#spec`, `@since`, `~deprecated` and `...`, in this order.
+struct Marks<'w> {
+    text: &'w str,
+    spec: Option<&'w str>,
+    since: Option<&'w str>,
+    deprecated: Option<&'w str>,
+    repeats: bool,
+}
 
-    /// The nodes that a repeating group repeats.
-    fn repeated(&self) -> Option<&[Self]> {
-        let Self::Group { alternatives, .. } = self else { return None };
-        match &alternatives[..] {
-            [nodes] => match nodes.split_last() {
-                Some((Self::Word(MORE), nodes)) => Some(nodes),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    /// Whether a token before it takes it.
-    fn is_value(&self) -> bool {
-        match self {
-            Self::Word(word) => !is_token(word),
-            Self::Group { optional: false, .. } => true,
-            group => group.repeated().is_some_and(|nodes| nodes.first().is_some_and(|node| !node.is_token())),
-        }
+impl<'w> Marks<'w> {
+    fn read(word: &'w str) -> Marks<'w> {
+        let (text, repeats) = word.strip_suffix(MORE).map_or((word, false), |text| (text, true));
+        let mark = |text: &'w str, mark| match text.rsplit_once(mark) {
+            // A token may be any sign.
+            Some((before, after)) if after.starts_with(|c: char| c.is_ascii_digit()) => (before, Some(after)),
+            _ => (text, None),
+        };
+        let (text, deprecated) = mark(text, '~');
+        let (text, since) = mark(text, '@');
+        let (text, spec) = text.split_once('#').map_or((text, None), |(text, spec)| (text, Some(spec)));
+        Marks { text, spec, since, deprecated, repeats }
     }
 }
 
@@ -183,99 +279,33 @@ fn is_token(word: &str) -> bool {
     word.bytes().any(|byte| byte.is_ascii_uppercase()) && !word.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-fn build(nodes: &[Node<'_>]) -> Vec<Argument> {
-    let mut arguments = Vec::new();
-    let mut rest = nodes;
-    while let Some((node, after)) = rest.split_first() {
-        rest = after;
-        if let Some(nodes) = node.repeated() {
-            repeat(&mut arguments, nodes);
-            continue;
-        }
-        match node {
-            Node::Word(word) if is_token(word) => {
-                let values = after.iter().take_while(|node| node.is_value()).count();
-                arguments.push(with_token(word, build(&after[..values])));
-                rest = &after[values..];
-            }
-            Node::Word(word) => {
-                arguments.push(Argument {
-                    name: (*word).to_owned(),
-                    kind: Kind::of(word),
-                    ..Argument::default()
-                });
-            }
-            Node::Group { optional, alternatives } => {
-                let choices: Vec<_> = alternatives.iter().map(|nodes| one(build(nodes))).collect();
-                let mut group = if choices.len() == 1 { one(choices) } else { joined(Kind::OneOf, choices) };
-                group.optional |= *optional;
-                arguments.push(group);
-            }
-        }
-    }
-    arguments
+/// A syntax as people read it: `key [NX | XX] [EX seconds]`.
+pub(in crate::command) fn usage(syntax: &str) -> String {
+    let arguments: Vec<String> = parse(syntax).iter().map(Argument::shown).collect();
+    arguments.join(" ")
 }
 
-fn with_token(word: &str, values: Vec<Argument>) -> Argument {
-    let token = Some(word.to_owned());
-    if values.is_empty() {
-        return Argument {
-            name: word.to_ascii_lowercase(),
-            kind: Kind::PureToken,
-            token,
-            ..Argument::default()
+impl Argument {
+    fn shown(&self) -> String {
+        let children =
+            |separator| self.children.iter().map(Argument::shown).collect::<Vec<_>>().join(separator);
+        let text = match self.kind {
+            Kind::PureToken => String::new(),
+            Kind::OneOf if self.optional && self.token.is_none() => children(" | "),
+            Kind::OneOf => format!("<{}>", children(" | ")),
+            Kind::Block => children(" "),
+            _ => self.display.as_ref().unwrap_or(&self.name).clone(),
         };
-    }
-    Argument { token, ..one(values) }
-}
-
-/// Makes what stands before a repeating group the repeated argument.
-fn repeat(arguments: &mut Vec<Argument>, nodes: &[Node<'_>]) {
-    let count = build(nodes).len().clamp(1, arguments.len().max(1));
-    let repeated = arguments.split_off(arguments.len().saturating_sub(count));
-    assert!(!repeated.is_empty(), "a repetition repeats something");
-    let with_token = nodes.first().is_some_and(Node::is_token);
-    arguments.push(Argument { multiple: true, multiple_token: with_token, ..one(repeated) });
-}
-
-/// Several arguments in one place are a block.
-fn one(mut arguments: Vec<Argument>) -> Argument {
-    if arguments.len() == 1 { arguments.remove(0) } else { joined(Kind::Block, arguments) }
-}
-
-fn joined(kind: Kind, children: Vec<Argument>) -> Argument {
-    let names: Vec<_> = children.iter().map(|child| child.name.as_str()).collect();
-    Argument { name: names.join("-"), kind, children, ..Argument::default() }
-}
-
-/// Keys are found by the specifications in order; the last one finds all that are left. Patterns are of keys if there is a
-/// specification left for them, which is one for all of them.
-struct Numbering {
-    specs: usize,
-    next: usize,
-    patterns: Option<usize>,
-}
-
-impl Numbering {
-    fn number(&mut self, arguments: &mut [Argument]) {
-        for argument in arguments {
-            match argument.kind {
-                Kind::Key if self.specs == 0 => argument.kind = Kind::Text,
-                Kind::Key => argument.key_spec = Some(self.take().unwrap_or(self.specs - 1)),
-                Kind::Pattern => {
-                    self.patterns = self.patterns.or_else(|| self.take());
-                    argument.key_spec = self.patterns;
-                }
-                _ => {}
-            }
-            self.number(&mut argument.children);
-        }
-    }
-
-    fn take(&mut self) -> Option<usize> {
-        let spec = self.next;
-        self.next += 1;
-        (spec < self.specs).then_some(spec)
+        let with_token = |text: &str| match &self.token {
+            Some(token) => format!("{token} {text}").trim_end().to_owned(),
+            None => text.to_owned(),
+        };
+        let text = match (self.multiple, self.multiple_token) {
+            (false, _) => with_token(&text),
+            (true, false) => with_token(&format!("{text} [{text} ...]")),
+            (true, true) => format!("{0} [{0} ...]", with_token(&text)),
+        };
+        if self.optional { format!("[{text}]") } else { text }
     }
 }
 
@@ -304,53 +334,73 @@ mod tests {
     #[test]
     fn notations_become_trees() {
         let cases = [
-            ("", 0, ""),
-            ("[message]", 0, "message:string?"),
-            ("key [key ...]", 1, "key:key@0*"),
-            ("key newkey", 2, "key:key@0 newkey:key@1"),
-            ("key1 key2", 1, "key1:key@0 key2:key@0"),
-            ("key value [key value ...]", 1, "key-value:block*(key:key@0 value:string)"),
-            ("<ON | OFF>", 0, "on-off:oneof(on:pure-token=ON off:pure-token=OFF)"),
-            ("[ON|OFF]", 0, "on-off:oneof?(on:pure-token=ON off:pure-token=OFF)"),
-            ("cursor [MATCH pattern]", 0, "cursor:integer pattern:pattern=MATCH?"),
+            ("", "", ""),
+            ("[message]", "message:string?", "[message]"),
+            ("key...", "key:key@0*", "key [key ...]"),
+            ("key newkey#1", "key:key@0 newkey:key@1", "key newkey"),
+            ("data:<key value>...", "data:block*(key:key@0 value:string)", "key value [key value ...]"),
+            ("status:<ON | OFF>", "status:oneof(on:pure-token=ON off:pure-token=OFF)", "<ON | OFF>"),
             (
-                "key [EX seconds | KEEPTTL] [GET]",
-                1,
-                "key:key@0 seconds-keepttl:oneof?(seconds:integer=EX keepttl:pure-token=KEEPTTL) get:pure-token=GET?",
+                "cursor:string [MATCH pattern]",
+                "cursor:string pattern:pattern=MATCH?",
+                "cursor [MATCH pattern]",
             ),
             (
+                "key condition:[NX | XX]@2.6.12 [GET@6.2.0] [EX seconds]",
+                "key:key@0 condition:oneof?(nx:pure-token=NX xx:pure-token=XX) get:pure-token=GET? seconds:integer=EX?",
+                "key [NX | XX] [GET] [EX seconds]",
+            ),
+            (
+                "[AUTH auth:<username password>] [ID client-id...]",
+                "auth:block=AUTH?(username:string password:string) client-id:integer=ID?*",
                 "[AUTH username password] [ID client-id [client-id ...]]",
-                0,
-                "username-password:block=AUTH?(username:string password:string) client-id:integer=ID?*",
             ),
-            ("[PREFIX prefix [PREFIX prefix ...]]", 0, "prefix:string=PREFIX?**"),
-            ("[TYPE <A | B>]", 0, "a-b:oneof=TYPE?(a:pure-token=A b:pure-token=B)"),
+            ("[PREFIX prefix]...", "prefix:string=PREFIX?**", "[PREFIX prefix [PREFIX prefix ...]]"),
+            ("[TYPE kind:<A | B>]", "kind:oneof=TYPE?(a:pure-token=A b:pure-token=B)", "[TYPE <A | B>]"),
             (
-                "<ip:port | <[ID client-id] | [ADDR ip:port]> [...]>",
-                0,
-                "ip:port-client-id-ip:port:oneof(ip:port:string client-id-ip:port:oneof*(client-id:integer=ID? \
-                 ip:port:string=ADDR?))",
+                "filter:<old/ip:port~2.8.12 | new:<[ID client-id] | [ADDR addr/ip:port]>...>",
+                "filter:oneof(old:string new:oneof*(client-id:integer=ID? addr:string=ADDR?))",
+                "<ip:port | <[ID client-id] | [ADDR ip:port]> [<[ID client-id] | [ADDR ip:port]> ...]>",
             ),
-            ("[protover [SETNAME name]]", 0, "protover-name:block?(protover:integer name:string=SETNAME?)"),
-            ("[key [key ...]]", 0, "key:string?*"),
             (
+                "operator:[equal== | approximately=~] id:<auto-id=* | id>",
+                "operator:oneof?(equal:pure-token== approximately:pure-token=~) id:oneof(auto-id:pure-token=* id:string)",
+                "[= | ~] <* | id>",
+            ),
+            (
+                "key [BY by-pattern/pattern#1] [GET get-pattern/pattern#1]... [STORE destination#2]",
+                "key:key@0 by-pattern:pattern=BY@1? get-pattern:pattern=GET@1?** destination:key=STORE@2?",
                 "key [BY pattern] [GET pattern [GET pattern ...]] [STORE destination]",
-                3,
-                "key:key@0 pattern:pattern=BY@1? pattern:pattern=GET@1?** destination:key=STORE@2?",
             ),
         ];
-        for (syntax, specs, expected) in cases {
-            assert_eq!(all(&parse(syntax, specs)), expected, "{syntax}");
+        for (syntax, expected, shown) in cases {
+            assert_eq!(all(&parse(syntax)), expected, "{syntax}");
+            assert_eq!(usage(syntax), shown, "{syntax}");
         }
+    }
+
+    #[test]
+    fn marks_are_read_in_their_order() {
+        let argument = &parse("keys/key#1@3.0.6~7.0.0...")[0];
+        assert_eq!(
+            (argument.name.as_str(), argument.display.as_deref(), argument.key_spec, argument.multiple),
+            ("keys", Some("key"), Some(1), true)
+        );
+        assert_eq!(
+            (argument.since.as_deref(), argument.deprecated.as_deref()),
+            (Some("3.0.6"), Some("7.0.0"))
+        );
     }
 
     #[test]
     fn every_row_has_a_syntax_that_can_be_read() {
         for row in super::super::table().rows() {
-            let arguments = parse(row.command.syntax, row.command.keys.len());
+            let arguments = parse(row.command.syntax);
             let least = row.command.arity.unsigned_abs() as usize - 1 - usize::from(row.parent.is_some());
             assert!(arguments.len() <= 64, "{}", row.full_name);
-            let is_told = least == 0 || !arguments.is_empty() || !row.subrows.is_empty();
+            // Redis documents none of DEBUG's.
+            let is_told =
+                least == 0 || !arguments.is_empty() || !row.subrows.is_empty() || *row.full_name == *"debug";
             assert!(is_told, "{} needs arguments", row.full_name);
         }
     }

@@ -1,16 +1,17 @@
-//! The rows against what is known of Redis 7.4 (`tests/data/commands.tsv`) and, where there is one, against a real server.
+//! The rows against what Redis 8.2 says of its commands: as a table (`tests/data/commands.tsv`, made by `commands.py` beside
+//! it), and by asking a server where `tests/run` has installed one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process;
 
 use redis::Value;
 
 use super::super::row::{Begin, Find, KeySpec};
-use super::super::{Categories, Row, table};
+use super::super::{Categories, Row, help, table};
 use super::info;
+use crate::config::REDIS_COMMANDS;
 use crate::resp::{Output, Protocol, Reply};
 
 /// Flags that `COMMAND INFO` does not show, or that follow from the key specifications.
@@ -62,9 +63,9 @@ fn rows_say_what_redis_says() {
         .map(|fields| (fields[0], fields[1..].to_vec()))
         .collect();
     let mut wrong = Vec::new();
-    for row in table().rows() {
+    for row in table().rows().iter().filter(|row| !is_newer(row.command.since)) {
         let Some(known) = known.get(row.full_name.as_str()) else {
-            wrong.push(format!("{}: Redis 7.4 has no such command", row.full_name));
+            wrong.push(format!("{}: Redis 8.2 has no such command", row.full_name));
             continue;
         };
         for ((what, here), there) in facts(row).iter().zip(known) {
@@ -74,6 +75,24 @@ fn rows_say_what_redis_says() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether a command came after Redis 8.2, which these tests compare with.
+fn is_newer(since: &str) -> bool {
+    let mut parts = since.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next(), parts.next()) > (Some(8), Some(2))
+}
+
+/// `rename-command` is checked against a list that the configuration has.
+#[test]
+fn every_command_can_be_renamed() {
+    let unknown: Vec<&str> = table()
+        .commands()
+        .filter(|row| !is_newer(row.command.since))
+        .map(|row| row.command.name)
+        .filter(|name| !REDIS_COMMANDS.contains(name))
+        .collect();
+    assert_eq!(unknown, Vec::<&str>::new());
 }
 
 #[test]
@@ -98,10 +117,11 @@ fn ranges_cover_specifications_that_follow_each_other() {
 struct Oracle(process::Child, PathBuf);
 
 impl Oracle {
-    fn start() -> Option<Self> {
-        let folder = std::env::temp_dir().join(format!("torc-introspect-{}", process::id()));
+    fn start(name: &str) -> Option<Self> {
+        let folder = std::env::temp_dir().join(format!("torc-introspect-{name}-{}", process::id()));
         std::fs::create_dir_all(&folder).expect("a folder of its own");
-        let mut server = process::Command::new("redis-server")
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/.cache/newest/redis-server");
+        let mut server = process::Command::new(program)
             .args(["--port", "0", "--save", "", "--unixsocket", "s"])
             .current_dir(&folder)
             .stdout(process::Stdio::piped())
@@ -114,13 +134,13 @@ impl Oracle {
     }
 
     fn ask(&self, words: &[&str]) -> Value {
-        let mut stream = UnixStream::connect(self.1.join("s")).expect("the oracle listens");
+        let url = format!("unix://{}", self.1.join("s").display());
+        let connection = redis::Client::open(url).and_then(|client| client.get_connection());
         let mut request = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| {
             request.arg(*word);
         });
-        std::io::Write::write_all(&mut stream, &request.get_packed_command()).expect("it reads");
-        redis::Parser::new().parse_value(stream).expect("it replies")
+        request.query(&mut connection.expect("the oracle listens")).expect("it replies")
     }
 }
 
@@ -131,6 +151,23 @@ impl Drop for Oracle {
         let _ = self.0.wait();
         let _ = std::fs::remove_dir_all(&self.1);
     }
+}
+
+/// The arguments that COMMAND DOCS lists, without those that came after Redis 8.2.
+fn arguments(value: &Value) -> String {
+    let Value::Array(list) = value else { panic!("arguments are listed: {value:?}") };
+    let shown = list.iter().filter_map(|argument| {
+        let Value::Array(fields) = argument else { panic!("an argument has fields: {argument:?}") };
+        if field(fields, "since").map(normal).is_some_and(|since| is_newer(&since)) {
+            return None;
+        }
+        let shown = fields.chunks_exact(2).map(|pair| match normal(&pair[0]).as_str() {
+            "arguments" => arguments(&pair[1]),
+            name => format!("{name} {}", normal(&pair[1])),
+        });
+        Some(format!("[{}]", shown.collect::<Vec<_>>().join(" ")))
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// An element of a reply with the order of sets and the notes of key specifications left out.
@@ -151,24 +188,9 @@ fn normal(value: &Value) -> String {
     }
 }
 
-/// What Redis 7.4 has changed since the version that hosts usually have; the table of facts has the new words.
-const CHANGED: &[(&str, usize)] = &[
-    ("command|getkeys", 1),
-    ("command|getkeysandflags", 1),
-    ("scan", 7),
-    ("randomkey", 7),
-    ("client|setname", 7),
-    ("wait", 2),
-    ("wait", 6),
-    ("blmove", 2),
-    ("blpop", 2),
-    ("brpop", 2),
-    ("brpoplpush", 2),
-];
-
 #[test]
 fn info_is_that_of_a_real_server() {
-    let Some(oracle) = Oracle::start() else { return };
+    let Some(oracle) = Oracle::start("info") else { return };
     let mut wrong = Vec::new();
     for row in table().rows() {
         let theirs = oracle.ask(&["COMMAND", "INFO", &row.full_name]);
@@ -179,7 +201,7 @@ fn info_is_that_of_a_real_server() {
         let ours = redis::parse_redis_value(&output.to_vec()).expect("a reply");
         let Value::Array(ours) = ours else { panic!("an array") };
         assert_eq!((ours.len(), theirs.len()), (10, 10));
-        for index in (0..9).filter(|index| !CHANGED.contains(&(&row.full_name, *index))) {
+        for index in 0..9 {
             let (ours, theirs) = (normal(&ours[index]), normal(&theirs[index]));
             if ours != theirs {
                 wrong.push(format!("{} {index}: {ours}, there {theirs}", row.full_name));
@@ -187,4 +209,84 @@ fn info_is_that_of_a_real_server() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Longest sentence, in words, that two servers may have in common: `O(1)`, `LIST [option ...]`.
+const COMMON_WORDS_MAX: usize = 4;
+
+/// The value of a name in a reply that alternates them.
+fn field<'v>(pairs: &'v [Value], name: &str) -> Option<&'v Value> {
+    pairs.chunks_exact(2).find(|pair| normal(&pair[0]) == name).map(|pair| &pair[1])
+}
+
+/// What COMMAND DOCS says of each command and subcommand.
+fn documented<'v>(docs: &'v Value, into: &mut BTreeMap<String, &'v [Value]>) {
+    let Value::Array(entries) = docs else { panic!("an array of names and texts: {docs:?}") };
+    for entry in entries.chunks_exact(2) {
+        let Value::Array(fields) = &entry[1] else { panic!("an array of fields: {:?}", entry[1]) };
+        into.insert(normal(&entry[0]), fields);
+        if let Some(subcommands) = field(fields, "subcommands") {
+            documented(subcommands, into);
+        }
+    }
+}
+
+fn line(value: &Value) -> String {
+    match value {
+        Value::SimpleString(text) => text.clone(),
+        other => panic!("a line of HELP: {other:?}"),
+    }
+}
+
+#[test]
+fn docs_have_the_facts_of_redis_and_none_of_its_sentences() {
+    let Some(oracle) = Oracle::start("docs") else { return };
+    let mut output = Output::new();
+    super::docs::write_all(table(), &mut Reply::new(&mut output, Protocol::Resp2));
+    let ours = redis::parse_redis_value(&output.to_vec()).expect("a reply");
+    let theirs = oracle.ask(&["COMMAND", "DOCS"]);
+    let (mut here, mut there) = (BTreeMap::new(), BTreeMap::new());
+    documented(&ours, &mut here);
+    documented(&theirs, &mut there);
+    let mut wrong = Vec::new();
+    for (name, fields) in &here {
+        let since = field(fields, "since").map(normal).unwrap_or_default();
+        if is_newer(&since) {
+            continue;
+        }
+        let Some(known) = there.get(name) else {
+            wrong.push(format!("{name} is not documented there"));
+            continue;
+        };
+        for fact in ["since", "group", "doc_flags", "deprecated_since", "replaced_by", "arguments"] {
+            let shown = if fact == "arguments" { arguments } else { normal };
+            let (ours, theirs) = (field(fields, fact).map(shown), field(known, fact).map(shown));
+            if ours != theirs {
+                wrong.push(format!("{name}: {fact} {ours:?}, there {theirs:?}"));
+            }
+        }
+        for sentence in ["summary", "complexity"] {
+            let (ours, theirs) = (field(fields, sentence).map(normal), field(known, sentence).map(normal));
+            if ours == theirs && ours.as_ref().is_some_and(|text| text.split(' ').count() > COMMON_WORDS_MAX)
+            {
+                wrong.push(format!("{name}: {sentence} is Redis's: {ours:?}"));
+            }
+        }
+    }
+    let containers = table().commands().filter(|row| !row.subrows.is_empty());
+    for row in containers {
+        let mut output = Output::new();
+        help::write(table(), row, row.full_name.as_bytes(), &mut Reply::new(&mut output, Protocol::Resp2));
+        let ours = redis::parse_redis_value(&output.to_vec()).expect("a reply");
+        let theirs = oracle.ask(&[&row.full_name, "help"]);
+        let (Value::Array(ours), Value::Array(theirs)) = (&ours, &theirs) else { panic!("arrays of lines") };
+        let theirs: Vec<String> = theirs.iter().map(line).collect();
+        for line in ours.iter().map(line) {
+            if theirs.contains(&line) && line.split_whitespace().count() > COMMON_WORDS_MAX {
+                wrong.push(format!("{} HELP: a line is Redis's: {line:?}", row.full_name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(here.len() > 100, "{} are documented", here.len());
 }

@@ -1,4 +1,4 @@
-//! The commands that wait until there is something to pop: BLPOP, BRPOP, BLMPOP, BLMOVE, BRPOPLPUSH.
+//! The commands that wait until there is something to pop: BLPOP, BRPOP, BLMPOP, BLMOVE, BLMOVEM, BRPOPLPUSH.
 //!
 //! Design: each does what its twin does that does not wait, and waits where that one would reply that there is nothing. When
 //! a key has become a list it is run again as it stands (`command::blocking`).
@@ -6,6 +6,7 @@
 use super::super::blocking::until_after_seconds;
 use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
 use super::ends::{Found, ManyPop, pop_first};
+use super::many::{ManyMove, move_many, repeat_move};
 use super::transfer::{Way, move_one};
 use super::{KEYS_MOVE, LIST, RIGHT, end_at};
 use crate::command::row::{Begin, Find, KeyAccess, KeySpec, keys_from};
@@ -21,10 +22,19 @@ pub const ROWS: &[Command] = &[
         name: "blmove",
         arity: 6,
         since: "6.2.0",
-        summary: "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available \
-            otherwise. Deletes the list if the last element was moved.",
-        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+        summary: "Moves an element between lists, and waits for one if need be.",
+        syntax: "source destination#1 wherefrom:<LEFT | RIGHT> whereto:<LEFT | RIGHT> timeout",
         handler: blmove,
+        ..WAIT_MOVE
+    },
+    Command {
+        name: "blmovem",
+        arity: -6,
+        since: "8.10.0",
+        complexity: "O(N), N elements moved",
+        summary: "Moves elements between lists, and waits until there is one, or are exactly so many.",
+        syntax: "source destination#1 wherefrom:<LEFT | RIGHT> whereto:<LEFT | RIGHT> timeout how-many:[selector:<COUNT count | EXACTLY exactly:integer> ordering:<OBO | BULK>]",
+        handler: blmovem,
         ..WAIT_MOVE
     },
     Command {
@@ -36,10 +46,9 @@ pub const ROWS: &[Command] = &[
             find: Find::Count { count: 0, first: 1, step: 1 },
         }],
         since: "7.0.0",
-        complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
-        summary: "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes \
-            the list if the last element was popped.",
-        syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        complexity: "O(K+N), K keys, N elements taken",
+        summary: "Takes elements from the first list that has any, and waits if none has.",
+        syntax: "timeout numkeys key... where:<LEFT | RIGHT> [COUNT count]",
         handler: blmpop,
         ..WAIT_POP
     },
@@ -48,10 +57,9 @@ pub const ROWS: &[Command] = &[
         arity: -3,
         keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
         since: "2.0.0",
-        complexity: "O(N) where N is the number of provided keys.",
-        summary: "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the \
-            list if the last element was popped.",
-        syntax: "key [key ...] timeout",
+        complexity: "O(K), K keys",
+        summary: "Takes the left element of the first list that has any, and waits if none has.",
+        syntax: "key... timeout",
         handler: blpop,
         ..WAIT_POP
     },
@@ -61,10 +69,9 @@ pub const ROWS: &[Command] = &[
         reach: RIGHT,
         keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
         since: "2.0.0",
-        complexity: "O(N) where N is the number of provided keys.",
-        summary: "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the \
-            list if the last element was popped.",
-        syntax: "key [key ...] timeout",
+        complexity: "O(K), K keys",
+        summary: "Takes the right element of the first list that has any, and waits if none has.",
+        syntax: "key... timeout",
         handler: brpop,
         ..WAIT_POP
     },
@@ -73,9 +80,8 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         reach: RIGHT,
         since: "2.2.0",
-        summary: "Pops an element from a list, pushes it to another list and returns it. Block until an element is available \
-            otherwise. Deletes the list if the last element was popped.",
-        syntax: "source destination timeout",
+        summary: "Moves an element from a right end to a left end, and waits for one if need be.",
+        syntax: "source destination#1 timeout",
         deprecated: Some(("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments")),
         handler: brpoplpush,
         ..WAIT_MOVE
@@ -121,28 +127,48 @@ fn wait_for_list(
         return Ok(());
     }
     let (wants, on_timeout) = (Some(Type::List), OnTimeout::NullArray);
-    ctx.block(Blocking { awaited_count, wants, until_ms, on_timeout })
+    ctx.block(Blocking { awaited_count, wants, heeds_loss: false, until_ms, retry_ms: 0, on_timeout })
 }
 
 fn blmove(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let way = Way { source: 1, target: 2, from: end_at(args, 3)?, to: end_at(args, 4)? };
-    move_or_wait(ctx, args, way, 5, reply)
+    move_or_wait(ctx, args, way, ("LMOVE", 5), reply)
+}
+
+/// A list that is too short is looked at again whenever it changes.
+fn blmovem(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let many = ManyMove::parse(args, 6)?;
+    let until_ms = until_after_seconds(args.at(5), ctx.now_ms)?;
+    match move_many(ctx, args, &many, reply)? {
+        0 => wait_for_list(ctx, 1, until_ms, reply),
+        moved => {
+            repeat_move(ctx, args, &many, moved);
+            Ok(())
+        }
+    }
 }
 
 fn brpoplpush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    move_or_wait(ctx, args, Way { source: 1, target: 2, from: End::Right, to: End::Left }, 3, reply)
+    let way = Way { source: 1, target: 2, from: End::Right, to: End::Left };
+    move_or_wait(ctx, args, way, ("RPOPLPUSH", 3), reply)
 }
 
+/// `twin` does the same without waiting; `timeout` is the argument that says how long to wait.
+///
 /// As in Redis, what is replied in the end is a null array, but where there is no waiting it is a plain null.
 fn move_or_wait(
     ctx: &mut Context<'_>,
     args: &Args<'_>,
     way: Way,
-    timeout: usize,
+    (twin, timeout): (&str, usize),
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
     if move_one(ctx, args, way, reply)? {
+        // As its twin that does not wait.
+        ctx.repeat_as(|words| {
+            words.add(twin).add_all(args.from(1).take(timeout - 1));
+        });
         return Ok(());
     }
     if !ctx.may_block() {

@@ -2,11 +2,11 @@
 //!
 //! Not here: moving an element to another list (`transfer`).
 
-use super::super::{Args, CommandError, Context, Outcome};
-use super::{end_at, limits, reply_item};
+use super::super::{Args, CommandError, Context, Outcome, reply_item};
+use super::{end_at, limits, pop_name, popped, pushed};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
-use crate::store::{End, KeyMut, ListLimits};
+use crate::store::{End, KeyMut, ListLimits, Type};
 
 const NOT_POSITIVE: CommandError = CommandError::Text("ERR value is out of range, must be positive");
 const NUMKEYS: CommandError = CommandError::Text("ERR numkeys should be greater than 0");
@@ -41,10 +41,14 @@ fn push(
     only_existing: bool,
 ) -> Outcome {
     let limits = limits(ctx);
-    let mut place = ctx.write_list(args, 1)?;
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
     let len = match place.entry() {
         None if only_existing => 0,
-        _ => place.list_push(end, args.new_items(2), limits),
+        _ => {
+            let len = place.list_push(end, args.new_items(2), limits);
+            place.event(pushed(end));
+            len
+        }
     };
     reply.integer(len as i64);
     Ok(())
@@ -76,16 +80,19 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
             return Err(CommandError::Replied);
         }
     };
-    let mut place = ctx.write_list(args, 1)?;
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
     match (count, place.entry().is_some()) {
         (None, false) => reply.null(),
         (Some(_), false) => reply.null_array(),
-        (count, true) => pop_some(&mut place, end, count, limits, reply),
+        (count, true) => {
+            pop_some(&mut place, end, count, limits, reply);
+        }
     }
     Ok(())
 }
 
-/// Takes elements at an end of a list that exists: one, which is the reply, or up to `count`, replied as an array.
+/// Takes elements at an end of a list that exists: one, which is the reply, or up to `count`, replied as an array. Returns how
+/// many.
 #[inline]
 fn pop_some(
     place: &mut KeyMut<'_>,
@@ -93,18 +100,23 @@ fn pop_some(
     count: Option<usize>,
     limits: ListLimits,
     reply: &mut Reply<'_>,
-) {
+) -> usize {
+    let Some(count) = count else {
+        place.list_pop(end, limits, |item| reply_item(item, reply));
+        place.event(popped(end));
+        return 1;
+    };
     let list = place.list().expect("the caller has seen the key");
     let len = list.len();
-    let taken = count.unwrap_or(1).min(len);
+    let taken = count.min(len);
     let (from, start) = if end == End::Left { (0, 0) } else { (len - 1, len - taken) };
-    if count.is_none() {
-        reply_item(list.get(from).expect("a list is never empty"), reply);
-    } else {
-        reply.array(taken);
-        list.items(end, from, taken).for_each(|item| reply_item(item, reply));
-    }
+    reply.array(taken);
+    list.items(end, from, taken).for_each(|item| reply_item(item, reply));
     place.list_remove(start, taken, limits);
+    if taken > 0 {
+        place.event(popped(end));
+    }
+    taken
 }
 
 /// LMPOP.
@@ -124,7 +136,7 @@ pub(super) enum Found {
 }
 
 /// Pops as `pop_some` does from the first of these arguments that is a list, whose key comes first in the reply. One of
-/// another type before it is an error.
+/// another type before it is an error. It is repeated as a pop of that list.
 pub(super) fn pop_first(
     ctx: &mut Context<'_>,
     args: &Args<'_>,
@@ -136,11 +148,17 @@ pub(super) fn pop_first(
     let limits = limits(ctx);
     for (number, index) in keys.enumerate() {
         ctx.fetch_ahead(args, number);
-        let mut place = ctx.write_list(args, index)?;
+        let mut place = ctx.write_typed(args, index, Type::List)?;
         if place.entry().is_some() {
             reply.array(2);
             reply.bulk(args.at(index));
-            pop_some(&mut place, end, count, limits, reply);
+            let taken = pop_some(&mut place, end, count, limits, reply);
+            place.repeat_as(|words| {
+                words.add(pop_name(end)).add(args.at(index));
+                if count.is_some() {
+                    words.add(taken as u64);
+                }
+            });
             return Ok(Found::List);
         }
     }

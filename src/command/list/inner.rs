@@ -2,11 +2,11 @@
 //!
 //! Costs: LRANGE writes each element from packed memory straight into the output.
 
-use super::super::{Args, CommandError, Context, Outcome};
-use super::{index_in, limits, reply_item};
+use super::super::{Args, CommandError, Context, Outcome, reply_item};
+use super::{event, index_in, limits};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
-use crate::store::{End, NewItem, packed::Encoded};
+use crate::store::{End, List, NewItem, Type, packed::Encoded};
 
 const COUNT_OUT_OF_RANGE: CommandError = CommandError::Text(
     "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
@@ -18,7 +18,7 @@ fn integer(args: &Args<'_>, index: usize) -> Result<i64, CommandError> {
 
 /// LLEN.
 pub(super) fn llen(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let len = ctx.read_list(args, 1)?.map_or(0, |list| list.len());
+    let len = ctx.read_as::<List<'_>>(args, 1)?.map_or(0, |list| list.len());
     reply.integer(len as i64);
     Ok(())
 }
@@ -26,7 +26,7 @@ pub(super) fn llen(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 /// LRANGE.
 pub(super) fn lrange(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (start, stop) = (integer(args, 2)?, integer(args, 3)?);
-    let Some(list) = ctx.read_list(args, 1)? else {
+    let Some(list) = ctx.read_as::<List<'_>>(args, 1)? else {
         reply.array(0);
         return Ok(());
     };
@@ -38,7 +38,7 @@ pub(super) fn lrange(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
 
 /// LINDEX. The index is looked at only if there is a list.
 pub(super) fn lindex(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let Some(list) = ctx.read_list(args, 1)? else {
+    let Some(list) = ctx.read_as::<List<'_>>(args, 1)? else {
         reply.null();
         return Ok(());
     };
@@ -53,10 +53,15 @@ pub(super) fn lindex(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
 /// LSET.
 pub(super) fn lset(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let limits = limits(ctx);
-    let mut place = ctx.write_list(args, 1)?;
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
     let len = place.list().ok_or(CommandError::NoSuchKey)?.len();
-    let index = index_in(len, integer(args, 2)?).ok_or(CommandError::IndexOutOfRange)?;
-    place.list_replace(index, &args.new_item(3), limits);
+    // Redis keeps the low 32 bits of this index, and clients may see that.
+    let index = i64::from(integer(args, 2)? as i32);
+    let item = args.new_item(3);
+    place.list_expect(&item, limits);
+    let index = index_in(len, index).ok_or(CommandError::IndexOutOfRange)?;
+    place.list_replace(index, &item, limits);
+    place.event(event("lset"));
     reply.ok();
     Ok(())
 }
@@ -71,7 +76,9 @@ pub(super) fn linsert(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<
         return Err(CommandError::Syntax);
     };
     let limits = limits(ctx);
-    let mut place = ctx.write_list(args, 1)?;
+    let item = args.new_item(4);
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
+    place.list_expect(&item, limits);
     let Some(list) = place.list() else {
         reply.integer(0);
         return Ok(());
@@ -83,7 +90,8 @@ pub(super) fn linsert(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<
     match found {
         None => reply.integer(-1),
         Some(index) => {
-            place.list_insert(index + usize::from(after), &args.new_item(4), limits);
+            place.list_insert(index + usize::from(after), &item, limits);
+            place.event(event("linsert"));
             reply.integer(len as i64 + 1);
         }
     }
@@ -102,8 +110,11 @@ pub(super) fn lrem(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
         count if count > 0 => (End::Left, count as usize),
         count => (End::Right, count.unsigned_abs() as usize),
     };
-    let mut place = ctx.write_list(args, 1)?;
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
     let removed = place.list_remove_equal(end, count, &NewItem::Bytes(args.at(3)), limits);
+    if removed > 0 {
+        place.event(event("lrem"));
+    }
     reply.integer(removed as i64);
     Ok(())
 }
@@ -112,17 +123,20 @@ pub(super) fn lrem(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 pub(super) fn ltrim(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (start, stop) = (integer(args, 2)?, integer(args, 3)?);
     let limits = limits(ctx);
-    let mut place = ctx.write_list(args, 1)?;
+    let mut place = ctx.write_typed(args, 1, Type::List)?;
     if let Some(list) = place.list() {
         let (start, count) = span(list.len(), start, stop);
+        let removed = list.len() - count;
         if count == 0 {
-            place.remove();
+            place.remove_emptied();
+            place.count_as(removed);
         } else if count == list.len() {
             // For those that watch the key any LTRIM is a change.
             place.note_unchanged();
         } else {
             place.list_keep(start, count, limits);
         }
+        place.event(event("ltrim"));
     }
     reply.ok();
     Ok(())

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `ends` | pushing and popping: LPUSH, LPOP and their relatives, LMPOP |
 //! | `transfer` | from list to list: LMOVE, RPOPLPUSH |
+//! | `many` | several elements from list to list: LMOVEM |
 //! | `inner` | what lies inside: LRANGE, LINDEX, LSET, LINSERT, LREM, LTRIM, LLEN |
 //! | `position` | LPOS |
 //! | `blocking` | those that wait for something to pop: BLPOP and its relatives |
@@ -16,13 +17,13 @@
 pub(super) mod blocking;
 mod ends;
 mod inner;
+mod many;
 mod position;
 mod transfer;
 
 use super::row::{BASE, Begin, Find, KeyAccess, KeySpec, key_at};
 use super::{Args, Command, CommandError, Context, Flags, Group, Scope};
-use crate::resp::Reply;
-use crate::store::{End, Item, ListLimits, Reach};
+use crate::store::{Class, End, Event, ListLimits, Reach};
 
 /// Most begin at the left end.
 const LIST: Command =
@@ -45,9 +46,8 @@ const KEYS_COUNTED_POP: &[KeySpec] = &[KeySpec {
     find: Find::Count { count: 0, first: 1, step: 1 },
 }];
 
-const PUSH_COMPLEXITY: &str = "O(1) for each element added, so O(N) to add N elements when the command is called with multiple \
-    arguments.";
-const POP_COMPLEXITY: &str = "O(N) where N is the number of elements returned";
+const PUSH_COMPLEXITY: &str = "O(N), N elements added";
+const POP_COMPLEXITY: &str = "O(N), N elements taken";
 
 /// The rows of the family.
 pub const ROWS: &[Command] = &[
@@ -56,10 +56,10 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: Flags::READONLY,
         keys: KEY_READ,
-        complexity: "O(N) where N is the number of elements to traverse to get to the element at index. This makes asking for \
-            the first or the last element of the list O(1).",
-        summary: "Returns an element from a list by its index.",
+        complexity: "O(N), N elements from the nearer end",
+        summary: "Reads the element at an index.",
         syntax: "key index",
+        shares: true,
         handler: inner::lindex,
         ..LIST
     },
@@ -69,11 +69,9 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: KEY_PUSH,
         since: "2.2.0",
-        complexity: "O(N) where N is the number of elements to traverse before seeing the value pivot. This means that \
-            inserting somewhere on the left end on the list (head) can be considered O(1) and inserting somewhere on the right \
-            end (tail) is O(N).",
-        summary: "Inserts an element before or after another element in a list.",
-        syntax: "key <BEFORE | AFTER> pivot element",
+        complexity: "O(N), N elements before the pivot",
+        summary: "Puts an element before or behind another.",
+        syntax: "key where:<BEFORE | AFTER> pivot element",
         handler: inner::linsert,
         ..LIST
     },
@@ -83,8 +81,9 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::Look)],
         reach: Reach::Entry,
-        summary: "Returns the length of a list.",
+        summary: "Counts the elements of a list.",
         syntax: "key",
+        shares: true,
         handler: inner::llen,
         ..LIST
     },
@@ -94,10 +93,21 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: KEYS_MOVE,
         since: "6.2.0",
-        summary: "Returns an element after popping it from one list and pushing it to another. Deletes the list if the last \
-            element was moved.",
-        syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
+        summary: "Moves an element from one list's end to another's.",
+        syntax: "source destination#1 wherefrom:<LEFT | RIGHT> whereto:<LEFT | RIGHT>",
         handler: transfer::lmove,
+        ..LIST
+    },
+    Command {
+        name: "lmovem",
+        arity: -5,
+        flags: GROW,
+        keys: KEYS_MOVE,
+        since: "8.10.0",
+        complexity: "O(N), N elements moved",
+        summary: "Moves elements from one list's end to another's, at most or exactly so many.",
+        syntax: "source destination#1 wherefrom:<LEFT | RIGHT> whereto:<LEFT | RIGHT> how-many:[selector:<COUNT count | EXACTLY exactly:integer> ordering:<OBO | BULK>]",
+        handler: many::lmovem,
         ..LIST
     },
     Command {
@@ -106,9 +116,9 @@ pub const ROWS: &[Command] = &[
         flags: Flags::WRITE,
         keys: KEYS_COUNTED_POP,
         since: "7.0.0",
-        complexity: "O(N+M) where N is the number of provided keys and M is the number of elements returned.",
-        summary: "Returns multiple elements from a list after removing them. Deletes the list if the last element was popped.",
-        syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        complexity: "O(K+N), K keys, N elements taken",
+        summary: "Takes elements from the first list that has any.",
+        syntax: "numkeys key... where:<LEFT | RIGHT> [COUNT count]",
         handler: ends::lmpop,
         ..LIST
     },
@@ -118,8 +128,8 @@ pub const ROWS: &[Command] = &[
         flags: WRITE_FAST,
         keys: KEY_POP,
         complexity: POP_COMPLEXITY,
-        summary: "Returns the first elements in a list after removing it. Deletes the list if the last element was popped.",
-        syntax: "key [count]",
+        summary: "Takes elements from the left end.",
+        syntax: "key [count@6.2.0]",
         handler: ends::lpop,
         ..LIST
     },
@@ -129,10 +139,10 @@ pub const ROWS: &[Command] = &[
         flags: Flags::READONLY,
         keys: KEY_READ,
         since: "6.0.6",
-        complexity: "O(N) where N is the number of elements in the list, for the average case. When searching for elements near \
-            the head or the tail of the list, or when the MAXLEN option is provided, the command may run in constant time.",
-        summary: "Returns the index of matching elements in a list.",
+        complexity: "O(N), N elements compared",
+        summary: "Finds where an element stands.",
         syntax: "key element [RANK rank] [COUNT num-matches] [MAXLEN len]",
+        shares: true,
         handler: position::lpos,
         ..LIST
     },
@@ -142,8 +152,8 @@ pub const ROWS: &[Command] = &[
         flags: GROW_FAST,
         keys: KEY_PUSH,
         complexity: PUSH_COMPLEXITY,
-        summary: "Prepends one or more elements to a list. Creates the key if it doesn't exist.",
-        syntax: "key element [element ...]",
+        summary: "Adds elements at the left end.",
+        syntax: "key element...",
         handler: ends::lpush,
         ..LIST
     },
@@ -154,8 +164,8 @@ pub const ROWS: &[Command] = &[
         keys: KEY_PUSH,
         since: "2.2.0",
         complexity: PUSH_COMPLEXITY,
-        summary: "Prepends one or more elements to a list only when the list exists.",
-        syntax: "key element [element ...]",
+        summary: "Adds elements at the left end of a list that exists.",
+        syntax: "key element...",
         handler: ends::lpushx,
         ..LIST
     },
@@ -164,10 +174,10 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         flags: Flags::READONLY,
         keys: KEY_READ,
-        complexity: "O(S+N) where S is the distance of start offset from HEAD for small lists, from nearest end (HEAD or TAIL) \
-            for large lists; and N is the number of elements in the specified range.",
-        summary: "Returns a range of elements from a list.",
+        complexity: "O(S+N), S elements from the nearer end to the first of N",
+        summary: "Reads the elements between two indexes.",
         syntax: "key start stop",
+        shares: true,
         handler: inner::lrange,
         ..LIST
     },
@@ -176,8 +186,8 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         flags: Flags::WRITE,
         keys: KEY_REMOVE,
-        complexity: "O(N+M) where N is the length of the list and M is the number of elements removed.",
-        summary: "Removes elements from a list. Deletes the list if the last element was removed.",
+        complexity: "O(N), N elements of the list",
+        summary: "Removes elements that equal a value.",
         syntax: "key count element",
         handler: inner::lrem,
         ..LIST
@@ -187,8 +197,8 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         flags: GROW,
         keys: &[key_at(1, KeyAccess::Update)],
-        complexity: "O(N) where N is the length of the list. Setting either the first or the last element of the list is O(1).",
-        summary: "Sets the value of an element in a list by its index.",
+        complexity: "O(N), N elements from the nearer end",
+        summary: "Replaces the element at an index.",
         syntax: "key index element",
         handler: inner::lset,
         ..LIST
@@ -198,8 +208,8 @@ pub const ROWS: &[Command] = &[
         arity: 4,
         flags: Flags::WRITE,
         keys: KEY_REMOVE,
-        complexity: "O(N) where N is the number of elements to be removed by the operation.",
-        summary: "Removes elements from both ends a list. Deletes the list if all elements were trimmed.",
+        complexity: "O(N), N elements removed",
+        summary: "Keeps the elements between two indexes only.",
         syntax: "key start stop",
         handler: inner::ltrim,
         ..LIST
@@ -211,8 +221,8 @@ pub const ROWS: &[Command] = &[
         flags: WRITE_FAST,
         keys: KEY_POP,
         complexity: POP_COMPLEXITY,
-        summary: "Returns and removes the last elements of a list. Deletes the list if the last element was popped.",
-        syntax: "key [count]",
+        summary: "Takes elements from the right end.",
+        syntax: "key [count@6.2.0]",
         handler: ends::rpop,
         ..LIST
     },
@@ -223,9 +233,8 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: KEYS_MOVE,
         since: "1.2.0",
-        summary: "Returns the last element of a list after removing and pushing it to another list. Deletes the list if the \
-            last element was popped.",
-        syntax: "source destination",
+        summary: "Moves an element from a right end to a left end.",
+        syntax: "source destination#1",
         deprecated: Some(("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments")),
         handler: transfer::rpoplpush,
         ..LIST
@@ -237,8 +246,8 @@ pub const ROWS: &[Command] = &[
         flags: GROW_FAST,
         keys: KEY_PUSH,
         complexity: PUSH_COMPLEXITY,
-        summary: "Appends one or more elements to a list. Creates the key if it doesn't exist.",
-        syntax: "key element [element ...]",
+        summary: "Adds elements at the right end.",
+        syntax: "key element...",
         handler: ends::rpush,
         ..LIST
     },
@@ -250,17 +259,37 @@ pub const ROWS: &[Command] = &[
         keys: KEY_PUSH,
         since: "2.2.0",
         complexity: PUSH_COMPLEXITY,
-        summary: "Appends one or more elements to a list only when the list exists.",
-        syntax: "key element [element ...]",
+        summary: "Adds elements at the right end of a list that exists.",
+        syntax: "key element...",
         handler: ends::rpushx,
         ..LIST
     },
 ];
 
+/// What happened to a list.
+const fn event(name: &'static str) -> Event {
+    Event::new(Class::List, name)
+}
+
+/// Elements were added at an end.
+fn pushed(end: End) -> Event {
+    if end == End::Left { event("lpush") } else { event("rpush") }
+}
+
+/// Elements were taken from an end.
+fn popped(end: End) -> Event {
+    if end == End::Left { event("lpop") } else { event("rpop") }
+}
+
+/// The command that takes elements from an end.
+fn pop_name(end: End) -> &'static str {
+    if end == End::Left { "LPOP" } else { "RPOP" }
+}
+
 /// How long packed lists and chunks may be.
 #[inline]
 fn limits(ctx: &Context<'_>) -> ListLimits {
-    ListLimits::new(ctx.config.list_max_listpack_size)
+    ctx.limits().list
 }
 
 /// The end of a list that argument `index` names.
@@ -271,16 +300,6 @@ fn end_at(args: &Args<'_>, index: usize) -> Result<End, CommandError> {
         Ok(End::Right)
     } else {
         Err(CommandError::Syntax)
-    }
-}
-
-/// Replies an element; a long one from where it lies.
-#[inline]
-fn reply_item(item: Item<'_>, reply: &mut Reply<'_>) {
-    match item {
-        Item::Bytes(bytes) => reply.bulk(bytes),
-        Item::Int(value) => reply.bulk_integer(value),
-        Item::Blob(blob) => reply.blob(blob),
     }
 }
 

@@ -60,7 +60,7 @@ impl Options {
 /// LPOS.
 pub(super) fn lpos(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let options = Options::parse(args)?;
-    let list = ctx.read_list(args, 1)?;
+    let list = ctx.read_as::<List<'_>>(args, 1)?;
     match (options.count, list) {
         (None, None) => reply.null(),
         (Some(_), None) => reply.array(0),

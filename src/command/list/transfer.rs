@@ -1,7 +1,7 @@
 //! From list to list: LMOVE, RPOPLPUSH.
 
-use super::super::{Args, CommandError, Context, Outcome};
-use super::{end_at, limits, reply_item};
+use super::super::{Args, CommandError, Context, Outcome, reply_item};
+use super::{end_at, limits, popped, pushed};
 use crate::resp::Reply;
 use crate::store::{End, Type};
 
@@ -32,7 +32,7 @@ pub(super) struct Way {
     pub to: End,
 }
 
-/// Moves one element and replies it; false, with no reply, if the source does not exist.
+/// Moves one element, which is one change, and replies it; false, with no reply, if the source does not exist.
 pub(super) fn move_one(
     ctx: &mut Context<'_>,
     args: &Args<'_>,
@@ -40,13 +40,15 @@ pub(super) fn move_one(
     reply: &mut Reply<'_>,
 ) -> Result<bool, CommandError> {
     let limits = limits(ctx);
-    let mut source = ctx.write_list(args, way.source)?;
+    let mut source = ctx.write_typed(args, way.source, Type::List)?;
     let Some(list) = source.list() else { return Ok(false) };
     let index = if way.from == End::Left { 0 } else { list.len() - 1 };
     let item = list.get(index).expect("a list is never empty");
     if args.at(way.source) == args.at(way.target) {
         reply_item(item, reply);
         source.list_rotate(way.from, way.to, limits);
+        source.event(pushed(way.to));
+        source.event(popped(way.from));
         return Ok(true);
     }
     // The two keys may be in one shard, so the guards follow each other.
@@ -57,8 +59,13 @@ pub(super) fn move_one(
         return Err(CommandError::WrongType);
     }
     target.list_push(way.to, std::iter::once(item.as_new()), limits);
+    target.event(pushed(way.to));
     drop(target);
-    ctx.write(args, way.source).list_remove(index, 1, limits);
+    let mut source = ctx.write(args, way.source);
+    source.list_remove(index, 1, limits);
+    source.count_as(0);
+    source.event(popped(way.from));
+    drop(source);
     reply_item(item.as_item(), reply);
     Ok(true)
 }

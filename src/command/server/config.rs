@@ -1,24 +1,22 @@
 //! CONFIG: the live configuration, shown and changed.
 //!
 //! Design: `crate::config` knows directives, values and error texts; here is what a change sets off at once. All else
-//! follows by itself, because every worker looks at the configuration's version once a turn.
+//! follows by itself, because every worker looks at the configuration's version once a turn and with each chunk. Both SET and
+//! REWRITE talk to the system, so they run without any lease.
 //!
-//! Not here: what directives ask for that Torc does not do (`config::inert_warnings`).
+//! Not here: what directives ask for that Torc does not do (`config::inert_warnings`), or must not ignore (`config::set`).
 
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, help, sample};
+use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, sample};
 use crate::command::args::c_string;
-use crate::command::{CommandError, Effect};
+use crate::command::{CommandError, Effect, Scope};
 use crate::config::{self, Config, SetError};
 use crate::observe;
 
-/// Descriptors needed besides those of clients.
-const FILES_RESERVED: u64 = 64;
-
-const COMPLEXITY: &str = "O(N) when N is the number of configuration parameters provided";
+const COMPLEXITY: &str = "O(N), N directives";
 
 /// CONFIG.
 pub const ROW: Command = Command {
@@ -26,8 +24,8 @@ pub const ROW: Command = Command {
     arity: -2,
     flags: Flags::NONE,
     since: "2.0.0",
-    complexity: "Depends on subcommand.",
-    summary: "A container for server configuration commands.",
+    complexity: "that of the subcommand",
+    summary: "Reads and changes directives.",
     subcommands: &[
         Command {
             name: "get",
@@ -35,18 +33,19 @@ pub const ROW: Command = Command {
             flags: ADMIN,
             since: "2.0.0",
             complexity: COMPLEXITY,
-            summary: "Returns the effective values of configuration parameters.",
-            syntax: "parameter [parameter ...]",
+            summary: "Shows directives whose names match a pattern.",
+            syntax: "parameter...",
             handler: get,
             ..SERVER
         },
-        Command { handler: show_help, ..HELP },
+        Command { ..HELP },
         Command {
             name: "resetstat",
             arity: 2,
             flags: ADMIN,
             since: "2.0.0",
-            summary: "Resets the server's statistics.",
+            summary: "Sets the counters of INFO to zero.",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: reset_statistics,
             ..SERVER
         },
@@ -55,7 +54,9 @@ pub const ROW: Command = Command {
             arity: 2,
             flags: ADMIN,
             since: "2.8.0",
-            summary: "Persists the effective configuration to file.",
+            scope: Scope::Alone,
+            summary: "Writes the present configuration to its file.",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: rewrite,
             ..SERVER
         },
@@ -65,8 +66,10 @@ pub const ROW: Command = Command {
             flags: ADMIN,
             since: "2.0.0",
             complexity: COMPLEXITY,
-            summary: "Sets configuration parameters in-flight.",
-            syntax: "parameter value [parameter value ...]",
+            scope: Scope::Alone,
+            changes_others: true,
+            summary: "Changes directives while the server runs.",
+            syntax: "data:<parameter value>...",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             secrets: Some(set_secrets),
             handler: set,
@@ -106,7 +109,7 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
         Ok(changed) => {
             observe::log::set_level(changed.loglevel);
             let names: Vec<&[u8]> = pairs.iter().map(|(name, _)| *name).collect();
-            config::inert_warnings(&changed, &names).iter().for_each(|line| log::warn!("{line}"));
+            config::inert_warnings(&changed, &names, &[]).iter().for_each(|line| log::warn!("{line}"));
             if limit_changed {
                 warn_of_memory(ctx, changed.maxmemory);
             }
@@ -137,19 +140,12 @@ fn set_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
 fn act(old: &Config, new: &Config) -> Result<(), SetError> {
     // Clients that rely on the new address would be told OK and find nobody there.
     const LISTENS: &str = "can't set immutable config: Torc listens on what it was started with";
-    const NO_DEFRAG: &str = "Active defragmentation cannot be enabled: Torc has none";
-    let impossible = [
-        ("bind", new.bind != old.bind, LISTENS),
-        ("port", new.port != old.port, LISTENS),
-        ("tls-port", new.tls_port != old.tls_port, LISTENS),
-        // As a Redis that was built without it answers.
-        ("activedefrag", new.activedefrag && !old.activedefrag, NO_DEFRAG),
-    ];
+    let impossible = [("bind", new.bind != old.bind, LISTENS), ("port", new.port != old.port, LISTENS)];
     if let Some((name, _, reason)) = impossible.iter().find(|(_, is_asked, _)| *is_asked) {
         return Err(failed(name, reason));
     }
     if new.maxclients > old.maxclients {
-        raise_file_limit(new.maxclients)?;
+        raise_file_limit(new)?;
     }
     if new.dir != old.dir {
         std::env::set_current_dir(new.dir.as_path()).map_err(|error| failed("dir", &error.to_string()))?;
@@ -170,8 +166,9 @@ fn warn_of_memory(ctx: &mut Context<'_>, limit: u64) {
     }
 }
 
-fn raise_file_limit(clients: u32) -> Result<(), SetError> {
-    let wanted = u64::from(clients) + FILES_RESERVED;
+fn raise_file_limit(config: &Config) -> Result<(), SetError> {
+    let reserved = config::files_reserved(config);
+    let wanted = u64::from(config.maxclients) + reserved;
     let now = getrlimit(Resource::Nofile);
     if now.current.is_none_or(|current| current >= wanted) {
         return Ok(());
@@ -179,7 +176,7 @@ fn raise_file_limit(clients: u32) -> Result<(), SetError> {
     let most = now.maximum.map_or(wanted, |maximum| maximum.max(wanted));
     let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: Some(most) });
     raised.map_err(|_| {
-        let possible = now.current.unwrap_or(wanted).saturating_sub(FILES_RESERVED);
+        let possible = now.current.unwrap_or(wanted).saturating_sub(reserved);
         let reason = format!(
             "The operating system is not able to handle the specified number of clients, try with {possible}"
         );
@@ -207,8 +204,10 @@ fn rewrite(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     };
-    let written =
-        written.and_then(|old| config::write_atomically(&file.path, &config::rewrite(&config, &old)));
+    let written = written.and_then(|old| {
+        let text = config::rewrite(&config, &old, &file.directory).map_err(std::io::Error::other)?;
+        config::write_atomically(&file.path, &text)
+    });
     if let Err(error) = written {
         log::warn!("CONFIG REWRITE failed: {error}");
         reply.error_fmt(format_args!("ERR Rewriting config file: {}", os_words(&error)));
@@ -223,19 +222,4 @@ fn rewrite(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
 fn os_words(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
-}
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let lines = [
-        "GET <pattern>",
-        "    Return parameters matching the glob-like <pattern> and their values.",
-        "SET <directive> <value>",
-        "    Set the configuration <directive> to <value>.",
-        "RESETSTAT",
-        "    Reset statistics reported by the INFO command.",
-        "REWRITE",
-        "    Rewrite the configuration file.",
-    ];
-    help::show(args, reply, &lines);
-    Ok(())
 }

@@ -19,13 +19,13 @@ pub const ROW: Command = Command {
     name: "latency",
     arity: -2,
     since: "2.8.13",
-    complexity: "Depends on subcommand.",
-    summary: "A container for latency diagnostics commands.",
+    complexity: "that of the subcommand",
+    summary: "What took long, by kind of event.",
     subcommands: &[
         Command {
             name: "doctor",
             arity: 2,
-            summary: "Returns a human-readable latency analysis report.",
+            summary: "Reports events that took long, and what to look at.",
             tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: doctor,
             ..SUB
@@ -33,20 +33,20 @@ pub const ROW: Command = Command {
         Command {
             name: "graph",
             arity: 3,
-            summary: "Returns a latency graph for an event.",
+            summary: "Draws the samples of an event over time.",
             syntax: "event",
             tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: graph,
             ..SUB
         },
-        Command { since: "2.8.13", flags: ANY_TIME, handler: show_help, ..HELP },
+        Command { since: "2.8.13", flags: ANY_TIME, ..HELP },
         Command {
             name: "histogram",
             arity: -2,
             since: "7.0.0",
-            complexity: "O(N) where N is the number of commands with latency information being retrieved.",
-            summary: "Returns the cumulative distribution of latencies of a subset or all commands.",
-            syntax: "[command [command ...]]",
+            complexity: "O(N), N commands named",
+            summary: "Counts how long commands took, in powers of two.",
+            syntax: "[command...]",
             tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: histogram,
             ..SUB
@@ -54,7 +54,7 @@ pub const ROW: Command = Command {
         Command {
             name: "history",
             arity: 3,
-            summary: "Returns timestamp-latency samples for an event.",
+            summary: "Lists the samples of an event with their times.",
             syntax: "event",
             tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: history,
@@ -63,7 +63,7 @@ pub const ROW: Command = Command {
         Command {
             name: "latest",
             arity: 2,
-            summary: "Returns the latest latency samples for all events.",
+            summary: "Shows each event's last and longest time.",
             tips: &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
             handler: latest,
             ..SUB
@@ -71,9 +71,9 @@ pub const ROW: Command = Command {
         Command {
             name: "reset",
             arity: -2,
-            summary: "Resets the latency data for one or more events.",
-            syntax: "[event [event ...]]",
-            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            summary: "Forgets the samples of some or all events.",
+            syntax: "[event...]",
+            tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
             handler: reset,
             ..SUB
         },
@@ -238,50 +238,29 @@ fn doctor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 fn report(config: &Config, histories: &[(Event, Vec<Sample>)]) -> String {
     if histories.iter().all(|(_, samples)| samples.is_empty()) {
         if config.latency_monitor_threshold == 0 {
-            return "I'm sorry, Dave, I can't do that. Latency monitoring is disabled in this Redis instance. You may use \
-                \"CONFIG SET latency-monitor-threshold <milliseconds>.\" in order to enable it. If we weren't in a deep space \
-                mission I'd suggest to take a look at https://redis.io/topics/latency-monitor.\n"
+            return "Nothing is recorded: latency-monitor-threshold is 0. CONFIG SET latency-monitor-threshold 100 records \
+                what takes 100 ms or longer.\n"
                 .to_owned();
         }
-        return "Dave, no latency spike was observed during the lifetime of this Redis instance, not in the slightest bit. I \
-            honestly think you ought to sit down calmly, take a stress pill, and think things over.\n"
-            .to_owned();
+        return format!(
+            "Nothing took {} ms (latency-monitor-threshold) or longer.\n",
+            config.latency_monitor_threshold
+        );
     }
-    let mut text = "Dave, I have observed latency spikes in this Torc instance:\n\n".to_owned();
+    let mut text = "What took long:\n\n".to_owned();
     for (event, samples) in histories.iter().filter(|(_, samples)| !samples.is_empty()) {
         let total: u64 = samples.iter().map(|sample| u64::from(sample.ms)).sum();
         let longest = samples.iter().map(|sample| sample.ms).max().unwrap_or(0);
         text += &format!(
-            "- {}: {} spikes, {:.2} ms on average, {longest} ms at worst.\n",
+            "- {}: {} times, {:.2} ms on average, {longest} ms at worst.\n",
             event.name(),
             samples.len(),
             total as f64 / samples.len() as f64
         );
     }
-    text += "\nAdvice:\n\n- SLOWLOG GET shows which commands they were; slowlog-log-slower-than says from what duration on.\n\
+    text += "\nWhere to look:\n\n- SLOWLOG GET shows which commands they were; slowlog-log-slower-than says from what duration on.\n\
         - INFO workers shows how long the turns of each worker are.\n";
     text
-}
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let lines = [
-        "DOCTOR",
-        "    Return a human readable latency analysis report.",
-        "GRAPH <event>",
-        "    Return an ASCII latency graph for the <event> class.",
-        "HISTORY <event>",
-        "    Return time-latency samples for the <event> class.",
-        "LATEST",
-        "    Return the latest latency samples for all events.",
-        "RESET [<event> ...]",
-        "    Reset latency data of one or more <event> classes.",
-        "    (default: reset all data for all event classes)",
-        "HISTOGRAM [COMMAND ...]",
-        "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
-        "    If no commands are specified then all histograms are replied.",
-    ];
-    help::show(args, reply, &lines);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -303,10 +282,10 @@ mod tests {
     fn the_doctor_knows_three_cases() {
         let silent = [(Event::Command, Vec::new())];
         let mut config = Config::default();
-        assert!(report(&config, &silent).starts_with("I'm sorry, Dave"));
+        assert!(report(&config, &silent).contains("latency-monitor-threshold is 0"));
         config.latency_monitor_threshold = 1;
-        assert!(report(&config, &silent).starts_with("Dave, no latency spike"));
+        assert!(report(&config, &silent).starts_with("Nothing took 1 ms"));
         let seen = [(Event::Command, vec![Sample { time_s: 1, ms: 30 }, Sample { time_s: 2, ms: 10 }])];
-        assert!(report(&config, &seen).contains("- command: 2 spikes, 20.00 ms on average, 30 ms at worst."));
+        assert!(report(&config, &seen).contains("- command: 2 times, 20.00 ms on average, 30 ms at worst."));
     }
 }

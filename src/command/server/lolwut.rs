@@ -27,8 +27,8 @@ pub const ROW: Command = Command {
     flags: Flags::READONLY.with(Flags::FAST),
     since: "5.0.0",
     complexity: "",
-    summary: "Displays computer art and the Redis version",
-    syntax: "[VERSION version] [columns]",
+    summary: "Draws a picture, and says the version.",
+    syntax: "[VERSION version]",
     handler: lolwut,
     ..SERVER
 };

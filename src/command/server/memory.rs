@@ -1,11 +1,11 @@
 //! MEMORY: where memory is, key by key and as a whole. Accounting is the store's; here it is shown.
 
 use super::sample::{self, KeyspaceSample, ProcessMemory};
-use super::{ANY_TIME, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, help};
+use super::{ANY_TIME, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER};
 use crate::command::row::{KeyAccess, key_at};
-use crate::command::{CommandError, Scope};
-use crate::observe::DbSample;
+use crate::command::{CommandError, Effect, Scope};
 use crate::resp::number::parse_i64;
+use crate::store::DbIndex;
 
 /// A bucket's slot for one key in the table: fingerprint, hash and pointer.
 const SLOT_BYTES: u64 = 16;
@@ -23,14 +23,14 @@ pub const ROW: Command = Command {
     name: "memory",
     arity: -2,
     since: "4.0.0",
-    complexity: "Depends on subcommand.",
-    summary: "A container for memory diagnostics commands.",
+    complexity: "that of the subcommand",
+    summary: "What memory is used for.",
     subcommands: &[
-        plain("doctor", "Outputs a memory problems report.", "O(1)", REPORT, doctor),
-        Command { since: "4.0.0", flags: ANY_TIME, handler: show_help, ..HELP },
-        plain("malloc-stats", "Returns the allocator statistics.", SLOW, REPORT, malloc_stats),
-        plain("purge", "Asks the allocator to release memory.", SLOW, ACTION, purge),
-        plain("stats", "Returns details about memory usage.", "O(1)", REPORT, stats),
+        plain("doctor", "Reports what is unusual about memory, and what to do.", "O(1)", REPORT, doctor),
+        Command { since: "4.0.0", flags: ANY_TIME, ..HELP },
+        plain("malloc-stats", "Shows the allocator's own figures.", SLOW, REPORT, malloc_stats),
+        plain("purge", "Gives free memory back to the system.", SLOW, ACTION, purge),
+        plain("stats", "Lists memory by what it is used for.", "O(1)", REPORT, stats),
         Command {
             name: "usage",
             arity: -3,
@@ -38,9 +38,10 @@ pub const ROW: Command = Command {
             keys: &[key_at(2, KeyAccess::Look)],
             scope: Scope::Keys,
             since: "4.0.0",
-            complexity: "O(N) where N is the number of samples.",
-            summary: "Estimates the memory usage of a key.",
+            complexity: "O(N), N elements looked at",
+            summary: "Bytes that a key takes with its value.",
             syntax: "key [SAMPLES count]",
+            shares: true,
             handler: usage,
             ..SERVER
         },
@@ -50,7 +51,7 @@ pub const ROW: Command = Command {
 
 const REPORT: &[&str] = &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"];
 const ACTION: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
-const SLOW: &str = "Depends on how much memory is allocated, could be slow";
+const SLOW: &str = "O(N), N pages";
 
 const fn plain(
     name: &'static str,
@@ -59,7 +60,9 @@ const fn plain(
     tips: &'static [&'static str],
     handler: crate::command::row::Handler,
 ) -> Command {
-    Command { name, arity: 2, since: "4.0.0", complexity, summary, tips, handler, ..SERVER }
+    // They read files of /proc, or free memory.
+    let scope = Scope::Alone;
+    Command { name, arity: 2, since: "4.0.0", scope, complexity, summary, tips, handler, ..SERVER }
 }
 
 fn usage(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -74,7 +77,7 @@ fn usage(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         }
         index += 2;
     }
-    match ctx.look(args, 2) {
+    match ctx.peek(args, 2) {
         None => reply.null(),
         Some(entry) => reply.integer(entry.bytes_allocated() as i64 + SLOT_BYTES as i64),
     }
@@ -90,35 +93,43 @@ fn doctor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 
 fn report(memory: &ProcessMemory, clients: u64) -> String {
     if memory.used < DOCTOR_BYTES_MIN {
-        return "Hi Sam, this instance is empty or is using very little memory, my issues detector can't be used in these \
-            conditions. Please, leave for your mission on Earth and fill it with some data. The new Sam and I will be back to \
-            our programming as soon as I finished rebooting.\n"
-            .to_owned();
+        return format!(
+            "Only {} KiB are in use: too little to say whether memory is well used.\n",
+            memory.used >> 10
+        );
     }
     let mut issues = String::new();
     let peak = memory.peak as f64 / memory.used as f64;
     if peak > DOCTOR_PEAK {
         issues += &format!(
-            " * Peak memory: in the past this instance used {peak:.2} times the memory that it uses now. What was given \
-             back may still be resident, and is used again before more is asked for.\n\n"
+            "- Peak: {peak:.2} times as much memory as now was in use at some time. What is free by \
+             now goes back to the system within seconds; what is partly free, as it is used again.\n\n"
         );
     }
     let slack = memory.rss.saturating_sub(memory.used);
     if memory.fragmentation() > DOCTOR_FRAGMENTATION.0 && slack > DOCTOR_FRAGMENTATION.1 {
         issues += &format!(
-            " * High fragmentation: {:.2} bytes are resident for each byte in use. MEMORY PURGE asks the allocator to \
+            "- Fragmentation: {:.2} bytes are resident for each byte in use. MEMORY PURGE asks the allocator to \
              give memory back.\n\n",
             memory.fragmentation()
         );
     }
     if clients > 0 && memory.clients / clients > DOCTOR_CLIENT_BYTES {
-        issues += " * Big client buffers: clients use more than 200 KiB each on average. CLIENT LIST shows which (tot-mem).\n\n";
+        issues += &format!(
+            "- Clients: {} KiB each on average. CLIENT LIST shows which have most (tot-mem); client-output-buffer-limit \
+             and client-query-buffer-limit bound them.\n\n",
+            (memory.clients / clients) >> 10
+        );
     }
     if issues.is_empty() {
-        return "Hi Sam, I can't find any memory issue in your instance. I can only account for what occurs on this base.\n"
-            .to_owned();
+        return format!(
+            "Nothing unusual: {} KiB in use, {} KiB resident, peak {} KiB.\n",
+            memory.used >> 10,
+            memory.rss >> 10,
+            memory.peak >> 10
+        );
     }
-    format!("Sam, I detected a few issues in this Torc instance memory implants:\n\n{issues}")
+    format!("Unusual about the memory of this server:\n\n{issues}")
 }
 
 fn malloc_stats(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -134,8 +145,9 @@ fn malloc_stats(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Out
     Ok(())
 }
 
-/// The pool gives empty chunks back by itself, as the allocator does.
-fn purge(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+/// What is free goes back by itself within seconds; here it goes at once.
+fn purge(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.effects.push(Effect::Purge);
     reply.ok();
     Ok(())
 }
@@ -207,9 +219,7 @@ fn stats(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 
 /// The share of each database that has keys in the overhead; how many there are.
 fn db_overheads(keyspace: &KeyspaceSample, reply: &mut Reply<'_>) -> usize {
-    let used: Vec<(usize, &DbSample)> =
-        keyspace.dbs.iter().enumerate().filter(|(_, db)| db.keys > 0).collect();
-    for (number, db) in &used {
+    for (DbIndex(number), db) in &keyspace.dbs {
         reply.bulk_fmt(format_args!("db.{number}"));
         reply.map(2);
         reply.bulk(b"overhead.hashtable.main");
@@ -218,23 +228,5 @@ fn db_overheads(keyspace: &KeyspaceSample, reply: &mut Reply<'_>) -> usize {
         reply.bulk(b"overhead.hashtable.expires");
         reply.integer(0);
     }
-    used.len()
-}
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let lines = [
-        "DOCTOR",
-        "    Return memory problems reports.",
-        "MALLOC-STATS",
-        "    Return internal statistics report from the memory allocator.",
-        "PURGE",
-        "    Attempt to purge dirty pages for reclamation by the allocator.",
-        "STATS",
-        "    Return information about the memory usage of the server.",
-        "USAGE <key> [SAMPLES <count>]",
-        "    Return memory in bytes used by <key> and its value. Nested values are",
-        "    sampled up to <count> times (default: 5, 0 means sample all).",
-    ];
-    help::show(args, reply, &lines);
-    Ok(())
+    keyspace.dbs.len()
 }

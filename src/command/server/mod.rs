@@ -9,7 +9,8 @@
 //! | `slowlog`, `latency`, `monitor` | SLOWLOG, LATENCY, MONITOR |
 //! | `debug/` | DEBUG |
 //! | `shutdown` | SHUTDOWN |
-//! | `replication` | ROLE, REPLICAOF, LASTSAVE |
+//! | `replication` | ROLE, REPLICAOF |
+//! | `saving` | BGSAVE, LASTSAVE |
 //! | `time`, `lolwut`, `module` | TIME, LOLWUT, MODULE |
 //!
 //! Not here: COMMAND (`introspect`); DBSIZE, FLUSHALL, FLUSHDB and SWAPDB (`generic`).
@@ -24,11 +25,15 @@ mod module;
 mod monitor;
 mod replication;
 mod sample;
+mod save;
+mod saving;
 mod shutdown;
 mod slowlog;
 mod time;
 
 pub use sample::server_bytes;
+pub use save::save_now;
+pub use saving::{cut_for_save, save_is_due};
 
 use super::row::BASE;
 use super::{Args, Command, Context, Flags, Group, Outcome, Session, help};
@@ -50,7 +55,8 @@ const HELP: Command = Command {
     arity: 2,
     flags: ANY_TIME,
     since: "5.0.0",
-    summary: "Returns helpful text about the different subcommands.",
+    summary: "Lists the subcommands.",
+    handler: help::show,
     ..SERVER
 };
 
@@ -59,7 +65,9 @@ pub const ROWS: &[Command] = &[
     config::ROW,
     debug::ROW,
     info::ROW,
-    replication::LASTSAVE,
+    save::SAVE,
+    saving::BGSAVE,
+    saving::LASTSAVE,
     latency::ROW,
     lolwut::ROW,
     memory::ROW,

@@ -3,15 +3,17 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{ADMIN, Args, Command, Context, Outcome, Reply, SERVER};
-use crate::command::{CommandError, Effect};
+use crate::command::{CommandError, Effect, Scope};
 
 /// MONITOR.
 pub const ROW: Command = Command {
     name: "monitor",
     arity: 1,
     flags: ADMIN,
+    scope: Scope::Alone,
+    changes_others: true,
     complexity: "",
-    summary: "Listens for all requests received by the server in real-time.",
+    summary: "Shows every command as it is run, until the connection ends.",
     handler: monitor,
     ..SERVER
 };

@@ -1,4 +1,4 @@
-//! ROLE, REPLICAOF, SLAVEOF, LASTSAVE: what a primary without replicas and without snapshots says.
+//! ROLE, REPLICAOF, SLAVEOF: what a primary without replicas says.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -6,25 +6,13 @@ use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
 use crate::command::{Categories, CommandError, Rng, Shared};
 use crate::resp::number::parse_i64;
 
-/// LASTSAVE.
-pub const LASTSAVE: Command = Command {
-    name: "lastsave",
-    arity: 1,
-    flags: ANY_TIME.with(Flags::FAST),
-    summary: "Returns the Unix timestamp of the last successful save to disk.",
-    categories: Categories::ADMIN.with(Categories::DANGEROUS),
-    tips: &["nondeterministic_output"],
-    handler: last_save,
-    ..SERVER
-};
-
 /// ROLE.
 pub const ROLE: Command = Command {
     name: "role",
     arity: 1,
     flags: ANY_TIME.with(Flags::NOSCRIPT).with(Flags::FAST).with(Flags::SENTINEL),
     since: "2.8.12",
-    summary: "Returns the replication role.",
+    summary: "Says whether the server is a primary or a replica, and of whom.",
     categories: Categories::ADMIN.with(Categories::DANGEROUS),
     handler: role,
     ..SERVER
@@ -39,8 +27,8 @@ pub const REPLICAOF: Command = Command {
     arity: 3,
     flags: REPLICA_FLAGS,
     since: "5.0.0",
-    summary: "Configures a server as replica of another, or promotes it to a master.",
-    syntax: "host port",
+    summary: "Follows another server, or stops following with NO ONE.",
+    syntax: "args:<host-port:<host port> | no-one:<NO ONE>>",
     handler: replica_of,
     ..SERVER
 };
@@ -48,7 +36,7 @@ pub const REPLICAOF: Command = Command {
 /// SLAVEOF.
 pub const SLAVEOF: Command = Command {
     name: "slaveof",
-    summary: "Sets a Redis server as a replica of another, or promotes it to being a master.",
+    summary: "The old name of REPLICAOF.",
     since: "1.0.0",
     deprecated: Some(("5.0.0", "`REPLICAOF`")),
     ..REPLICAOF
@@ -61,12 +49,6 @@ pub fn replication_id(shared: &Shared) -> String {
     let mut rng = Rng::new(seed ^ shared.debug.replication_id_changes.load(Relaxed).wrapping_add(1));
     let digits: String = (0..3).map(|_| format!("{:016x}", rng.next())).collect();
     digits[..40].to_owned()
-}
-
-/// As Redis, a server that has never saved counts from its start.
-fn last_save(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.integer((ctx.shared.facts.started_ms / 1000) as i64);
-    Ok(())
 }
 
 fn role(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {

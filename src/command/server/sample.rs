@@ -6,9 +6,11 @@
 //!
 //! Costs: some 20 ns per shard.
 
+use std::collections::BTreeMap;
+
 use crate::command::{Context, Effect, Shared, table};
 use crate::observe::{CommandStats, DbSample, GAUGE_BYTES, MemorySample, WorkerStats, db_sample};
-use crate::store::{Leases, Shard, ShardId, WantedMask};
+use crate::store::{DbIndex, Leases, Shard, ShardId, WantedMask};
 
 /// Times the shards that were held are tried again.
 const PASSES_MAX: usize = 64;
@@ -16,8 +18,8 @@ const PASSES_MAX: usize = 64;
 /// What all shards say together.
 #[derive(Default)]
 pub struct KeyspaceSample {
-    /// By database; as many as there are.
-    pub dbs: Vec<DbSample>,
+    /// Of each database that has keys.
+    pub dbs: BTreeMap<DbIndex, DbSample>,
     /// Of all of them.
     pub memory: MemorySample,
     /// Changes since the start.
@@ -27,15 +29,18 @@ pub struct KeyspaceSample {
 impl KeyspaceSample {
     /// Keys of all databases.
     pub fn keys(&self) -> u64 {
-        self.dbs.iter().map(|db| db.keys).sum()
+        self.dbs.values().map(|db| db.keys).sum()
+    }
+
+    fn add_db(&mut self, db: DbIndex, sample: DbSample) {
+        self.dbs.entry(db).or_default().add(sample);
     }
 }
 
 /// Counts over all shards.
 pub fn keyspace(ctx: &mut Context<'_>) -> KeyspaceSample {
     let keyspace = &ctx.shared.keyspace;
-    let mut sum =
-        KeyspaceSample { dbs: vec![DbSample::default(); keyspace.databases()], ..Default::default() };
+    let mut sum = KeyspaceSample::default();
     let mut left: Vec<ShardId> = keyspace.shards().collect();
     let mut wanted = WantedMask::NONE;
     for _ in 0..PASSES_MAX {
@@ -48,9 +53,8 @@ pub fn keyspace(ctx: &mut Context<'_>) -> KeyspaceSample {
     let gauges = &ctx.shared.stats.gauges;
     for shard in left {
         sum.memory.add(gauges.memory(shard));
-        for (db, total) in sum.dbs.iter_mut().enumerate() {
-            total.add(gauges.db(shard, db));
-        }
+        sum.dirty += gauges.dirty(shard);
+        gauges.each_db(shard, |db, sample| sum.add_db(db, sample));
     }
     if !wanted.is_empty() {
         ctx.effects.push(Effect::Wake(wanted));
@@ -71,9 +75,7 @@ fn add_if_free(
     let held = leases.shard_ref(shard);
     sum.memory.add(MemorySample::of(held));
     sum.dirty += held.dirty();
-    for (db, total) in sum.dbs.iter_mut().enumerate() {
-        total.add(db_sample(held, db));
-    }
+    held.used_dbs().for_each(|db| sum.add_db(db, db_sample(held, db)));
     wanted.add(leases.release_back_to(mark));
     true
 }
@@ -126,7 +128,7 @@ pub fn memory(ctx: &Context<'_>, keyspace: &KeyspaceSample) -> ProcessMemory {
     let startup = server_bytes(ctx.shared);
     let grown = keyspace.memory.used_bytes + clients;
     let used = startup + grown;
-    stats.gauges.note_used(grown);
+    stats.gauges.note_used(grown, ctx.now_ms);
     let pool = crate::store::pool::POOL.usage();
     ProcessMemory {
         used,

@@ -4,17 +4,19 @@
 //! for, the end has come for all workers, and ABORT never finds one in progress. NOW and FORCE likewise change nothing
 //! but whether a failure to save counts.
 
-use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{CommandError, Effect};
+use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, save_now};
+use crate::command::{CommandError, Effect, Scope};
 
 /// SHUTDOWN.
 pub const ROW: Command = Command {
     name: "shutdown",
     arity: -1,
     flags: ADMIN.with(Flags::NO_MULTI).with(Flags::SENTINEL).with(Flags::ALLOW_BUSY),
-    complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
-    summary: "Synchronously saves the database(s) to disk and shuts down the Redis server.",
-    syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+    // What it saves is one instant, after which nobody's commands run any more.
+    scope: Scope::All,
+    complexity: "O(N), N keys to save; else O(1)",
+    summary: "Ends the server, after saving where that is configured.",
+    syntax: "save-selector:[NOSAVE | SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]",
     handler: shutdown,
     ..SERVER
 };
@@ -53,13 +55,15 @@ fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Outcom
     if options.abort {
         return Err(CommandError::Text("ERR No shutdown in progress."));
     }
-    if options.save {
-        log::warn!("SHUTDOWN SAVE: this server cannot save yet");
-        if !options.force {
+    log::warn!("User requested shutdown...");
+    let wants = options.save || (!options.no_save && !ctx.config.save.0.is_empty());
+    if wants && !ctx.shared.loading.is_on() {
+        log::warn!("Saving the final RDB snapshot before exiting.");
+        if !save_now(ctx.shared, ctx.config, ctx.leases, ctx.now_ms) && !options.force {
+            log::warn!("Error trying to save the DB, can't exit.");
             return Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs."));
         }
     }
-    log::warn!("User requested shutdown...");
     ctx.shared.shutdown.request();
     ctx.session.close_after_reply();
     ctx.effects.push(Effect::Shutdown);

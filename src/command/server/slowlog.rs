@@ -14,28 +14,28 @@ pub const ROW: Command = Command {
     name: "slowlog",
     arity: -2,
     since: "2.2.12",
-    complexity: "Depends on subcommand.",
-    summary: "A container for slow log commands.",
+    complexity: "that of the subcommand",
+    summary: "Commands that took longer than a threshold.",
     subcommands: &[
         Command {
             name: "get",
             arity: -2,
             flags: FLAGS,
             since: "2.2.12",
-            complexity: "O(N) where N is the number of entries returned",
-            summary: "Returns the slow log's entries.",
+            complexity: "O(N), N entries returned",
+            summary: "Lists the slowest commands' last entries, newest first.",
             syntax: "[count]",
             tips: &["request_policy:all_nodes", "nondeterministic_output"],
             handler: get,
             ..SERVER
         },
-        Command { since: "6.2.0", handler: show_help, ..HELP },
+        Command { since: "6.2.0", ..HELP },
         Command {
             name: "len",
             arity: 2,
             flags: FLAGS,
             since: "2.2.12",
-            summary: "Returns the number of entries in the slow log.",
+            summary: "Counts the entries.",
             tips: &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
             handler: len,
             ..SERVER
@@ -45,8 +45,8 @@ pub const ROW: Command = Command {
             arity: 2,
             flags: FLAGS,
             since: "2.2.12",
-            complexity: "O(N) where N is the number of entries in the slowlog",
-            summary: "Clears all entries from the slow log.",
+            complexity: "O(N), N entries",
+            summary: "Removes all entries.",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             handler: reset,
             ..SERVER
@@ -94,21 +94,5 @@ fn len(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     ctx.shared.slowlog.reset();
     reply.ok();
-    Ok(())
-}
-
-fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let lines = [
-        "GET [<count>]",
-        "    Return top <count> entries from the slowlog (default: 10, -1 mean all).",
-        "    Entries are made of:",
-        "    id, timestamp, time in microseconds, arguments array, client IP and port,",
-        "    client name",
-        "LEN",
-        "    Return the length of the slowlog.",
-        "RESET",
-        "    Reset the slowlog.",
-    ];
-    help::show(args, reply, &lines);
     Ok(())
 }

@@ -8,7 +8,7 @@ pub const ROW: Command = Command {
     arity: 1,
     flags: ANY_TIME.with(Flags::FAST),
     since: "2.6.0",
-    summary: "Returns the server time.",
+    summary: "The server's clock: Unix time in seconds, and microseconds.",
     tips: &["nondeterministic_output"],
     handler: time,
     ..SERVER

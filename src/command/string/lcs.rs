@@ -15,6 +15,9 @@ const STRING_TOO_LONG: CommandError = CommandError::Text("ERR String too long fo
 const TOO_MUCH_MEMORY: CommandError =
     CommandError::Text("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
 
+const NO_MEMORY: CommandError =
+    CommandError::Text("ERR Insufficient memory, failed allocating transient memory for LCS");
+
 /// Longest string, bytes.
 const STRING_BYTES_MAX: usize = u32::MAX as usize - 2;
 /// What Redis needs per pair of bytes. More than `proto-max-bulk-len` of it is refused here, too, although this table is
@@ -43,11 +46,11 @@ pub(super) fn lcs(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         return Err(TOO_MUCH_MEMORY);
     }
     if options.idx {
-        reply_matches(&LcsTable::new(&a, &b), &options, reply);
+        reply_matches(&LcsTable::new(&a, &b).ok_or(NO_MEMORY)?, &options, reply);
     } else if options.len {
         reply.integer(lcs_len(&a, &b) as i64);
     } else {
-        reply.bulk(&LcsTable::new(&a, &b).text());
+        reply.bulk(&LcsTable::new(&a, &b).ok_or(NO_MEMORY)?.text());
     }
     Ok(())
 }

@@ -12,6 +12,8 @@
 //! Not here: options, limits and replies (`lcs`).
 
 const WORD_BITS: usize = u64::BITS as usize;
+/// A table of 4 GiB is the largest: the kernel grants more than there is.
+const TABLE_WORDS_MAX: usize = 1 << 29;
 
 /// The rows for two strings.
 pub(super) struct LcsTable<'a> {
@@ -72,12 +74,14 @@ fn rows(a: &[u8], b: &[u8], mut emit: impl FnMut(&[u64])) -> usize {
 }
 
 impl<'a> LcsTable<'a> {
-    /// Computes and keeps all rows.
-    pub fn new(a: &'a [u8], b: &'a [u8]) -> Self {
+    /// Computes and keeps all rows, unless there is no memory for them.
+    pub fn new(a: &'a [u8], b: &'a [u8]) -> Option<Self> {
         let row_words = b.len().div_ceil(WORD_BITS);
-        let mut steps = Vec::with_capacity(a.len() * row_words);
+        let words = a.len().checked_mul(row_words).filter(|words| *words <= TABLE_WORDS_MAX)?;
+        let mut steps = Vec::new();
+        steps.try_reserve_exact(words).ok()?;
         let len = rows(a, b, |row| steps.extend(row.iter().map(|word| !word)));
-        Self { a, b, row_words, steps, len }
+        Some(Self { a, b, row_words, steps, len })
     }
 
     /// The length of the longest common subsequence.
@@ -174,7 +178,7 @@ mod tests {
     fn check(a: &[u8], b: &[u8]) {
         let (len, text, matches) = naive(a, b);
         assert_eq!(lcs_len(a, b), len);
-        let table = LcsTable::new(a, b);
+        let table = LcsTable::new(a, b).expect("there is memory");
         assert_eq!(table.len(), len);
         assert_eq!(table.text(), text);
         let mut found = Vec::new();
@@ -185,7 +189,7 @@ mod tests {
     #[test]
     fn the_documented_example() {
         check(b"ohmytext", b"mynewtext");
-        let table = LcsTable::new(b"ohmytext", b"mynewtext");
+        let table = LcsTable::new(b"ohmytext", b"mynewtext").expect("there is memory");
         assert_eq!(table.text(), b"mytext");
     }
 

@@ -3,15 +3,19 @@
 //! | file | what |
 //! |---|---|
 //! | `value` | whole values: GET, SET and their variants, STRLEN |
-//! | `options` | the options of SET and GETEX, and expire times |
+//! | `options` | the options of SET, GETEX and MSETEX, and expire times |
+//! | `condition` | comparing with what a value is: IFEQ and its like, DELEX, DELIFEQ, DIGEST |
 //! | `number` | INCR and its relatives, INCRBYFLOAT |
+//! | `bounded` | INCREX |
 //! | `range` | parts of values: APPEND, SETRANGE, GETRANGE, SUBSTR |
-//! | `many` | several keys: MGET, MSET, MSETNX |
+//! | `many` | several keys: MGET, MSET, MSETNX, MSETEX |
 //! | `lcs` | LCS: its options and its reply |
 //! | `lcs_table` | the longest common subsequence, 64 columns at a time |
 //!
-//! Costs: no handler allocates but where a value is stored, INCRBYFLOAT (the digits) and LCS (its table).
+//! Costs: no handler allocates but where a value is stored, INCRBYFLOAT and INCREX (the digits) and LCS (its table).
 
+mod bounded;
+mod condition;
 mod lcs;
 mod lcs_table;
 mod many;
@@ -20,9 +24,7 @@ mod options;
 mod range;
 mod value;
 
-pub(super) use value::reply_string;
-
-use super::row::{BASE, KeyAccess, KeySpec, key_at, keys_from};
+use super::row::{BASE, Begin, Find, KeyAccess, KeySpec, key_at, keys_from};
 use super::{Command, Flags, Group, Scope};
 
 const STRING: Command = Command { group: Group::String, scope: Scope::Keys, ..BASE };
@@ -37,9 +39,7 @@ const KEY_READ: &[KeySpec] = &[key_at(1, KeyAccess::Read)];
 const KEY_READ_UPDATE: &[KeySpec] = &[key_at(1, KeyAccess::ReadUpdate)];
 const KEY_OVERWRITE: &[KeySpec] = &[key_at(1, KeyAccess::Overwrite)];
 
-const SUBSTRING_COMPLEXITY: &str = "O(N) where N is the length of the returned string. The complexity is ultimately determined \
-    by the returned length, but because creating a substring from an existing string is very cheap, it can be considered O(1) \
-    for small strings.";
+const SUBSTRING_COMPLEXITY: &str = "O(N), N bytes returned";
 
 /// The rows of the family.
 pub const ROWS: &[Command] = &[
@@ -49,10 +49,8 @@ pub const ROWS: &[Command] = &[
         flags: GROW_FAST,
         keys: &[key_at(1, KeyAccess::Add)],
         since: "2.0.0",
-        complexity: "O(1). The amortized time complexity is O(1) assuming the appended value is small and the already \
-            present value is of any size, since the dynamic string library used by Redis will double the free space \
-            available on every reallocation.",
-        summary: "Appends a string to the value of a key. Creates the key if it doesn't exist.",
+        complexity: "O(N), N bytes added; now and then the string is moved",
+        summary: "Adds bytes to the end of a string.",
         syntax: "key value",
         handler: range::append,
         ..STRING
@@ -62,7 +60,7 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
-        summary: "Decrements the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+        summary: "Subtracts one from an integer.",
         syntax: "key",
         handler: number::decr,
         ..STRING
@@ -72,9 +70,46 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
-        summary: "Decrements a number from the integer value of a key. Uses 0 as initial value if the key doesn't exist.",
+        summary: "Subtracts a number from an integer.",
         syntax: "key decrement",
         handler: number::decrby,
+        ..STRING
+    },
+    Command {
+        name: "delex",
+        arity: -2,
+        flags: WRITE_FAST,
+        keys: &[key_at(1, KeyAccess::RemoveVariable)],
+        since: "8.4.0",
+        complexity: "O(1); with a digest O(N), N bytes of the string",
+        summary: "Deletes a key, or a string only if it is what is expected.",
+        syntax: "key condition:[IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]",
+        handler: condition::delex,
+        ..STRING
+    },
+    // Valkey's, and of its version.
+    Command {
+        name: "delifeq",
+        arity: 3,
+        flags: WRITE_FAST,
+        keys: &[key_at(1, KeyAccess::Delete)],
+        since: "9.0.0",
+        summary: "Deletes a string if it is the given one.",
+        syntax: "key value",
+        handler: condition::delifeq,
+        ..STRING
+    },
+    Command {
+        name: "digest",
+        arity: 2,
+        flags: READ_FAST,
+        keys: KEY_READ,
+        since: "8.4.0",
+        complexity: "O(N), N bytes of the string",
+        summary: "Computes the XXH3 digest of a string.",
+        syntax: "key",
+        shares: true,
+        handler: condition::digest_of,
         ..STRING
     },
     Command {
@@ -82,8 +117,9 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: READ_FAST,
         keys: KEY_READ,
-        summary: "Returns the string value of a key.",
+        summary: "Reads a string.",
         syntax: "key",
+        shares: true,
         handler: value::get,
         ..STRING
     },
@@ -93,7 +129,7 @@ pub const ROWS: &[Command] = &[
         flags: WRITE_FAST,
         keys: &[key_at(1, KeyAccess::ReadDelete)],
         since: "6.2.0",
-        summary: "Returns the string value of a key after deleting the key.",
+        summary: "Reads a string and deletes its key.",
         syntax: "key",
         handler: value::getdel,
         ..STRING
@@ -104,8 +140,8 @@ pub const ROWS: &[Command] = &[
         flags: WRITE_FAST,
         keys: KEY_READ_UPDATE,
         since: "6.2.0",
-        summary: "Returns the string value of a key after setting its expiration time.",
-        syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+        summary: "Reads a string and changes its deadline.",
+        syntax: "key expiration:[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         handler: value::getex,
         ..STRING
     },
@@ -116,8 +152,9 @@ pub const ROWS: &[Command] = &[
         keys: KEY_READ,
         since: "2.4.0",
         complexity: SUBSTRING_COMPLEXITY,
-        summary: "Returns a substring of the string stored at a key.",
+        summary: "Reads a part of a string.",
         syntax: "key start end",
+        shares: true,
         handler: range::getrange,
         ..STRING
     },
@@ -126,7 +163,7 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
-        summary: "Returns the previous string value of a key after setting it to a new value.",
+        summary: "Replaces a string and returns what it was.",
         syntax: "key value",
         deprecated: Some(("6.2.0", "`SET` with the `!GET` argument")),
         handler: value::getset,
@@ -137,7 +174,7 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
-        summary: "Increments the integer value of a key by one. Uses 0 as initial value if the key doesn't exist.",
+        summary: "Adds one to an integer.",
         syntax: "key",
         handler: number::incr,
         ..STRING
@@ -147,8 +184,8 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
-        summary: "Increments the integer value of a key by a number. Uses 0 as initial value if the key doesn't exist.",
-        syntax: "key increment",
+        summary: "Adds a number to an integer.",
+        syntax: "key increment:integer",
         handler: number::incrby,
         ..STRING
     },
@@ -158,9 +195,20 @@ pub const ROWS: &[Command] = &[
         flags: GROW_FAST,
         keys: KEY_READ_UPDATE,
         since: "2.6.0",
-        summary: "Increment the floating point value of a key by a number. Uses 0 as initial value if the key doesn't exist.",
-        syntax: "key increment",
+        summary: "Adds a decimal number to a number.",
+        syntax: "key increment:double",
         handler: number::incrbyfloat,
+        ..STRING
+    },
+    Command {
+        name: "increx",
+        arity: -2,
+        flags: GROW_FAST,
+        keys: KEY_READ_UPDATE,
+        since: "8.8.0",
+        summary: "Adds to a number within bounds, and changes its deadline.",
+        syntax: "key increment:[BYFLOAT float:double | BYINT integer:integer] [SATURATE] [LBOUND lowerbound] [UBOUND upperbound] expiration:[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] [ENX]",
+        handler: bounded::increx,
         ..STRING
     },
     Command {
@@ -169,9 +217,11 @@ pub const ROWS: &[Command] = &[
         flags: READ,
         keys: &[keys_from(1, 1, 1, KeyAccess::Read)],
         since: "7.0.0",
-        complexity: "O(N*M) where N and M are the lengths of s1 and s2, respectively",
-        summary: "Finds the longest common substring.",
+        complexity: "O(N*M), N and M the lengths of the two",
+        summary: "Finds the longest sequence that two strings have in common.",
         syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+        may_take_long: true,
+        shares: true,
         handler: lcs::lcs,
         ..STRING
     },
@@ -180,10 +230,11 @@ pub const ROWS: &[Command] = &[
         arity: -2,
         flags: READ_FAST,
         keys: &[keys_from(1, -1, 1, KeyAccess::Read)],
-        complexity: "O(N) where N is the number of keys to retrieve.",
-        summary: "Atomically returns the string values of one or more keys.",
-        syntax: "key [key ...]",
+        complexity: "O(K), K keys",
+        summary: "Reads several strings at one instant.",
+        syntax: "key...",
         tips: &["request_policy:multi_shard"],
+        shares: true,
         handler: many::mget,
         ..STRING
     },
@@ -193,11 +244,28 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: &[keys_from(1, -1, 2, KeyAccess::Overwrite)],
         since: "1.0.1",
-        complexity: "O(N) where N is the number of keys to set.",
-        summary: "Atomically creates or modifies the string values of one or more keys.",
-        syntax: "key value [key value ...]",
+        complexity: "O(K), K keys",
+        summary: "Sets several strings at one instant.",
+        syntax: "data:<key value>...",
         tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
         handler: many::mset,
+        ..STRING
+    },
+    Command {
+        name: "msetex",
+        arity: -4,
+        flags: GROW.with(Flags::MOVABLEKEYS),
+        keys: &[KeySpec {
+            access: KeyAccess::Overwrite,
+            begin: Begin::Index(1),
+            find: Find::Count { count: 0, first: 1, step: 2 },
+        }],
+        since: "8.4.0",
+        complexity: "O(K), K keys",
+        summary: "Sets several strings that expire together, on a condition for all of them.",
+        syntax: "numkeys data:<key value>... condition:[NX | XX] expiration:[EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        handler: many::msetex,
         ..STRING
     },
     Command {
@@ -206,10 +274,9 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: &[keys_from(1, -1, 2, KeyAccess::Insert)],
         since: "1.0.1",
-        complexity: "O(N) where N is the number of keys to set.",
-        summary: "Atomically modifies the string values of one or more keys only when all keys don't exist.",
-        syntax: "key value [key value ...]",
-        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
+        complexity: "O(K), K keys",
+        summary: "Sets several strings if none of the keys exists.",
+        syntax: "data:<key value>...",
         handler: many::msetnx,
         ..STRING
     },
@@ -219,7 +286,7 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: KEY_OVERWRITE,
         since: "2.6.0",
-        summary: "Sets both string value and expiration time in milliseconds of a key. The key is created if it doesn't exist.",
+        summary: "Sets a string that expires, in milliseconds.",
         syntax: "key milliseconds value",
         deprecated: Some(("2.6.12", "`SET` with the `PX` argument")),
         handler: value::psetex,
@@ -230,9 +297,8 @@ pub const ROWS: &[Command] = &[
         arity: -3,
         flags: GROW,
         keys: &[key_at(1, KeyAccess::Variable)],
-        summary: "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.",
-        syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
-            PXAT unix-time-milliseconds | KEEPTTL]",
+        summary: "Sets a key to a string, whatever it held.",
+        syntax: "key value condition:[NX | XX | IFEQ ifeq-value@8.4.0 | IFNE ifne-value@8.4.0 | IFDEQ ifdeq-digest@8.4.0 | IFDNE ifdne-digest@8.4.0]@2.6.12 [GET@6.2.0] expiration:[EX seconds@2.6.12 | PX milliseconds@2.6.12 | EXAT unix-time-seconds@6.2.0 | PXAT unix-time-milliseconds@6.2.0 | KEEPTTL@6.0.0]",
         handler: value::set,
         ..STRING
     },
@@ -242,7 +308,7 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: KEY_OVERWRITE,
         since: "2.0.0",
-        summary: "Sets the string value and expiration time of a key. Creates the key if it doesn't exist.",
+        summary: "Sets a string that expires, in seconds.",
         syntax: "key seconds value",
         deprecated: Some(("2.6.12", "`SET` with the `EX` argument")),
         handler: value::setex,
@@ -253,7 +319,7 @@ pub const ROWS: &[Command] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: &[key_at(1, KeyAccess::Insert)],
-        summary: "Set the string value of a key only when the key doesn't exist.",
+        summary: "Sets a string if its key does not exist.",
         syntax: "key value",
         deprecated: Some(("2.6.12", "`SET` with the `NX` argument")),
         handler: value::setnx,
@@ -265,9 +331,8 @@ pub const ROWS: &[Command] = &[
         flags: GROW,
         keys: &[key_at(1, KeyAccess::Update)],
         since: "2.2.0",
-        complexity: "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so \
-            the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.",
-        summary: "Overwrites a part of a string value with another by an offset. Creates the key if it doesn't exist.",
+        complexity: "O(N), N bytes written",
+        summary: "Overwrites a part of a string, which grows as needed.",
         syntax: "key offset value",
         handler: range::setrange,
         ..STRING
@@ -278,8 +343,9 @@ pub const ROWS: &[Command] = &[
         flags: READ_FAST,
         keys: &[key_at(1, KeyAccess::Look)],
         since: "2.2.0",
-        summary: "Returns the length of a string value.",
+        summary: "Length of a string in bytes.",
         syntax: "key",
+        shares: true,
         handler: value::strlen,
         ..STRING
     },
@@ -289,9 +355,10 @@ pub const ROWS: &[Command] = &[
         flags: READ,
         keys: KEY_READ,
         complexity: SUBSTRING_COMPLEXITY,
-        summary: "Returns a substring from a string value.",
+        summary: "The old name of GETRANGE.",
         syntax: "key start end",
         deprecated: Some(("2.0.0", "`GETRANGE`")),
+        shares: true,
         handler: range::getrange,
         ..STRING
     },

@@ -5,7 +5,7 @@
 use super::super::{Args, CommandError, Context, Outcome};
 use crate::resp::number::parse_i64;
 use crate::resp::{LongDouble, Reply};
-use crate::store::{Deadline, Entry, NewString, Str};
+use crate::store::{Class, Deadline, Entry, Event, NewString, Str};
 
 const OVERFLOW: CommandError = CommandError::Text("ERR increment or decrement would overflow");
 const DECREMENT_OVERFLOW: CommandError = CommandError::Text("ERR decrement would overflow");
@@ -42,7 +42,8 @@ fn add(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, increment:
         Some(Str::Bytes(bytes)) => parse_i64(bytes).ok_or(CommandError::NotInteger)?,
     };
     let after = before.checked_add(increment).ok_or(OVERFLOW)?;
-    place.set_string(NewString::Int(after), Deadline::Keep);
+    place.update_string(NewString::Int(after), Deadline::Keep);
+    place.event(Event::new(Class::String, "incrby"));
     reply.integer(after);
     Ok(())
 }
@@ -62,7 +63,12 @@ pub(super) fn incrbyfloat(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Re
     }
     let mut text = Vec::new();
     after.write_to(&mut text);
-    place.set_string(NewString::Text(&text), Deadline::Keep);
+    place.update_string(NewString::Text(&text), Deadline::Keep);
+    place.event(Event::new(Class::String, "incrbyfloat"));
+    // Elsewhere adding might round otherwise.
+    place.repeat_as(|words| {
+        words.add("SET").add(args.at(1)).add(&text[..]).add("KEEPTTL");
+    });
     reply.bulk(&text);
     Ok(())
 }

@@ -1,31 +1,36 @@
-//! The options of SET and GETEX, and expire times.
+//! The options of SET, GETEX and MSETEX, and expire times.
 //!
-//! Design: both commands share one grammar, as in Redis: at most one way to treat the deadline (the same option may be
-//! repeated, the last one counts), NX or XX, and GET. What excludes each other is a syntax error wherever it stands.
+//! Design: these commands share one grammar, as in Redis: at most one way to treat the deadline (the same option may be
+//! repeated, the last one counts), one condition, and GET. What excludes each other is a syntax error wherever it stands.
 //!
 //! Not here: what the options mean for the key (`value`).
 
 use super::super::{Args, CommandError};
+use super::condition::Comparison;
 use crate::resp::number::parse_i64;
 
 /// Whose options are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grammar {
-    /// SET: NX, XX, GET, KEEPTTL and expire times, from argument 3 on.
+    /// SET: conditions, GET, KEEPTTL and expire times, from argument 3 on.
     Set,
     /// GETEX: PERSIST and expire times, from argument 2 on.
     Getex,
+    /// MSETEX: NX, XX, KEEPTTL and expire times, from this argument on.
+    Msetex(usize),
 }
 
 /// When a key is to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum Condition<'a> {
     /// In any case.
     Always,
     /// NX: if it does not exist.
     Absent,
     /// XX: if it exists.
     Present,
+    /// IFEQ and its like: if this holds for what it is.
+    Compared(Comparison<'a>),
 }
 
 /// What is to become of the deadline.
@@ -57,8 +62,8 @@ pub(super) enum Unit {
 /// The options of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Options<'a> {
-    /// NX or XX.
-    pub condition: Condition,
+    /// NX, XX, or what the value is compared with.
+    pub condition: Condition<'a>,
     /// GET: reply the old value.
     pub get: bool,
     /// What becomes of the deadline.
@@ -68,30 +73,54 @@ pub(super) struct Options<'a> {
 impl<'a> Options<'a> {
     /// Reads all options of the command.
     pub fn parse(args: &Args<'a>, grammar: Grammar) -> Result<Self, CommandError> {
-        let is_set = grammar == Grammar::Set;
+        let (is_set, sets) = (grammar == Grammar::Set, grammar != Grammar::Getex);
         let mut options = Self { condition: Condition::Always, get: false, expiry: Expiry::Unsaid };
-        let mut index = if is_set { 3 } else { 2 };
+        let mut index = match grammar {
+            Grammar::Set => 3,
+            Grammar::Getex => 2,
+            Grammar::Msetex(from) => from,
+        };
         while let Some(word) = args.find(index) {
             index += 1;
             if let Some(unit) = Unit::read(word) {
                 let text = args.find(index).ok_or(CommandError::Syntax)?;
                 index += 1;
                 options.expiry = options.expiry.replaced(Expiry::Time(unit, text))?;
-            } else if is_set && word.eq_ignore_ascii_case(b"KEEPTTL") {
+            } else if sets && word.eq_ignore_ascii_case(b"KEEPTTL") {
                 options.expiry = options.expiry.replaced(Expiry::Keep)?;
-            } else if !is_set && word.eq_ignore_ascii_case(b"PERSIST") {
+            } else if !sets && word.eq_ignore_ascii_case(b"PERSIST") {
                 options.expiry = options.expiry.replaced(Expiry::Persist)?;
-            } else if is_set && word.eq_ignore_ascii_case(b"NX") && options.condition != Condition::Present {
-                options.condition = Condition::Absent;
-            } else if is_set && word.eq_ignore_ascii_case(b"XX") && options.condition != Condition::Absent {
-                options.condition = Condition::Present;
             } else if is_set && word.eq_ignore_ascii_case(b"GET") {
                 options.get = true;
+            } else if let Some(condition) = Condition::read(word, args.find(index)).filter(|_| sets) {
+                index += usize::from(matches!(condition, Condition::Compared(_)));
+                options.condition = options.condition.replaced(condition, is_set)?;
             } else {
                 return Err(CommandError::Syntax);
             }
         }
         Ok(options)
+    }
+}
+
+impl<'a> Condition<'a> {
+    /// The condition that a word begins, which may be about the word behind it.
+    fn read(word: &[u8], next: Option<&'a [u8]>) -> Option<Self> {
+        if word.eq_ignore_ascii_case(b"NX") {
+            return Some(Self::Absent);
+        } else if word.eq_ignore_ascii_case(b"XX") {
+            return Some(Self::Present);
+        }
+        Comparison::read(word, next?).map(Self::Compared)
+    }
+
+    /// The later one, which only NX and XX may stand for again.
+    fn replaced(self, later: Self, compares: bool) -> Result<Self, CommandError> {
+        match (self, later) {
+            (_, Self::Compared(_)) if !compares => Err(CommandError::Syntax),
+            (Self::Always, _) | (Self::Absent, Self::Absent) | (Self::Present, Self::Present) => Ok(later),
+            _ => Err(CommandError::Syntax),
+        }
     }
 }
 
@@ -108,7 +137,7 @@ impl<'a> Expiry<'a> {
 }
 
 impl Unit {
-    fn read(word: &[u8]) -> Option<Self> {
+    pub fn read(word: &[u8]) -> Option<Self> {
         let units = [
             (&b"EX"[..], Self::Seconds),
             (b"PX", Self::Milliseconds),
@@ -142,7 +171,7 @@ mod tests {
     use super::*;
     use crate::resp::Span;
 
-    fn parsed(text: &str, grammar: Grammar) -> Result<(Condition, bool, String), CommandError> {
+    fn parsed(text: &str, grammar: Grammar) -> Result<(String, bool, String), CommandError> {
         let mut buffer = Vec::new();
         let mut spans = Vec::new();
         for word in text.split(' ') {
@@ -157,18 +186,23 @@ mod tests {
             Expiry::Persist => "persist".to_owned(),
             Expiry::Time(unit, text) => format!("{unit:?} {}", String::from_utf8_lossy(text)),
         };
-        Ok((options.condition, options.get, expiry))
+        Ok((format!("{:?}", options.condition), options.get, expiry))
     }
 
     #[test]
     fn options_combine_in_any_order() {
         let set = |text: &str| parsed(&format!("SET k v {text}"), Grammar::Set).expect("valid");
-        assert_eq!(set("nx get ex 10"), (Condition::Absent, true, "Seconds 10".to_owned()));
-        assert_eq!(set("PXAT 5 Get XX"), (Condition::Present, true, "UnixMilliseconds 5".to_owned()));
-        assert_eq!(set("KeepTTL NX NX KEEPTTL"), (Condition::Absent, false, "keep".to_owned()));
+        let of = |condition: &str, get, expiry: &str| (condition.to_owned(), get, expiry.to_owned());
+        assert_eq!(set("nx get ex 10"), of("Absent", true, "Seconds 10"));
+        assert_eq!(set("PXAT 5 Get XX"), of("Present", true, "UnixMilliseconds 5"));
+        assert_eq!(set("KeepTTL NX NX KEEPTTL"), of("Absent", false, "keep"));
+        let compared = Comparison::read(b"IFEQ", b"nx").map(Condition::Compared).expect("a condition");
+        assert_eq!(set("ifeq nx PX 5 GET"), of(&format!("{compared:?}"), true, "Milliseconds 5"));
         assert_eq!(set("EX 1 EX EX").2, "Seconds EX");
         let getex = parsed("GETEX k PERSIST persist", Grammar::Getex).expect("valid");
-        assert_eq!(getex, (Condition::Always, false, "persist".to_owned()));
+        assert_eq!(getex, of("Always", false, "persist"));
+        let msetex = parsed("MSETEX 1 k v XX KEEPTTL", Grammar::Msetex(4)).expect("valid");
+        assert_eq!(msetex, of("Present", false, "keep"));
     }
 
     #[test]
@@ -190,12 +224,21 @@ mod tests {
             "FOO",
             "NXX",
             "EX 1 1",
+            "IFEQ",
+            "IFEQ a NX",
+            "NX IFNE a",
+            "IFEQ a IFEQ a",
+            "IFEQ a IFDNE b",
         ] {
             let result = parsed(&format!("SET k v {text}"), Grammar::Set);
             assert_eq!(result, Err(CommandError::Syntax), "{text}");
         }
         for text in ["NX", "XX", "GET", "KEEPTTL", "EX 1 PERSIST", "PERSIST EX 1", "EX", "EX 1 PX 1"] {
             let result = parsed(&format!("GETEX k {text}"), Grammar::Getex);
+            assert_eq!(result, Err(CommandError::Syntax), "{text}");
+        }
+        for text in ["NX XX", "GET", "IFEQ a", "PERSIST", "EX 1 PX 1", "KEEPTTL EX 1"] {
+            let result = parsed(&format!("MSETEX 1 k v {text}"), Grammar::Msetex(4));
             assert_eq!(result, Err(CommandError::Syntax), "{text}");
         }
     }

@@ -6,7 +6,7 @@ use super::super::{Args, CommandError, Context, Outcome};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::resp::reply::BLOB_LARGE_BYTES_MIN;
-use crate::store::{Deadline, Entry, Str, Type};
+use crate::store::{Class, Deadline, Entry, Event, STRING_BYTES_MAX, Str, Type};
 
 const TOO_LONG: CommandError =
     CommandError::Text("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
@@ -14,7 +14,7 @@ const OFFSET_OUT_OF_RANGE: CommandError = CommandError::Text("ERR offset is out 
 
 /// APPEND.
 pub(super) fn append(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let bytes_max = ctx.config.proto_max_bulk_len;
+    let bytes_max = bytes_max(ctx);
     let mut place = ctx.write_string(args, 1)?;
     let added = args.at(2);
     let len = match place.entry() {
@@ -27,6 +27,7 @@ pub(super) fn append(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
             place.append(added)
         }
     };
+    place.event(Event::new(Class::String, "append"));
     reply.integer(len as i64);
     Ok(())
 }
@@ -35,17 +36,24 @@ pub(super) fn append(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
 pub(super) fn setrange(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let offset = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     let offset = u64::try_from(offset).map_err(|_| OFFSET_OUT_OF_RANGE)?;
-    let bytes_max = ctx.config.proto_max_bulk_len;
+    let bytes_max = bytes_max(ctx);
     let mut place = ctx.write_string(args, 1)?;
     let written = args.at(3);
     let len = if written.is_empty() {
         place.entry().map_or(0, |entry| entry.string().len())
     } else {
         check_length(offset, written.len(), bytes_max)?;
-        place.set_range(offset as usize, written)
+        let len = place.set_range(offset as usize, written);
+        place.event(Event::new(Class::String, "setrange"));
+        len
     };
     reply.integer(len as i64);
     Ok(())
+}
+
+/// How long a string may become.
+fn bytes_max(ctx: &Context<'_>) -> u64 {
+    ctx.config.proto_max_bulk_len.min(STRING_BYTES_MAX)
 }
 
 /// Whether a string of `before` and `added` bytes is within `proto-max-bulk-len`.
@@ -71,7 +79,7 @@ pub(super) fn getrange(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
     Ok(())
 }
 
-fn reply_part(entry: &Entry, start: i64, end: i64, reply: &mut Reply<'_>) {
+fn reply_part(entry: Entry<'_>, start: i64, end: i64, reply: &mut Reply<'_>) {
     let mut digits = itoa::Buffer::new();
     let bytes = match entry.string() {
         Str::Int(number) => digits.format(number).as_bytes(),

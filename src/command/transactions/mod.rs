@@ -5,6 +5,7 @@
 
 mod queue;
 
+use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +15,7 @@ use super::row::{BASE, KeyAccess, keys_from};
 use super::{Args, Command, CommandError, Context, Flags, Group, Outcome, Scope, Session};
 use crate::observe::flag;
 use crate::resp::Reply;
-use crate::store::{DbIndex, Touch, WatchFlag};
+use crate::store::{DbIndex, MapByHash, Touch, WatchFlag};
 
 const TRANSACTIONS: Command = Command {
     group: Group::Transactions,
@@ -28,8 +29,8 @@ pub const ROWS: &[Command] = &[
         name: "discard",
         arity: 1,
         since: "2.0.0",
-        complexity: "O(N), when N is the number of queued commands",
-        summary: "Discards a transaction.",
+        complexity: "O(N), N commands queued",
+        summary: "Drops the commands queued since MULTI.",
         handler: discard,
         ..TRANSACTIONS
     },
@@ -39,8 +40,8 @@ pub const ROWS: &[Command] = &[
         flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SKIP_SLOWLOG),
         scope: Scope::Transaction,
         since: "1.2.0",
-        complexity: "Depends on commands in the transaction",
-        summary: "Executes all commands in a transaction.",
+        complexity: "those of its commands together",
+        summary: "Runs the commands queued since MULTI as one.",
         handler: exec,
         ..TRANSACTIONS
     },
@@ -49,7 +50,7 @@ pub const ROWS: &[Command] = &[
         arity: 1,
         since: "1.2.0",
         complexity: "O(1)",
-        summary: "Starts a transaction.",
+        summary: "Queues the commands that follow until EXEC.",
         handler: multi,
         ..TRANSACTIONS
     },
@@ -58,7 +59,7 @@ pub const ROWS: &[Command] = &[
         arity: 1,
         since: "2.2.0",
         complexity: "O(1)",
-        summary: "Forgets about watched keys of a transaction.",
+        summary: "Watches no key any more.",
         handler: unwatch,
         ..TRANSACTIONS
     },
@@ -68,9 +69,9 @@ pub const ROWS: &[Command] = &[
         keys: &[keys_from(1, -1, 1, KeyAccess::Look)],
         scope: Scope::Keys,
         since: "2.2.0",
-        complexity: "O(1) for every key.",
-        summary: "Monitors changes to keys to determine the execution of a transaction.",
-        syntax: "key [key ...]",
+        complexity: "O(1) a key",
+        summary: "Makes EXEC fail if one of the keys changes before it.",
+        syntax: "key...",
         handler: watch,
         ..TRANSACTIONS
     },
@@ -81,8 +82,10 @@ pub const ROWS: &[Command] = &[
 pub struct Watch {
     /// Raised when one of them changes.
     pub flag: Arc<WatchFlag>,
-    /// In the order in which they were given.
-    pub keys: Vec<WatchedKey>,
+    /// In the order in which they were given, none twice.
+    keys: Vec<WatchedKey>,
+    /// The last of them with each hash, so that adding one does not mean looking at all.
+    last_of: MapByHash<usize>,
 }
 
 /// One of them.
@@ -93,6 +96,30 @@ pub struct WatchedKey {
     pub hash: u64,
     /// Its name.
     pub key: Box<[u8]>,
+    /// The one before it that has the same hash: the same name in another database, most likely.
+    before: Option<usize>,
+    /// Whether its time had come before.
+    pub was_expired: bool,
+}
+
+impl Watch {
+    /// The keys, in the order in which they were given.
+    pub fn keys(&self) -> &[WatchedKey] {
+        &self.keys
+    }
+
+    /// Adds a key; false if it is watched already.
+    fn add(&mut self, db: DbIndex, hash: u64, key: &[u8], was_expired: bool) -> bool {
+        let before = self.last_of.get(&hash).copied();
+        let same_hash = successors(before, |place| self.keys[*place].before);
+        let is_same = |watched: &WatchedKey| watched.db == db && *watched.key == *key;
+        if same_hash.map(|place| &self.keys[place]).any(is_same) {
+            return false;
+        }
+        self.last_of.insert(hash, self.keys.len());
+        self.keys.push(WatchedKey { db, hash, key: key.into(), before, was_expired });
+        true
+    }
 }
 
 impl Drop for Watch {
@@ -124,7 +151,7 @@ impl Session {
     /// The hashes of the keys whose shards EXEC needs otherwise: those of the queued commands and those watched.
     pub fn needed(&self) -> impl Iterator<Item = u64> + Clone {
         let queued = self.multi.iter().flat_map(|queue| queue.hashes());
-        queued.copied().chain(self.watch.iter().flat_map(|watch| &watch.keys).map(|watched| watched.hash))
+        queued.copied().chain(self.watch.iter().flat_map(|watch| watch.keys()).map(|watched| watched.hash))
     }
 
     /// Forgets the watched keys.
@@ -156,6 +183,7 @@ fn discard(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     if ctx.session.multi.is_none() {
         return Err(CommandError::Text("ERR DISCARD without MULTI"));
     }
+    ctx.leave_watch();
     ctx.session.discard();
     reply.ok();
     Ok(())
@@ -175,22 +203,29 @@ fn watch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
     let db = ctx.session.db;
     for index in (1..args.len()).take_while(|_| !touched) {
         let (key, hash, now_ms) = (args.at(index), args.hashes()[index - 1], ctx.now_ms);
-        if watch.keys.iter().any(|watched| watched.db == db && *watched.key == *key) {
+        let shard = ctx.leases.shard(ctx.shared.keyspace.shard_of(hash));
+        // A key whose time has come is gone from here on, even if a pause keeps it in its place; that is not the change that is
+        // waited for.
+        let was_expired = shard.peek(db, hash, key).is_some_and(|entry| entry.is_expired(now_ms));
+        if !watch.add(db, hash, key, was_expired) {
             continue;
         }
-        let shard = ctx.leases.shard(ctx.shared.keyspace.shard_of(hash));
-        // A key whose time has come is gone from here on; that is not the change that is waited for.
-        shard.read(db, hash, key, now_ms, Touch::None);
+        let is_paused = ctx.shared.pause.active(now_ms).is_some();
+        shard.read(db, hash, key, now_ms, Touch::None, || is_paused);
         shard.watch(db, hash, key, &watch.flag);
-        watch.keys.push(WatchedKey { db, hash, key: key.into() });
+        if was_expired && !is_paused {
+            ctx.expired(db, key);
+        }
     }
-    ctx.session.card.watch_count.store(watch.keys.len() as u32, Relaxed);
+    let count = u32::try_from(watch.keys.len()).unwrap_or(u32::MAX);
+    ctx.session.card.watch_count.store(count, Relaxed);
     ctx.session.watch = Some(watch);
     reply.ok();
     Ok(())
 }
 
 fn unwatch(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    ctx.leave_watch();
     ctx.session.unwatch();
     reply.ok();
     Ok(())

@@ -25,8 +25,10 @@ pub struct Queue {
     commands: Vec<Queued>,
     /// The flags of all queued commands.
     pub flags: Flags,
-    /// Whether one of them needs every shard.
+    /// Whether one of them needs every shard, or changes how others' commands run.
     pub needs_all: bool,
+    /// Whether one of them talks to the system.
+    pub is_alone: bool,
     /// Whether a command was refused, so that EXEC will run none.
     pub failed: bool,
 }
@@ -73,7 +75,9 @@ impl Queue {
         self.large_bytes += self.large[large_before..].iter().map(Bytes::len).sum::<usize>();
         self.hashes.extend_from_slice(args.hashes());
         self.flags = self.flags.with(row.command.flags);
-        self.needs_all |= row.scope(args) == Scope::All;
+        let scope = row.scope(args);
+        self.needs_all |= scope == Scope::All || row.command.changes_others;
+        self.is_alone |= scope == Scope::Alone;
         self.commands.push(Queued {
             row: row.id,
             spans_end: self.spans.len() as u32,
@@ -105,6 +109,6 @@ impl Queue {
         self.large_bytes = 0;
         self.commands.clear();
         self.flags = Flags::NONE;
-        (self.needs_all, self.failed) = (false, false);
+        (self.needs_all, self.is_alone, self.failed) = (false, false, false);
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Connection {
     pub(super) throttled: bool,
     /// Is in the list of those to be looked at for throttling.
     pub(super) suspected: bool,
+    /// Is in the list of those whose input may have ended without a completion.
+    pub(super) doubted: bool,
     pub(super) closing: bool,
     /// The worker wants the socket back.
     pub(super) releasing: bool,
@@ -70,6 +72,7 @@ impl Connection {
             starved: false,
             throttled: false,
             suspected: false,
+            doubted: false,
             closing: false,
             releasing: false,
             held_count: 0,

@@ -78,6 +78,11 @@ impl<'a> Reader<'a> {
         self.take::<1>().map(|[byte]| byte)
     }
 
+    /// A number of 64 bits, little end first.
+    pub fn u64_le(&mut self) -> Result<u64, Malformed> {
+        self.take().map(u64::from_le_bytes)
+    }
+
     /// A length, where nothing else may stand.
     pub fn length(&mut self) -> Result<u64, Malformed> {
         match self.length_or_special()? {
@@ -125,14 +130,16 @@ impl<'a> Reader<'a> {
         Ok(ControlFlow::Continue(len))
     }
 
-    fn bytes(&mut self, len: u64) -> Result<&'a [u8], Malformed> {
+    /// So many bytes.
+    pub fn bytes(&mut self, len: u64) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(len).map_err(|_| Malformed)?;
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or(Malformed)?;
         self.rest = rest;
         Ok(bytes)
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    /// So many bytes as they stand.
+    pub(super) fn take<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
         self.rest = rest;
         Ok(*bytes)

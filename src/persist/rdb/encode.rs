@@ -8,6 +8,30 @@
 
 use super::lzf;
 
+/// From this length on, what is written of a value is handed on before more is added.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Takes what has been written so far, so that a large value is never in memory a second time.
+pub trait Sink {
+    /// Takes what `out` holds, and leaves it empty.
+    fn take(&mut self, out: &mut Vec<u8>);
+}
+
+/// Leaves everything where it is: for what is written as a whole.
+pub struct Whole;
+
+impl Sink for Whole {
+    fn take(&mut self, _: &mut Vec<u8>) {}
+}
+
+/// Between two elements of a value: what is written goes on its way if it has become much.
+#[inline]
+pub fn hand_on(out: &mut Vec<u8>, sink: &mut dyn Sink) {
+    if out.len() >= PIECE_BYTES {
+        sink.take(out);
+    }
+}
+
 /// Longest encoding of a length.
 pub const LENGTH_BYTES_MAX: usize = 9;
 /// Longer strings are not tried as integers: none that fits 32 bits is longer.

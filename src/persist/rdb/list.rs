@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 
 use super::decode::{Malformed, Reader, Text};
+use super::encode::Sink;
 use super::{encode, ziplist};
 use crate::store::{Item, List, ListLimits, ListNode, NewItem, NewList, NewNode, packed};
 
@@ -24,7 +25,7 @@ const NODE_LONG: u64 = 1;
 const NODE_PACKED: u64 = 2;
 
 /// The value of a list, in the form of `TYPE_LIST_QUICKLIST_2`.
-pub fn write(out: &mut Vec<u8>, list: &List<'_>, compress: bool) {
+pub fn write(out: &mut Vec<u8>, list: &List<'_>, compress: bool, sink: &mut dyn Sink) {
     encode::length(out, list.node_count() as u64);
     let mut listpack = Vec::new();
     for node in list.nodes() {
@@ -40,6 +41,7 @@ pub fn write(out: &mut Vec<u8>, list: &List<'_>, compress: bool) {
                 encode::string(out, &listpack, compress);
             }
         }
+        encode::hand_on(out, sink);
     }
 }
 
@@ -84,7 +86,7 @@ pub fn read(value_type: u8, reader: &mut Reader<'_>, limits: ListLimits) -> Resu
     if list.is_empty() { Err(Malformed) } else { Ok(list) }
 }
 
-fn bytes(text: Text<'_>) -> Cow<'_, [u8]> {
+pub(super) fn bytes(text: Text<'_>) -> Cow<'_, [u8]> {
     match text {
         Text::Plain(bytes) => bytes.into(),
         Text::Unpacked(bytes) => bytes.into(),

@@ -83,7 +83,8 @@ pub fn decompress(input: &[u8], len: usize) -> Option<Vec<u8>> {
     if len > input.len().saturating_mul(EXPANSION_MAX) {
         return None;
     }
-    let mut out = Vec::with_capacity(len);
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).ok()?;
     let mut rest = input;
     while let Some((control, after)) = rest.split_first() {
         rest = after;
@@ -137,7 +138,7 @@ fn match_len(input: &[u8], before: usize, at: usize) -> usize {
     let most = MATCH_BYTES_MAX.min(input.len() - at);
     let same = input[before..].iter().zip(&input[at..at + most]).take_while(|(left, right)| left == right);
     let len = same.count();
-    assert!(len >= MATCH_BYTES_MIN);
+    assert!(len >= MATCH_BYTES_MIN, "three bytes were seen to be equal");
     len
 }
 
@@ -149,8 +150,8 @@ fn write_literals(literals: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_match(len: usize, distance: usize, out: &mut Vec<u8>) {
-    assert!((MATCH_BYTES_MIN..=MATCH_BYTES_MAX).contains(&len));
-    assert!((1..=DISTANCE_MAX).contains(&distance));
+    assert!((MATCH_BYTES_MIN..=MATCH_BYTES_MAX).contains(&len), "`match_len` finds no other");
+    assert!((1..=DISTANCE_MAX).contains(&distance), "the caller has looked");
     let [high, low] = ((distance - 1) as u16).to_be_bytes();
     if len < MATCH_BYTES_LONG {
         out.extend_from_slice(&[((len - 2) as u8) << 5 | high, low]);

@@ -1,4 +1,4 @@
-//! The RDB format of Redis, as far as single values need it: what DUMP gives and RESTORE takes.
+//! The RDB format of Redis: single values, which is what DUMP gives and RESTORE takes, and files of them.
 //!
 //! ```text
 //! | type | value ...             | version, u16 LE | CRC64 of all before, u64 LE |
@@ -10,18 +10,25 @@
 //!
 //! Invariants: whatever bytes come in, decoding neither panics nor allocates more than the input can mean.
 //! Costs: one allocation for a payload, none to decode a string that is not compressed.
-//! Not here: whole files (headers, databases, deadlines).
+//! Not here: what stands around values in files (`file`).
 
 pub mod crc64;
 pub mod decode;
 pub mod encode;
+pub mod file;
+pub mod hash;
 pub mod list;
 pub mod lzf;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
+pub mod value;
 pub mod ziplist;
+pub mod zipmap;
 
-use decode::{Malformed, Reader, Text};
+use decode::{Malformed, Reader};
 
-use crate::store::{ListLimits, NewList};
+use crate::store::{KeyHasher, Limits, NewValue, View};
 
 /// The newest version understood: that of Redis 7.4.
 pub const VERSION_MAX: u16 = 12;
@@ -29,12 +36,13 @@ pub const VERSION_MAX: u16 = 12;
 const VERSION_STRING: u16 = 6;
 /// The first version whose lists have listpacks for nodes.
 const VERSION_LISTPACK: u16 = 10;
+/// The first version whose small sets are listpacks.
+const VERSION_SET_LISTPACK: u16 = 11;
+/// The first version that knows when a stream's consumers were active.
+const VERSION_STREAM_3: u16 = 11;
 /// The first version with lengths of 64 bits.
 const VERSION_LENGTH_64: u16 = 8;
 const TRAILER_BYTES: usize = 10;
-
-/// The type of a string value.
-pub const TYPE_STRING: u8 = 0;
 
 /// Why a payload is not restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +59,14 @@ impl From<Malformed> for PayloadError {
     }
 }
 
-/// A value as DUMP gives it. `write` appends the value behind its type.
-pub fn payload(value_type: u8, len_hint: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+/// A value as DUMP gives it; `len_hint` is about how many bytes it has.
+pub fn payload(view: &View<'_>, len_hint: usize, compress: bool) -> Vec<u8> {
+    let (value_type, version_min) = value::form(view);
     let mut out = Vec::with_capacity(1 + encode::LENGTH_BYTES_MAX + len_hint + TRAILER_BYTES);
     out.push(value_type);
-    write(&mut out);
-    let version = match value_type {
-        list::TYPE_LIST_QUICKLIST_2 => VERSION_LISTPACK,
-        _ if u32::try_from(out.len()).is_err() => VERSION_LENGTH_64,
-        _ => VERSION_STRING,
-    };
-    out.extend_from_slice(&version.to_le_bytes());
+    value::write(&mut out, view, compress, &mut encode::Whole);
+    let version = if u32::try_from(out.len()).is_err() { VERSION_LENGTH_64 } else { VERSION_STRING };
+    out.extend_from_slice(&version.max(version_min).to_le_bytes());
     let sum = crc64::sum(0, &out);
     out.extend_from_slice(&sum.to_le_bytes());
     out
@@ -76,37 +81,42 @@ pub fn checked(payload: &[u8]) -> Result<&[u8], PayloadError> {
     if right { Ok(value) } else { Err(PayloadError::Trailer) }
 }
 
-/// A value that was read.
-pub enum Value<'a> {
-    /// A string.
-    String(Text<'a>),
-    /// A list.
-    List(NewList),
-}
-
 /// The value that a payload without its trailer holds. Bytes behind it are ignored, as Redis does.
-pub fn value(value: &[u8], limits: ListLimits) -> Result<Value<'_>, PayloadError> {
-    let mut reader = Reader::new(value);
-    match reader.byte()? {
-        TYPE_STRING => Ok(Value::String(reader.string()?)),
-        other => Ok(Value::List(list::read(other, &mut reader, limits)?)),
-    }
+pub fn value<'a>(
+    payload: &'a [u8],
+    limits: &Limits,
+    hasher: &KeyHasher,
+) -> Result<NewValue<'a>, PayloadError> {
+    let mut reader = Reader::new(payload);
+    let value_type = reader.byte()?;
+    Ok(value::read(value_type, &mut reader, limits, hasher)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
+    use super::value::TYPE_STRING;
+    use super::*;
+    use crate::store::{NewString, Str};
+
     fn dump(bytes: &[u8]) -> Vec<u8> {
-        payload(TYPE_STRING, bytes.len(), |out| encode::string(out, bytes, true))
+        let value = crate::store::parse_int(bytes).map_or(Str::Bytes(bytes), Str::Int);
+        payload(&View::String(value), bytes.len(), true)
+    }
+
+    /// The bytes of a string.
+    fn text(value: NewValue<'_>) -> Option<Vec<u8>> {
+        match value {
+            NewValue::String(NewString::Int(value)) => Some(value.to_string().into_bytes()),
+            NewValue::String(NewString::Bytes(bytes) | NewString::Text(bytes)) => Some(bytes.to_vec()),
+            NewValue::String(NewString::Blob(bytes)) => Some(bytes.to_vec()),
+            _ => None,
+        }
     }
 
     fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
-        match value(checked(payload)?, ListLimits::new(-2))? {
-            Value::String(text) => Ok(text.to_vec()),
-            Value::List(_) => Err(PayloadError::Format),
-        }
+        text(value(checked(payload)?, &Limits::default(), &KeyHasher::new(1))?).ok_or(PayloadError::Format)
     }
 
     /// What redis-server 7.0 gave for these values.
@@ -157,7 +167,7 @@ mod tests {
             let mut value = vec![TYPE_STRING];
             value.extend_from_slice([&b""[..], b"\xc3", b"\x80", b"\x81"][kind]);
             value.extend_from_slice(&bytes);
-            if let Ok(Value::String(text)) = super::value(&value, ListLimits::new(-2)) {
+            if let Some(text) = super::value(&value, &Limits::default(), &KeyHasher::new(1)).ok().and_then(text) {
                 prop_assert!(text.len() <= value.len() * lzf::EXPANSION_MAX);
             }
         }

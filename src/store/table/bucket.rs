@@ -153,6 +153,11 @@ impl Bucket {
         self.overflow = self.overflow.saturating_add(1);
     }
 
+    /// Marks the bucket as probed past until the segment is rebuilt.
+    pub fn mark_overflown(&mut self) {
+        self.overflow = OVERFLOW_STICKY;
+    }
+
     /// Discounts an item that had been probed past this bucket.
     #[inline]
     pub fn discount_overflow(&mut self) {

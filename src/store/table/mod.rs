@@ -14,13 +14,18 @@
 //! ordered by their hash across (segment, home bucket), and a scan's cursor is simply a hash: it stays valid whatever
 //! grows or shrinks. A full bucket overflows to the next ones in its segment, which it counts (see `bucket`).
 //!
+//! Where hashes are so uneven that the directory would outgrow the items, a full segment does not split: what it has no room
+//! for lies in the table's spill (`spill`), which a lookup asks after it has probed all buckets of the segment.
+//!
 //! A lookup reads directory, bucket, item. What only writers need (the number of items, the earliest due tick) is in an
 //! array beside the directory, at the index of the segment's first directory entry.
 //!
 //! Invariants:
 //! - the directory entries that share the top `depth` bits of a segment are equal and lead to it;
 //! - `due` of a bucket, a segment and the table are never later than the ticks of the items below them;
-//! - an item lies in its home bucket, or past it with only full or overflowed buckets between.
+//! - an item lies in its home bucket, or past it with only full or overflowed buckets between, or in the spill: then all
+//!   buckets of its segment are overflowed;
+//! - the directory has fewer entries than a [`ITEMS_PER_ENTRY_MIN`]th of the most items that the table has had.
 //!
 //! Costs: lookup 2 cache lines and the item; insertion the same and, rarely, one segment's rehash.
 //!
@@ -30,21 +35,28 @@
 mod bucket;
 mod probe;
 mod segment;
+mod spill;
 mod walk;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use bucket::Bucket;
+use bucket::{BUCKET_SLOTS, Bucket};
 pub use bucket::{Item, NEVER, Tick};
 pub use probe::Probe;
 use segment::{
     EXACT_BUCKETS_MIN, LEVEL_BITS, SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above,
     size_for,
 };
+use spill::{Spill, Spilled};
 pub use walk::Verdict;
 
 /// The deepest directory: beyond it segments no longer split. The low 12 bits of scan positions stay zero up to here.
 const DEPTH_MAX: u32 = 28;
+/// The directory doubles only if each entry then stands for so many items. A segment of evenly spread hashes splits at some
+/// 800, when the others have nearly as many, so that there are more than 300 items to an entry.
+const ITEMS_PER_ENTRY_MIN: u64 = 128;
+/// In a `Place`, the bucket of an item in the spill, whose id is in the place of the segment.
+const SPILLED: u16 = u16::MAX;
 /// The tag's place in the hash, above the bits that choose the shard.
 const TAG_SHIFT: u32 = 12;
 /// Buckets by which the rehash prefetches items ahead.
@@ -69,6 +81,13 @@ pub struct Place {
     slot: u16,
 }
 
+impl Place {
+    /// Where an item with this id lies in the spill.
+    const fn spilled(id: u32) -> Place {
+        Place { segment: id, bucket: SPILLED, slot: 0 }
+    }
+}
+
 /// A map from hashes to items. It does not own the items.
 pub struct Table {
     directory: Vec<SegmentRef>,
@@ -80,6 +99,7 @@ pub struct Table {
     len: u64,
     segment_bytes: u64,
     due: Tick,
+    spill: Option<Box<Spill>>,
 }
 
 /// A segment's metadata; meaningful at its first directory index.
@@ -118,6 +138,7 @@ impl Table {
             len: 0,
             segment_bytes: 0,
             due: NEVER,
+            spill: None,
         }
     }
 
@@ -135,13 +156,14 @@ impl Table {
     pub fn bytes(&self) -> u64 {
         let directory_bytes = self.directory.capacity() * size_of::<SegmentRef>();
         let metas_bytes = self.metas.capacity() * size_of::<Meta>();
-        self.segment_bytes + (directory_bytes + metas_bytes) as u64
+        let spill_bytes = self.spill.as_deref().map_or(0, Spill::bytes);
+        self.segment_bytes + (directory_bytes + metas_bytes + spill_bytes) as u64
     }
 
     /// The number of segments and of slots for items in them (for DEBUG and tests).
     pub fn capacity(&self) -> (u64, u64) {
         let mut segments = 0;
-        let mut slots = 0;
+        let mut slots = self.spilled_count();
         let mut index = 0;
         while let Some(segment) = self.directory.get(index) {
             segments += 1;
@@ -181,18 +203,23 @@ impl Table {
             }
             at = if at + 1 == buckets.len() { 0 } else { at + 1 };
         }
-        None
+        self.find_spilled(hash, is)
     }
 
     /// The item at a place.
     #[inline]
     pub fn item(&self, place: Place) -> Item {
+        if place.bucket == SPILLED {
+            return self.spill.as_deref().expect("the place is in it").get(place.segment).item;
+        }
         self.buckets(place.segment as usize)[place.bucket as usize].item(place.slot as usize)
     }
 
     /// Inserts an item that is not in the table. Grows or splits one segment if need be.
     pub fn insert(&mut self, hash: u64, item: Item, due: Tick, items: &impl Items) -> Place {
-        self.make_room(hash, items);
+        if !self.make_room(hash, items) {
+            return self.insert_spilled(Spilled { hash, item, due });
+        }
         let (index, segment) = self.locate(hash).expect("there is a segment now");
         let first = self.range_start(index, segment.depth());
         let (at, slot) = put(
@@ -210,6 +237,10 @@ impl Table {
 
     /// Puts another item with the same hash at a place; returns the one before.
     pub fn replace(&mut self, place: Place, item: Item, due: Tick) -> Item {
+        if place.bucket == SPILLED {
+            self.note_due(place, due);
+            return self.spill.as_deref_mut().expect("the place is in it").replace(place.segment, item);
+        }
         let bucket = &mut self.buckets_mut(place.segment as usize)[place.bucket as usize];
         let before = bucket.item(place.slot as usize);
         bucket.replace(place.slot as usize, item);
@@ -222,16 +253,25 @@ impl Table {
         if due == NEVER {
             return;
         }
+        self.due = self.due.min(due);
+        if place.bucket == SPILLED {
+            let spill = self.spill.as_deref_mut().expect("the place is in it");
+            let due = spill.get(place.segment).due.min(due);
+            return spill.set_due(place.segment, due);
+        }
         let index = place.segment as usize;
         let bucket = &mut self.buckets_mut(index)[place.bucket as usize];
         bucket.due = bucket.due.min(due);
         let first = self.range_start(index, self.directory[index].depth());
         self.metas[first].due = self.metas[first].due.min(due);
-        self.due = self.due.min(due);
     }
 
     /// Removes the item at a place. Does not shrink, so that places and walks stay valid; see `shrink`.
     pub fn remove(&mut self, place: Place, hash: u64) -> Item {
+        if place.bucket == SPILLED {
+            self.len -= 1;
+            return self.spill.as_deref_mut().expect("the place is in it").remove(place.segment).item;
+        }
         let index = place.segment as usize;
         let segment = self.directory[index];
         let home = segment.home(hash);
@@ -246,6 +286,9 @@ impl Table {
     /// After removals: makes the segment of a hash smaller, or joins it with its neighbour, if that is worth it.
     #[inline]
     pub fn shrink(&mut self, hash: u64, items: &impl Items) {
+        if self.spill.is_some() {
+            self.take_back(hash, items);
+        }
         let Some((index, segment)) = self.locate(hash) else { return };
         let count = self.metas[self.range_start(index, segment.depth())].count as usize;
         if count * 5 < segment.slot_count() * 2 && (segment.bucket_count() > 1 || count == 0) {
@@ -346,20 +389,20 @@ impl Table {
         first + (1 << (self.depth - self.directory[first].depth()))
     }
 
-    /// Makes sure that the segment of a hash can take one more item.
+    /// Makes sure that the segment of a hash can take one more item; false if it can not.
     #[inline]
-    fn make_room(&mut self, hash: u64, items: &impl Items) {
+    fn make_room(&mut self, hash: u64, items: &impl Items) -> bool {
         if let Some((index, segment)) = self.locate(hash) {
             let count = self.metas[self.range_start(index, segment.depth())].count as usize;
             if count < grow_above(segment.bucket_count()) {
-                return;
+                return true;
             }
         }
-        self.make_room_slow(hash, items);
+        self.make_room_slow(hash, items)
     }
 
     #[cold]
-    fn make_room_slow(&mut self, hash: u64, items: &impl Items) {
+    fn make_room_slow(&mut self, hash: u64, items: &impl Items) -> bool {
         let Some((index, segment)) = self.locate(hash) else {
             self.directory.reserve_exact(1);
             self.metas.reserve_exact(1);
@@ -367,22 +410,29 @@ impl Table {
             self.metas.push(Meta::EMPTY);
             self.segment_bytes = self.directory[0].bytes() as u64;
             self.deepest_count = 1;
-            return;
+            return true;
         };
         let first = self.range_start(index, segment.depth());
         match size_above(segment.bucket_count()) {
             Some(buckets) => self.rebuild(first, segment, buckets, items),
-            None if segment.depth() < DEPTH_MAX => self.split(first, segment, items),
-            None => {
-                let count = self.metas[first].count as usize;
-                assert!(
-                    count < segment.slot_count(),
-                    "more items share {DEPTH_MAX} hash bits than a segment holds"
-                );
-            }
+            None if self.may_split(segment) => self.split(first, segment, items),
+            None => return (self.metas[first].count as usize) < segment.slot_count(),
         }
         // A split of very uneven hashes may leave the half that matters full.
-        self.make_room(hash, items);
+        self.make_room(hash, items)
+    }
+
+    /// Whether the directory has room for the halves of a segment, or may get it.
+    fn may_split(&self, segment: SegmentRef) -> bool {
+        segment.depth() < self.depth
+            || self.depth < DEPTH_MAX && self.len >> (self.depth + 1) >= ITEMS_PER_ENTRY_MIN
+    }
+
+    /// The hashes that belong to the segment at `index`, whose depth is given.
+    fn hashes_of(&self, index: usize, depth: u32) -> RangeInclusive<u64> {
+        let prefix = (index >> (self.depth - depth)) as u64;
+        let first = prefix << 1 << (63 - depth);
+        first..=first | u64::MAX >> depth
     }
 
     /// Moves a segment's items into one of another size.
@@ -418,7 +468,11 @@ impl Table {
         }
         let half = 1 << (self.depth - depth);
         for (start, part) in [first, first + half].into_iter().zip(&parts) {
-            let fresh = SegmentRef::alloc(size_for(part.len()).max(SPLIT_BUCKETS), depth);
+            let spilled = self.spill.as_deref().map_or(0, |spill| {
+                let hashes = self.hashes_of(start, depth);
+                spill.range(hashes).take(SEGMENT_BUCKETS_MAX * BUCKET_SLOTS).count()
+            });
+            let fresh = SegmentRef::alloc(size_for(part.len() + spilled).max(SPLIT_BUCKETS), depth);
             self.settle(start, start + half, fresh, part);
         }
         if depth == self.depth {
@@ -509,6 +563,9 @@ impl Table {
         }
         self.metas[first] = Meta { count: moved.len() as u32, due };
         self.segment_bytes += segment.bytes() as u64;
+        if self.absorb(first) {
+            self.buckets_mut(first).iter_mut().for_each(Bucket::mark_overflown);
+        }
     }
 
     fn free_segment(&mut self, segment: SegmentRef) {
@@ -555,6 +612,7 @@ impl Table {
         self.len = 0;
         self.segment_bytes = 0;
         self.due = NEVER;
+        self.spill = None;
     }
 }
 
@@ -603,28 +661,30 @@ fn tag(hash: u64) -> u8 {
 
 #[inline]
 pub(super) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: prefetching has no effect but on the cache, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
 
 /// As `prefetch`, to be written to: other processors' caches give the line up at once, and not only when it is written.
 #[inline]
 pub(super) fn prefetch_exclusively(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: prefetching has no effect but on the caches, whatever the address; every processor since Broadwell and Zen knows the
     // instruction, and those before skip it.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
 }
 
+#[cfg(test)]
+mod spill_tests;
 #[cfg(test)]
 mod tests;

@@ -4,22 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 
 use super::*;
+use crate::store::scaled;
 
 /// An item is a leaked-and-freed box of its hash, due tick and name.
-struct Toy {
-    hash: u64,
-    due: Tick,
-    name: u64,
+pub(super) struct Toy {
+    pub hash: u64,
+    pub due: Tick,
+    pub name: u64,
 }
 
-struct Toys;
+pub(super) struct Toys;
 
-fn toy<'a>(item: Item) -> &'a Toy {
+pub(super) fn toy<'a>(item: Item) -> &'a Toy {
     // SAFETY: the tests only insert boxes of `Toy`, and free them after taking them out.
     unsafe { item.cast::<Toy>().as_ref() }
 }
 
-fn free(item: Item) {
+pub(super) fn free(item: Item) {
     // SAFETY: made by `Box::into_raw`, and out of the table now.
     drop(unsafe { Box::from_raw(item.cast::<Toy>().as_ptr()) });
 }
@@ -34,7 +35,7 @@ impl Items for Toys {
     }
 }
 
-fn random(state: &mut u64) -> u64 {
+pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -68,17 +69,18 @@ fn remove(table: &mut Table, name: u64, coarse: bool) {
 
 #[test]
 fn agrees_with_a_map_through_growth_and_shrinking() {
+    const PHASE: u64 = scaled(40_000);
     for coarse in [false, true] {
-        let names = if coarse { 1500 } else { 20_000 };
+        let names = if coarse { 1500 } else { scaled(20_000) };
         let mut table = Table::new();
         let mut twin = BTreeSet::new();
         let mut state = 3;
-        for round in 0..120_000u64 {
+        for round in 0..3 * PHASE {
             let name = random(&mut state) % names;
             let present = twin.contains(&name);
             assert_eq!(find(&table, name, coarse).is_some(), present);
             // A long growth, then a long shrinking, then both.
-            let grow = [19, 1, 10][(round / 40_000) as usize];
+            let grow = [19, 1, 10][(round / PHASE) as usize];
             if random(&mut state) % 20 < grow {
                 if !present {
                     insert(&mut table, name, NEVER, coarse);
@@ -89,7 +91,7 @@ fn agrees_with_a_map_through_growth_and_shrinking() {
                 twin.remove(&name);
             }
             assert_eq!(table.len(), twin.len() as u64);
-            if round % 4000 == 0 {
+            if round % (PHASE / 10) == 0 {
                 table.check_invariants(&Toys);
             }
         }
@@ -102,6 +104,7 @@ fn agrees_with_a_map_through_growth_and_shrinking() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "long, and its paths are those of the others")]
 fn shrinking_gives_memory_back() {
     let mut table = Table::new();
     for name in 0..50_000 {
@@ -120,7 +123,9 @@ fn shrinking_gives_memory_back() {
 /// What is there throughout is emitted exactly once, whatever is inserted and removed between the steps.
 #[test]
 fn scans_keep_their_promise_through_growth_and_shrinking() {
-    for (stable, extra, coarse) in [(2000, 30_000, false), (5, 3000, false), (300, 800, true)] {
+    for (stable, extra, coarse) in
+        [(scaled(2000), scaled(30_000), false), (5, scaled(3000), false), (300, 800, true)]
+    {
         for shrinking in [false, true] {
             let mut table = Table::new();
             for name in 0..stable {
@@ -157,7 +162,7 @@ fn due_items_are_found_in_slices() {
     let mut table = Table::new();
     let mut state = 11;
     let mut twin = BTreeMap::new();
-    for name in 0..20_000 {
+    for name in 0..scaled(20_000) {
         let due = if name % 3 == 0 { NEVER } else { random(&mut state) as Tick % 1000 };
         insert(&mut table, name, due, false);
         twin.insert(name, due);
@@ -176,7 +181,9 @@ fn due_items_are_found_in_slices() {
                 Verdict::Remove(hash)
             });
             assert!(progress.visited <= 110);
-            table.check_invariants(&Toys);
+            if !cfg!(miri) || slices % 10 == 0 {
+                table.check_invariants(&Toys);
+            }
             slices += 1;
             assert!(slices < 1000);
             position = progress.position;
@@ -195,7 +202,7 @@ fn due_items_are_found_in_slices() {
 
 #[test]
 fn draws_reach_every_item_and_nothing_else() {
-    for count in [1, 2, 7, 100, 3000] {
+    for count in [1, 2, 7, 100, scaled(20_000)] {
         let mut table = Table::new();
         (0..count).for_each(|name| insert(&mut table, name, NEVER, false));
         let mut drawn = BTreeMap::new();
@@ -215,37 +222,53 @@ fn draws_reach_every_item_and_nothing_else() {
     assert!(Table::new().random(1).is_none());
 }
 
+/// The story: runs began at a bucket's first slot, so that items in the last slots of full buckets were never candidates for
+/// eviction, however long nobody had used them.
+#[test]
+fn samples_reach_every_item() {
+    let mut table = Table::new();
+    let count = scaled(20_000);
+    (0..count).for_each(|name| insert(&mut table, name, NEVER, false));
+    let mut times = vec![0u32; count as usize];
+    (0..count * 20).for_each(|seed| table.sample(seed * 7919, 5, |item| times[toy(item).name as usize] += 1));
+    // A hundred times each; those behind gaps more often than others.
+    let (least, most) = (times.iter().min(), times.iter().max());
+    assert!(least > Some(&20) && most < Some(&500), "{least:?} to {most:?}");
+    assert!(table.drain(usize::MAX, free));
+}
+
 #[test]
 fn draining_in_slices_visits_each_item_once() {
     let mut table = Table::new();
-    (0..30_000).for_each(|name| insert(&mut table, name, NEVER, false));
+    (0..scaled(30_000)).for_each(|name| insert(&mut table, name, NEVER, false));
     let mut drained = BTreeSet::new();
     let mut slices = 0;
-    while !table.drain(1000, |item| {
+    while !table.drain(scaled(1000) as usize, |item| {
         assert!(drained.insert(toy(item).name));
         free(item);
     }) {
         slices += 1;
     }
-    assert_eq!(drained.len(), 30_000);
-    assert!(slices > 10);
+    assert_eq!(drained.len() as u64, scaled(30_000));
+    assert!(slices >= scaled(20));
     assert_eq!(table.bytes(), 0);
 }
 
 #[test]
 fn segments_move_out_of_a_range_of_addresses() {
+    const NAMES: u64 = scaled(40_000);
     let mut table = Table::new();
-    (0..20_000).for_each(|name| insert(&mut table, name, NEVER, false));
+    (0..NAMES).for_each(|name| insert(&mut table, name, NEVER, false));
     let place = find(&table, 7, false).expect("present");
     let start = table.directory[place.segment as usize].bucket_address(0).addr();
     let (mut position, mut slices) = (Some(0), 0);
     while let Some(at) = position {
-        position = table.evacuate(at, &(start..start + 1), 10);
+        position = table.evacuate(at, &(start..start + 1), 2);
         slices += 1;
     }
-    assert!(slices > 2);
+    assert!(slices > 1);
     assert_ne!(table.directory[place.segment as usize].bucket_address(0).addr(), start);
     table.check_invariants(&Toys);
-    assert!((0..20_000).all(|name| find(&table, name, false).is_some()));
+    assert!((0..NAMES).all(|name| find(&table, name, false).is_some()));
     assert!(table.drain(usize::MAX, free));
 }

@@ -8,9 +8,14 @@
 #![expect(unsafe_code, reason = "frees segments of a table that is being emptied")]
 
 use super::bucket::{BUCKET_SLOTS, Bucket, slots};
-use super::segment::{LEVEL_BITS, SEGMENT_BUCKETS_MAX, grow_above};
+use super::segment::{LEVEL_BITS, SEGMENT_BUCKETS_MAX, SegmentRef, grow_above};
+use super::spill::Spill;
 use super::{Item, Items, Meta, NEVER, Table, Tick, prefetch, take};
 
+/// Spilled items of one home bucket that one step of a scan emits, unless more share all bits that a position has.
+const SCAN_SPILLED_MAX: usize = 1024;
+/// The bits that are zero in a position.
+const POSITION_LOW_BITS: u64 = (1 << 12) - 1;
 /// Draws tried before the walk from a random place on.
 const DRAWS_MAX: u32 = 256;
 
@@ -40,6 +45,7 @@ impl Table {
         let (index, segment) = self.locate(position)?;
         let buckets = self.buckets(index);
         let home = segment.home(position);
+        let (last, next) = self.scan_end(position, index, segment);
         let mut at = home;
         for _ in 0..buckets.len() {
             for slot in slots(buckets[at].occupied()) {
@@ -48,7 +54,7 @@ impl Table {
             for slot in slots(buckets[at].occupied()) {
                 let item = buckets[at].item(slot);
                 let hash = items.hash(item);
-                if hash >= position && segment.home(hash) == home {
+                if (position..=last).contains(&hash) && segment.home(hash) == home {
                     emit(item);
                 }
             }
@@ -57,19 +63,31 @@ impl Table {
             }
             at = if at + 1 == buckets.len() { 0 } else { at + 1 };
         }
-        let depth = segment.depth();
-        let prefix = position >> 1 >> (63 - depth);
-        let next = if home + 1 < buckets.len() {
-            Some(
-                (prefix << 1 << (63 - depth))
-                    | (segment.home_start(home + 1) as u64) << (64 - LEVEL_BITS) >> depth,
-            )
-        } else {
-            let after = prefix + 1;
-            (after < 1 << depth).then(|| after << (64 - depth))
-        };
+        if let Some(spill) = self.spill.as_deref() {
+            spill.range(position..=last).for_each(|id| emit(spill.get(id).item));
+        }
         debug_assert!(next.is_none_or(|next| next > position));
         next
+    }
+
+    /// The last hash that a step of a scan emits, and the next position: where the next home bucket begins, or before that if
+    /// very many items of this one are spilled.
+    fn scan_end(&self, position: u64, index: usize, segment: SegmentRef) -> (u64, Option<u64>) {
+        let hashes = self.hashes_of(index, segment.depth());
+        let next_home = segment.home(position) + 1;
+        let last = if next_home < segment.bucket_count() {
+            let level_start = (segment.home_start(next_home) as u64) << (64 - LEVEL_BITS);
+            (hashes.start() | level_start >> segment.depth()) - 1
+        } else {
+            *hashes.end()
+        };
+        let spilled = self.spill.as_deref();
+        let enough = spilled.and_then(|spill| spill.range(position..=last).nth(SCAN_SPILLED_MAX));
+        let last = match (spilled, enough) {
+            (Some(spill), Some(id)) => last.min(spill.get(id).hash | POSITION_LOW_BITS),
+            _ => last,
+        };
+        (last, last.checked_add(1))
     }
 
     /// Calls back for every item.
@@ -81,6 +99,7 @@ impl Table {
             }
             index = self.range_end(index);
         }
+        self.spill.iter().flat_map(|spill| spill.iter()).for_each(|spilled| f(spilled.item));
     }
 
     /// An item drawn at random, nearly evenly.
@@ -89,6 +108,11 @@ impl Table {
             return None;
         }
         let mut state = seed;
+        let mut found = None;
+        if self.draws_spilled(&mut state) {
+            self.sample_spilled(mix(&mut state), 1, &mut |item| found = Some(item));
+            return found;
+        }
         // Draws a slot of the largest possible segment, so that items of small segments are not preferred.
         let buckets_max =
             if self.depth == 0 { self.directory[0].bucket_count() } else { SEGMENT_BUCKETS_MAX };
@@ -105,32 +129,60 @@ impl Table {
                 }
             }
         }
-        let mut found = None;
-        self.sample(mix(&mut state), 1, |item| found = Some(item));
+        self.sample_segments(&mut state, 1, &mut |item| found = Some(item));
         found
     }
 
-    /// Calls back for the items of neighbouring buckets, from a random one on, until there were `count` of them or all.
+    /// Whether an item drawn at random is one that is spilled.
+    fn draws_spilled(&self, state: &mut u64) -> bool {
+        let spilled = self.spilled_count();
+        spilled > 0 && mix(state) % self.len < spilled
+    }
+
+    fn sample_spilled(&self, draw: u64, count: usize, f: &mut dyn FnMut(Item)) -> usize {
+        self.spill.as_deref().map_or(0, |spill| spill.sample(draw, count, f))
+    }
+
+    /// Calls back for the items of neighbouring slots, from a random one on, until there were `count` of them or all.
     pub fn sample(&self, seed: u64, count: usize, mut f: impl FnMut(Item)) {
         let mut state = seed;
-        let draw = mix(&mut state);
-        let Some((index, segment)) = self.locate(draw) else { return };
+        let spilled_first = self.draws_spilled(&mut state);
+        let mut left = count;
+        if spilled_first {
+            left -= self.sample_spilled(seed, left, &mut f);
+        }
+        left -= self.sample_segments(&mut state, left, &mut f);
+        if !spilled_first {
+            self.sample_spilled(seed, left, &mut f);
+        }
+    }
+
+    /// As `sample`, of the items in segments; how many there were.
+    fn sample_segments(&self, state: &mut u64, count: usize, f: &mut dyn FnMut(Item)) -> usize {
+        let draw = mix(state);
+        let Some((index, segment)) = self.locate(draw) else { return 0 };
         let mut index = self.range_start(index, segment.depth());
         let mut at = segment.home(draw);
-        let mut left = count.min(usize::try_from(self.len).unwrap_or(usize::MAX));
+        let wanted = count.min(usize::try_from(self.len - self.spilled_count()).unwrap_or(usize::MAX));
+        let mut left = wanted;
+        // Not always from the first slot: a few items of a full bucket would be drawn, and the others never.
+        let mut passed = mix(state) as usize % BUCKET_SLOTS;
         while left > 0 {
-            for slot in slots(self.buckets(index)[at].occupied()) {
-                if left > 0 {
-                    f(self.buckets(index)[at].item(slot));
-                    left -= 1;
-                }
+            let bucket = &self.buckets(index)[at];
+            let drawn = bucket.occupied() >> passed << passed;
+            slots(drawn).take(left).for_each(|slot| prefetch(bucket.item(slot).as_ptr()));
+            for slot in slots(drawn).take(left) {
+                f(bucket.item(slot));
+                left -= 1;
             }
+            passed = 0;
             at += 1;
             if at == self.buckets(index).len() {
                 at = 0;
                 index = self.range_end(index) % self.directory.len();
             }
         }
+        wanted
     }
 
     /// Visits items that may be due, from `position` on, and removes those that are. Looks at no more than about
@@ -147,8 +199,12 @@ impl Table {
         if self.due > now || self.len == 0 {
             return DueProgress { position: 0, visited: 0, done: true };
         }
+        let visited = self.visit_spilled(now, budget, items, &mut judge);
+        if visited == budget {
+            return DueProgress { position, visited, done: false };
+        }
         let mut position = position;
-        let mut visited_fine = 0;
+        let mut visited_fine = visited * 16;
         while visited_fine < budget * 16 {
             let Some((index, segment)) = self.locate(position) else { break };
             let first = self.range_start(index, segment.depth());
@@ -163,12 +219,36 @@ impl Table {
             }
             let prefix = position >> 1 >> (63 - segment.depth());
             if prefix + 1 >= 1 << segment.depth() {
-                self.due = self.metas_due();
+                self.due = self.earliest_due();
                 return DueProgress { position: 0, visited: visited_fine / 16, done: true };
             }
             position = (prefix + 1) << (64 - segment.depth());
         }
         DueProgress { position, visited: visited_fine / 16, done: self.len == 0 }
+    }
+
+    /// Visits those of the spilled items that are due, up to `budget`; how many.
+    fn visit_spilled(
+        &mut self,
+        now: Tick,
+        budget: usize,
+        items: &impl Items,
+        judge: &mut impl FnMut(Item) -> Verdict,
+    ) -> usize {
+        let Some(spill) = self.spill.as_deref_mut() else { return 0 };
+        let (ids, mut removed) = (spill.due_ids(now, budget), Vec::new());
+        for id in &ids {
+            match judge(spill.get(*id).item) {
+                Verdict::Keep(tick) => spill.set_due(*id, tick),
+                Verdict::Remove(hash) => {
+                    spill.remove(*id);
+                    removed.push(hash);
+                }
+            }
+        }
+        self.len -= removed.len() as u64;
+        removed.iter().for_each(|hash| self.shrink(*hash, items));
+        ids.len()
     }
 
     /// Visits one segment's due buckets; says how many items were judged and whether all were.
@@ -217,9 +297,10 @@ impl Table {
         (visited.max(1), whole)
     }
 
-    /// The earliest tick of all segments. Entries that are no segment's first are `NEVER` or stale, never too late.
-    fn metas_due(&self) -> Tick {
-        let mut due = NEVER;
+    /// The earliest tick of all segments and of what is spilled. Entries that are no segment's first are `NEVER` or stale, never
+    /// too late.
+    fn earliest_due(&self) -> Tick {
+        let mut due = self.spill.as_deref().map_or(NEVER, Spill::due);
         let mut index = 0;
         while index < self.directory.len() {
             due = due.min(self.metas[index].due);
@@ -231,6 +312,12 @@ impl Table {
     /// Takes all items out, about `budget` of them, calling back for each; true when the table is empty.
     pub fn drain(&mut self, budget: usize, mut f: impl FnMut(Item)) -> bool {
         let mut drained = 0;
+        if let Some(spill) = self.spill.as_deref_mut() {
+            let ids: Vec<_> = spill.range(0..=u64::MAX).take(budget).collect();
+            drained = ids.len();
+            self.len -= drained as u64;
+            ids.into_iter().for_each(|id| f(spill.remove(id).item));
+        }
         while let Some(segment) = self.directory.last().copied() {
             if drained >= budget {
                 return false;
@@ -275,8 +362,18 @@ impl Table {
             deepest += u32::from(segment.depth() == self.depth);
             index = end;
         }
-        assert_eq!((len, bytes, deepest), (self.len, self.segment_bytes, self.deepest_count));
-        assert!(self.due <= self.metas_due());
+        assert_eq!(len + self.spilled_count(), self.len);
+        assert_eq!((bytes, deepest), (self.segment_bytes, self.deepest_count));
+        assert!(self.due <= self.earliest_due());
+        if let Some(spill) = self.spill.as_deref() {
+            spill.check_invariants();
+            for spilled in spill.iter() {
+                assert_eq!(items.hash(spilled.item), spilled.hash);
+                assert!(spilled.due <= items.due(spilled.item));
+                let (index, _) = self.locate(spilled.hash).expect("its segment is full");
+                assert!(self.buckets(index).iter().all(Bucket::has_overflow));
+            }
+        }
     }
 
     fn check_segment(&self, first: usize, items: &impl Items) {
@@ -304,7 +401,8 @@ impl Table {
             }
         }
         assert_eq!(seen, count);
-        assert!(seen as usize <= grow_above(buckets.len()).max(BUCKET_SLOTS));
+        let is_largest = buckets.len() == SEGMENT_BUCKETS_MAX;
+        assert!(is_largest || seen as usize <= grow_above(buckets.len()).max(BUCKET_SLOTS));
         for (bucket, overflow) in buckets.iter().zip(overflows) {
             assert!(bucket.overflow_exact().is_none_or(|exact| usize::from(exact) == overflow));
         }

@@ -75,7 +75,8 @@ impl Clone for Run {
 impl Run {
     /// A copy of a run, with no room to spare.
     pub fn from_bytes(bytes: &[u8], count: usize) -> Run {
-        let end = u32::try_from(bytes.len()).expect("chunks are far shorter than 4 GiB");
+        let end = u32::try_from(bytes.len())
+            .expect("a run is one of at most 64 KiB, or a listpack, whose length has 32 bits");
         Run { buffer: bytes.into(), start: 0, end, count: count as u32 }
     }
 
@@ -215,7 +216,7 @@ impl Run {
                 self.end -= shrunk as u32;
             }
         }
-        assert!(self.len() == new_len);
+        assert!(self.len() == new_len, "room was made for what is inserted");
         let from = self.start as usize + at;
         &mut self.buffer[from..from + inserted]
     }

@@ -9,7 +9,10 @@ use bytes::Bytes;
 
 use super::chunk::{Chunk, Run};
 use super::deque::Deque;
-use super::{Item, NewItem, packed};
+use super::rings::Place;
+use super::view::{Elements, Typed, Value};
+use super::{Digest, External, Item, Limits, NewItem, packed};
+use crate::store::entry::{Entry, Type};
 
 /// Bytes of a pack before its run: the number of elements.
 pub(super) const PACK_HEADER_BYTES: usize = 2;
@@ -33,6 +36,7 @@ pub enum End {
 /// How much lies in one packed piece. Sizes are those of listpacks, frame included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListLimits {
+    directive: i32,
     bytes_max: usize,
     items_max: usize,
 }
@@ -41,10 +45,10 @@ impl ListLimits {
     /// What `list-max-listpack-size` says: a number of elements, or -1 to -5 for 4 to 64 KiB.
     pub fn new(directive: i32) -> ListLimits {
         match usize::try_from(directive) {
-            Ok(items) => ListLimits { bytes_max: COUNTED_BYTES_MAX, items_max: items.max(1) },
+            Ok(items) => ListLimits { directive, bytes_max: COUNTED_BYTES_MAX, items_max: items.max(1) },
             Err(_) => {
                 let step = (directive.unsigned_abs() as usize - 1).min(SIZES.len() - 1);
-                ListLimits { bytes_max: SIZES[step], items_max: usize::MAX }
+                ListLimits { directive, bytes_max: SIZES[step], items_max: usize::MAX }
             }
         }
     }
@@ -95,13 +99,6 @@ pub enum ListNode<'a> {
 }
 
 impl<'a> List<'a> {
-    /// The list that a pack is.
-    #[inline]
-    pub(in crate::store) fn of_pack(pack: &'a [u8]) -> List<'a> {
-        let (count, run) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
-        List::Packed(run, usize::from(u16::from_ne_bytes(*count)))
-    }
-
     /// The number of elements.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "there are no empty lists")]
@@ -127,7 +124,7 @@ impl<'a> List<'a> {
     /// either case.
     pub fn items(&self, end: End, index: usize, count: usize) -> Items<'a> {
         let len = self.len();
-        let none = Items { rest: Rest::Run(&[], 0), left: 0, end, deque: None, chunk: 0 };
+        let none = Items { rest: Rest::Run(&[], 0), left: 0, end, deque: None };
         if index >= len {
             return none;
         }
@@ -141,11 +138,11 @@ impl<'a> List<'a> {
             }
             List::Deque(deque) => {
                 let at = deque.position(index);
-                let rest = match &deque.chunks()[at.chunk] {
+                let rest = match deque.chunks().at(at.chunk) {
                     Chunk::Long(bytes) => Rest::Long(bytes),
                     Chunk::Run(run) => Rest::Run(run.bytes(), run.offset_of(skipped(at.index))),
                 };
-                Items { rest, left, deque: Some(deque), chunk: at.chunk, ..none }
+                Items { rest, left, deque: Some((deque, at.chunk)), ..none }
             }
         }
     }
@@ -176,14 +173,71 @@ impl<'a> List<'a> {
     }
 }
 
+impl<'a> Typed<'a> for List<'a> {
+    const TYPE: Type = Type::List;
+
+    #[inline]
+    fn of(entry: Entry<'a>) -> List<'a> {
+        assert!(entry.ty() == Type::List, "commands check the type first");
+        if let Some(External::List(deque)) = entry.external() {
+            return List::Deque(deque);
+        }
+        let pack = entry.inline_value();
+        let (count, run) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
+        List::Packed(run, usize::from(u16::from_ne_bytes(*count)))
+    }
+}
+
+impl Value for List<'_> {
+    fn digest(&self, digest: &mut Digest) {
+        self.iter().for_each(|item| digest.mix(item.bytes(&mut itoa::Buffer::new())));
+    }
+
+    fn as_elements(&self) -> Option<&dyn Elements> {
+        Some(self)
+    }
+
+    fn report(&self, limits: &Limits) -> String {
+        let List::Deque(deque) = self else { return String::new() };
+        let size = |node| match node {
+            ListNode::Run(run, _) => run.len() + packed::LISTPACK_FRAME_BYTES,
+            ListNode::Long(bytes) => bytes.len(),
+        };
+        let (bytes, nodes) = (self.nodes().map(size).sum::<usize>(), deque.chunks().len());
+        let average = self.len() as f64 / nodes as f64;
+        format!(
+            " ql_nodes:{nodes} ql_avg_node:{average:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{bytes}",
+            limits.list.directive
+        )
+    }
+}
+
+impl Elements for List<'_> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn each(&self, backwards: bool, skipped: usize, count: usize, visit: &mut dyn FnMut(Item<'_>)) {
+        match self.len().checked_sub(skipped + 1) {
+            Some(last) if backwards => self.items(End::Right, last, count).for_each(visit),
+            Some(_) => self.items(End::Left, skipped, count).for_each(visit),
+            None => {}
+        }
+    }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
+}
+
 /// Elements of a list, one after the other.
 #[derive(Clone)]
 pub struct Items<'a> {
     rest: Rest<'a>,
     left: usize,
     end: End,
-    deque: Option<&'a Deque>,
-    chunk: usize,
+    /// The deque, and the place of the piece at hand.
+    deque: Option<(&'a Deque, Place)>,
 }
 
 /// What is left of the piece at hand.
@@ -198,9 +252,14 @@ impl<'a> Items<'a> {
     /// Goes to the next chunk, which exists as long as elements are left.
     #[cold]
     fn turn(&mut self) {
-        let deque = self.deque.expect("a pack has all its elements in one run");
-        self.chunk = if self.end == End::Left { self.chunk + 1 } else { self.chunk - 1 };
-        self.rest = match &deque.chunks()[self.chunk] {
+        let (deque, place) = self.deque.expect("a pack has all its elements in one run");
+        let next = match self.end {
+            End::Left => deque.chunks().behind(place),
+            End::Right => deque.chunks().before(place),
+        };
+        let next = next.expect("the counts of the chunks add up to the list's length");
+        self.deque = Some((deque, next));
+        self.rest = match deque.chunks().at(next) {
             Chunk::Long(bytes) => Rest::Long(bytes),
             Chunk::Run(run) => Rest::Run(run.bytes(), if self.end == End::Left { 0 } else { run.len() }),
         };

@@ -8,6 +8,8 @@
 //! - a list is never empty: who takes its last element removes the key;
 //! - the encoding is `Listpack` exactly if the list is a pack.
 //!
+//! Each element that is added or removed counts as a change (`KeyMut::count_as`), as in Redis.
+//!
 //! Costs: a change to a pack moves the bytes behind it, and its entry when it outgrows its block.
 //!
 //! Not here: types other than lists: commands check `entry().ty()` first; asking for a list of another type panics.
@@ -15,9 +17,10 @@
 use super::deque::Deque;
 use super::list::{End, List, ListLimits, NewList, PACK_HEADER_BYTES};
 use super::packed::{self, Encoded, LISTPACK_FRAME_BYTES};
-use super::{NewItem, OwnedItem};
+use super::view::Typed;
+use super::{External, Item, NewItem, OwnedItem};
 use crate::store::KeyMut;
-use crate::store::entry::{Encoding, External, Type, Value};
+use crate::store::entry::{Encoding, Type, Value};
 
 /// The longest run that fits an inline value.
 const PACKED_RUN_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
@@ -26,7 +29,7 @@ impl KeyMut<'_> {
     /// The list that the key holds, if it exists.
     #[inline]
     pub fn list(&self) -> Option<List<'_>> {
-        self.entry().map(|entry| entry.list())
+        self.entry().map(List::of)
     }
 
     /// Adds elements one after the other at an end, and returns how many there are then. A key that does not exist is
@@ -80,7 +83,31 @@ impl KeyMut<'_> {
             encoded.write(target);
             room = rest;
         }
+        self.count_as(added);
         count + added
+    }
+
+    /// Takes the element at an end of a list that exists, shown before it goes. With the last element goes the key.
+    #[inline]
+    pub fn list_pop(&mut self, end: End, limits: ListLimits, show: impl FnOnce(Item<'_>)) {
+        let list = self.list().expect("callers have seen that there is one");
+        let (run, total) = match list {
+            List::Packed(run, total) => (run, total),
+            List::Deque(_) => {
+                let last = if end == End::Left { 0 } else { list.len() - 1 };
+                show(list.get(last).expect("a list is never empty"));
+                return self.list_remove(last, 1, limits);
+            }
+        };
+        let from = if end == End::Left { 0 } else { packed::previous(run, run.len()) };
+        let (item, to) = packed::item(run, from);
+        show(item);
+        if total == 1 {
+            self.remove_emptied();
+        } else {
+            let pack = self.splice_pack(PACK_HEADER_BYTES + from, to - from, 0);
+            set_count(pack, total - 1);
+        }
     }
 
     /// Removes `count` elements from element `start` on, as far as there are. With its last element goes the key.
@@ -92,7 +119,8 @@ impl KeyMut<'_> {
             return;
         }
         if count == len {
-            self.remove();
+            self.remove_emptied();
+            self.count_as(count);
             return;
         }
         match list {
@@ -107,22 +135,23 @@ impl KeyMut<'_> {
             }
             List::Deque(_) => {
                 let removed = self.edit_deque(|deque| deque.remove(start, count));
-                self.discard_chunks(removed);
+                self.discard_part(removed);
                 self.pack_if_small(limits);
             }
         }
+        self.count_as(count);
     }
 
     /// Removes all but `count` elements from element `start` on, of which there is at least one.
     pub fn list_keep(&mut self, start: usize, count: usize, limits: ListLimits) {
         let Some(len) = self.list().map(|list| list.len()) else { return };
-        assert!(count > 0 && start + count <= len);
+        assert!(count > 0 && start + count <= len, "the caller looks at the length before");
         let behind = len - start - count;
         match self.list() {
             Some(List::Deque(_)) => {
                 let removed =
                     self.edit_deque(|deque| [deque.remove(start + count, behind), deque.remove(0, start)]);
-                removed.into_iter().for_each(|removed| self.discard_chunks(removed));
+                removed.into_iter().for_each(|removed| self.discard_part(removed));
                 self.pack_if_small(limits);
             }
             _ => {
@@ -130,6 +159,7 @@ impl KeyMut<'_> {
                 self.list_remove(0, start, limits);
             }
         }
+        self.count_as(start + behind);
     }
 
     /// Puts an element in before element `index`, or at the end.
@@ -188,11 +218,12 @@ impl KeyMut<'_> {
                 let (removed, kept) =
                     packed::remove_equal(&mut pack[PACK_HEADER_BYTES..], end, count, &encoded);
                 if removed == total {
-                    self.remove();
+                    self.remove_emptied();
                 } else {
                     let pack = self.splice_pack(PACK_HEADER_BYTES + kept, run_bytes - kept, 0);
                     set_count(pack, total - removed);
                 }
+                self.count_as(removed);
                 removed
             }
             Some(List::Deque(deque)) => {
@@ -203,10 +234,11 @@ impl KeyMut<'_> {
                 }
                 let removed = self.edit_deque(|deque| deque.remove_equal(end, count, item));
                 if self.list().is_some_and(|list| list.len() == 0) {
-                    self.remove();
+                    self.remove_emptied();
                 } else {
                     self.pack_if_small(limits);
                 }
+                self.count_as(removed);
                 removed
             }
         }
@@ -243,7 +275,8 @@ impl KeyMut<'_> {
     /// Stores a list that was loaded, which must not be empty, in the place of whatever the key held.
     pub fn set_list(&mut self, new: NewList) {
         let NewList { deque, limits } = new;
-        assert!(deque.len() > 0);
+        assert!(deque.len() > 0, "an empty list is refused or not stored");
+        self.tell_overwritten(Type::List);
         match deque.only_run() {
             Some(run) if !limits.exceeds(run.len() + LISTPACK_FRAME_BYTES, run.count()) => {
                 self.set_pack(run.bytes(), run.count());
@@ -258,10 +291,19 @@ impl KeyMut<'_> {
         items: impl Iterator<Item = NewItem<'i>>,
         limits: ListLimits,
     ) -> usize {
-        self.edit_deque(|deque| {
+        let (before, after) = self.edit_deque(|deque| {
+            let before = deque.len();
             items.for_each(|item| deque.push(end, &item, limits));
-            deque.len()
-        })
+            (before, deque.len())
+        });
+        self.count_as(after - before);
+        after
+    }
+
+    /// What Redis does to a list before it looks where an element goes: one that would be too large for a pack with it becomes
+    /// a deque, even if the element has no place in the end. OBJECT ENCODING shows that; to whoever watches it is no change.
+    pub fn list_expect(&mut self, item: &NewItem<'_>, limits: ListLimits) {
+        self.recode(|key| key.unpack_for(item, limits));
     }
 
     /// Makes a deque of a pack that would exceed the limits with one element more.
@@ -300,8 +342,17 @@ impl KeyMut<'_> {
     }
 
     fn set_pack(&mut self, run: &[u8], count: usize) {
-        let count = u16::try_from(count).expect("a run of 64 KiB has fewer elements").to_ne_bytes();
+        let count = u16::try_from(count)
+            .expect("a pack has at most 64 KiB, an element at least two bytes")
+            .to_ne_bytes();
         self.set_value(Type::List, Encoding::Listpack, Value::Room(&count, 0, run));
+    }
+
+    /// What was removed from a deque and is too much to be freed at once.
+    fn discard_part(&mut self, removed: Option<Box<Deque>>) {
+        if let Some(removed) = removed {
+            self.discard(External::List(removed));
+        }
     }
 
     fn set_deque(&mut self, deque: Box<Deque>) {
@@ -311,13 +362,13 @@ impl KeyMut<'_> {
     fn edit_deque<R>(&mut self, edit: impl FnOnce(&mut Deque) -> R) -> R {
         self.edit_external(|external| match external {
             External::List(deque) => edit(deque),
-            External::Blob(_) => unreachable!("a list is no blob"),
+            _ => unreachable!("the encoding says that it is a deque"),
         })
     }
 }
 
 fn set_count(pack: &mut [u8], count: usize) {
-    let count = u16::try_from(count).expect("a run of 64 KiB has fewer elements");
+    let count = u16::try_from(count).expect("a pack has at most 64 KiB, an element at least two bytes");
     pack[..PACK_HEADER_BYTES].copy_from_slice(&count.to_ne_bytes());
 }
 

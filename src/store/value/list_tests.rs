@@ -20,6 +20,7 @@ type Twin = VecDeque<Vec<u8>>;
 enum Op {
     Push(bool, Vec<Vec<u8>>),
     Remove(usize, usize),
+    Pop(bool),
     Insert(usize, Vec<u8>),
     Replace(usize, Vec<u8>),
     RemoveEqual(bool, usize, usize),
@@ -42,6 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (any::<bool>(), prop::collection::vec(some_element(), 1..20)).prop_map(|(l, v)| Op::Push(l, v)),
         3 => (any::<usize>(), 0usize..12).prop_map(|(at, count)| Op::Remove(at, count)),
+        4 => any::<bool>().prop_map(Op::Pop),
         6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Insert(at, item)),
         6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Replace(at, item)),
         2 => (any::<bool>(), 1usize..9, any::<usize>()).prop_map(|(l, count, at)| Op::RemoveEqual(l, count, at)),
@@ -80,6 +82,11 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits,
             let start = at % len;
             place.list_remove(start, *count, *limits);
             twin.drain(start..(start + count).min(len));
+        }
+        Op::Pop(left) => {
+            let mut shown = Vec::new();
+            place.list_pop(end(*left), *limits, |item| shown = item.to_vec());
+            assert_eq!(Some(shown), if *left { twin.pop_front() } else { twin.pop_back() });
         }
         Op::Insert(at, item) => {
             place.list_insert(at % (len + 1), &new_item(item), *limits);
@@ -173,7 +180,7 @@ fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
 
 fn shard() -> (Shard, u64) {
     let hasher = KeyHasher::new(5);
-    (Shard::new(1, hasher.clone()), hasher.hash(KEY))
+    (Shard::new(hasher.clone()), hasher.hash(KEY))
 }
 
 proptest! {
@@ -219,6 +226,7 @@ fn encodings_change_where_redis_changes_them() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many MiB, and all of it safe code")]
 fn huge_lists_are_freed_in_slices() {
     let (mut shard, hash) = shard();
     let mut place = shard.write(DB, hash, KEY, 0);
@@ -237,6 +245,7 @@ fn huge_lists_are_freed_in_slices() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "many MiB, and all of it safe code")]
 fn huge_parts_of_lists_are_freed_in_slices() {
     let (mut shard, hash) = shard();
     let limits = ListLimits::new(-2);

@@ -2,11 +2,28 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `external` | the contract of large values, whichever their type |
+//! | `view` | what can be asked of a value of any type |
+//! | `new` | values that are loaded |
+//! | `limits` | up to which size values are packed |
+//! | `digest` | DEBUG DIGEST's number |
 //! | `packed` | runs of short elements, in listpack's element format |
 //! | `chunk` | a buffer with a run that grows at both ends, or one long element |
+//! | `hash` | a hash as a command sees it |
+//! | `hash_mut` | what may be done to a key that holds a hash |
+//! | `hash_new` | hashes that are loaded; expiry inside of packed ones |
 //! | `deque` | a deque of chunks: a large list |
+//! | `rings` | the chunks of a deque, in order |
+//! | `dict` | a map from byte strings to byte strings: a large set, a large hash |
+//! | `intset` | sorted integers, in Redis's own bytes |
 //! | `list` | a list as a command sees it, whichever of the two it is; its limits |
 //! | `list_mut` | what may be done to a key that holds a list |
+//! | `set` | a set as a command sees it |
+//! | `set_new` | a set outside of any key; which encoding a set has |
+//! | `set_mut` | what may be done to a key that holds a set |
+//! | `stream` | a stream: nodes of packed entries under an index, consumer groups |
+//! | `stream_mut` | what may be done to a key that holds a stream |
+//! | `sorted_set` | a sorted set: small, large, and what may be done to a key that holds one |
 //!
 //! Design: a small value is a *pack*: the number of elements in two bytes, then their run, as the inline value of its
 //! entry, so that key and value are one allocation. A large one is a structure of its own that the entry owns
@@ -17,16 +34,51 @@
 
 mod chunk;
 mod deque;
+mod dict;
+mod digest;
+mod external;
+mod hash;
+mod hash_mut;
+mod hash_new;
+mod intset;
+mod limits;
 mod list;
 mod list_mut;
+mod new;
 pub mod packed;
+mod rings;
+mod set;
+mod set_mut;
+mod set_new;
+mod sorted_set;
+pub mod stream;
+mod stream_mut;
+mod view;
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-pub(in crate::store) use deque::{CHUNKS_FREED_AT_ONCE_MAX, Deque};
+use deque::Deque;
+use dict::Dict;
+pub use digest::Digest;
+pub(in crate::store) use external::{Blob, Expiry, External, FETCH_STEPS};
+pub use hash::{Field, Fields, Hash, HashPack, PackForm};
+pub use hash_new::NewHash;
+pub(in crate::store) use hash_new::{expire_pack, inner_due, pack_due, pack_noted};
+pub use intset::Intset;
+pub use limits::{Limits, NodeLimits, PackLimits};
 pub use list::{End, Items, List, ListLimits, ListNode, NewList, NewNode};
+pub use new::NewValue;
+pub use set::{Members, Set};
+pub use set_new::NewSet;
+use sorted_set::Ranking;
+pub use sorted_set::{
+    LexBound, LexRange, NewSortedSet, ScoreBound, ScoreRange, Scored, SortedMembers, SortedSet,
+};
+pub use stream::Stream;
+pub use stream_mut::NewStream;
+pub use view::{Elements, Typed, Value, View};
 
 /// An element of a value.
 #[derive(Clone, Copy, Debug)]

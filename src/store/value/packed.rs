@@ -116,7 +116,7 @@ impl<'a> Encoded<'a> {
     /// Writes it into `room`, which is as long.
     #[inline(always)]
     pub fn write(&self, room: &mut [u8]) {
-        assert!(room.len() == self.len());
+        assert!(room.len() == self.len(), "the caller makes the room");
         assert!(u32::try_from(self.data.len()).is_ok(), "longer elements lie alone");
         let (head, rest) = room.split_at_mut(usize::from(self.head_len));
         let (data, back) = rest.split_at_mut(self.data.len());
@@ -183,7 +183,7 @@ fn spans(run: &[u8], at: usize) -> (usize, usize) {
         0xc0..0xe0 => (2, 0),
         0xe0..0xf0 => (2, usize::from(first & 15) << 8 | usize::from(run[at + 1])),
         0xf0 => {
-            let len = run[at + 1..at + 5].try_into().expect("4 bytes");
+            let len = run[at + 1..at + 5].try_into().expect("a slice of 4 bytes");
             (5, u32::from_le_bytes(len) as usize)
         }
         0xf1 => (3, 0),
@@ -242,7 +242,7 @@ pub fn previous(run: &[u8], at: usize) -> usize {
 
 /// The offset of element `index` of `count`, from the nearer end; that of the run's end for `count`.
 pub fn offset_of(run: &[u8], count: usize, index: usize) -> usize {
-    assert!(index <= count);
+    assert!(index <= count, "the caller knows how many there are");
     if index <= count / 2 {
         (0..index).fold(0, |at, _| next(run, at))
     } else {
@@ -302,7 +302,8 @@ pub fn is_canonical(run: &[u8]) -> bool {
 
 /// A listpack: header, run, end mark.
 pub fn write_listpack(out: &mut Vec<u8>, run: &[u8], count: usize) {
-    let bytes = u32::try_from(run.len() + LISTPACK_FRAME_BYTES).expect("runs are far shorter than 4 GiB");
+    let bytes = u32::try_from(run.len() + LISTPACK_FRAME_BYTES)
+        .expect("a run is one of at most 64 KiB, or was a listpack, whose length has 32 bits");
     out.extend_from_slice(&bytes.to_le_bytes());
     out.extend_from_slice(&u16::try_from(count).unwrap_or(COUNT_UNKNOWN).to_le_bytes());
     out.extend_from_slice(run);

@@ -16,23 +16,21 @@
 //!
 //! Costs: one copy of the elements; only the part that LIMIT chooses is put in order.
 //!
-//! Not here: collections that are no lists, which `elements::Source` will know; nor hashes, so that `->field` finds nothing
-//! (`value_of`).
+//! Not here: collections (`store::Elements`).
 
 mod elements;
 mod options;
 
 use std::ops::Range;
 
-use elements::{Elements, Order, Source, Weight, score};
+use elements::{Elements, Order, Weight, score};
 use options::{Options, Pattern};
 
 use super::GENERIC;
 use crate::command::row::{KeyAccess, KeySpec, key_at, unknown_keys};
-use crate::command::string::reply_string;
 use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome};
 use crate::resp::Reply;
-use crate::store::{Entry, ListLimits, NewItem, NewList, NewNode, Str, Type};
+use crate::store::{Class, Event, Hash, Item, NewItem, NewList, NewNode, Str, Type, Typed, View};
 
 const SORTED: KeySpec = key_at(1, KeyAccess::Read);
 const NAMED_BY_ELEMENTS: KeySpec = unknown_keys(
@@ -46,8 +44,8 @@ const DESTINATION: KeySpec = unknown_keys(
 
 const SORT: Command = Command {
     arity: -2,
-    complexity: "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M the number of returned \
-        elements. When the elements are not sorted, complexity is O(N).",
+    may_take_long: true,
+    complexity: "O(N+M*log(M)), N elements, M returned; O(N) unsorted",
     categories: Categories::SET
         .with(Categories::SORTED_SET)
         .with(Categories::LIST)
@@ -62,8 +60,8 @@ pub const ROWS: &[Command] = &[
         flags: Flags::WRITE.with(Flags::DENYOOM),
         keys: &[SORTED, NAMED_BY_ELEMENTS, DESTINATION],
         finder: Some(options::find_keys),
-        summary: "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
-        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]",
+        summary: "Sorts elements, and returns or stores them.",
+        syntax: "key [BY by-pattern/pattern#1] [LIMIT limit:<offset count>] [GET get-pattern/pattern#1]... order:[ASC | DESC] [sorting=ALPHA] [STORE destination#2]",
         handler: sort,
         ..SORT
     },
@@ -73,8 +71,9 @@ pub const ROWS: &[Command] = &[
         keys: &[SORTED, NAMED_BY_ELEMENTS],
         finder: Some(options::find_keys_read),
         since: "7.0.0",
-        summary: "Returns the sorted elements of a list, a set, or a sorted set.",
-        syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
+        summary: "Sorts elements and returns them.",
+        syntax: "key [BY by-pattern/pattern#1] [LIMIT limit:<offset count>] [GET get-pattern/pattern#1]... order:[ASC | DESC] [sorting=ALPHA]",
+        shares: true,
         handler: sort_ro,
         ..SORT
     },
@@ -84,29 +83,43 @@ const NOT_A_DOUBLE: CommandError =
     CommandError::Text("ERR One or more scores can't be converted into double");
 
 fn sort(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    run(ctx, args, &Options::read(args, true)?, reply)
+    run(ctx, args, Options::read(args, true)?, reply)
 }
 
 fn sort_ro(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    run(ctx, args, &Options::read(args, false)?, reply)
+    run(ctx, args, Options::read(args, false)?, reply)
 }
 
-fn run(ctx: &mut Context<'_>, args: &Args<'_>, options: &Options<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let source = Source::of(ctx.read(args, 1))?;
-    let mut chosen = options.chosen(source.len());
+fn run(ctx: &mut Context<'_>, args: &Args<'_>, mut options: Options<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let view = ctx.read(args, 1).map(View::of);
+    let source = match &view {
+        None => None,
+        Some(view) => Some(view.as_value().as_elements().ok_or(CommandError::WrongType)?),
+    };
+    if options.destination.is_some() && source.is_some_and(|source| !source.is_ordered()) {
+        options.order_unordered();
+    }
+    let len = source.map_or(0, |source| source.count());
+    let mut chosen = options.chosen(len);
     let mut elements = Elements::default();
+    let (backwards, visited) =
+        if options.keeps_order { (options.descending, chosen.clone()) } else { (false, 0..len) };
+    if let Some(source) = source.filter(|_| !visited.is_empty()) {
+        source.each(backwards, visited.start, visited.len(), &mut |item| elements.push(&item));
+    }
+    if options.may_write && source.is_some_and(|source| source.is_unpacked_by_sort()) {
+        ctx.write(args, 1).unpack_for_sort();
+    }
     if options.keeps_order {
-        source.each(options.descending, chosen.start, chosen.len(), |item| elements.push(&item));
         chosen = 0..chosen.len();
     } else {
-        source.each(false, 0, source.len(), |item| elements.push(&item));
-        weigh(ctx, options, &mut elements)?;
+        weigh(ctx, &options, &mut elements)?;
         let order = if options.descending { Order::Descending } else { Order::Ascending };
         elements.sort(order, chosen.clone());
     }
     match options.destination {
-        Some(destination) => store(ctx, args, destination, options, &elements, chosen, reply),
-        None => show(ctx, options, &elements, chosen, reply),
+        Some(destination) => store(ctx, args, destination, &options, &elements, chosen, reply),
+        None => show(ctx, &options, &elements, chosen, reply),
     }
     Ok(())
 }
@@ -126,37 +139,45 @@ fn weigh(ctx: &mut Context<'_>, options: &Options<'_>, elements: &mut Elements) 
             }
             continue;
         };
-        let value = value_of(ctx, pattern, elements.text(index), &mut key).map(Entry::string);
-        match (options.alpha, value) {
+        match (options.alpha, value_of(ctx, pattern, elements.text(index), &mut key)) {
             (true, None) => elements.weigh(index, Weight::Missing),
-            (true, Some(Str::Int(value))) => {
-                elements.weigh_by_text(index, itoa::Buffer::new().format(value).as_bytes(), is_whole);
+            (true, Some(value)) => {
+                elements.weigh_by_text(index, value.bytes(&mut itoa::Buffer::new()), is_whole);
             }
-            (true, Some(Str::Bytes(text))) => elements.weigh_by_text(index, text, is_whole),
             (false, None) => elements.weigh(index, Weight::Score(0.0)),
-            (false, Some(Str::Int(value))) => elements.weigh(index, Weight::Score(value as f64)),
-            (false, Some(Str::Bytes(text))) => {
-                elements.weigh(index, Weight::Score(score(text).ok_or(NOT_A_DOUBLE)?));
+            (false, Some(Item::Int(value))) => elements.weigh(index, Weight::Score(value as f64)),
+            (false, Some(value)) => {
+                let value = score(value.bytes(&mut itoa::Buffer::new())).ok_or(NOT_A_DOUBLE)?;
+                elements.weigh(index, Weight::Score(value));
             }
         }
     }
     Ok(())
 }
 
-/// The string that a pattern means for an element; `key` is room for the key's name.
+/// The string, or the field of a hash, that a pattern means for an element; `key` is room for the key's name.
 fn value_of<'c>(
     ctx: &'c mut Context<'_>,
     pattern: &Pattern<'_>,
     element: &[u8],
     key: &mut Vec<u8>,
-) -> Option<&'c Entry> {
+) -> Option<Item<'c>> {
     let Pattern::Key { before, after, field } = *pattern else { return None };
     key.clear();
     for part in [before, element, after] {
         key.extend_from_slice(part);
     }
-    // A field is one of a hash, and no key holds a hash.
-    ctx.read_other(key).filter(|entry| field.is_none() && entry.ty() == Type::String)
+    let (hasher, now_ms) = (ctx.hasher(), ctx.now_ms);
+    let entry = ctx.read_other(key)?;
+    let Some(name) = field else {
+        return (entry.ty() == Type::String).then(|| match (entry.string(), entry.blob()) {
+            (Str::Int(value), _) => Item::Int(value),
+            (_, Some(blob)) => Item::Blob(blob),
+            (Str::Bytes(bytes), None) => Item::Bytes(bytes),
+        });
+    };
+    let hash = (entry.ty() == Hash::TYPE).then(|| Hash::of(entry))?;
+    hash.get(hasher, name).filter(|field| !field.is_expired(now_ms)).map(|field| field.value)
 }
 
 /// Replies the chosen elements, or what GET asks for.
@@ -176,7 +197,9 @@ fn show(
         for pattern in &options.gets {
             match (pattern, value_of(ctx, pattern, element, &mut key)) {
                 (Pattern::Element, _) => reply.bulk(element),
-                (_, Some(entry)) => reply_string(entry, reply),
+                (_, Some(Item::Bytes(bytes))) => reply.bulk(bytes),
+                (_, Some(Item::Int(value))) => reply.bulk_integer(value),
+                (_, Some(Item::Blob(blob))) => reply.blob(blob),
                 (_, None) => reply.null(),
             }
         }
@@ -193,18 +216,19 @@ fn store(
     chosen: Range<usize>,
     reply: &mut Reply<'_>,
 ) {
-    let mut list = NewList::new(ListLimits::new(ctx.config.list_max_listpack_size));
+    let mut list = NewList::new(ctx.limits().list);
     let mut key = Vec::new();
     for element in chosen.map(|index| elements.text(index)) {
         if options.gets.is_empty() {
             list.add(NewNode::Item(NewItem::Bytes(element)));
         }
         for pattern in &options.gets {
-            let value = value_of(ctx, pattern, element, &mut key).map(Entry::string);
+            let value = value_of(ctx, pattern, element, &mut key);
             list.add(NewNode::Item(match (pattern, value) {
                 (Pattern::Element, _) => NewItem::Bytes(element),
-                (_, Some(Str::Int(value))) => NewItem::Int(value),
-                (_, Some(Str::Bytes(text))) => NewItem::Bytes(text),
+                (_, Some(Item::Int(value))) => NewItem::Int(value),
+                (_, Some(Item::Bytes(bytes))) => NewItem::Bytes(bytes),
+                (_, Some(Item::Blob(blob))) => NewItem::Blob(blob.clone()),
                 (_, None) => NewItem::Bytes(b""),
             }));
         }
@@ -212,10 +236,14 @@ fn store(
     let count = list.len();
     let mut place = ctx.write(args, destination);
     if count == 0 {
-        place.remove();
+        if place.remove() {
+            place.event(Event::DEL);
+        }
     } else {
         place.set_list(list);
         place.set_deadline(None);
+        place.count_as(count);
+        place.event(Event::new(Class::List, "sortstore"));
     }
     reply.integer(count as i64);
 }

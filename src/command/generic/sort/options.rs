@@ -23,6 +23,8 @@ pub(super) struct Options<'a> {
     pub gets: Vec<Pattern<'a>>,
     /// The argument of the key where the result is stored.
     pub destination: Option<usize>,
+    /// It is SORT, which may write, and no SORT_RO, which may share its leases.
+    pub may_write: bool,
     limit: Option<(i64, i64)>,
 }
 
@@ -61,9 +63,16 @@ impl<'a> Pattern<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// What is stored must not depend on how a set lies in memory: where its own order was to be kept, its texts are sorted.
+    pub(super) fn order_unordered(&mut self) {
+        if self.keeps_order {
+            (self.keeps_order, self.alpha, self.by) = (false, true, None);
+        }
+    }
+
     /// Reads the options behind the key; `stores`: whether STORE is one.
     pub(super) fn read(args: &Args<'a>, stores: bool) -> Result<Options<'a>, CommandError> {
-        let mut options = Options::default();
+        let mut options = Options { may_write: stores, ..Options::default() };
         let mut index = 2;
         while index < args.len() {
             let left = args.len() - index - 1;

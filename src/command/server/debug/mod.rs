@@ -7,9 +7,11 @@
 //! | file | what |
 //! |---|---|
 //! | `object` | OBJECT, LISTPACK, SDSLEN, HTSTATS: how a key lies in memory |
+//! | `changes` | CHANGES: what commands changed, effects and events |
 //! | `digest` | DIGEST, DIGEST-VALUE: one number for all data |
 //! | `protocol` | PROTOCOL: a reply of each kind |
 
+mod changes;
 mod digest;
 mod object;
 mod protocol;
@@ -17,12 +19,12 @@ mod protocol;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, caller, help};
+use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, caller, help, save};
 use crate::command::{CommandError, Scope};
 use crate::config::{Caller, ProtectedAction, parse_memory};
 use crate::glob;
 use crate::resp::number::parse_i64;
-use crate::store::{Deadline, NewString};
+use crate::store::{Deadline, KEY_BYTES_MAX, NewString, STRING_BYTES_MAX};
 
 /// Largest threshold of QUICKLIST-PACKED-THRESHOLD.
 const PACKED_BYTES_MAX: u64 = (4 << 30) - 1;
@@ -36,8 +38,6 @@ const NOT_ALLOWED: CommandError = CommandError::Text(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a local \
      connection, otherwise you need to set this option in the configuration file, and then restart the server.",
 );
-const NO_PERSISTENCE: CommandError =
-    CommandError::Text("ERR nothing can be reloaded: this server does not save its data yet");
 const BAD_THRESHOLD: CommandError =
     CommandError::Text("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
 const NOT_POSITIVE: CommandError = CommandError::Text("ERR value is out of range, must be positive");
@@ -48,38 +48,212 @@ pub const ROW: Command = Command {
     arity: -2,
     flags: ADMIN.with(Flags::PROTECTED),
     scope: Scope::All,
-    complexity: "Depends on subcommand.",
-    summary: "A container for debugging commands.",
-    syntax: "subcommand [argument [argument ...]]",
+    complexity: "that of the subcommand",
+    summary: "Tools for test suites and for looking inside.",
+    syntax: "",
+    internal: true,
     handler: debug,
     ..SERVER
 };
 
 type Run = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
 
-/// The subcommands: word, fewest and most arguments after it, code.
-const SUBCOMMANDS: &[(&str, usize, usize, Run)] = &[
-    ("CHANGE-REPL-ID", 0, 0, change_replication_id),
-    ("DIGEST", 0, 0, digest::all),
-    ("DIGEST-VALUE", 0, usize::MAX, digest::values),
-    ("ERROR", 1, 1, error),
-    ("HELP", 0, 0, show_help),
-    ("HTSTATS", 1, 2, object::table_statistics),
-    ("LISTPACK", 1, 1, object::listpack),
-    ("LOADAOF", 0, 0, reload),
-    ("LOG", 1, 1, log_message),
-    ("OBJECT", 1, 2, object::object),
-    ("PANIC", 0, 0, panic),
-    ("POPULATE", 1, 3, populate),
-    ("PROTOCOL", 1, 1, protocol::reply_of_kind),
-    ("QUICKLIST-PACKED-THRESHOLD", 1, 1, packed_threshold),
-    ("RELOAD", 0, usize::MAX, reload),
-    ("REPLYBUFFER", 2, 2, reply_buffer),
-    ("SDSLEN", 1, 1, object::lengths),
-    ("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
-    ("SLEEP", 1, 1, sleep),
-    ("STRINGMATCH-TEST", 0, 0, match_many),
-    ("STRUCTSIZE", 0, 0, object::sizes),
+/// A subcommand of DEBUG.
+struct Subcommand {
+    word: &'static str,
+    /// Fewest and most arguments after the word.
+    least: usize,
+    most: usize,
+    run: Run,
+    syntax: &'static str,
+    summary: &'static str,
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        word: "CHANGE-REPL-ID",
+        least: 0,
+        most: 0,
+        run: change_replication_id,
+        syntax: "",
+        summary: "Takes another replication ID, for tests of replication.",
+    },
+    Subcommand {
+        word: "CHANGES",
+        least: 1,
+        most: 1,
+        run: changes::changes,
+        syntax: "<START | TAKE | STOP>",
+        summary: "Records what commands change: effects and events.",
+    },
+    Subcommand {
+        word: "DICT-RESIZING",
+        least: 1,
+        most: 1,
+        run: dict_resizing,
+        syntax: "<0 | 1>",
+        summary: "Accepted; tables here grow and shrink in small steps at all times.",
+    },
+    Subcommand {
+        word: "DIGEST",
+        least: 0,
+        most: 0,
+        run: digest::all,
+        syntax: "",
+        summary: "A checksum over all data, the same for the same data.",
+    },
+    Subcommand {
+        word: "DIGEST-VALUE",
+        least: 0,
+        most: usize::MAX,
+        run: digest::values,
+        syntax: "key [key ...]",
+        summary: "The checksum of each value.",
+    },
+    Subcommand {
+        word: "ERROR",
+        least: 1,
+        most: 1,
+        run: error,
+        syntax: "message",
+        summary: "Replies with this error.",
+    },
+    Subcommand {
+        word: "HELP",
+        least: 0,
+        most: 0,
+        run: show_help,
+        syntax: "",
+        summary: "Lists the subcommands.",
+    },
+    Subcommand {
+        word: "HTSTATS",
+        least: 1,
+        most: 2,
+        run: object::table_statistics,
+        syntax: "db [FULL]",
+        summary: "How full the table of a database is.",
+    },
+    Subcommand {
+        word: "LISTPACK",
+        least: 1,
+        most: 1,
+        run: object::listpack,
+        syntax: "key",
+        summary: "Shows how a packed value lies in memory.",
+    },
+    Subcommand {
+        word: "LOADAOF",
+        least: 0,
+        most: 0,
+        run: load_log,
+        syntax: "",
+        summary: "Refused until there is an append-only file.",
+    },
+    Subcommand {
+        word: "LOG",
+        least: 1,
+        most: 1,
+        run: log_message,
+        syntax: "message",
+        summary: "Writes a line to the log.",
+    },
+    Subcommand {
+        word: "OBJECT",
+        least: 1,
+        most: 2,
+        run: object::object,
+        syntax: "key [FAST]",
+        summary: "Shows how a key lies in memory.",
+    },
+    Subcommand {
+        word: "PANIC",
+        least: 0,
+        most: 0,
+        run: panic,
+        syntax: "",
+        summary: "Ends the server as an error of its own would.",
+    },
+    Subcommand {
+        word: "POPULATE",
+        least: 1,
+        most: 3,
+        run: populate,
+        syntax: "count [prefix] [size]",
+        summary: "Makes keys PREFIX:0, PREFIX:1 and so on that do not exist.",
+    },
+    Subcommand {
+        word: "PROTOCOL",
+        least: 1,
+        most: 1,
+        run: protocol::reply_of_kind,
+        syntax: "kind",
+        summary: "Replies with an example: string, integer, double, bignum, null, array, set, map, attrib, push, verbatim, true, false.",
+    },
+    Subcommand {
+        word: "QUICKLIST-PACKED-THRESHOLD",
+        least: 1,
+        most: 1,
+        run: packed_threshold,
+        syntax: "size",
+        summary: "Accepted; where an element of a list lies depends on its size alone.",
+    },
+    Subcommand {
+        word: "RELOAD",
+        least: 0,
+        most: usize::MAX,
+        run: save::reload,
+        syntax: "[NOSAVE] [NOFLUSH] [MERGE]",
+        summary: "Saves, empties all databases and loads what was saved.",
+    },
+    Subcommand {
+        word: "REPLYBUFFER",
+        least: 2,
+        most: 2,
+        run: reply_buffer,
+        syntax: "<PEAK-RESET-TIME <NEVER | RESET | ms> | RESIZING <0 | 1>>",
+        summary: "Accepted; replies have no buffers of their own to resize.",
+    },
+    Subcommand {
+        word: "SDSLEN",
+        least: 1,
+        most: 1,
+        run: object::lengths,
+        syntax: "key",
+        summary: "Lengths of key and value, and the room that is left.",
+    },
+    Subcommand {
+        word: "SET-ACTIVE-EXPIRE",
+        least: 1,
+        most: 1,
+        run: set_active_expire,
+        syntax: "<0 | 1>",
+        summary: "Whether keys expire that nobody looks at.",
+    },
+    Subcommand {
+        word: "SLEEP",
+        least: 1,
+        most: 1,
+        run: sleep,
+        syntax: "seconds",
+        summary: "Stops the server for so long.",
+    },
+    Subcommand {
+        word: "STRINGMATCH-TEST",
+        least: 0,
+        most: 0,
+        run: match_many,
+        syntax: "",
+        summary: "Matches random texts with random patterns.",
+    },
+    Subcommand {
+        word: "STRUCTSIZE",
+        least: 0,
+        most: 0,
+        run: object::sizes,
+        syntax: "",
+        summary: "Sizes of the structures that entries and values are made of.",
+    },
 ];
 
 fn debug(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -92,11 +266,10 @@ fn debug(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         return Err(NOT_ALLOWED);
     }
     let given = args.len() - 2;
-    let found = SUBCOMMANDS
-        .iter()
-        .find(|(word, least, most, _)| args.is(1, word) && (*least..=*most).contains(&given));
+    let found =
+        SUBCOMMANDS.iter().find(|sub| args.is(1, sub.word) && (sub.least..=sub.most).contains(&given));
     match found {
-        Some((.., run)) => run(ctx, args, reply),
+        Some(sub) => (sub.run)(ctx, args, reply),
         None => help::subcommand_syntax(args, reply),
     }
 }
@@ -124,12 +297,8 @@ fn panic(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
     panic!("DEBUG PANIC was asked for");
 }
 
-fn reload(_: &mut Context<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
-    let known = |index| ["MERGE", "NOFLUSH", "NOSAVE"].iter().any(|word| args.is(index, word));
-    if (2..args.len()).all(known) {
-        return Err(NO_PERSISTENCE);
-    }
-    Err(CommandError::Text("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."))
+fn load_log(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
+    Err(CommandError::Text("ERR nothing can be reloaded: this server has no append-only file yet"))
 }
 
 fn packed_threshold(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -137,6 +306,12 @@ fn packed_threshold(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         Some(0..=PACKED_BYTES_MAX) => reply.ok(),
         _ => return Err(BAD_THRESHOLD),
     }
+    Ok(())
+}
+
+/// Changes nothing: tables here grow and shrink a segment at a time.
+fn dict_resizing(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.ok();
     Ok(())
 }
 
@@ -175,8 +350,12 @@ fn populate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     let count = positive(2)?;
     let prefix = args.find(3).unwrap_or(b"key");
     let size = if args.len() > 4 { Some(positive(4)? as usize) } else { None };
-    if size.is_some_and(|size| size as u64 > ctx.config.proto_max_bulk_len) {
+    if size.is_some_and(|size| size as u64 > ctx.config.proto_max_bulk_len.min(STRING_BYTES_MAX)) {
         return Err(CommandError::NotInteger);
+    }
+    let suffix_bytes_max = format!(":{count}").len();
+    if prefix.len() + suffix_bytes_max > KEY_BYTES_MAX {
+        return Err(CommandError::Text("ERR key is longer than 4 GiB"));
     }
     let (db, now_ms) = (ctx.session.db, ctx.now_ms);
     let mut key = Vec::new();
@@ -190,9 +369,11 @@ fn populate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
         }
         let hash = ctx.shared.keyspace.hash(&key);
         let shard = ctx.leases.shard(ctx.shared.keyspace.shard_of(hash));
-        let mut place = shard.write(db, hash, &key, now_ms);
+        let mut place = shard.write(db, hash, &key, now_ms).telling(ctx.changes.listener());
+        place.without_event();
         if place.entry().is_none() {
             place.set_string(NewString::Bytes(&value), Deadline::None);
+            place.count_as(0);
         }
     }
     reply.ok();
@@ -216,59 +397,7 @@ fn match_many(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Out
 }
 
 fn show_help(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let lines = [
-        "CHANGE-REPL-ID",
-        "    Change the replication IDs of the instance.",
-        "    Dangerous: should be used only for testing the replication subsystem.",
-        "DIGEST",
-        "    Output a hex signature representing the current DB content.",
-        "DIGEST-VALUE <key> [<key> ...]",
-        "    Output a hex signature of the values of all the specified keys.",
-        "ERROR <string>",
-        "    Return a Redis protocol error with <string> as message. Useful for clients",
-        "    unit tests to simulate Redis errors.",
-        "LOG <message>",
-        "    Write <message> to the server log.",
-        "HTSTATS <dbid> [full]",
-        "    Return hash table statistics of the specified Redis database.",
-        "OBJECT <key> [fast]",
-        "    Show low level info about `key` and associated value.",
-        "PANIC",
-        "    Crash the server simulating a panic.",
-        "POPULATE <count> [<prefix>] [<size>]",
-        "    Create <count> string keys named key:<num>. If <prefix> is specified then",
-        "    it is used instead of the 'key' prefix. These are not propagated to",
-        "    replicas. Cluster slots are not respected so keys not belonging to the",
-        "    current node can be created in cluster mode.",
-        "PROTOCOL <type>",
-        "    Reply with a test value of the specified type. <type> can be: string,",
-        "    integer, double, bignum, null, array, set, map, attrib, push, verbatim,",
-        "    true, false.",
-        "SDSLEN <key>",
-        "    Show low level SDS string info representing `key` and value.",
-        "SET-ACTIVE-EXPIRE <0|1>",
-        "    Setting it to 0 disables expiring keys in background when they are not",
-        "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
-        "    default.",
-        "QUICKLIST-PACKED-THRESHOLD <size>",
-        "    Sets the threshold for elements to be inserted as plain vs packed nodes",
-        "    Default value is 1GB, allows values up to 4GB. Setting to 0 restores to default.",
-        "SLEEP <seconds>",
-        "    Stop the server for <seconds>. Decimals allowed.",
-        "STRINGMATCH-TEST",
-        "    Run a fuzz tester against the stringmatchlen() function.",
-        "STRUCTSIZE",
-        "    Return the size of different Redis core C structures.",
-        "LISTPACK <key>",
-        "    Show low level info about the listpack encoding of <key>.",
-        "REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>",
-        "    Sets the time (in milliseconds) to wait between client reply buffer peak resets.",
-        "    In case NEVER is provided the last observed peak will never be reset",
-        "    In case RESET is provided the peak reset time will be restored to the default value",
-        "REPLYBUFFER RESIZING <0|1>",
-        "    Enable or disable the reply buffer resize cron job",
-    ];
-    help::show(args, reply, &lines);
+    help::list(args.at(0), reply, SUBCOMMANDS.iter().map(|sub| (sub.word, sub.syntax, sub.summary)));
     Ok(())
 }
 
@@ -278,11 +407,8 @@ mod tests {
 
     #[test]
     fn subcommands_are_sorted_and_upper_case() {
-        assert!(SUBCOMMANDS.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(
-            SUBCOMMANDS
-                .iter()
-                .all(|(word, least, most, _)| { word.to_ascii_uppercase() == *word && least <= most })
-        );
+        assert!(SUBCOMMANDS.windows(2).all(|pair| pair[0].word < pair[1].word));
+        let is_sound = |sub: &Subcommand| sub.word.to_ascii_uppercase() == sub.word && sub.least <= sub.most;
+        assert!(SUBCOMMANDS.iter().all(is_sound));
     }
 }

@@ -3,8 +3,9 @@
 use super::{Args, Context, Outcome, Reply};
 use crate::command::CommandError;
 use crate::command::help;
+use crate::persist::rdb;
 use crate::resp::number::parse_i64;
-use crate::store::{Encoding, Entry, List, ListNode, Shard, Str, Type, packed};
+use crate::store::{Encoding, Entry, Shard, Str, Type, View};
 
 const CLOCK_MASK: u64 = 0xFF_FFFF;
 const NO_LISTPACK: CommandError = CommandError::Text("ERR Not a listpack encoded object.");
@@ -12,7 +13,7 @@ const NO_STRING: CommandError = CommandError::Text("ERR Not an sds encoded strin
 const NO_DB: CommandError = CommandError::Text("ERR Out of range database");
 
 /// The entry of argument 2, untouched; also one whose deadline has come.
-fn entry<'a>(ctx: &'a mut Context<'_>, args: &Args<'_>) -> Result<&'a Entry, CommandError> {
+fn entry<'a>(ctx: &'a mut Context<'_>, args: &Args<'_>) -> Result<Entry<'a>, CommandError> {
     let hash = ctx.shared.keyspace.hash(args.at(2));
     let shard: &Shard = ctx.leases.shard(ctx.shared.keyspace.shard_of(hash));
     shard.peek(ctx.session.db, hash, args.at(2)).ok_or(CommandError::NoSuchKey)
@@ -24,48 +25,26 @@ pub fn object(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
         return help::subcommand_syntax(args, reply);
     }
     let now_s = (ctx.now_ms / 1000) & CLOCK_MASK;
-    let (compress, limit) = (ctx.config.rdbcompression, ctx.config.list_max_listpack_size);
+    let (compress, limits) = (ctx.config.rdbcompression, ctx.limits());
     let entry = entry(ctx, args)?;
     let clock = u64::from(entry.clock());
     let idle_s = now_s.wrapping_sub(clock) & CLOCK_MASK;
     let serialized =
         if fast { String::new() } else { format!(" serializedlength:{}", serialized_bytes(entry, compress)) };
-    let nodes = match entry.encoding() {
-        Encoding::Quicklist => nodes(&entry.list(), limit),
-        _ => String::new(),
-    };
+    let report = View::of(entry).as_value().report(&limits);
     reply.simple(&format!(
-        "Value at:{entry:p} refcount:1 encoding:{}{serialized} lru:{clock} lru_seconds_idle:{idle_s}{nodes}",
+        "Value at:{entry:p} refcount:1 encoding:{}{serialized} lru:{clock} lru_seconds_idle:{idle_s}{report}",
         entry.encoding().name()
     ));
     Ok(())
 }
 
-/// What is told of a list's chunks, in Redis's words.
-fn nodes(list: &List<'_>, limit: i32) -> String {
-    let bytes: usize = list
-        .nodes()
-        .map(|node| match node {
-            ListNode::Run(run, _) => run.len() + packed::LISTPACK_FRAME_BYTES,
-            ListNode::Long(bytes) => bytes.len(),
-        })
-        .sum();
-    let count = list.node_count();
-    let average = list.len() as f64 / count as f64;
-    format!(
-        " ql_nodes:{count} ql_avg_node:{average:.2} ql_listpack_max:{limit} ql_compressed:0 ql_uncompressed_size:{bytes}"
-    )
-}
-
 /// Bytes of the value in an RDB file; a string counts uncompressed, and as an integer what that format stores as one.
-fn serialized_bytes(entry: &Entry, compress: bool) -> usize {
-    if entry.ty() == Type::List {
-        let mut out = Vec::new();
-        crate::persist::rdb::list::write(&mut out, &entry.list(), compress);
-        return out.len();
-    }
+fn serialized_bytes(entry: Entry<'_>, compress: bool) -> usize {
     if entry.ty() != Type::String {
-        return entry.bytes_allocated();
+        let mut out = Vec::new();
+        rdb::value::write(&mut out, &View::of(entry), compress, &mut rdb::encode::Whole);
+        return out.len();
     }
     let string = entry.string();
     let number = match string {

@@ -1,7 +1,7 @@
 //! INFO: what the server says of itself, in sections of `name:value` lines, for people and monitoring tools.
 //!
 //! Design: a section is a function over one [`Facts`], which is put together once. The names, their order and their
-//! formats are Redis 7.4's; what Torc does not have (replicas, snapshots, scripts) is 0, which is the truth. Torc's own:
+//! formats are Redis 8.2's; what Torc does not have (replicas, snapshots, scripts) is 0, which is the truth. Torc's own:
 //! `torc_version` and the section `Workers`.
 //!
 //! Costs: no lease is held while text is made; see `sample`.
@@ -14,7 +14,7 @@ mod workers;
 
 use super::sample::{self, KeyspaceSample, ProcessMemory};
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::Categories;
+use crate::command::{Categories, Scope};
 use text::InfoText;
 
 /// INFO.
@@ -22,8 +22,10 @@ pub const ROW: Command = Command {
     name: "info",
     arity: -1,
     flags: ANY_TIME.with(Flags::SENTINEL),
-    summary: "Returns information and statistics about the server.",
-    syntax: "[section [section ...]]",
+    // It reads files of /proc.
+    scope: Scope::Alone,
+    summary: "Figures and facts about the server, by section.",
+    syntax: "[section...]",
     categories: Categories::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     handler: info,
@@ -54,6 +56,7 @@ const SECTIONS: &[Section] = &[
     section("clients", process::clients),
     section("memory", process::memory),
     section("persistence", process::persistence),
+    section("threads", workers::threads),
     section("stats", statistics::stats),
     section("replication", process::replication),
     section("cpu", process::cpu),

@@ -5,6 +5,9 @@ use super::{Facts, proc};
 use crate::command::server::replication::replication_id;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
+use crate::persist::background::Purpose;
+use crate::persist::load::Loading;
+use crate::store::DbIndex;
 
 const MS_PER_DAY: u64 = 86_400_000;
 /// Bits of the clock that entries keep.
@@ -52,18 +55,17 @@ fn build_id() -> String {
 }
 
 fn listeners(config: &Config, tcp_port: u16, text: &mut InfoText) {
-    let mut number = 0;
     if tcp_port != 0 {
         let bind = |bind: &crate::config::BindAddress| {
             format!(",bind={}{}", if bind.optional { "-" } else { "" }, bind.address)
         };
         let binds: String = config.bind.0.iter().map(bind).collect();
         text.line("listener0", format_args!("name=tcp{binds},port={tcp_port}"));
-        number += 1;
     }
     let path = config.unixsocket.as_path();
     if !path.as_os_str().is_empty() {
-        text.line(&format!("listener{number}"), format_args!("name=unix,bind={}", path.display()));
+        // As in Redis, where each kind of listener has its number.
+        text.line("listener1", format_args!("name=unix,bind={}", path.display()));
     }
 }
 
@@ -102,6 +104,7 @@ pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.bytes("used_memory", memory.used);
     text.bytes("used_memory_rss", memory.rss);
     text.bytes("used_memory_peak", memory.peak);
+    text.line("used_memory_peak_time", facts.ctx.shared.stats.gauges.used_peak_ms() / 1000);
     text.line("used_memory_peak_perc", format_args!("{:.2}%", memory.peak_percent()));
     text.line("used_memory_overhead", memory.overhead);
     text.line("used_memory_startup", memory.startup);
@@ -143,6 +146,7 @@ pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("mem_not_counted_for_evict", "0"),
         ("mem_replication_backlog", "0"),
         ("mem_total_replication_buffers", "0"),
+        ("mem_replica_full_sync_buffer", "0"),
         ("mem_clients_slaves", "0"),
     ]);
     text.line("mem_clients_normal", memory.clients);
@@ -151,36 +155,40 @@ pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("mem_aof_buffer", "0"),
         ("mem_allocator", "mimalloc"),
         ("mem_overhead_db_hashtable_rehashing", "0"),
-        ("active_defrag_running", "0"),
-        ("lazyfree_pending_objects", "0"),
-        ("lazyfreed_objects", "0"),
     ]);
+    text.line("active_defrag_running", facts.ctx.shared.stats.gauges.defrag_effort());
+    text.lines(&[("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
 }
 
 pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    let (shared, now_ms) = (facts.ctx.shared, facts.ctx.now_ms);
+    let (running, last) = (shared.background.running(), &shared.last_save);
+    let saving = running.as_ref().filter(|one| one.purpose == Purpose::Save);
+    let (done, total) = running.as_ref().map_or((0, 0), |one| (one.keys_done(), one.snapshot.keys_total()));
     text.section("Persistence");
+    let loading = &shared.loading;
+    text.line("loading", u8::from(loading.is_on()));
     text.lines(&[
-        ("loading", "0"),
         ("async_loading", "0"),
         ("current_cow_peak", "0"),
         ("current_cow_size", "0"),
         ("current_cow_size_age", "0"),
-        ("current_fork_perc", "0.00"),
-        ("current_save_keys_processed", "0"),
-        ("current_save_keys_total", "0"),
     ]);
-    // Nothing was ever saved, so every change since the start counts.
-    text.line("rdb_changes_since_last_save", facts.keyspace.dirty);
-    text.line("rdb_bgsave_in_progress", 0);
-    text.line("rdb_last_save_time", facts.ctx.shared.facts.started_ms / 1000);
+    text.line("current_fork_perc", format_args!("{:.2}", done as f64 * 100.0 / total.max(1) as f64));
+    text.line("current_save_keys_processed", done);
+    text.line("current_save_keys_total", total);
+    text.line("rdb_changes_since_last_save", last.changes_since(facts.keyspace.dirty));
+    text.line("rdb_bgsave_in_progress", u32::from(saving.is_some()));
+    text.line("rdb_last_save_time", last.saved_s());
+    text.line("rdb_last_bgsave_status", if last.has_failed() { "err" } else { "ok" });
+    text.line("rdb_last_bgsave_time_sec", last.took_s());
+    let running_s = saving.map_or(-1, |one| (now_ms.saturating_sub(one.started_ms) / 1000) as i64);
+    text.line("rdb_current_bgsave_time_sec", running_s);
+    text.line("rdb_saves", last.count());
+    text.lines(&[("rdb_last_cow_size", "0")]);
+    text.line("rdb_last_load_keys_expired", loading.keys().expired);
+    text.line("rdb_last_load_keys_loaded", loading.keys().loaded);
     text.lines(&[
-        ("rdb_last_bgsave_status", "ok"),
-        ("rdb_last_bgsave_time_sec", "-1"),
-        ("rdb_current_bgsave_time_sec", "-1"),
-        ("rdb_saves", "0"),
-        ("rdb_last_cow_size", "0"),
-        ("rdb_last_load_keys_expired", "0"),
-        ("rdb_last_load_keys_loaded", "0"),
         ("aof_enabled", "0"),
         ("aof_rewrite_in_progress", "0"),
         ("aof_rewrite_scheduled", "0"),
@@ -194,11 +202,34 @@ pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("module_fork_in_progress", "0"),
         ("module_fork_last_cow_size", "0"),
     ]);
+    if loading.is_on() {
+        tell_loading(loading, facts.ctx.now_ms, text);
+    }
+}
+
+/// How far a file is loaded.
+fn tell_loading(loading: &Loading, now_ms: u64, text: &mut InfoText) {
+    let (total, loaded) = loading.bytes();
+    let elapsed_s = now_ms.saturating_sub(loading.started_ms()) / 1000;
+    let eta_s = match elapsed_s {
+        0 => 1,
+        s => s.saturating_mul(total.saturating_sub(loaded)) / (loaded + 1),
+    };
+    text.line("loading_start_time", loading.started_ms() / 1000);
+    text.line("loading_total_bytes", total);
+    text.line("loading_rdb_used_mem", loading.used_bytes());
+    text.line("loading_loaded_bytes", loaded);
+    text.line("loading_loaded_perc", format!("{:.2}", loaded as f64 * 100.0 / total.max(1) as f64));
+    text.line("loading_eta_seconds", eta_s);
 }
 
 pub fn replication(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.section("Replication");
-    text.lines(&[("role", "master"), ("connected_slaves", "0"), ("master_failover_state", "no-failover")]);
+    text.lines(&[("role", "master"), ("connected_slaves", "0")]);
+    if facts.ctx.config.min_replicas_to_write > 0 && facts.ctx.config.min_replicas_max_lag > 0 {
+        text.line("min_slaves_good_slaves", "0");
+    }
+    text.line("master_failover_state", "no-failover");
     text.line("master_replid", replication_id(facts.ctx.shared));
     text.line("master_replid2", "0".repeat(40));
     text.lines(&[("master_repl_offset", "0"), ("second_repl_offset", "-1"), ("repl_backlog_active", "0")]);
@@ -233,12 +264,12 @@ pub fn cluster(_: &Facts<'_, '_>, text: &mut InfoText) {
 
 pub fn keyspace(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.section("Keyspace");
-    for (number, db) in facts.keyspace.dbs.iter().enumerate().filter(|(_, db)| db.keys > 0) {
+    for (DbIndex(number), db) in &facts.keyspace.dbs {
         let ttl_ms = db.ttl_ms_average(facts.ctx.now_ms);
-        let (keys, expires) = (db.keys, db.expires);
+        let (keys, expires, subexpiry) = (db.keys, db.expires, db.subexpiry);
         text.line(
             &format!("db{number}"),
-            format_args!("keys={keys},expires={expires},avg_ttl={ttl_ms},subexpiry=0"),
+            format_args!("keys={keys},expires={expires},avg_ttl={ttl_ms},subexpiry={subexpiry}"),
         );
     }
 }

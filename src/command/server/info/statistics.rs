@@ -23,7 +23,7 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.lines(&[("instantaneous_input_repl_kbps", "0.00"), ("instantaneous_output_repl_kbps", "0.00")]);
     text.line("rejected_connections", stats.sum(|c| &c.connections_rejected));
     text.lines(&[("sync_full", "0"), ("sync_partial_ok", "0"), ("sync_partial_err", "0")]);
-    text.line("expired_subkeys", 0);
+    text.line("expired_subkeys", stats.sum(|c| &c.expired_subkeys));
     text.line("expired_keys", stats.sum(|c| &c.expired_keys));
     text.line("expired_stale_perc", "0.00");
     text.line("expired_time_cap_reached_count", stats.sum(|c| &c.expired_time_cap_reached));
@@ -43,12 +43,17 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),
         ("slave_expires_tracked_keys", "0"),
-        ("active_defrag_hits", "0"),
-        ("active_defrag_misses", "0"),
-        ("active_defrag_key_hits", "0"),
-        ("active_defrag_key_misses", "0"),
-        ("total_active_defrag_time", "0"),
-        ("current_active_defrag_time", "0"),
+    ]);
+    // What moves is an entry: a key with its value.
+    let (hits, misses) = (stats.sum(|c| &c.defrag_hits), stats.sum(|c| &c.defrag_misses));
+    text.line("active_defrag_hits", hits);
+    text.line("active_defrag_misses", misses);
+    text.line("active_defrag_key_hits", hits);
+    text.line("active_defrag_key_misses", misses);
+    let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(facts.ctx.now_us);
+    text.line("total_active_defrag_time", total_us / 1000);
+    text.line("current_active_defrag_time", current_us / 1000);
+    text.lines(&[
         ("tracking_total_keys", "0"),
         ("tracking_total_items", "0"),
         ("tracking_total_prefixes", "0"),
@@ -71,7 +76,12 @@ fn loops(facts: &Facts<'_, '_>, text: &mut InfoText) {
     let rates = &stats.gauges.rates;
     text.line("total_reads_processed", stats.sum(|c| &c.reads_processed));
     text.line("total_writes_processed", stats.sum(|c| &c.writes_processed));
-    text.lines(&[("io_threaded_reads_processed", "0"), ("io_threaded_writes_processed", "0")]);
+    text.lines(&[
+        ("io_threaded_reads_processed", "0"),
+        ("io_threaded_writes_processed", "0"),
+        ("io_threaded_total_prefetch_batches", "0"),
+        ("io_threaded_total_prefetch_entries", "0"),
+    ]);
     let (query, output) = (
         stats.sum(|c| &c.client_query_buffer_limit_disconnections),
         stats.sum(|c| &c.client_output_buffer_limit_disconnections),

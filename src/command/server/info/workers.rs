@@ -1,10 +1,24 @@
-//! INFO's section `Workers`: what each worker has done, one line for each, fields in the manner of `Keyspace`.
+//! INFO's sections of what each worker has done, one line for each: `Threads` as Redis has it, and `Workers`.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::text::InfoText;
 use super::{Facts, proc};
-use crate::observe::{DBS_MAX, Snapshot};
+use crate::observe::Snapshot;
+
+/// The section in which Redis shows its threads for input and output, a line for each worker.
+pub fn threads(facts: &Facts<'_, '_>, text: &mut InfoText) {
+    text.section("Threads");
+    for (number, worker) in facts.ctx.shared.stats.all().iter().enumerate() {
+        let (reads, writes) =
+            (worker.counters.reads_processed.read(), worker.counters.writes_processed.read());
+        let clients = worker.connections.read();
+        text.line(
+            &format!("io_thread_{number}"),
+            format_args!("clients={clients},reads={reads},writes={writes}"),
+        );
+    }
+}
 
 pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
     let shared = facts.ctx.shared;
@@ -23,7 +37,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
         let percent = |thousandths: u64| thousandths as f64 / 10.0;
         let mut keys = 0;
         for shard in shared.keyspace.home_shards(number) {
-            keys += (0..DBS_MAX).map(|db| shared.stats.gauges.db(shard, db).keys).sum::<u64>();
+            keys += shared.stats.gauges.keys(shard);
         }
         let cpu = cpus.0.iter().cycle().nth(number).map_or(-1, |cpu| *cpu as i64);
         text.line(
@@ -31,7 +45,7 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
             format_args!(
                 "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
-                 leases_reserved={},long_leases={},mail_sent={},wakes_sent={},upkeep_ms={},home_keys={keys}",
+                 leases_reserved={},long_leases={},mail_sent={},mail_waiting={},mail_full={},wakes_sent={},upkeep_ms={},home_keys={keys}",
                 percent(worker.load_ran.read() + worker.load_waited.read()),
                 percent(worker.load_waited.read()),
                 worker.connections.read(),
@@ -51,6 +65,8 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
                 counters.leases_reserved.read(),
                 counters.leases_long.read(),
                 counters.mail_sent.read(),
+                worker.mail_waiting.read(),
+                counters.mail_full.read(),
                 counters.wakes_sent.read(),
                 counters.upkeep_ns.read() / 1_000_000,
             ),

@@ -1,0 +1,71 @@
+//! What stops a start, because a server that went on without it would lose data or show it to others.
+//!
+//! Design: a row says what is asked for and why not. Values are judged when all lines have been read, so that a later line
+//! or an option (`torc redis.conf --appendonly no`) can take back what a file says; the line that is blamed is the last one
+//! that said it. CONFIG SET asks the same rows. Whoever builds what a row asks for removes the row.
+//!
+//! Not here: what is accepted without effect (`inert`), users (`user`), what only a file of Valkey can say (`valkey`).
+
+use super::table::Config;
+
+/// A directive whose value may ask for what Torc must not pretend to do.
+struct Refusal {
+    name: &'static str,
+    is_asked: fn(&Config) -> bool,
+    /// Why it is refused, and what to do instead.
+    reason: &'static str,
+}
+
+const REFUSALS: &[Refusal] = &[
+    // Redis's own reason, before those of either directive.
+    Refusal {
+        name: "replicaof",
+        is_asked: |config| config.cluster_enabled && config.replicaof.0.is_some(),
+        reason: "replicaof directive not allowed in cluster mode",
+    },
+    Refusal {
+        name: "replicaof",
+        is_asked: |config| config.replicaof.0.is_some(),
+        reason: "Torc cannot be a replica yet: this server would have data of its own and accept writes. \
+            Remove this line, or say 'replicaof no one'",
+    },
+    Refusal {
+        name: "appendonly",
+        is_asked: |config| config.appendonly,
+        reason: "Torc has no append-only file yet: nothing would be written to disk, and a restart would begin empty. \
+            If the data may be lost, say 'appendonly no'",
+    },
+    Refusal {
+        name: "cluster-enabled",
+        is_asked: |config| config.cluster_enabled,
+        reason: "Torc cannot be part of a cluster yet: this server would take the keys of all slots for its own. \
+            To run it by itself, say 'cluster-enabled no'",
+    },
+    Refusal {
+        name: "tls-port",
+        is_asked: |config| config.tls_port != 0,
+        reason: "Torc has no TLS yet: what clients are to send encrypted would not be. \
+            Say 'tls-port 0', and let a proxy beside Torc do the encryption",
+    },
+    Refusal { name: "aclfile", is_asked: |config| !config.aclfile.is_empty(), reason: super::user::NO_USERS },
+];
+
+/// The first directive whose value in `config` is refused, and why.
+pub(super) fn first(config: &Config) -> Option<(&'static str, &'static str)> {
+    let refusal = REFUSALS.iter().find(|refusal| (refusal.is_asked)(config))?;
+    Some((refusal.name, refusal.reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::lookup;
+
+    #[test]
+    fn refusals_are_of_directives_and_never_of_defaults() {
+        for refusal in REFUSALS {
+            assert!(lookup(refusal.name.as_bytes()).is_some(), "{}", refusal.name);
+        }
+        assert_eq!(first(&Config::default()), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a file holds, for `torc --check-rdb`: every value is decoded, and nothing is kept.
+//!
+//! Not here: what is said where it is damaged (`FileError`).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::split::{Findings, Splitter};
+use super::{FileError, records};
+use crate::store::{KeyHasher, Limits};
+
+/// Keys of one database.
+#[derive(Default)]
+struct Keys {
+    /// By type of value.
+    types: BTreeMap<&'static str, u64>,
+    expiring: u64,
+    expired: u64,
+}
+
+/// Reads a whole file; what it holds, as lines of text.
+///
+/// # Errors
+/// It cannot be read, or is damaged, and where.
+pub fn check(path: &Path, now_ms: u64) -> Result<String, FileError> {
+    let failed = |error: std::io::Error| FileError::new(0, format!("cannot be opened: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    read(file, size, now_ms)
+}
+
+/// For fuzzing: any bytes as a file, with whatever checksum.
+pub fn fuzz(file: &[u8]) {
+    // What it says is not known; that it says something is.
+    let _: Result<String, FileError> = read(file, file.len() as u64, 0);
+}
+
+fn read(source: impl Read, size: u64, now_ms: u64) -> Result<String, FileError> {
+    let mut splitter = Splitter::new(source, size, u32::MAX as usize, true)?;
+    let (limits, hasher) = (Limits::default(), KeyHasher::new(1));
+    let mut dbs: BTreeMap<u32, Keys> = BTreeMap::new();
+    let mut spare = Vec::new();
+    while let Some(piece) = splitter.next_piece(spare)? {
+        records::each(&piece, &limits, &hasher, |record| {
+            let keys = dbs.entry(record.db.0).or_default();
+            *keys.types.entry(record.value.ty().name()).or_default() += 1;
+            if let Some(deadline_ms) = record.deadline_ms {
+                keys.expiring += 1;
+                keys.expired += u64::from(i64::try_from(now_ms).is_ok_and(|now_ms| deadline_ms < now_ms));
+            }
+            Ok(())
+        })?;
+        spare = piece.bytes;
+    }
+    Ok(report(size, &splitter.findings, &dbs))
+}
+
+fn report(size: u64, findings: &Findings, dbs: &BTreeMap<u32, Keys>) -> String {
+    const WRITES: &str = "writing to a string does not fail";
+    let mut text = format!("RDB version {}, {size} bytes\n", findings.version);
+    for (name, value) in &findings.notes {
+        writeln!(text, "note {}: {}", name.escape_ascii(), value.escape_ascii()).expect(WRITES);
+    }
+    for (db, Keys { types, expiring, expired }) in dbs {
+        let count: u64 = types.values().sum();
+        let types: Vec<String> = types.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        let types = types.join(", ");
+        writeln!(
+            text,
+            "database {db}: {count} keys ({types}), {expiring} with a deadline, {expired} expired"
+        )
+        .expect(WRITES);
+    }
+    if findings.functions + findings.module_parts > 0 {
+        let (functions, parts) = (findings.functions, findings.module_parts);
+        writeln!(text, "{functions} libraries of functions, {parts} parts of modules: not loaded")
+            .expect(WRITES);
+    }
+    let sum = if findings.is_checked { "the checksum is right" } else { "there is no checksum" };
+    writeln!(text, "The file is whole: {sum}").expect(WRITES);
+    text
+}

@@ -1,0 +1,411 @@
+//! A shard that is written to at random while it is walked in slices: what is handed over is the picture at the cut, each key once.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::store::hash::KeyHasher;
+use crate::store::{
+    BLOB_BYTES_MIN, DbIndex, Deadline, Digest, End, Entry, Limits, ListLimits, NewItem, NewString,
+    PackLimits, Shard, Type, scaled,
+};
+
+/// A time later than the beginning of coarse time.
+const START_MS: u64 = 1_800_000_000_000;
+const DBS: u64 = 3;
+const NO_LIMIT: u64 = u64::MAX;
+
+type Picture = BTreeMap<(u32, Vec<u8>), (Type, Option<u64>, Digest)>;
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn described(entry: Entry<'_>) -> (Type, Option<u64>, Digest) {
+    let mut digest = Digest::default();
+    digest.mix_value(entry);
+    (entry.ty(), entry.deadline(), digest)
+}
+
+fn picture(shard: &Shard) -> Picture {
+    let mut picture = Picture::new();
+    for db in shard.used_dbs() {
+        shard.for_each(db, |entry| {
+            picture.insert((db.0, entry.key().to_vec()), described(entry));
+        });
+    }
+    picture
+}
+
+/// Adds what has been handed over; each key may come once.
+fn take(taker: &mut Taker, taken: &mut Picture) -> bool {
+    loop {
+        match taker.take() {
+            Taken::Block(block) => {
+                block.for_each(|db, entry| {
+                    let before = taken.insert((db.0, entry.key().to_vec()), described(entry));
+                    assert!(before.is_none(), "{} twice", entry.key().escape_ascii());
+                });
+                taker.done_with(block);
+            }
+            Taken::Nothing => return false,
+            Taken::All => return true,
+            Taken::Over => panic!("nobody has ended it"),
+        }
+    }
+}
+
+/// Small limits, so that values are large ones soon.
+fn limits() -> Limits {
+    let pack = PackLimits { entries_max: 4, value_bytes_max: 20 };
+    Limits { list: ListLimits::new(4), hash: pack, set: pack, sorted_set: pack, ..Limits::default() }
+}
+
+struct Play {
+    shard: Shard,
+    hasher: KeyHasher,
+    random: Random,
+    now_ms: u64,
+    keys: u64,
+}
+
+impl Play {
+    fn new(seed: u64) -> Play {
+        let hasher = KeyHasher::new(u128::from(seed));
+        let mut play = Play {
+            shard: Shard::new(hasher.clone()),
+            hasher,
+            random: Random(seed),
+            now_ms: START_MS,
+            keys: 0,
+        };
+        play.keys = [30, 400, scaled(3000)][play.random.below(3) as usize];
+        play
+    }
+
+    fn db(&mut self) -> DbIndex {
+        DbIndex([0, 0, 1, 1, 7][self.random.below(DBS + 2) as usize])
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        let number = self.random.below(self.keys);
+        let mut key = format!("key:{number}").into_bytes();
+        if number.is_multiple_of(50) {
+            key.resize(300, b'.');
+        }
+        key
+    }
+
+    fn text(&mut self) -> Vec<u8> {
+        let len = match self.random.below(60) {
+            0 => 900 + self.random.below(300),
+            1 => BLOB_BYTES_MIN as u64 - 50 + self.random.below(100),
+            2 => 40_000,
+            3..8 => return self.random.next().to_string().into_bytes(),
+            _ => self.random.below(120),
+        };
+        let byte = self.random.next() as u8;
+        (0..len).map(|i| byte.wrapping_add(i as u8)).collect()
+    }
+
+    /// Something that commands, upkeep or eviction may do.
+    fn step(&mut self, growing: bool) {
+        let pick = if growing { self.random.below(22) } else { 4 + self.random.below(40) };
+        match pick {
+            0..4 => self.set(),
+            4..16 => self.edit(),
+            16..18 => self.relocate(),
+            18 => _ = self.shard.defrag(50, self.random.below(2) == 0),
+            19 => self.now_ms += self.random.below(300),
+            20 => _ = self.shard.upkeep(100),
+            21..24 => {
+                let (budget, now_ms) = (self.random.below(200) as usize, self.now_ms);
+                self.shard.expire_due(now_ms, budget, &mut |_, _, _| ());
+            }
+            24..27 => {
+                let (db, key) = (self.db(), self.key());
+                let hash = self.hasher.hash(&key);
+                self.shard.read(db, hash, &key, self.now_ms, crate::store::Touch::Lru(5), || false);
+            }
+            _ => {
+                let (db, key) = (self.db(), self.key());
+                let hash = self.hasher.hash(&key);
+                let mut guard = self.shard.write(db, hash, &key, self.now_ms);
+                if pick == 27 {
+                    guard.evict()
+                } else {
+                    guard.remove()
+                };
+            }
+        }
+        match self.random.below(1000) {
+            0 => {
+                let (a, b) = (self.db(), self.db());
+                self.shard.swap_dbs(a, b);
+            }
+            1 if self.random.below(4) == 0 => {
+                let db = self.db();
+                self.shard.flush(db);
+            }
+            2 if self.random.below(20) == 0 => _ = self.shard.flush_all(),
+            _ => {}
+        }
+    }
+
+    fn set(&mut self) {
+        let (db, key, text) = (self.db(), self.key(), self.text());
+        let deadline = match self.random.below(4) {
+            0 => Deadline::At(self.now_ms + self.random.below(5000)),
+            1 => Deadline::Keep,
+            _ => Deadline::None,
+        };
+        let new = match self.random.below(4) {
+            0 => NewString::Blob(Bytes::from(text.clone())),
+            _ => NewString::Bytes(&text),
+        };
+        self.shard.write(db, self.hasher.hash(&key), &key, self.now_ms).set_string(new, deadline);
+    }
+
+    fn edit(&mut self) {
+        let (db, key, text, draw) = (self.db(), self.key(), self.text(), self.random.next());
+        let (limits, at) = (limits(), self.now_ms + self.random.below(5000));
+        let mut guard = self.shard.write(db, self.hasher.hash(&key), &key, self.now_ms);
+        // A key that exists keeps its type; a new one gets any.
+        let ty = guard.entry().map_or(
+            [Type::String, Type::List, Type::Hash, Type::Set, Type::SortedSet][(draw % 5) as usize],
+            |entry| entry.ty(),
+        );
+        let name = format!("member:{}", draw >> 8 & 15).into_bytes();
+        let is_removal = draw >> 16 & 3 == 0 && guard.entry().is_some();
+        if draw >> 20 & 15 == 0 {
+            return guard.set_deadline((draw >> 24 & 1 == 0).then_some(at));
+        }
+        match ty {
+            Type::String if draw >> 18 & 1 == 0 => _ = guard.append(&text),
+            Type::String => _ = guard.set_range((draw >> 30 & 255) as usize, &text),
+            Type::List if is_removal => guard.list_pop(End::Left, limits.list, |_| ()),
+            Type::List => {
+                let item = NewItem::Bytes(&text);
+                guard.list_push(End::Right, [item].into_iter(), limits.list);
+            }
+            Type::Hash if is_removal => _ = guard.hash_remove(&name),
+            Type::Hash => {
+                let deadline = if draw >> 40 & 3 == 0 { Deadline::At(at) } else { Deadline::None };
+                guard.hash_set(&name, &text, deadline, limits.hash);
+                if let Deadline::At(at) = deadline {
+                    guard.hash_note_deadline(Some(at));
+                }
+            }
+            Type::Set if is_removal => _ = guard.set_remove(crate::store::Item::Bytes(&name)),
+            Type::Set => _ = guard.set_add([name.as_slice()].into_iter(), &limits),
+            Type::SortedSet if is_removal => _ = guard.sorted_set_remove(&name),
+            Type::SortedSet => {
+                guard.sorted_set_update(&name, limits.sorted_set, |_| Some(f64::from(draw as u32)));
+            }
+            Type::Stream => unreachable!("none is made"),
+        }
+    }
+
+    /// RENAME, MOVE or COPY.
+    fn relocate(&mut self) {
+        let (db, key, to_db, to_key) = (self.db(), self.key(), self.db(), self.key());
+        let mut guard = self.shard.write(db, self.hasher.hash(&key), &key, self.now_ms);
+        let owned = if self.random.below(2) == 0 { guard.take() } else { guard.copy() };
+        drop(guard);
+        if let Some(owned) = owned {
+            self.shard.write(to_db, self.hasher.hash(&to_key), &to_key, self.now_ms).put(owned);
+        }
+    }
+}
+
+#[test]
+fn what_is_handed_over_is_the_picture_at_the_cut() {
+    for seed in 0..scaled(24) {
+        let mut play = Play::new(seed);
+        for round in 0..3 {
+            let steps = play.keys * (1 + play.random.below(3));
+            (0..steps).for_each(|_| play.step(round != 1));
+            let expected = picture(&play.shard);
+            let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::GoesOn);
+            play.shard.begin_snapshot(&snapshot);
+            assert_eq!(snapshot.keys_total(), expected.len() as u64);
+            let (growing, slice) = (play.random.below(2) == 0, 1 + play.keys / (1 + play.random.below(20)));
+            let (mut taken, mut takes) = (Picture::new(), 0);
+            loop {
+                (0..play.random.below(slice)).for_each(|_| play.step(growing));
+                if takes % 4 == 0 {
+                    play.shard.check_invariants();
+                }
+                let is_walked = play.shard.walk(1 + play.random.below(slice) as usize);
+                takes += 1;
+                if takes % 3 == 0 || is_walked {
+                    take(&mut taker, &mut taken);
+                }
+                if is_walked {
+                    break;
+                }
+            }
+            assert!(take(&mut taker, &mut taken), "all was walked");
+            assert_eq!(taken.len(), expected.len(), "seed {seed}");
+            for (key, value) in &expected {
+                assert_eq!(taken.get(key), Some(value), "seed {seed}, {}", key.1.escape_ascii());
+            }
+            assert_eq!(snapshot.held_bytes(), 0);
+            play.shard.check_invariants();
+        }
+    }
+}
+
+/// Ended early, or by FLUSHALL, it is walked to its end, hands nothing more over, and the next one misses nothing.
+#[test]
+fn snapshot_that_ends_early_leaves_no_marks() {
+    for seed in 0..scaled(20) {
+        let mut play = Play::new(1000 + seed);
+        (0..2 * play.keys).for_each(|_| play.step(true));
+        let (snapshot, taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+        play.shard.begin_snapshot(&snapshot);
+        play.shard.walk(play.keys as usize / 3);
+        (0..play.keys / 2).for_each(|_| play.step(true));
+        match seed % 3 {
+            0 => snapshot.end(),
+            1 => _ = play.shard.flush_all(),
+            _ => drop(taker),
+        }
+        assert!(snapshot.is_over());
+        (0..play.keys).for_each(|_| play.step(true));
+        while !play.shard.walk(10) {
+            play.step(true);
+        }
+        play.shard.check_invariants();
+        assert!(snapshot.is_walked() && play.shard.free_discarded(usize::MAX));
+        let expected = picture(&play.shard);
+        let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+        play.shard.begin_snapshot(&snapshot);
+        let mut taken = Picture::new();
+        while !play.shard.walk(100) {}
+        assert!(take(&mut taker, &mut taken));
+        assert_eq!(taken, expected);
+    }
+}
+
+fn hash_of_bytes(shard: &mut Shard, hasher: &KeyHasher, key: &[u8], fields: u32) {
+    let mut guard = shard.write(DbIndex(0), hasher.hash(key), key, START_MS);
+    for field in 0..fields {
+        let name = format!("field:{field}");
+        guard.hash_set(name.as_bytes(), &[b'v'; 100], Deadline::None, limits().hash);
+    }
+}
+
+/// A large value is not copied: it is the snapshot's and the entry's, and nobody writes to it before it is saved.
+#[test]
+fn large_value_is_lent_and_its_writers_wait() {
+    let hasher = KeyHasher::new(5);
+    let mut shard = Shard::new(hasher.clone());
+    hash_of_bytes(&mut shard, &hasher, b"large", 2000);
+    hash_of_bytes(&mut shard, &hasher, b"small", 20);
+    let used = shard.used_bytes();
+    let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+    assert!(!shard.must_wait(hasher.hash(b"large")));
+    shard.begin_snapshot(&snapshot);
+    assert!(shard.must_wait(hasher.hash(b"large")) && !shard.must_wait(hasher.hash(b"small")));
+    assert!(!shard.must_wait(hasher.hash(b"absent")));
+    assert!(snapshot.held_bytes() < 100_000 && shard.used_bytes() == used);
+    while !shard.walk(1) {}
+    assert!(shard.must_wait(hasher.hash(b"large")) && !shard.must_wait(hasher.hash(b"small")));
+    let mut taken = Picture::new();
+    assert!(take(&mut taker, &mut taken));
+    assert_eq!(taken, picture(&shard));
+    assert!(!shard.must_wait(hasher.hash(b"large")));
+    hash_of_bytes(&mut shard, &hasher, b"large", 1);
+    assert_eq!(shard.used_bytes(), used);
+    shard.check_invariants();
+}
+
+/// What goes while the snapshot has it is the snapshot's; what is changed all the same is copied before.
+#[test]
+fn lent_value_that_goes_or_changes_is_saved_as_it_was() {
+    for is_removed in [true, false] {
+        let hasher = KeyHasher::new(5);
+        let mut shard = Shard::new(hasher.clone());
+        hash_of_bytes(&mut shard, &hasher, b"large", 2000);
+        let expected = picture(&shard);
+        let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+        shard.begin_snapshot(&snapshot);
+        while !shard.walk(1) {}
+        if is_removed {
+            assert!(shard.write(DbIndex(0), hasher.hash(b"large"), b"large", START_MS).remove());
+            assert!(!shard.has_discarded() && shard.used_bytes() < 1000);
+        } else {
+            let mut guard = shard.write(DbIndex(0), hasher.hash(b"large"), b"large", START_MS);
+            guard.hash_set(b"field:1", b"other", Deadline::None, limits().hash);
+        }
+        shard.check_invariants();
+        let mut taken = Picture::new();
+        assert!(take(&mut taker, &mut taken));
+        assert_eq!(taken, expected);
+    }
+}
+
+#[test]
+fn writers_of_unsaved_keys_wait_at_the_limit_and_no_others() {
+    let hasher = KeyHasher::new(5);
+    let mut shard = Shard::new(hasher.clone());
+    let keys: Vec<Vec<u8>> = (0..200).map(|number| format!("key:{number}").into_bytes()).collect();
+    let set = |shard: &mut Shard, key: &[u8]| {
+        let mut guard = shard.write(DbIndex(0), hasher.hash(key), key, START_MS);
+        guard.set_string(NewString::Bytes(&[b'v'; 60]), Deadline::None);
+    };
+    keys.iter().for_each(|key| set(&mut shard, key));
+    let (snapshot, mut taker) = Snapshot::new(1, 1000, OnFlush::Ends);
+    shard.begin_snapshot(&snapshot);
+    keys[..20].iter().for_each(|key| set(&mut shard, key));
+    assert!(snapshot.is_at_limit());
+    let waiting = |shard: &mut Shard| keys.iter().filter(|key| shard.must_wait(hasher.hash(key))).count();
+    assert_eq!(waiting(&mut shard), 180);
+    assert!(!shard.must_wait(hasher.hash(b"new")));
+    shard.walk(50);
+    assert!((120..=130).contains(&waiting(&mut shard)), "{}", waiting(&mut shard));
+    let mut taken = Picture::new();
+    while !shard.walk(50) {}
+    assert!(take(&mut taker, &mut taken));
+    assert_eq!((waiting(&mut shard), taken.len()), (0, 200));
+}
+
+/// The thread reads while the shard is written to.
+#[test]
+fn blocks_are_read_by_another_thread() {
+    let mut play = Play::new(77);
+    play.keys = scaled(2000);
+    (0..3 * play.keys).for_each(|_| play.step(true));
+    let expected = picture(&play.shard);
+    let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::GoesOn);
+    play.shard.begin_snapshot(&snapshot);
+    let thread = std::thread::spawn(move || {
+        taker.attend();
+        let mut taken = Picture::new();
+        while !take(&mut taker, &mut taken) {
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        taken
+    });
+    while !play.shard.walk(20) {
+        (0..20).for_each(|_| play.step(true));
+        snapshot.wake_taker();
+    }
+    snapshot.wake_taker();
+    assert!(thread.join().expect("it has not failed") == expected);
+    play.shard.check_invariants();
+}

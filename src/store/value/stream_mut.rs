@@ -1,0 +1,142 @@
+//! What may be done to a key that holds a stream, or is to hold one.
+//!
+//! Design: a stream is always a structure of its own, so that changing one is a method of that (`stream`); here is what brings
+//! it into its key, counts its memory, and lets upkeep free what is too much to be freed at once.
+//!
+//! Invariants: the encoding is `Stream`. A stream stays when it is empty.
+
+use super::external::External;
+use super::stream::{Group, Stream, StreamId, Trim};
+use super::view::Typed;
+use crate::store::KeyMut;
+use crate::store::changes::ChangeKind;
+use crate::store::entry::{Encoding, Type, Value};
+
+impl KeyMut<'_> {
+    /// The stream that the key holds, if it exists.
+    #[inline]
+    pub fn stream(&self) -> Option<&Stream> {
+        self.entry().map(<&Stream>::of)
+    }
+
+    /// Makes the key an empty stream if it does not exist.
+    #[inline]
+    pub fn make_stream(&mut self) {
+        if self.entry().is_none() {
+            self.set_stream(Box::default());
+        }
+    }
+
+    /// Adds to the stream that the key holds, which whoever waits for it hears of.
+    #[inline]
+    pub fn stream_add<R>(&mut self, edit: impl FnOnce(&mut Stream) -> R) -> R {
+        self.edit_stream_as(ChangeKind::Set, edit)
+    }
+
+    /// Takes entries out of the stream: how many `edit` says. None is no change.
+    pub fn stream_take(&mut self, edit: impl FnOnce(&mut Stream) -> usize) -> usize {
+        self.count_edit(ChangeKind::Lessened, edit)
+    }
+
+    /// Takes entries out of what is pending in a group, likewise.
+    pub fn group_take(&mut self, place: usize, edit: impl FnOnce(&mut Group) -> usize) -> usize {
+        self.count_edit(ChangeKind::Aside, |stream| stream.edit_group(place, edit))
+    }
+
+    /// Changes who has read the stream and up to where, not the stream itself.
+    #[inline]
+    pub fn stream_account<R>(&mut self, edit: impl FnOnce(&mut Stream) -> R) -> R {
+        self.edit_stream_as(ChangeKind::Aside, edit)
+    }
+
+    /// The same of one group.
+    #[inline]
+    pub fn group_account<R>(&mut self, place: usize, edit: impl FnOnce(&mut Group) -> R) -> R {
+        self.stream_account(|stream| stream.edit_group(place, edit))
+    }
+
+    /// Makes entries of a group anybody's to claim, which whoever waits for the stream hears of.
+    pub fn group_release<R>(&mut self, place: usize, edit: impl FnOnce(&mut Group) -> R) -> R {
+        self.wake_waiters();
+        self.group_account(place, edit)
+    }
+
+    fn count_edit(&mut self, kind: ChangeKind, edit: impl FnOnce(&mut Stream) -> usize) -> usize {
+        let mut count = 0;
+        self.recode(|key| count = key.edit_stream_as(kind, edit));
+        if count > 0 {
+            self.edit_stream_as(kind, |_| ());
+            self.count_as(count);
+        }
+        count
+    }
+
+    #[inline]
+    fn edit_stream_as<R>(&mut self, kind: ChangeKind, edit: impl FnOnce(&mut Stream) -> R) -> R {
+        self.edit_external_as(kind, |external| match external {
+            External::Stream(stream) => edit(stream),
+            _ => unreachable!("the caller has looked at the type"),
+        })
+    }
+
+    /// Deletes the oldest entries of the stream: how many.
+    pub fn stream_trim(&mut self, trim: &Trim) -> usize {
+        let mut removed = None;
+        let deleted = self.stream_take(|stream| {
+            let deleted;
+            (deleted, removed) = stream.trim(trim);
+            deleted as usize
+        });
+        removed.into_iter().for_each(|removed| self.discard(External::Stream(removed)));
+        deleted
+    }
+
+    /// Removes a group of the stream; whoever waits for it hears of that.
+    pub fn stream_remove_group(&mut self, place: usize) {
+        self.wake_waiters();
+        let removed = self.stream_account(|stream| stream.remove_group(place));
+        removed.into_iter().for_each(|removed| self.discard(External::Stream(removed)));
+    }
+
+    /// Stores a stream in the place of whatever the key held.
+    pub fn set_stream(&mut self, stream: Box<Stream>) {
+        self.tell_overwritten(Type::Stream);
+        self.set_value(Type::Stream, Encoding::Stream, Value::External(External::Stream(stream)));
+    }
+}
+
+/// A stream that is being loaded, piece by piece; outside of any shard.
+#[derive(Default)]
+pub struct NewStream {
+    pub(super) stream: Box<Stream>,
+    end: StreamId,
+}
+
+impl NewStream {
+    /// Adds a node; none if it is damaged or does not come behind the others.
+    pub fn add_node(&mut self, first: StreamId, listpack: &[u8]) -> Option<()> {
+        let valid = super::stream::validated_node(first, listpack)?;
+        if valid.first <= self.end && self.end != StreamId::MIN {
+            return None;
+        }
+        self.end = valid.last;
+        self.stream.load_node(first, listpack);
+        Some(())
+    }
+
+    /// The stream so far.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Sets what else is known of it; none if there are entries behind what is said to be the last.
+    pub fn set_history(&mut self, last: StreamId, max_deleted: StreamId, added: u64) -> Option<()> {
+        self.stream.set_history(last, max_deleted, added);
+        (self.end <= last).then_some(())
+    }
+
+    /// Adds a group; none if there is one of this name.
+    pub fn add_group(&mut self, group: Group) -> Option<()> {
+        self.stream.add_group(group).then_some(())
+    }
+}

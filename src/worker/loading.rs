@@ -1,0 +1,44 @@
+//! A worker's part in loading a file at the start: it decodes pieces between its turns.
+//!
+//! Design: within a time that clients hardly notice, who are told that the server is loading. Upkeep passes over shards
+//! meanwhile: nothing expires or is evicted before all is there.
+//!
+//! Not here: reading the file (`persist::load`), what clients are told (`stretch`).
+
+use super::Worker;
+use crate::command::limits;
+use crate::io::Io;
+use crate::persist::load::insert;
+
+/// How long a turn loads at least, in ns, if there is so much: a piece takes about one ms.
+const LOAD_NS: u64 = 2_000_000;
+
+impl<I: Io> Worker<I> {
+    /// Decodes pieces for a while, or notices that all is loaded.
+    pub(super) fn load(&mut self) {
+        if !self.loads {
+            return;
+        }
+        if !self.shared.loading.is_on() {
+            self.loads = false;
+            self.facts = None;
+            self.upkeep.hurry();
+            return;
+        }
+        let limits = limits(self.config.config());
+        let start = self.clock.ticks();
+        while !self.stopping && self.clock.ns_between(start, self.clock.ticks()) < LOAD_NS {
+            let Some(piece) = self.shared.loading.take() else { break };
+            let policy = insert::Policy {
+                now_ms: self.shared.loading.started_ms(),
+                access_clock: self.kit.access_clock,
+                limits: &limits,
+                merges: false,
+            };
+            let (outcome, wanted) = insert::piece(&piece, &mut self.kit.leases, policy);
+            self.post.wake_wanting(wanted);
+            self.stats().busy_turns.add(1);
+            self.shared.loading.done(piece, outcome);
+        }
+    }
+}
