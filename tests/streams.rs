@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::harness::{Client, Rng, Server, Value, split, until};
+use crate::harness::{Client, Rng, Server, Value, command, split, until};
 
 /// What ends a dump: the version of the format, and a checksum.
 const VERSION_AND_SUM_BYTES: usize = 10;
@@ -97,8 +97,8 @@ fn dumps_are_those_of_redis_byte_by_byte() {
 /// A stream of a million entries, with as many pending ones, comes, is trimmed and goes while other commands are answered.
 #[test]
 fn a_huge_stream_goes_in_slices() {
-    const ADDS: usize = 1000;
-    const ENTRIES: usize = 300;
+    const ADDS: usize = 300;
+    const ENTRIES: usize = 1000;
     let server = Server::start(&["--workers", "2"]);
     let mut client = server.client();
     let used = |client: &mut Client| {
@@ -107,16 +107,17 @@ fn a_huge_stream_goes_in_slices() {
         line.expect("INFO tells it").parse::<u64>().expect("a number")
     };
     let empty = used(&mut client);
+    let pipeline = command(&split("XADD huge * field value other 12345")).repeat(ENTRIES);
+    let read = split("XREADGROUP GROUP g c COUNT 10000 STREAMS huge >");
     for turn in 0..2 {
         client.ask("XGROUP CREATE huge g 0 MKSTREAM");
         for _ in 0..ADDS {
-            let pipeline: Vec<Vec<Vec<u8>>> =
-                (0..ENTRIES).map(|_| split("XADD huge * field value other 12345")).collect();
-            pipeline.iter().for_each(|words| client.send(words).expect("the server reads"));
-            pipeline.iter().for_each(|_| drop(client.read().expect("an ID")));
+            client.send_raw(&pipeline).expect("the server reads");
+            (0..ENTRIES).for_each(|_| drop(client.read_raw().expect("an ID")));
         }
         assert_eq!(client.ask("XLEN huge").int(), Some((ADDS * ENTRIES) as i64));
-        while client.ask("XREADGROUP GROUP g c COUNT 10000 STREAMS huge >").to_string().len() > 10 {}
+        let mut read = || client.send(&read).and_then(|()| client.read_raw()).expect("entries, or none");
+        while read().len() > 10 {}
         let full = used(&mut client);
         if turn == 0 {
             assert_eq!(client.ask("XTRIM huge MAXLEN 10").int(), Some((ADDS * ENTRIES - 10) as i64));

@@ -15,7 +15,7 @@
 //! - The completion of a send ends the wait of the turn that submitted it, which costs a turn and a system call for nothing.
 //!   A send that nobody waits for is therefore silent: it may not wait for the socket, so that it is over when it has been
 //!   submitted, and completes only if it failed; what the socket did not take goes the usual way.
-//! - A multishot receive may miss the end right behind the bytes that it delivers: it is looked for (`ends`).
+//! - A multishot receive may miss what comes right behind the bytes that it delivers: it is looked for (`ends`).
 //! - A full completion queue loses nothing (the kernel keeps what does not fit) but ends multishots.
 //!
 //! Incremental buffers and bundles are left alone: kernels from 6.12 to 6.19 have bugs in them.
@@ -404,7 +404,7 @@ impl Uring {
             (1.., Some(buffer)) => {
                 let input = self.buffers.lend(buffer, result as u32, token);
                 self.received(token, input, events);
-                if more && !cqueue::sock_nonempty(flags) {
+                if more {
                     self.doubt(token);
                 }
             }
@@ -780,7 +780,8 @@ impl Io for Uring {
             self.look();
         }
         self.buffers.publish();
-        let more_to_do = self.rearm_starved() || !self.ready.is_empty() || self.silent_awaited;
+        let more_to_do =
+            self.rearm_starved() || !self.due.is_empty() || !self.ready.is_empty() || self.silent_awaited;
         let wait = match wait {
             _ if more_to_do => Wait::Poll,
             Wait::For(time) => self.with_alarm(time),

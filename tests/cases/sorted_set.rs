@@ -87,6 +87,8 @@ pub const CASES: &[Case] = &[
             ("ZINCRBY z 1 a", ",1"),
             ("ZINCRBY z 0.1 a", ",1.1"),
             ("ZINCRBY z -2 a", ",-0.8999999999999999"),
+            ("ZINCRBY z XX a", "!ERR syntax error"),
+            ("ZINCRBY z NX XX", "!ERR syntax error"),
             ("ZINCRBY z inf b", ",inf"),
             ("ZINCRBY z -inf b", "!ERR resulting score is not a number (NaN)"),
             ("ZINCRBY z x a", "!ERR value is not a valid float"),

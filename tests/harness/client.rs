@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::value::{self, Value};
+use super::value::{self, Framer, Value};
 use super::words;
 
 /// How long a reply may take before a test fails: a hung server, not a slow one.
@@ -19,6 +19,8 @@ pub struct Client {
     received: Box<[u8]>,
     input: Vec<u8>,
     consumed: usize,
+    /// How far the next reply was looked at.
+    framer: Framer,
 }
 
 enum Stream {
@@ -45,7 +47,13 @@ impl Client {
     }
 
     fn new(stream: Stream) -> Self {
-        Self { stream, received: vec![0; READ_BYTES].into(), input: Vec::new(), consumed: 0 }
+        Self {
+            stream,
+            received: vec![0; READ_BYTES].into(),
+            input: Vec::new(),
+            consumed: 0,
+            framer: Framer::default(),
+        }
     }
 
     /// A second handle of the connection, so that one thread can send while another reads.
@@ -158,8 +166,9 @@ impl Client {
     /// Where the next reply ends, once it is whole.
     fn await_reply(&mut self) -> io::Result<usize> {
         loop {
-            let framed = value::frame(&self.input[self.consumed..]);
+            let framed = self.framer.resume(&self.input[self.consumed..]);
             if let Some(length) = framed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                self.framer = Framer::default();
                 return Ok(self.consumed + length);
             }
             if self.fill()? == 0 {

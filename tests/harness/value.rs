@@ -45,29 +45,54 @@ pub enum Value {
 /// # Errors
 /// When the bytes are no reply: what is wrong with them.
 pub fn frame(bytes: &[u8]) -> Result<Option<usize>, String> {
-    let mut at = 0;
-    let mut left = 1_usize;
-    while left > 0 {
-        let Some(line) = line_at(bytes, at) else { return Ok(None) };
-        let Some(kind) = line.first() else { return Err("an empty line where a reply should begin".into()) };
-        let (length, elements) = match kind {
-            b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => (0, 0),
-            b'$' | b'=' => match number(line)? {
-                -1 => (0, 0),
-                length => (usize::try_from(length).map_err(|_| "a negative length")? + 2, 0),
-            },
-            b'*' | b'~' | b'>' => (0, usize::try_from(number(line)?.max(0)).expect("not negative")),
-            b'%' | b'|' => (0, usize::try_from(number(line)?.max(0)).expect("not negative") * 2),
-            other => return Err(format!("byte {other:#04x} where a reply should begin")),
-        };
-        at += line.len() + 2 + length;
-        if at > bytes.len() {
-            return Ok(None);
-        }
-        // An attribute is followed by the reply it belongs to.
-        left = left - usize::from(*kind != b'|') + elements;
+    Framer::default().resume(bytes)
+}
+
+/// Finds the end of a reply that comes in parts, and looks at each part once.
+pub struct Framer {
+    /// Offset of the next line, from the reply's begin.
+    at: usize,
+    /// Elements that are still to come.
+    left: usize,
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self { at: 0, left: 1 }
     }
-    Ok(Some(at))
+}
+
+impl Framer {
+    /// Goes on where it stopped, now that the reply's bytes so far are these; its length once it is whole.
+    ///
+    /// # Errors
+    /// When the bytes are no reply: what is wrong with them.
+    pub fn resume(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
+        while self.left > 0 {
+            let Some(line) = line_at(bytes, self.at) else { return Ok(None) };
+            let Some(kind) = line.first() else {
+                return Err("an empty line where a reply should begin".into());
+            };
+            let (length, elements) = match kind {
+                b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => (0, 0),
+                b'$' | b'=' => match number(line)? {
+                    -1 => (0, 0),
+                    length => (usize::try_from(length).map_err(|_| "a negative length")? + 2, 0),
+                },
+                b'*' | b'~' | b'>' => (0, usize::try_from(number(line)?.max(0)).expect("not negative")),
+                b'%' | b'|' => (0, usize::try_from(number(line)?.max(0)).expect("not negative") * 2),
+                other => return Err(format!("byte {other:#04x} where a reply should begin")),
+            };
+            let end = self.at + line.len() + 2 + length;
+            if end > bytes.len() {
+                return Ok(None);
+            }
+            self.at = end;
+            // An attribute is followed by the reply it belongs to.
+            self.left = self.left - usize::from(*kind != b'|') + elements;
+        }
+        Ok(Some(self.at))
+    }
 }
 
 /// The reply that lies whole at the beginning of `bytes`.

@@ -170,6 +170,10 @@ fn add_pairs<'m>(
 
 /// ZINCRBY.
 pub(super) fn zincrby(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    // As in Redis, where a score stands what may be an option is one, and then a score or a member is missing.
+    if AddOptions::parse(args)?.1 != 2 {
+        return Err(CommandError::Syntax);
+    }
     let given = score_at(args, 2)?;
     let limits = limits(ctx);
     let mut place = write(ctx, args, 1)?;

@@ -47,6 +47,8 @@ pub(super) struct Connection {
     pub(super) suspected: bool,
     /// Is in the list of those whose input may have ended without a completion.
     pub(super) doubted: bool,
+    /// The last look found bytes, and none were delivered since.
+    pub(super) unread: bool,
     pub(super) closing: bool,
     /// The worker wants the socket back.
     pub(super) releasing: bool,
@@ -73,6 +75,7 @@ impl Connection {
             throttled: false,
             suspected: false,
             doubted: false,
+            unread: false,
             closing: false,
             releasing: false,
             held_count: 0,
