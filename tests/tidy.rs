@@ -20,7 +20,7 @@ const USES: &[(&str, &[&str])] = &[
     ("store", &["resp"]),
     ("config", &["glob"]),
     ("observe", &["config", "store"]),
-    ("persist", &["resp", "store"]),
+    ("persist", &["config", "resp", "store"]),
     ("command", &["config", "glob", "observe", "persist", "resp", "store"]),
     ("exec", &["command", "io", "observe", "resp", "store"]),
     ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),

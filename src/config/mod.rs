@@ -27,7 +27,7 @@ pub mod live;
 mod load;
 mod refused;
 mod rewrite;
-mod split;
+pub mod split;
 mod table;
 mod types;
 mod usage;

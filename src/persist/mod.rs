@@ -1,7 +1,8 @@
-//! What leaves the process to live longer than it: Redis's RDB format.
+//! What leaves the process to live longer than it: Redis's RDB format and append-only file.
 //!
 //! | place | what |
 //! |---|---|
+//! | `aof` | the append-only file's directory, manifest and files |
 //! | `rdb` | the format: values, files |
 //! | `background` | saving beside a running server, whatever becomes of it |
 //! | `rdb_target` | a snapshot that becomes a file |
@@ -10,6 +11,7 @@
 //!
 //! Not here: which commands use it (`command`), which thread does what when (`worker`, `main`).
 
+pub mod aof;
 pub mod background;
 pub mod load;
 pub mod rdb;

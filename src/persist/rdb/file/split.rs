@@ -48,6 +48,8 @@ pub struct Findings {
     pub keys: u64,
     /// Whether the checksum was compared.
     pub is_checked: bool,
+    /// Once the end was read: where it is. What follows, as commands in an append-only file do, is none of this format.
+    pub end: u64,
 }
 
 /// Cuts a file into pieces.
@@ -201,23 +203,22 @@ impl<R: Read> Splitter<R> {
 
     /// The end of the keys was seen: compares the checksum.
     fn finish(&mut self) -> Result<(), FileError> {
+        self.findings.end = self.offset;
         if self.findings.version < VERSION_CHECKSUM {
             return Ok(());
         }
         self.fill(CHECKSUM_BYTES)?;
         let said = *self.block.first_chunk::<CHECKSUM_BYTES>().expect("so many were read");
         let said = u64::from_le_bytes(said);
-        let Some(sum) = self.sum.filter(|_| said != 0) else { return Ok(()) };
-        self.findings.is_checked = true;
-        if said != sum {
-            return Err(self.error(
-                0,
-                format!(
-                    "the checksum is {said:016x}, and that of what was read {sum:016x}: the file was damaged"
-                ),
-            ));
+        if let Some(sum) = self.sum.filter(|_| said != 0) {
+            self.findings.is_checked = true;
+            if said != sum {
+                let reason = format!("the checksum is {said:016x}, and that of what was read {sum:016x}");
+                return Err(self.error(0, format!("{reason}: the file was damaged")));
+            }
         }
         self.offset += CHECKSUM_BYTES as u64;
+        self.findings.end = self.offset;
         Ok(())
     }
 

@@ -188,3 +188,17 @@ fn errors_say_where_and_why() {
     let error = read(&module).expect_err("nobody knows the type");
     assert!(error.reason.contains("module type"), "{error}");
 }
+
+/// What follows the end, as commands in an append-only file do, is somebody else's.
+#[test]
+fn end_is_told_where_other_bytes_follow() {
+    let body = b"\xfe\x00\x00\x01a\x01b\xff";
+    let files = [plain(3, body), summed(plain(12, body)), plain(12, &[&body[..], &[0; 8]].concat())];
+    for file in files {
+        for tail in ["", "*1\r\n$4\r\nPING\r\n"] {
+            let all = [&file[..], tail.as_bytes()].concat();
+            let (keys, findings) = read(&all).expect("it is whole");
+            assert_eq!((keys.len(), findings.end), (1, file.len() as u64));
+        }
+    }
+}
