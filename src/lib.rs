@@ -8,6 +8,7 @@ pub mod io;
 pub mod net;
 pub mod observe;
 pub mod persist;
+pub mod pubsub;
 pub mod resp;
 pub mod store;
 pub mod worker;

@@ -18,6 +18,7 @@ use torc::persist::background::{Background, LastSave};
 use torc::persist::load::{self, Loading};
 use torc::persist::rdb::file::check;
 use torc::persist::rdb::file::split::Splitter;
+use torc::pubsub::PubSub;
 use torc::store::{Keyspace, KeyspaceOptions, keeper};
 use torc::worker::{Recruits, active_at_start};
 use torc::{command, net, observe};
@@ -117,6 +118,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
         monitoring: Default::default(),
+        pubsub: PubSub::new(recruits.count()),
         attack_warned_ms: Default::default(),
         loading: Loading::default(),
         facts: Facts {

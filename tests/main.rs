@@ -30,6 +30,7 @@ mod moving;
 mod multi;
 mod mutation;
 mod pause;
+mod pubsub;
 mod rdb;
 mod readme;
 mod sets;

@@ -92,7 +92,7 @@ impl Categories {
             Group::HyperLogLog => Self::HYPERLOGLOG,
             Group::Geo => Self::GEO,
             Group::Connection => Self::CONNECTION,
-            Group::Server => Self::NONE,
+            Group::Server | Group::PubSub => Self::NONE,
             Group::Transactions => Self::TRANSACTION,
         }
     }

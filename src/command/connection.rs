@@ -210,8 +210,14 @@ pub(super) fn set_name(ctx: &Context<'_>, name: &[u8]) {
     ctx.session.card.name.store((!name.is_empty()).then(|| Arc::new(name.to_vec())));
 }
 
-fn ping(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn ping(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     match args.len() {
+        // To a client that listens, everything is a message.
+        1 | 2 if ctx.session.only_listens => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(args.find(1).unwrap_or_default());
+        }
         1 => reply.simple("PONG"),
         2 => reply.bulk(args.at(1)),
         _ => return Err(CommandError::Text("ERR wrong number of arguments for 'ping' command")),
@@ -226,6 +232,7 @@ fn quit(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    super::pubsub::unsubscribe_from_all(ctx)?;
     if ctx.session.monitor {
         ctx.effects.push(Effect::Monitor(ctx.session.card.place(), false));
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, Ticket, WorkerStats};
+use crate::pubsub::{Kind, Message, Subscriptions};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
@@ -51,6 +52,28 @@ pub enum Effect {
         line: Vec<u8>,
         /// Who has it.
         shown_to: Option<ClientPlace>,
+    },
+    /// This client listens to a channel or pattern from now on, or (`on`) no more.
+    Listen {
+        /// Where it lives.
+        place: ClientPlace,
+        /// What it listens to.
+        kind: Kind,
+        /// Its name.
+        name: Box<[u8]>,
+        /// Whether it does.
+        on: bool,
+    },
+    /// This client listens to none of these any more.
+    StopListening(ClientPlace, Box<Subscriptions>),
+    /// A message goes to this worker, whose inbox has a place for it.
+    Publish {
+        /// The worker.
+        worker: u16,
+        /// The place.
+        place: u64,
+        /// The message.
+        message: Arc<Message>,
     },
     /// The process is to end: every worker looks at once.
     Shutdown,

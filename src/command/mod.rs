@@ -29,6 +29,7 @@ mod hyperloglog;
 mod introspect;
 mod keyspace;
 mod list;
+mod pubsub;
 mod server;
 mod set;
 mod sorted_set;
@@ -43,6 +44,7 @@ pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng, limits};
 pub use error::{CommandError, Outcome};
 pub use generic::scan::Scan;
 use item::reply_item;
+pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder};
 pub use row::{Command, Flags, Group, Scope};
 pub use server::{cut_for_save, save_is_due, save_now, server_bytes};
@@ -78,6 +80,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::ROWS,
     client::ROWS,
     introspect::ROWS,
+    pubsub::ROWS,
     server::ROWS,
     transactions::ROWS,
 ];

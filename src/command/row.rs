@@ -157,6 +157,8 @@ pub enum Group {
     Server,
     /// `transactions`
     Transactions,
+    /// `pubsub`
+    PubSub,
 }
 
 impl Group {
@@ -176,6 +178,7 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
+            Self::PubSub => "pubsub",
         }
     }
 }
@@ -330,6 +333,8 @@ pub enum KeyAccess {
     Variable,
     /// `RW delete variable_flags`
     RemoveVariable,
+    /// `not_key`: a channel that a cluster keeps where keys of that name are.
+    Channel,
 }
 
 impl KeyAccess {
@@ -351,6 +356,7 @@ impl KeyAccess {
             Self::ReadAdd => &["RW", "access", "insert"],
             Self::Variable => &["RW", "access", "update", "variable_flags"],
             Self::RemoveVariable => &["RW", "delete", "variable_flags"],
+            Self::Channel => &["not_key"],
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Blocking, Queue, Scan, Settled, Watch};
 use crate::observe::{ClientCard, flag};
+use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
 
@@ -40,6 +41,12 @@ pub struct Session {
     pub multi: Option<Box<Queue>>,
     /// What WATCH watches.
     pub watch: Option<Box<Watch>>,
+    /// What it has subscribed to; none if that is nothing.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Whether it speaks RESP2 and has subscribed, so that it may run few commands.
+    pub only_listens: bool,
+    /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait.
+    pub awaited_place: Option<u64>,
     /// What other workers may know.
     pub card: Arc<ClientCard>,
 }
@@ -77,6 +84,9 @@ impl Session {
             withheld_reply: None,
             multi: None,
             watch: None,
+            subscriptions: None,
+            only_listens: false,
+            awaited_place: None,
             card,
         }
     }
@@ -97,6 +107,24 @@ impl Session {
     pub fn speak(&mut self, protocol: Protocol) {
         self.protocol = protocol;
         self.card.protocol.store(if protocol == Protocol::Resp3 { 3 } else { 2 }, Relaxed);
+        self.only_listens = protocol == Protocol::Resp2 && self.is_subscriber();
+    }
+
+    /// Whether it has subscribed to anything.
+    #[inline]
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// What it has subscribed to has changed: its card says so.
+    pub fn show_subscriptions(&mut self) {
+        let counts = [Kind::Channel, Kind::Pattern, Kind::Shard]
+            .map(|kind| self.subscriptions.as_ref().map_or(0, |all| all.len(kind) as u32));
+        for (shown, count) in self.card.subscription_counts.iter().zip(counts) {
+            shown.store(count, Relaxed);
+        }
+        self.card.set(flag::SUBSCRIBER, self.is_subscriber());
+        self.only_listens = self.protocol == Protocol::Resp2 && self.is_subscriber();
     }
 
     /// Marks the session as authenticated or not.

@@ -9,6 +9,7 @@ use crate::config::live::Live;
 use crate::observe::{Registry, SlowLog, Stats};
 use crate::persist::background::{Background, LastSave};
 use crate::persist::load::Loading;
+use crate::pubsub::PubSub;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
@@ -33,6 +34,8 @@ pub struct Shared {
     pub active_workers: AtomicUsize,
     /// The workers that have clients which receive the MONITOR feed, a bit each.
     pub monitoring: AtomicU64,
+    /// Who listens to which channels.
+    pub pubsub: PubSub,
     /// When the log last said that a browser was sent here, Unix time in ms.
     pub attack_warned_ms: AtomicU64,
     /// A file that is being loaded.

@@ -264,7 +264,8 @@ impl Connection {
         debug_assert!(self.turn.source.is_none());
         let rests = self.unsent_bytes() == 0 && self.refusals == 0 && self.bulk.is_none();
         let goes_on = !self.ended && !self.input_ended && !self.closing && !self.session.close_after_reply;
-        rests && goes_on && self.hold == Hold::None && !self.session.monitor
+        let is_named = self.session.monitor || self.session.is_subscriber();
+        rests && goes_on && self.hold == Hold::None && !is_named
     }
 
     /// It has come to another worker, which calls it by this token.
@@ -312,7 +313,8 @@ impl Connection {
         let input = self.spill.capacity() + self.inbox_bytes + self.bulk_bytes() + large;
         let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
         let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
-        size_of::<Self>() + buffers + self.queued_bytes() + scanned
+        let subscribed = self.session.subscriptions.as_ref().map_or(0, |all| all.bytes_allocated());
+        size_of::<Self>() + buffers + self.queued_bytes() + scanned + subscribed
     }
 
     /// Shows on the client's card what memory it holds now: what was shown before, and what is.

@@ -44,9 +44,13 @@ pub mod flag {
     /// `T`: its reads do not touch the access clocks.
     pub const NO_TOUCH: u32 = 1 << 8;
 
+    /// `P`: has subscribed to a channel or pattern.
+    pub const SUBSCRIBER: u32 = 1 << 9;
+
     /// Each flag's letter, in the order of CLIENT LIST.
     pub const LETTERS: &[(u32, char)] = &[
         (MONITOR, 'O'),
+        (SUBSCRIBER, 'P'),
         (MULTI, 'x'),
         (BLOCKED, 'b'),
         (DIRTY_CAS, 'd'),
@@ -154,6 +158,8 @@ pub struct ClientCard {
     pub multi_bytes: AtomicU64,
     /// Keys watched.
     pub watch_count: AtomicU32,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscription_counts: [AtomicU32; 3],
     /// Bytes waiting in the query buffer.
     pub query_bytes: AtomicU64,
     /// Free bytes of the query buffer.
@@ -205,6 +211,7 @@ impl ClientCard {
             multi_count: AtomicU32::new(u32::MAX),
             multi_bytes: AtomicU64::new(0),
             watch_count: AtomicU32::new(0),
+            subscription_counts: Default::default(),
             query_bytes: AtomicU64::new(0),
             query_bytes_free: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),

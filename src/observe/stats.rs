@@ -98,6 +98,8 @@ counters! {
     mail_full,
     /// Wake-ups sent to sleeping workers.
     wakes_sent,
+    /// Published messages written to clients.
+    messages_delivered,
     /// Nanoseconds of time-boxed upkeep.
     upkeep_ns,
 }

@@ -99,7 +99,9 @@ impl Recruits {
     ) -> Result<Crew, String> {
         let wakers: Vec<Waker> = self.hands.iter().map(|hand| hand.waker.clone()).collect();
         let mut threads = Vec::new();
-        for (number, (hand, post)) in self.hands.into_iter().zip(post_office(&wakers)).enumerate() {
+        for (number, (hand, post)) in
+            self.hands.into_iter().zip(post_office(&wakers, &shared.pubsub)).enumerate()
+        {
             let listeners =
                 listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
             let seat = seat(number, shared, post, seed);

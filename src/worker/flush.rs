@@ -1,5 +1,7 @@
 //! Replies out: one send per connection with output, and the end of those that have all they get.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{Mail, Worker, put_list_back};
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
@@ -19,7 +21,9 @@ impl<I: Io> Worker<I> {
                 continue;
             }
             let token = connection.token;
-            if exceeds_limit(connection, &self.config.config().client_output_buffer_limit.normal, now_ms) {
+            let limits = &self.config.config().client_output_buffer_limit;
+            let limit = if connection.session.is_subscriber() { &limits.pubsub } else { &limits.normal };
+            if exceeds_limit(connection, limit, now_ms) {
                 let card = &connection.session.card;
                 log::warn!(
                     "Client id={} addr={} closed for overcoming of output buffer limits.",
@@ -86,6 +90,10 @@ impl<I: Io> Worker<I> {
         let connection = self.connections.at(token.slot);
         connection.discard_inbox(&mut self.io);
         self.set_monitor(token, false);
+        if let Some(all) = self.connections.at(token.slot).session.subscriptions.take() {
+            self.stop_listening(token.slot, &all);
+            self.shared.pubsub.clients.fetch_sub(1, Relaxed);
+        }
         let connection = self.connections.at(token.slot);
         let Peg { worker, number } = connection.session.card.peg;
         self.shared.clients.leave(&connection.session.card);

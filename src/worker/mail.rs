@@ -1,9 +1,9 @@
 //! What workers tell each other, and the post office that carries it.
 //!
-//! Bounds: a message is never dropped, and who sends one never waits. What a ring has no room for waits at its sender, and there
+//! Bounds: a message is never dropped, and who sends one never waits. What an inbox has no room for waits at its sender, and there
 //! may be as much of it as there are clients, of which each has one message at most that concerns itself (it moves, is ended,
-//! has its reply). What commands can leave without end, lines of the MONITOR feed above all, is bounded before they run: while
-//! the post [is full](Post::is_full) no chunk is formed.
+//! has its reply). What commands can leave without end, published messages and lines of the MONITOR feed, is bounded before they run:
+//! while the post [is full](Post::is_full) no chunk is formed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::blocking::Served;
-use super::mailbox::{Receiver, Sender, Sleep, ring};
+use super::mailbox::{Receiver, Sender, Sleep, inbox};
 use super::moving::Traveller;
 use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
 use crate::observe::Ticket;
+use crate::pubsub::{Message, PubSub};
 use crate::store::{HOLDERS_MAX, WantedMask};
 
 /// A message from one worker to another.
@@ -46,6 +47,8 @@ pub enum Mail {
     },
     /// Lines for the clients that receive the MONITOR feed.
     Monitor(Arc<[u8]>),
+    /// A published message, for the clients that listen.
+    Published(Arc<Message>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
     /// Give back what memory is free.
@@ -54,18 +57,33 @@ pub enum Mail {
 
 /// Messages that may wait at their sender before its commands wait too.
 const WAITING_MAX: usize = 1024;
-/// Bytes of the MONITOR feed that may be under way between all workers before their commands wait.
+/// Bytes of the MONITOR feed and of published messages that may be under way between all workers before their commands wait.
 const FEED_BYTES_MAX: usize = 8 << 20;
+/// Shorter messages are not counted: there are only so many at a time.
+const MESSAGE_BYTES_COUNTED_MIN: usize = 1024;
+
+impl Mail {
+    /// What it counts for in the bytes under way.
+    fn feed_bytes(&self) -> usize {
+        let bytes = match self {
+            Mail::Monitor(lines) => lines.len(),
+            Mail::Published(message) => message.bytes(),
+            _ => 0,
+        };
+        if bytes < MESSAGE_BYTES_COUNTED_MIN { 0 } else { bytes }
+    }
+}
 
 /// One worker's place at the post office.
 pub struct Post {
     me: usize,
-    outgoing: Vec<Option<Sender<Mail>>>,
-    incoming: Vec<Option<Receiver<Mail>>>,
-    /// What did not fit into a ring, by receiver.
-    waiting: Vec<VecDeque<Mail>>,
+    /// To all workers, itself included.
+    outgoing: Vec<Sender<Mail>>,
+    incoming: Receiver<Mail>,
+    /// What did not fit into an inbox, with its place there, by receiver.
+    waiting: Vec<VecDeque<(u64, Mail)>>,
     waiting_count: usize,
-    /// Bytes of the MONITOR feed under way between all workers.
+    /// Bytes under way between all workers, of what is counted.
     feed_bytes: Arc<AtomicUsize>,
     sleeps: Arc<[Sleep]>,
     wakers: Vec<Waker>,
@@ -78,33 +96,26 @@ pub struct Post {
 const _: () = assert!(WORKERS_MAX <= HOLDERS_MAX);
 
 /// The places of all workers; `wakers[i]` wakes worker `i`.
-pub fn post_office(wakers: &[Waker]) -> Vec<Post> {
+pub fn post_office(wakers: &[Waker], pubsub: &PubSub) -> Vec<Post> {
     let count = wakers.len();
     assert!(count <= WORKERS_MAX, "the directive allows no more");
     let sleeps: Arc<[Sleep]> = (0..count).map(|_| Sleep::default()).collect();
     let feed_bytes = Arc::new(AtomicUsize::new(0));
-    let mut posts: Vec<Post> = (0..count)
-        .map(|me| Post {
-            me,
-            outgoing: (0..count).map(|_| None).collect(),
-            incoming: (0..count).map(|_| None).collect(),
-            waiting: (0..count).map(|_| VecDeque::new()).collect(),
-            waiting_count: 0,
-            feed_bytes: Arc::clone(&feed_bytes),
-            sleeps: Arc::clone(&sleeps),
-            wakers: wakers.to_vec(),
-            sent_to: 0,
-            counts: (0, 0),
-        })
-        .collect();
-    for source in 0..count {
-        for target in (0..count).filter(|target| *target != source) {
-            let (sender, receiver) = ring();
-            posts[source].outgoing[target] = Some(sender);
-            posts[target].incoming[source] = Some(receiver);
-        }
-    }
-    posts
+    let inboxes = (0..count).map(|me| inbox(pubsub.inbox(me).places()));
+    let (outgoing, incoming): (Vec<_>, Vec<_>) = inboxes.unzip();
+    let post = |(me, incoming)| Post {
+        me,
+        outgoing: outgoing.clone(),
+        incoming,
+        waiting: (0..count).map(|_| VecDeque::new()).collect(),
+        waiting_count: 0,
+        feed_bytes: Arc::clone(&feed_bytes),
+        sleeps: Arc::clone(&sleeps),
+        wakers: wakers.to_vec(),
+        sent_to: 0,
+        counts: (0, 0),
+    };
+    incoming.into_iter().enumerate().map(post).collect()
 }
 
 impl Post {
@@ -115,17 +126,21 @@ impl Post {
 
     /// Leaves mail for another worker. It is woken by [`Self::deliver`].
     pub fn send(&mut self, target: usize, mail: Mail) {
-        assert!(target != self.me, "a worker does not write to itself");
+        assert!(target != self.me, "a worker sends itself nothing but messages that have a place");
+        let place = self.outgoing[target].draw();
+        self.put(target, place, mail);
+    }
+
+    /// Leaves mail in a place of an inbox that was drawn for it.
+    pub fn put(&mut self, target: usize, place: u64, mail: Mail) {
         self.counts.0 += 1;
         self.sent_to |= 1 << target;
-        if let Mail::Monitor(lines) = &mail {
-            self.feed_bytes.fetch_add(lines.len(), Relaxed);
+        let bytes = mail.feed_bytes();
+        if bytes > 0 {
+            self.feed_bytes.fetch_add(bytes, Relaxed);
         }
-        let waiting = &mut self.waiting[target];
-        let sender = self.outgoing[target].as_mut().expect("every other worker has a ring");
-        let left = if waiting.is_empty() { sender.send(mail).err() } else { Some(mail) };
-        if let Some(mail) = left {
-            waiting.push_back(mail);
+        if let Err(mail) = self.outgoing[target].put(place, mail) {
+            self.waiting[target].push_back((place, mail));
             self.waiting_count += 1;
         }
     }
@@ -136,7 +151,7 @@ impl Post {
         self.waiting_count >= WAITING_MAX || self.feed_bytes.load(Relaxed) >= FEED_BYTES_MAX
     }
 
-    /// Messages that wait for room in another worker's ring.
+    /// Messages that wait for room in an inbox.
     pub fn waiting_count(&self) -> usize {
         self.waiting_count
     }
@@ -152,13 +167,12 @@ impl Post {
     /// Sends what did not fit before and wakes the receivers that sleep.
     pub fn deliver(&mut self) {
         for (target, waiting) in self.waiting.iter_mut().enumerate() {
-            while let Some(mail) = waiting.pop_front() {
-                let sender = self.outgoing[target].as_mut().expect("mail waits for others only");
-                if let Err(mail) = sender.send(mail) {
-                    waiting.push_front(mail);
-                    self.sent_to |= 1 << target;
+            while let Some((place, mail)) = waiting.pop_front() {
+                if let Err(mail) = self.outgoing[target].put(place, mail) {
+                    waiting.push_front((place, mail));
                     break;
                 }
+                self.sent_to |= 1 << target;
                 self.waiting_count -= 1;
             }
         }
@@ -169,7 +183,7 @@ impl Post {
         }
     }
 
-    /// Whether mail waits for room in another worker's ring.
+    /// Whether mail waits for room in an inbox.
     pub fn has_waiting(&self) -> bool {
         self.waiting_count > 0
     }
@@ -190,27 +204,27 @@ impl Post {
         }
     }
 
-    /// Takes up to `count_max` messages from each peer, so that none keeps another's waiting.
-    pub fn receive(&mut self, count_max: usize, mut read: impl FnMut(Mail)) {
-        for receiver in self.incoming.iter_mut().flatten() {
-            let mut count = 0;
-            while count < count_max
-                && let Some(mail) = receiver.receive()
-            {
-                count += 1;
-                if let Mail::Monitor(lines) = &mail {
-                    self.feed_bytes.fetch_sub(lines.len(), Relaxed);
-                }
-                read(mail);
-            }
+    /// How far the inbox was read, and up to where places in it were drawn.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.incoming.head(), self.incoming.drawn())
+    }
+
+    /// The next message.
+    #[inline]
+    pub fn receive(&mut self) -> Option<Mail> {
+        let mail = self.incoming.receive()?;
+        let bytes = mail.feed_bytes();
+        if bytes > 0 {
+            self.feed_bytes.fetch_sub(bytes, Relaxed);
         }
+        Some(mail)
     }
 
     /// Announces that this worker is about to sleep; `false` when mail has come and it should not.
     pub fn lie_down(&mut self) -> bool {
         let sleep = &self.sleeps[self.me];
         sleep.lie_down();
-        let empty = self.incoming.iter_mut().flatten().all(Receiver::is_empty);
+        let empty = self.incoming.is_empty();
         if !empty {
             sleep.rise();
         }

@@ -1,32 +1,41 @@
-//! Mail between workers: a bounded ring for each ordered pair of workers, and a wake-up only for a peer that sleeps.
+//! Mail between workers: each has one bounded inbox with many senders, and a wake-up only for a peer that sleeps.
 //!
-//! Design: a single-producer single-consumer ring (Lamport 1983) with the two indices on cache lines of their own; each side
-//! keeps a copy of the other's index and reads the shared one only when the copy says full (or empty). Sending is one
-//! store; whether the peer sleeps is a flag of its own, checked after a fence (Dekker), so that either the sender sees the
-//! flag or the sleeper sees the mail.
+//! Design: a ring of slots with stamps (Vyukov's bounded queue), but that drawing a place and putting a message there are two
+//! steps: one atomic addition draws the place (`pubsub::Places`), and who has places in several inboxes draws all of them before
+//! it puts anything anywhere. So what was sent before is received before, whoever sent it. A place whose slot still holds an older
+//! message has no room yet: the message waits at its sender. The receiver takes messages in the order of their places and waits
+//! at the first that is not there. Whether it sleeps is a flag of its own, checked after a fence (Dekker), so that either the
+//! sender sees the flag or the sleeper sees the mail.
 //!
-//! Invariants: `tail - head <= CAPACITY`; slots in `head..tail` hold a message, no other slot does.
+//! ```text
+//!   slot of place p:  stamp p      free for the message of place p
+//!                     stamp p + 1  holds it
+//!                     stamp p + CAPACITY  free for the next lap
+//! ```
 //!
+//! Invariants: a slot is touched by who has its place while the stamp says free, and by the receiver while it says held.
+//!
+//! Costs: sending is an addition and a store; nothing is allocated.
 //! Not here: what the mail says (`mail`), who reads it when (the turn).
 
 #![expect(
     unsafe_code,
-    reason = "ring slots are shared between two threads; checked under loom and AddressSanitizer"
+    reason = "ring slots are shared between threads; checked under loom and AddressSanitizer"
 )]
 
 use std::mem::MaybeUninit;
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 #[cfg(loom)]
 use loom::{
     cell::UnsafeCell,
-    sync::Arc,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
 };
-#[cfg(not(loom))]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
-};
+
+use std::sync::Arc;
+
+use crate::pubsub::Places;
 
 #[cfg(not(loom))]
 /// The part of loom's cell that is used here, over the standard one.
@@ -43,101 +52,132 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Messages that fit between one pair of workers; more wait on the sender's side.
+/// Messages that fit into an inbox; more wait on their senders' sides.
 #[cfg(not(loom))]
-pub const CAPACITY: usize = 256;
+pub const CAPACITY: usize = 1024;
 /// Few, so that the model wraps around.
 #[cfg(loom)]
 pub const CAPACITY: usize = 2;
 
-#[repr(align(128))]
-struct Line<T>(T);
-
-struct Ring<T> {
-    head: Line<AtomicUsize>,
-    tail: Line<AtomicUsize>,
-    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+struct Slot<T> {
+    stamp: AtomicU64,
+    message: UnsafeCell<MaybeUninit<T>>,
 }
 
-// SAFETY: a slot is touched by the producer only while it is outside `head..tail` and by the consumer only while inside;
-// the indices are published with release and read with acquire, so the two never touch one slot at a time.
+struct Ring<T> {
+    slots: Box<[Slot<T>]>,
+}
+
+// SAFETY: a slot's message is touched by the one sender that has drawn its place while the stamp is that place, and by the one
+// receiver while it is one more; stamps are published with release and read with acquire, so no two touch it at a time.
 unsafe impl<T: Send> Sync for Ring<T> {}
 // SAFETY: the ring owns its messages, which may be sent.
 unsafe impl<T: Send> Send for Ring<T> {}
 
-/// The sending end.
+/// A sending end.
 pub struct Sender<T> {
     ring: Arc<Ring<T>>,
-    tail: usize,
-    head_seen: usize,
+    places: Arc<Places>,
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self { ring: Arc::clone(&self.ring), places: Arc::clone(&self.places) }
+    }
 }
 
 /// The receiving end.
 pub struct Receiver<T> {
     ring: Arc<Ring<T>>,
-    head: usize,
-    tail_seen: usize,
+    places: Arc<Places>,
+    head: u64,
 }
 
-/// A ring for one pair of workers.
-pub fn ring<T: Send>() -> (Sender<T>, Receiver<T>) {
-    let slots = (0..CAPACITY).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect();
-    let head = Line(AtomicUsize::new(0));
-    let ring = Arc::new(Ring { head, tail: Line(AtomicUsize::new(0)), slots });
-    let sender = Sender { ring: Arc::clone(&ring), tail: 0, head_seen: 0 };
-    (sender, Receiver { ring, head: 0, tail_seen: 0 })
+/// An inbox whose places are drawn there; none was yet.
+pub fn inbox<T: Send>(places: &Arc<Places>) -> (Sender<T>, Receiver<T>) {
+    assert!(places.drawn() == 0, "an inbox begins with its first place");
+    let slot = |place| Slot { stamp: AtomicU64::new(place), message: UnsafeCell::new(MaybeUninit::uninit()) };
+    let ring = Arc::new(Ring { slots: (0..CAPACITY as u64).map(slot).collect() });
+    let sender = Sender { ring: Arc::clone(&ring), places: Arc::clone(places) };
+    (sender, Receiver { ring, places: Arc::clone(places), head: 0 })
+}
+
+impl<T> Ring<T> {
+    fn slot(&self, place: u64) -> &Slot<T> {
+        &self.slots[place as usize % CAPACITY]
+    }
 }
 
 impl<T> Sender<T> {
-    /// Leaves a message, or gives it back when the ring is full.
-    pub fn send(&mut self, message: T) -> Result<(), T> {
-        if self.tail.wrapping_sub(self.head_seen) == CAPACITY {
-            self.head_seen = self.ring.head.0.load(Ordering::Acquire);
-            if self.tail.wrapping_sub(self.head_seen) == CAPACITY {
-                return Err(message);
-            }
+    /// Draws the next place. A message must be put there.
+    pub fn draw(&self) -> u64 {
+        self.places.draw()
+    }
+
+    /// Puts a message into a place that was drawn for it, or gives it back while there is no room.
+    pub fn put(&self, place: u64, message: T) -> Result<(), T> {
+        let slot = self.ring.slot(place);
+        if slot.stamp.load(Ordering::Acquire) != place {
+            return Err(message);
         }
-        self.ring.slots[self.tail % CAPACITY].with_mut(|slot| {
-            // SAFETY: the slot at `tail` is outside `head..tail`, hence the producer's alone, and holds no message.
-            let slot = unsafe { &mut *slot };
-            slot.write(message);
+        slot.message.with_mut(|cell| {
+            // SAFETY: the stamp says that the slot is free for this place, which the caller alone has drawn.
+            let cell = unsafe { &mut *cell };
+            cell.write(message);
         });
-        self.tail = self.tail.wrapping_add(1);
-        self.ring.tail.0.store(self.tail, Ordering::Release);
+        slot.stamp.store(place + 1, Ordering::Release);
         Ok(())
     }
 }
 
 impl<T> Receiver<T> {
-    /// Takes the oldest message.
+    /// Takes the message of the next place, if it is there.
     pub fn receive(&mut self) -> Option<T> {
-        if self.head == self.tail_seen {
-            self.tail_seen = self.ring.tail.0.load(Ordering::Acquire);
-            if self.head == self.tail_seen {
-                return None;
-            }
+        let slot = self.ring.slot(self.head);
+        if slot.stamp.load(Ordering::Acquire) != self.head + 1 {
+            return None;
         }
-        let message = self.ring.slots[self.head % CAPACITY].with_mut(|slot| {
-            // SAFETY: the slot at `head` is inside `head..tail`, hence the consumer's alone.
-            let slot = unsafe { &*slot };
-            // SAFETY: it holds a message, which nobody reads again: `head` moves on.
-            unsafe { slot.assume_init_read() }
+        let message = slot.message.with_mut(|cell| {
+            // SAFETY: the stamp says that the slot holds the message of this place, which is the consumer's alone.
+            let cell = unsafe { &*cell };
+            // SAFETY: it holds a message, which nobody reads again: the stamp moves on.
+            unsafe { cell.assume_init_read() }
         });
-        self.head = self.head.wrapping_add(1);
-        self.ring.head.0.store(self.head, Ordering::Release);
+        slot.stamp.store(self.head + CAPACITY as u64, Ordering::Release);
+        self.head += 1;
         Some(message)
     }
 
-    /// Whether a message waits.
-    pub fn is_empty(&mut self) -> bool {
-        self.tail_seen = self.ring.tail.0.load(Ordering::Acquire);
-        self.head == self.tail_seen
+    /// The next place to be read.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// How many places were drawn.
+    pub fn drawn(&self) -> u64 {
+        self.places.drawn()
+    }
+
+    /// Whether the message of the next place is not there.
+    pub fn is_empty(&self) -> bool {
+        self.ring.slot(self.head).stamp.load(Ordering::Acquire) != self.head + 1
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        while self.receive().is_some() {}
+        for (index, slot) in self.slots.iter().enumerate() {
+            let stamp = slot.stamp.load(Ordering::Acquire);
+            let is_held = stamp.checked_sub(1).is_some_and(|place| place as usize % CAPACITY == index);
+            if is_held {
+                slot.message.with_mut(|cell| {
+                    // SAFETY: nobody else has the ring any more.
+                    let cell = unsafe { &mut *cell };
+                    // SAFETY: the stamp says that it holds a message, and nobody reads it again.
+                    unsafe { cell.assume_init_drop() };
+                });
+            }
+        }
     }
 }
 
@@ -174,50 +214,67 @@ impl Sleep {
 mod tests {
     use super::*;
 
+    fn new<T: Send>() -> (Sender<T>, Receiver<T>) {
+        inbox(&Arc::default())
+    }
+
     #[test]
-    fn messages_arrive_in_order_and_the_ring_is_bounded() {
-        let (mut sender, mut receiver) = ring();
+    fn messages_arrive_in_order_of_places_and_inbox_is_bounded() {
+        let (sender, mut receiver) = new();
         for round in 0..3 {
-            for n in 0..CAPACITY {
-                sender.send(round * CAPACITY + n).expect("room");
+            let places: Vec<u64> = (0..CAPACITY).map(|_| sender.draw()).collect();
+            // Put in another order than drawn.
+            for place in places.iter().rev() {
+                assert_eq!(receiver.receive(), None, "in round {round}");
+                sender.put(*place, *place).expect("room");
             }
-            assert_eq!(sender.send(0), Err(0));
-            for n in 0..CAPACITY {
-                assert_eq!(receiver.receive(), Some(round * CAPACITY + n));
+            assert_eq!(sender.put(places[0] + CAPACITY as u64, 0), Err(0), "the next lap has no room yet");
+            for place in places {
+                assert_eq!(receiver.receive(), Some(place));
             }
-            assert_eq!(receiver.receive(), None);
+            assert_eq!((receiver.receive(), receiver.head()), (None, receiver.drawn()));
         }
     }
 
     #[test]
     fn messages_left_are_dropped() {
-        let message = std::sync::Arc::new(());
-        let (mut sender, receiver) = ring();
-        sender.send(std::sync::Arc::clone(&message)).expect("room");
+        let message = Arc::new(());
+        let (sender, mut receiver) = new();
+        let places = [sender.draw(), sender.draw(), sender.draw(), sender.draw()];
+        for place in [places[0], places[1], places[3]] {
+            sender.put(place, Arc::clone(&message)).expect("room");
+        }
+        drop(receiver.receive());
         drop((sender, receiver));
-        assert_eq!(std::sync::Arc::strong_count(&message), 1);
+        assert_eq!(Arc::strong_count(&message), 1);
     }
 
     #[test]
-    fn two_threads() {
-        let (mut sender, mut receiver) = ring();
-        let total = 200_000u64;
+    fn three_threads() {
+        const EACH: u64 = if cfg!(miri) { 500 } else { 100_000 };
+        let (sender, mut receiver) = new();
         std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for n in 0..total {
-                    let mut message = Box::new(n);
-                    while let Err(back) = sender.send(message) {
-                        message = back;
-                        std::thread::yield_now();
+            for number in 0..2 {
+                let sender = sender.clone();
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        let (place, mut message) = (sender.draw(), Box::new((number, n)));
+                        while let Err(back) = sender.put(place, message) {
+                            message = back;
+                            std::thread::yield_now();
+                        }
                     }
-                }
-            });
-            for n in 0..total {
-                loop {
-                    match receiver.receive() {
-                        Some(message) => break assert_eq!(*message, n),
-                        None => std::thread::yield_now(),
+                });
+            }
+            let mut next = [0; 2];
+            while next.iter().sum::<u64>() < 2 * EACH {
+                match receiver.receive() {
+                    Some(message) => {
+                        let (number, n): (usize, u64) = *message;
+                        assert_eq!(n, next[number]);
+                        next[number] += 1;
                     }
+                    None => std::thread::yield_now(),
                 }
             }
         });
@@ -228,39 +285,67 @@ mod tests {
 mod loom_models {
     use super::*;
 
+    fn put(sender: &Sender<u64>, place: u64, mut message: u64) {
+        while let Err(back) = sender.put(place, message) {
+            message = back;
+            loom::thread::yield_now();
+        }
+    }
+
+    fn receive(receiver: &mut Receiver<u64>) -> u64 {
+        loop {
+            match receiver.receive() {
+                Some(message) => return message,
+                None => loom::thread::yield_now(),
+            }
+        }
+    }
+
     #[test]
-    fn a_ring_delivers_each_message_once_in_order() {
+    fn inbox_delivers_each_message_once_in_order_of_its_sender() {
         loom::model(|| {
-            let (mut sender, mut receiver) = ring();
-            let producer = loom::thread::spawn(move || {
-                for n in 0..3 {
-                    let mut message = n;
-                    while let Err(back) = sender.send(message) {
-                        message = back;
-                        loom::thread::yield_now();
-                    }
+            let (sender, mut receiver) = inbox(&Arc::default());
+            let other = sender.clone();
+            let thread = loom::thread::spawn(move || {
+                for message in [10, 11] {
+                    put(&other, other.draw(), message);
                 }
             });
-            for n in 0..3 {
-                loop {
-                    match receiver.receive() {
-                        Some(message) => break assert_eq!(message, n),
-                        None => loom::thread::yield_now(),
-                    }
-                }
-            }
-            producer.join().expect("no panic");
+            put(&sender, sender.draw(), 20);
+            let received: Vec<u64> = (0..3).map(|_| receive(&mut receiver)).collect();
+            thread.join().expect("no panic");
+            let of_other: Vec<u64> = received.iter().copied().filter(|message| *message < 20).collect();
+            assert_eq!((of_other, received.contains(&20)), (vec![10, 11], true));
+        });
+    }
+
+    /// A question goes to two inboxes; whoever has it from one answers to the other, where the question stands before.
+    #[test]
+    fn answer_is_never_heard_before_its_question() {
+        loom::model(|| {
+            let (to_answerer, mut answerer) = inbox(&Arc::default());
+            let (to_listener, mut listener) = inbox(&Arc::default());
+            let answering = to_listener.clone();
+            let thread = loom::thread::spawn(move || {
+                assert_eq!(receive(&mut answerer), 1);
+                put(&answering, answering.draw(), 2);
+            });
+            let (first, second) = (to_answerer.draw(), to_listener.draw());
+            put(&to_answerer, first, 1);
+            put(&to_listener, second, 1);
+            assert_eq!((receive(&mut listener), receive(&mut listener)), (1, 2));
+            thread.join().expect("no panic");
         });
     }
 
     #[test]
     fn a_sleeper_with_mail_is_woken() {
         loom::model(|| {
-            let (mut sender, mut receiver) = ring();
-            let sleep = Arc::new(Sleep::default());
-            let theirs = Arc::clone(&sleep);
+            let (sender, receiver) = inbox(&Arc::default());
+            let sleep = loom::sync::Arc::new(Sleep::default());
+            let theirs = loom::sync::Arc::clone(&sleep);
             let producer = loom::thread::spawn(move || {
-                sender.send(1).expect("room");
+                sender.put(sender.draw(), 1).expect("room");
                 theirs.must_wake()
             });
             sleep.lie_down();

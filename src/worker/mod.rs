@@ -22,6 +22,7 @@
 //! | `walk` | snapshots: the walk over home shards, and when one is due |
 //! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
+//! | `pubsub` | the inbox, published messages to those who listen |
 //! | `processor` | how long the thread had a processor, and waited for one |
 //! | `balance` | how many workers serve, which connections move |
 //! | `moving` | connections that move to another worker |
@@ -50,6 +51,7 @@ mod memory;
 mod monitor;
 mod moving;
 mod processor;
+mod pubsub;
 mod reap;
 mod reclaim;
 mod refuse;
@@ -69,6 +71,7 @@ use crate::exec::{Batch, Chunk, Pending};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::{Pegs, WorkerStats};
+use crate::pubsub::Listeners;
 use crate::store::{AccessClock, Leases, ShardId};
 
 pub use balance::active_at_start;
@@ -77,8 +80,6 @@ pub use crew::{Crew, Recruits};
 pub use mail::{Mail, Post, post_office};
 pub use moving::Traveller;
 
-/// Messages read from one peer in one turn.
-const MAIL_PER_TURN_MAX: usize = 64;
 /// How long the end of the process waits for clients to take their last replies, in ms.
 const LAST_REPLIES_MS: u64 = 500;
 /// Buffers of sent replies kept for reuse.
@@ -97,7 +98,6 @@ pub struct Worker<I: Io> {
     events: Vec<Event>,
     /// When it last said that it cannot accept.
     accept_warned_ms: u64,
-    letters: Vec<Mail>,
     batch: Batch,
     chunk: Chunk,
     /// What of the batch is yet to run, and what was when the chunk was formed.
@@ -115,6 +115,8 @@ pub struct Worker<I: Io> {
     monitors: Vec<u32>,
     /// Lines of the feed for monitors of other workers, of this turn.
     shown: Vec<u8>,
+    /// Connections that listen to published messages.
+    listeners: Listeners,
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
@@ -195,7 +197,6 @@ impl<I: Io> Worker<I> {
             connections: Slots::default(),
             events: Vec::new(),
             accept_warned_ms: 0,
-            letters: Vec::new(),
             batch: Batch::default(),
             chunk: Chunk::default(),
             pending: Pending::default(),
@@ -206,6 +207,7 @@ impl<I: Io> Worker<I> {
             paused: Vec::new(),
             monitors: Vec::new(),
             shown: Vec::new(),
+            listeners: Listeners::default(),
             timers: timers::Timers::default(),
             chores: chores::Chores::default(),
             lost: Vec::new(),
@@ -416,26 +418,20 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    fn read_mail(&mut self) {
-        let mut letters = std::mem::take(&mut self.letters);
-        self.post.receive(MAIL_PER_TURN_MAX, |mail| letters.push(mail));
-        if !letters.is_empty() {
-            self.upkeep.note_events(self.turn);
+    /// Does what a message asks for.
+    fn take_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Connection(socket) => self.adopt(socket),
+            Mail::Arrival(traveller) => self.arrive(*traveller),
+            Mail::Peg(number) => self.pegs.put_back(number),
+            Mail::Kill { slot, generation } => self.close(Token { slot, generation }),
+            Mail::Monitor(lines) => self.feed_monitors(&lines, None),
+            Mail::Published(_) => unreachable!("whoever reads the inbox delivers it"),
+            Mail::Served(served) => self.deliver(*served),
+            Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
+            Mail::Look => self.resume_paused(),
+            Mail::Purge => self.purge_memory(),
         }
-        for mail in letters.drain(..) {
-            match mail {
-                Mail::Connection(socket) => self.adopt(socket),
-                Mail::Arrival(traveller) => self.arrive(*traveller),
-                Mail::Peg(number) => self.pegs.put_back(number),
-                Mail::Kill { slot, generation } => self.close(Token { slot, generation }),
-                Mail::Monitor(lines) => self.feed_monitors(&lines, None),
-                Mail::Served(served) => self.deliver(*served),
-                Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
-                Mail::Look => self.resume_paused(),
-                Mail::Purge => self.purge_memory(),
-            }
-        }
-        self.letters = letters;
     }
 }
 

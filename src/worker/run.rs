@@ -348,6 +348,11 @@ impl<I: Io> Worker<I> {
                     let token = Token { slot: place.slot, generation: place.generation };
                     self.set_monitor(token, on);
                 }
+                Effect::Listen { place, kind, name, on } => self.listen(place, kind, &name, on),
+                Effect::StopListening(place, all) => self.stop_listening(place.slot, &all),
+                Effect::Publish { worker, place, message } => {
+                    self.post.put(worker.into(), place, Mail::Published(message));
+                }
                 Effect::Warn(text) => log::warn!("{text}"),
                 Effect::Show { line, shown_to } => self.show(&line, shown_to),
                 Effect::Unblock { place, ticket, error } => {

@@ -11,7 +11,10 @@ use super::call::{Caller, Facts};
 use super::memory::{Means, Memory};
 use super::transaction::{enqueue, refuse_in, reject};
 use super::{Worker, run};
-use crate::command::{Args, CommandError, Flags, PauseMode, Replies, Role, Row, Scope, Session};
+use crate::command::{
+    Args, CommandError, Flags, PauseMode, Replies, Role, Row, Scope, Session, is_about_oneself,
+    may_run_while_listening,
+};
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
@@ -31,6 +34,8 @@ enum Step {
 enum Admission {
     Yes,
     Error(CommandError),
+    /// It is none of those that a client may run which listens.
+    OnlyListens,
     Paused,
 }
 
@@ -191,7 +196,9 @@ impl Stretch<'_> {
         let session = &mut *self.caller.ctx.session;
         if session.replies != Replies::On {
             let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
-            reply.truncate(mark);
+            if !row.is_some_and(|row| is_about_oneself(&row.full_name)) {
+                reply.truncate(mark);
+            }
             session.replies = run::next_replies(session.replies, row);
         }
     }
@@ -213,6 +220,10 @@ impl Stretch<'_> {
                 ctx.stats.commands[command.row as usize].rejected.add(1);
                 ctx.stats.counters.commands_rejected.add(1);
                 reject(error, row.role, ctx.session, reply, ctx.stats);
+                return Step::Done;
+            }
+            Admission::OnlyListens => {
+                self.refuse_listener(row, reply);
                 return Step::Done;
             }
             // One that has run already and only waits for its reply may be what began the pause.
@@ -244,6 +255,19 @@ impl Stretch<'_> {
         } else {
             Step::Hold(Hold::None)
         }
+    }
+
+    /// A client that speaks RESP2 and has subscribed runs no other commands than those that have to do with it.
+    #[cold]
+    fn refuse_listener(&mut self, row: &Row, reply: &mut Reply<'_>) {
+        let ctx = &mut self.caller.ctx;
+        ctx.stats.commands[row.id as usize].rejected.add(1);
+        ctx.stats.counters.commands_rejected.add(1);
+        reply.error_fmt(format_args!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+            row.full_name
+        ));
+        ctx.stats.count_error("ERR");
     }
 
     /// A command whose shards others may be reading. If it has found that it must change something, nothing is left of it, and it
@@ -302,6 +326,9 @@ impl Stretch<'_> {
         let facts = self.caller.facts;
         let is_loading = facts.loading & !flags.has(Flags::LOADING);
         let is_refused = flags.has(facts.refused) | (row.id == facts.refused_row) | is_loading;
+        if ctx.session.only_listens && !may_run_while_listening(&row.full_name) {
+            return Admission::OnlyListens;
+        }
         let admission = admit(flags, ctx.session, facts, ctx.now_ms, is_refused);
         if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
             return admission;

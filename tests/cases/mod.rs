@@ -52,6 +52,7 @@ mod hash;
 mod hyperloglog;
 mod list;
 mod newer;
+mod pubsub;
 mod run;
 mod server;
 mod set;
@@ -115,6 +116,7 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("hyperloglog", hyperloglog::CASES),
     ("list", list::CASES),
     ("newer", newer::CASES),
+    ("pubsub", pubsub::CASES),
     ("server", server::CASES),
     ("set", set::CASES),
     ("stream", stream::CASES),

@@ -29,7 +29,7 @@ impl Pair {
         let shared = share(&plan);
         let ios: Vec<SimIo> = (0..2).map(|_| SimIo::new(&net, &Options::default())).collect();
         let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
-        let seats = post_office(&wakers).into_iter().zip(ios).enumerate();
+        let seats = post_office(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
         let workers = seats.map(|(number, (post, io))| {
             let seat = Seat { number, shared: Arc::clone(&shared), post, clock: clock.clone(), seed };
             let mut worker = Worker::new(io, seat);

@@ -17,6 +17,7 @@ use torc::config::{Config, live::Live};
 use torc::io::sim::{Faults, Rng, SimIo, SimNet};
 use torc::io::{Io as _, Wait, Waker};
 use torc::observe::{Registry, SlowLog, Stats};
+use torc::pubsub::PubSub;
 use torc::store::{Keyspace, KeyspaceOptions, Leases};
 use torc::worker::{Clock, Seat, Worker, post_office};
 
@@ -158,6 +159,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         shutdown: Shutdown::default(),
         active_workers: AtomicUsize::new(plan.workers),
         monitoring: Default::default(),
+        pubsub: PubSub::new(plan.workers),
         attack_warned_ms: Default::default(),
         facts: Facts {
             run_id: "0".repeat(40),
@@ -188,7 +190,7 @@ impl World {
         let shared = share(plan);
         let ios: Vec<SimIo> = (0..plan.workers).map(|_| SimIo::new(&net, &plan.io)).collect();
         let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
-        let seats = post_office(&wakers).into_iter().zip(ios).enumerate();
+        let seats = post_office(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
         let workers = seats.map(|(number, (post, io))| {
             let seed = plan.seed.wrapping_add(number as u64);
             let seat = Seat { number, shared: Arc::clone(&shared), post, clock: clock.clone(), seed };

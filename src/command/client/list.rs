@@ -39,9 +39,9 @@ impl ClientType {
         Err(CommandError::Replied)
     }
 
-    /// The type of a client: there are neither replicas nor subscribers yet.
-    pub(super) fn of(_: &ClientCard) -> Self {
-        Self::Normal
+    /// The type of a client: there are no replicas yet.
+    pub(super) fn of(card: &ClientCard) -> Self {
+        if card.has(flag::SUBSCRIBER) { Self::PubSub } else { Self::Normal }
     }
 }
 
@@ -152,9 +152,10 @@ fn write_line(card: &ClientCard, now_ms: u64, shown: &Shown, text: &mut Vec<u8>)
     if rest.len() == letters {
         rest.push('N');
     }
+    let [sub, psub, ssub] = card.subscription_counts.each_ref().map(|count| count.load(Relaxed));
     write!(
         rest,
-        " db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
+        " db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
          obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
         card.db.load(Relaxed),
         card.watch_count.load(Relaxed),

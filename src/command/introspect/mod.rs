@@ -189,7 +189,7 @@ fn find_keys(command: &Args<'_>) -> Result<Vec<(usize, KeyAccess)>, CommandError
         row = table.subcommand(container, sub);
     }
     let row = row.ok_or(CommandError::Text("ERR Invalid command specified"))?;
-    if row.command.keys.is_empty() {
+    if row.command.keys.iter().all(|spec| spec.access == KeyAccess::Channel) {
         return Err(CommandError::Text("ERR The command has no key arguments"));
     }
     if !row.accepts(command.len()) {

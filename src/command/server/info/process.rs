@@ -89,7 +89,8 @@ pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("client_recent_max_input_buffer", input.unwrap_or(0));
     text.line("client_recent_max_output_buffer", output.unwrap_or(0));
     text.line("blocked_clients", blocked);
-    text.lines(&[("tracking_clients", "0"), ("pubsub_clients", "0")]);
+    text.line("tracking_clients", 0);
+    text.line("pubsub_clients", shared.pubsub.clients.load(Relaxed));
     text.line("watching_clients", watching);
     let timed = stats.iter().map(|worker| worker.waits_timed.read());
     text.line("clients_in_timeout_table", timed.sum::<u64>());

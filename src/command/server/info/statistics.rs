@@ -35,10 +35,11 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("current_eviction_exceeded_time", current_us / 1000);
     text.line("keyspace_hits", stats.sum(|c| &c.keyspace_hits));
     text.line("keyspace_misses", stats.sum(|c| &c.keyspace_misses));
+    let pubsub = &facts.ctx.shared.pubsub;
+    text.line("pubsub_channels", pubsub.channels.len());
+    text.line("pubsub_patterns", pubsub.patterns.len());
+    text.line("pubsubshard_channels", pubsub.shard_channels.len());
     text.lines(&[
-        ("pubsub_channels", "0"),
-        ("pubsub_patterns", "0"),
-        ("pubsubshard_channels", "0"),
         ("latest_fork_usec", "0"),
         ("total_forks", "0"),
         ("migrate_cached_sockets", "0"),
