@@ -1,4 +1,4 @@
-// ioredis against the server at argv[2] (a port): its ready check, auto-pipelining, buffers, scanning.
+// ioredis against the server at argv[2] (a port): its ready check, auto-pipelining, buffers, scanning, pub/sub.
 
 const assert = require("assert");
 const Redis = require("ioredis");
@@ -28,6 +28,21 @@ async function main() {
   await redis.echo("seen");
   assert.deepStrictEqual((await line).map((word) => word.toLowerCase()), ["echo", "seen"]);
   monitor.disconnect();
+  const listener = redis.duplicate();
+  assert.strictEqual(await listener.subscribe("news", "other"), 2);
+  assert.strictEqual(await listener.psubscribe("n*"), 3);
+  const message = new Promise((resolve) => listener.once("message", (...args) => resolve(args)));
+  const pmessage = new Promise((resolve) => listener.once("pmessage", (...args) => resolve(args)));
+  assert.strictEqual(await redis.publish("news", "hello"), 2);
+  assert.deepStrictEqual(await message, ["news", "hello"]);
+  assert.deepStrictEqual(await pmessage, ["n*", "news", "hello"]);
+  assert.deepStrictEqual(await listener.ping(), ["pong", ""]);
+  await assert.rejects(listener.get("a"), /subscriber mode|only/);
+  await listener.unsubscribe();
+  await listener.punsubscribe();
+  assert.strictEqual(await listener.get("missing"), null);
+  assert.strictEqual(await redis.publish("news", "nobody"), 0);
+  listener.disconnect();
   await redis.quit();
   console.log("ioredis passed");
   process.exit(0);

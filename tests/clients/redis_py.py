@@ -1,4 +1,4 @@
-"""redis-py against the server at argv[1] (a port): strings, keys, pipelines, RESP2 and RESP3, pools, scanning."""
+"""redis-py against the server at argv[1] (a port): strings, keys, pipelines, RESP2 and RESP3, pools, scanning, pub/sub."""
 
 import sys
 import threading
@@ -41,6 +41,26 @@ for protocol in (2, 3):
         raise SystemExit("INCR of a word succeeded")
     except redis.ResponseError as error:
         assert str(error) == "value is not an integer or out of range", error
+    listener = r.pubsub()
+    listener.subscribe("news", "other")
+    listener.psubscribe("n*")
+    kinds = [listener.get_message(timeout=5)["type"] for _ in range(3)]
+    assert kinds == ["subscribe", "subscribe", "psubscribe"], kinds
+    assert r.publish("news", "hello") == 2 and r.pubsub_numsub("news", "none") == [(b"news", 1), (b"none", 0)]
+    first, second = listener.get_message(timeout=5), listener.get_message(timeout=5)
+    assert first == {"type": "message", "pattern": None, "channel": b"news", "data": b"hello"}, first
+    assert second == {"type": "pmessage", "pattern": b"n*", "channel": b"news", "data": b"hello"}, second
+    listener.ssubscribe("shard")
+    assert listener.get_message(timeout=5)["type"] == "ssubscribe"
+    assert r.spublish("shard", "x") == 1 and listener.get_message(timeout=5)["type"] == "smessage"
+    assert listener.ping() or True
+    listener.unsubscribe()
+    listener.punsubscribe()
+    listener.sunsubscribe()
+    while listener.subscribed:
+        assert listener.get_message(timeout=5), "no confirmation"
+    assert r.publish("news", "x") == 0 and r.pubsub_channels() == [] and r.pubsub_numpat() == 0
+    listener.close()
     big = "v" * (5 << 20)
     assert r.set("big", big) and r.get("big") == big.encode()
     assert r.flushdb() and r.dbsize() == 0
