@@ -38,8 +38,8 @@ async function main() {
   assert.deepStrictEqual(await pmessage, ["n*", "news", "hello"]);
   assert.deepStrictEqual(await listener.ping(), ["pong", ""]);
   await assert.rejects(listener.get("a"), /subscriber mode|only/);
-  await listener.unsubscribe();
-  await listener.punsubscribe();
+  await listener.unsubscribe("news", "other");
+  await listener.punsubscribe("n*");
   assert.strictEqual(await listener.get("missing"), null);
   assert.strictEqual(await redis.publish("news", "nobody"), 0);
   listener.disconnect();
