@@ -19,8 +19,8 @@ use torc::persist::load::{self, Loading};
 use torc::persist::rdb::file::check;
 use torc::persist::rdb::file::split::Splitter;
 use torc::pubsub::PubSub;
-use torc::store::{Keyspace, KeyspaceOptions, keeper};
-use torc::worker::{Recruits, active_at_start};
+use torc::store::{Keyspace, KeyspaceOptions, prefault};
+use torc::worker::{StartedThreads, active_at_start};
 use torc::{command, net, observe};
 
 #[global_allocator]
@@ -61,7 +61,7 @@ fn check_rdb() -> ExitCode {
 }
 
 fn fail(message: &str) -> ExitCode {
-    observe::log::last_words(message);
+    observe::log::crash_log(message);
     ExitCode::FAILURE
 }
 
@@ -95,9 +95,9 @@ fn serve(startup: Startup) -> Result<u8, String> {
 
     torc::store::allocator::leave_to_purge();
     let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
-    keeper::start(&spare).map_err(|error| format!("cannot start a thread: {error}"))?;
-    let recruits = Recruits::enlist(&config)?;
-    log::info!("{}", start_line(&recruits, source.as_ref()));
+    prefault::start(&spare).map_err(|error| format!("cannot start a thread: {error}"))?;
+    let started = StartedThreads::start(&config)?;
+    log::info!("{}", start_line(&started, source.as_ref()));
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let listeners = net::listener::open(&config)?;
     let path = config.dir.as_path().join(config.dbfilename.as_path());
@@ -106,30 +106,30 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let shared = Arc::new(Shared {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions {
-            shards: config.shards.count(recruits.count()),
+            shards: config.shards.count(started.count()),
             databases: config.databases as usize,
-            workers: recruits.count(),
+            workers: started.count(),
             hash_seed: u128::from_ne_bytes(host::secret()?),
         })),
-        clients: Registry::new(recruits.count()),
-        stats: Stats::new(recruits.count(), command::table().rows().len()),
+        clients: Registry::new(started.count()),
+        stats: Stats::new(started.count(), command::table().rows().len()),
         slowlog: SlowLog::default(),
         pause: Pause::default(),
         shutdown: Shutdown::default(),
-        active_workers: AtomicUsize::new(active_at_start(&config, recruits.count())),
+        active_workers: AtomicUsize::new(active_at_start(&config, started.count())),
         monitoring: Default::default(),
-        pubsub: PubSub::new(recruits.count()),
+        pubsub: PubSub::new(started.count()),
         attack_warned_ms: Default::default(),
         loading: Loading::default(),
         facts: Facts {
             // Published, so drawn apart from what is secret.
             run_id: host::secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
             started_ms: now.as_millis() as u64,
-            workers: recruits.count(),
-            io_backend: recruits.backend(),
+            workers: started.count(),
+            io_backend: started.backend(),
             tcp_port: listeners.tcp_port,
         },
-        background: Arc::new(Background::new(move || keeper::keep_to(&spare, &all))),
+        background: Arc::new(Background::new(move || prefault::keep_to(&spare, &all))),
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
         config_file: source,
@@ -139,19 +139,19 @@ fn serve(startup: Startup) -> Result<u8, String> {
     if let Some((_, size)) = &opened {
         shared.loading.begin(*size, now.as_millis() as u64);
     }
-    let crew = recruits.seat(&shared, u64::from_ne_bytes(host::secret()?), copies)?;
+    let threads = started.setup(&shared, u64::from_ne_bytes(host::secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
     match opened {
         Some((splitter, _)) => {
-            let (shared, wakers) = (Arc::clone(&shared), crew.wakers());
+            let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
             std::thread::spawn(move || load_file(splitter, &path, &shared, &wakers, &ready));
         }
         None => tell_ready(&ready),
     }
 
-    let (wakers, told) = (crew.wakers(), Arc::clone(&shared));
+    let (wakers, told) = (threads.wakers(), Arc::clone(&shared));
     std::thread::spawn(move || {
         for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
             let (name, ask) = if signal == SIGINT { ("SIGINT", Ask::Int) } else { ("SIGTERM", Ask::Term) };
@@ -160,7 +160,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
             wakers.iter().for_each(|waker| waker.wake());
         }
     });
-    let outcome = crew.join();
+    let outcome = threads.join();
     shared.background.stop();
     host::notify_supervisor("STOPPING=1");
     for path in [config.pidfile.as_path(), config.unixsocket.as_path()] {
@@ -189,7 +189,7 @@ fn load_file(splitter: Splitter<File>, path: &Path, shared: &Shared, wakers: &[W
             tell_ready(ready);
         }
         Err(error) => {
-            observe::log::last_words(&format!("{}: {error}. {NOT_LOADED}", path.display()));
+            observe::log::crash_log(&format!("{}: {error}. {NOT_LOADED}", path.display()));
             shared.shutdown.fail();
         }
     }
@@ -197,10 +197,10 @@ fn load_file(splitter: Splitter<File>, path: &Path, shared: &Shared, wakers: &[W
 }
 
 /// What an operator asks first of a log: which server this is, what it was told, and what it runs on.
-fn start_line(recruits: &Recruits, source: Option<&ConfigFile>) -> String {
+fn start_line(started: &StartedThreads, source: Option<&ConfigFile>) -> String {
     let version = format!("Torc {} (compatible with Redis {})", config::TORC_VERSION, config::REDIS_VERSION);
     let file = source.map_or_else(|| "none".to_owned(), |file| file.path.display().to_string());
-    let (count, plural) = (recruits.count(), if recruits.count() == 1 { "" } else { "s" });
-    let (pid, backend) = (std::process::id(), recruits.backend());
+    let (count, plural) = (started.count(), if started.count() == 1 { "" } else { "s" });
+    let (pid, backend) = (std::process::id(), started.backend());
     format!("{version}, pid {pid}, configuration {file}, {count} worker{plural}, {backend}")
 }

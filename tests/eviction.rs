@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Server, command, until};
 
-/// Longer than the upkeep takes to count what clients hold.
+/// Longer than the cron takes to count what clients hold.
 const GAUGES_SETTLE: Duration = Duration::from_millis(400);
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// Room above what the empty server uses.

@@ -1,7 +1,7 @@
 //! What one command costs grows no faster than what it is asked for.
 //!
 //! WATCH compared each key with all that its client watched already: 200,000 keys took 37 s, in which nobody else had their
-//! shards. LREM took each emptied chunk out of a list by itself, moving half of the others each time. Here every command that
+//! shards. LREM took each emptied node out of a list by itself, moving half of the others each time. Here every command that
 //! takes as many arguments, or walks as many elements, as its client likes is run at one size and at eight times that size, and
 //! the server's own time for the two is compared: eight times as much is linear, sixty-four times quadratic.
 //! And what is asked for is what costs: a byte added to a long string is one byte.
@@ -45,7 +45,7 @@ fn with_keys(first: &str, prefix: &str, count: usize) -> Vec<String> {
     command
 }
 
-/// A list of n elements, of which every second is `a`, with one element in each chunk.
+/// A list of n elements, of which every second is `a`, with one element in each node.
 fn alternating(count: usize) -> Vec<Vec<String>> {
     let mut push = words("RPUSH list");
     push.extend((0..count).map(|n| if n % 2 == 0 { "a".to_owned() } else { format!("b{n}") }));

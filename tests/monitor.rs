@@ -11,7 +11,7 @@ fn shown(line: &str) -> &str {
     line.split_once("] ").unwrap_or_else(|| panic!("no line of the feed: {line}")).1
 }
 
-/// A client was killed by one command and asked for the feed by another behind it, in one chunk: it was listed though it had
+/// A client was killed by one command and asked for the feed by another behind it, in one group: it was listed though it had
 /// been closed, and the next command that was shown ended the server.
 #[test]
 fn a_client_that_was_killed_is_not_fed() {
@@ -61,7 +61,7 @@ fn own_lines_stand_between_the_replies() {
     }
 }
 
-/// The last monitor left and another came in one chunk: the worker was taken for one without monitors, and the new one was
+/// The last monitor left and another came in one group: the worker was taken for one without monitors, and the new one was
 /// shown nothing.
 #[test]
 fn a_monitor_that_comes_as_the_last_one_leaves_is_fed() {
@@ -80,7 +80,7 @@ fn a_monitor_that_comes_as_the_last_one_leaves_is_fed() {
     assert_eq!(shown(&coming.read().expect("a line").string()), "\"ECHO\" \"seen\"");
 }
 
-/// What a monitor of another worker is shown comes as one piece of mail a turn: each line was one, and under load they piled
+/// What a monitor of another worker is shown comes as one message a turn: each line was one, and under load they piled
 /// up in front of everything else that workers have to tell each other.
 #[test]
 fn all_lines_of_other_workers_come_in_order() {
@@ -105,5 +105,5 @@ fn all_lines_of_other_workers_come_in_order() {
     for client in &mut clients {
         (0..COMMANDS).for_each(|_| assert!(client.read().is_ok()));
     }
-    assert!(server.workers_sum("mail_sent") < 4 * COMMANDS as u64, "a line is a piece of mail");
+    assert!(server.workers_sum("messages_sent") < 4 * COMMANDS as u64, "a line is a message");
 }

@@ -248,7 +248,7 @@ fn an_idle_server_rests() {
         window.0 < Duration::from_secs(2) && window.1 <= 6
     });
     assert!(rests, "the workers go on waking");
-    // INFO does not expire: what it counts as expired, the upkeep has.
+    // INFO does not expire: what it counts as expired, the cron has.
     assert!(until(|| client.ask("INFO stats").string().contains("expired_keys:100\r\n")));
     assert_eq!(client.ask("DBSIZE").int(), Some(0));
 }
@@ -301,7 +301,7 @@ fn reading_an_expired_key_among_others_counts_once() {
     }
 }
 
-/// What asks the system for something, which may take as long as a disk does, is alone in its chunk and holds nobody's shards. It
+/// What asks the system for something, which may take as long as a disk does, is alone in its group and holds nobody's shards. It
 /// was one of up to 32 commands, whose leases were all held until the last had run.
 #[test]
 fn command_that_talks_to_the_system_holds_no_lease() {

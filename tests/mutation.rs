@@ -1,7 +1,7 @@
 //! Short, seeded fuzz runs as ordinary tests: mutated requests to the parser, and whole commands made of the command table's
 //! words to a server. `fuzz/` has the same two as endless jobs.
 //!
-//! A check that cannot fail is a defect: `a_planted_fault_is_found` shows that this fuzzing finds what it should.
+//! A check that cannot fail is a defect: `injected_fault_is_found` shows that this fuzzing finds what it should.
 
 use std::io;
 
@@ -116,12 +116,12 @@ fn mutated_requests_do_not_confuse_the_parser() {
 }
 
 #[test]
-fn a_planted_fault_is_found() {
-    let planted = |input: &[u8]| {
+fn injected_fault_is_found() {
+    let injected = |input: &[u8]| {
         let found = input.windows(8).any(|bytes| bytes == b"$0\r\n\r\n*3" || bytes == b"$-1\r\n$-1");
-        assert!(!found, "the planted fault");
+        assert!(!found, "the injected fault");
     };
-    assert!(fuzz(200_000, planted).is_some(), "mutation does not reach what it should");
+    assert!(fuzz(200_000, injected).is_some(), "mutation does not reach what it should");
 }
 
 /// A connection, and what CLIENT UNBLOCK calls it.

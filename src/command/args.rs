@@ -1,6 +1,6 @@
 //! A command's arguments: slices of the buffer they arrived in, resolved on access.
 //!
-//! Design: the parser leaves spans relative to one buffer (a receive buffer or the connection's spill); a bulk that was
+//! Design: the parser leaves spans relative to one buffer (a receive buffer or the connection's query buffer); a bulk that was
 //! received straight into memory of its own is a span that names its place in `large`. Nothing is copied or allocated.
 
 use std::ops::Index;

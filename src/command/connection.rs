@@ -2,7 +2,7 @@
 //!
 //! There is one user, `default` (`config::DefaultUser`), and without a password any will do.
 //!
-//! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::stretch`).
+//! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::client_run`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -194,9 +194,9 @@ fn introduce(ctx: &Context<'_>, reply: &mut Reply<'_>) {
     reply.bulk(b"version");
     reply.bulk(REDIS_VERSION.as_bytes());
     reply.bulk(b"proto");
-    reply.integer(i64::from(ctx.session.card.protocol.load(Relaxed)));
+    reply.integer(i64::from(ctx.session.client_info.protocol.load(Relaxed)));
     reply.bulk(b"id");
-    reply.integer(ctx.session.card.id as i64);
+    reply.integer(ctx.session.client_info.id as i64);
     reply.bulk(b"mode");
     reply.bulk(b"standalone");
     reply.bulk(b"role");
@@ -207,7 +207,7 @@ fn introduce(ctx: &Context<'_>, reply: &mut Reply<'_>) {
 
 /// Names the connection, or takes its name away.
 pub(super) fn set_name(ctx: &Context<'_>, name: &[u8]) {
-    ctx.session.card.name.store((!name.is_empty()).then(|| Arc::new(name.to_vec())));
+    ctx.session.client_info.name.store((!name.is_empty()).then(|| Arc::new(name.to_vec())));
 }
 
 fn ping(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -234,7 +234,7 @@ fn quit(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     super::pubsub::unsubscribe_from_all(ctx)?;
     if ctx.session.monitor {
-        ctx.effects.push(Effect::Monitor(ctx.session.card.place(), false));
+        ctx.effects.push(Effect::Monitor(ctx.session.client_info.place(), false));
     }
     ctx.leave_watch();
     ctx.session.reset(ctx.shared.config.load().default_user.is_open());

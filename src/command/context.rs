@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
-use crate::observe::{ClientPlace, Ticket, WorkerStats};
-use crate::pubsub::{Kind, Message, Subscriptions};
+use crate::observe::{ClientPlace, WaitId, WorkerStats};
+use crate::pubsub::{Kind, PublishedMessage, Subscriptions};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
@@ -25,14 +25,14 @@ const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
 /// Something for the worker to do once the command's leases are given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// End this client; its card is marked.
+    /// End this client; its client info is marked.
     Kill(ClientPlace),
     /// Tell this client, whose wait was ended, what became of it: an error, or as if its time were up.
     Unblock {
         /// Where it lives.
         place: ClientPlace,
         /// Which wait.
-        ticket: Ticket,
+        wait_id: WaitId,
         /// Whether it gets an error.
         error: bool,
     },
@@ -73,7 +73,7 @@ pub enum Effect {
         /// The place.
         place: u64,
         /// The message.
-        message: Arc<Message>,
+        message: Arc<PublishedMessage>,
     },
     /// The process is to end: every worker looks at once.
     Shutdown,
@@ -118,7 +118,7 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// What the client watches is about to be forgotten. It is still registered in shards; their upkeep takes it out.
+    /// What the client watches is about to be forgotten. It is still registered in shards; their cron takes it out.
     pub fn leave_watch(&mut self) {
         self.stats.busy_turns.add(self.session.watch.is_some().into());
     }

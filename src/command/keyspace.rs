@@ -1,14 +1,14 @@
 //! Commands about whole databases: DBSIZE, FLUSHALL, FLUSHDB, SWAPDB. They belong to the family `server`.
 //!
 //! Design: they hold every shard, so what they do happens at one instant. Emptying takes the tables away in O(1); freeing
-//! what was in them is upkeep, but for a bounded part when SYNC is asked for.
+//! what was in them is cron work, but for a bounded part when SYNC is asked for.
 
 use super::row::BASE;
 use super::{Args, Categories, Command, CommandError, Context, Flags, Group, Outcome, Scope, save_now};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
-/// Entries that FLUSHALL SYNC frees before it replies, over all shards: a few ms. The rest is upkeep.
+/// Entries that FLUSHALL SYNC frees before it replies, over all shards: a few ms. Cron frees the rest.
 const FREED_AT_ONCE_MAX: usize = 1 << 16;
 
 const SERVER: Command = Command { group: Group::Server, scope: Scope::All, ..BASE };

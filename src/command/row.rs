@@ -6,7 +6,7 @@
 
 use super::{Args, Categories, Context, Outcome};
 use crate::resp::Reply;
-use crate::store::Reach;
+use crate::store::PrefetchHint;
 
 /// Runs a command: plain sequential code over the keys whose leases are held.
 pub type Handler = fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Outcome;
@@ -39,7 +39,7 @@ pub struct Command {
     /// Finds its passwords, where it may have any.
     pub secrets: Option<SecretFinder>,
     /// What it uses of its keys' values, to be fetched before.
-    pub reach: Reach,
+    pub prefetch_hint: PrefetchHint,
     /// It only reads its keys, through [`Context::read`] and its like: it can run while other workers read the same shards. Whoever
     /// finds that it has to change something, an expired key, runs again with the shards to itself.
     pub shares: bool,
@@ -80,7 +80,7 @@ pub const BASE: Command = Command {
     changes_others: false,
     finder: None,
     secrets: None,
-    reach: Reach::Entry,
+    prefetch_hint: PrefetchHint::Entry,
     shares: false,
     may_take_long: false,
     group: Group::Generic,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Blocking, Queue, Scan, Settled, Watch};
-use crate::observe::{ClientCard, flag};
+use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Protocol;
 use crate::store::DbIndex;
@@ -48,7 +48,7 @@ pub struct Session {
     /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait.
     pub awaited_place: Option<u64>,
     /// What other workers may know.
-    pub card: Arc<ClientCard>,
+    pub client_info: Arc<ClientInfo>,
 }
 
 /// Which replies a client wants (CLIENT REPLY).
@@ -66,8 +66,8 @@ pub enum Replies {
 
 impl Session {
     /// A new connection's state.
-    pub fn new(card: Arc<ClientCard>, authenticated: bool) -> Self {
-        card.authenticated.store(authenticated, Relaxed);
+    pub fn new(client_info: Arc<ClientInfo>, authenticated: bool) -> Self {
+        client_info.authenticated.store(authenticated, Relaxed);
         Self {
             db: DbIndex(0),
             protocol: Protocol::Resp2,
@@ -87,26 +87,27 @@ impl Session {
             subscriptions: None,
             only_listens: false,
             awaited_place: None,
-            card,
+            client_info,
         }
     }
 
     /// What stands in for a client's state while another worker, perhaps, serves its waiting command.
-    pub fn stand_in(card: Arc<ClientCard>, db: DbIndex, protocol: Protocol) -> Self {
-        let (authenticated, no_touch) = (card.authenticated.load(Relaxed), card.has(flag::NO_TOUCH));
-        Self { db, protocol, no_touch, ..Self::new(card, authenticated) }
+    pub fn stand_in(client_info: Arc<ClientInfo>, db: DbIndex, protocol: Protocol) -> Self {
+        let (authenticated, no_touch) =
+            (client_info.authenticated.load(Relaxed), client_info.has(flag::NO_TOUCH));
+        Self { db, protocol, no_touch, ..Self::new(client_info, authenticated) }
     }
 
     /// SELECT.
     pub fn select(&mut self, db: DbIndex) {
         self.db = db;
-        self.card.db.store(db.0, Relaxed);
+        self.client_info.db.store(db.0, Relaxed);
     }
 
     /// HELLO's protocol version.
     pub fn speak(&mut self, protocol: Protocol) {
         self.protocol = protocol;
-        self.card.protocol.store(if protocol == Protocol::Resp3 { 3 } else { 2 }, Relaxed);
+        self.client_info.protocol.store(if protocol == Protocol::Resp3 { 3 } else { 2 }, Relaxed);
         self.only_listens = protocol == Protocol::Resp2 && self.is_subscriber();
     }
 
@@ -116,27 +117,27 @@ impl Session {
         self.subscriptions.is_some()
     }
 
-    /// What it has subscribed to has changed: its card says so.
+    /// What it has subscribed to has changed: its client info says so.
     pub fn show_subscriptions(&mut self) {
         let counts = [Kind::Channel, Kind::Pattern, Kind::Shard]
             .map(|kind| self.subscriptions.as_ref().map_or(0, |all| all.len(kind) as u32));
-        for (shown, count) in self.card.subscription_counts.iter().zip(counts) {
+        for (shown, count) in self.client_info.subscription_counts.iter().zip(counts) {
             shown.store(count, Relaxed);
         }
-        self.card.set(flag::SUBSCRIBER, self.is_subscriber());
+        self.client_info.set(flag::SUBSCRIBER, self.is_subscriber());
         self.only_listens = self.protocol == Protocol::Resp2 && self.is_subscriber();
     }
 
     /// Marks the session as authenticated or not.
     pub fn authenticate(&mut self, yes: bool) {
         self.authenticated = yes;
-        self.card.authenticated.store(yes, Relaxed);
+        self.client_info.authenticated.store(yes, Relaxed);
     }
 
     /// Ends the connection once the replies so far are written.
     pub fn close_after_reply(&mut self) {
         self.close_after_reply = true;
-        self.card.set(flag::CLOSE_AFTER_REPLY, true);
+        self.client_info.set(flag::CLOSE_AFTER_REPLY, true);
     }
 
     /// Whether what a command of a transaction replies is left out. What a SKIP among them asks for begins after EXEC.
@@ -156,7 +157,7 @@ impl Session {
         }
         self.no_touch = false;
         self.monitor = false;
-        self.card.name.store(None);
-        self.card.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
+        self.client_info.name.store(None);
+        self.client_info.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
     }
 }

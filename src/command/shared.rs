@@ -1,4 +1,4 @@
-//! What all workers share, as a command sees it. Everything is read and changed without locks.
+//! What all workers share, as a command sees it. Everything is read and changed without waiting for a lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub struct Shared {
     pub config_file: Option<ConfigFile>,
     /// All shards.
     pub keyspace: Arc<Keyspace>,
-    /// The cards of all clients.
+    /// The client infos of all clients.
     pub clients: Registry,
     /// All workers' counters.
     pub stats: Stats,
@@ -46,7 +46,7 @@ pub struct Shared {
     pub background: Arc<Background>,
     /// What is known of saves.
     pub last_save: Arc<LastSave>,
-    /// Upkeep settings that DEBUG changes.
+    /// Cron settings that DEBUG changes.
     pub debug: DebugSwitches,
 }
 

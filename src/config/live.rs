@@ -1,7 +1,7 @@
 //! The configuration that all workers share and CONFIG SET changes.
 //!
 //! Design: an `Arc<Config>` that is swapped whole, and a version that goes up with each swap. A worker keeps
-//! its own `Arc` in a [`Reader`] and looks at the version once a turn, and once more when a chunk has its leases: one relaxed
+//! its own `Arc` in a [`Reader`] and looks at the version once a turn, and once more when a group has its leases: one relaxed
 //! load of a cache line that is almost never written.
 //!
 //! Invariants: the version a reader has seen belongs to its configuration or an older one, so a change is

@@ -202,7 +202,7 @@ directives! {
     turn_warn_us: u64 = 10000; "turn-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
         "Log a worker's turn that is longer, in microseconds; 0 never does."
     lease_warn_us: u64 = 10000; "lease-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
-        "Log a chunk of commands that keeps others off its shards for longer, in microseconds; 0 never does."
+        "Log a group of commands that keeps others off its shards for longer, in microseconds; 0 never does."
 
     // Network.
     bind: BindAddresses = BindAddresses::all(); "bind"; Kind::Special("ADDRESS..."); MUTABLE | MULTI;
@@ -420,7 +420,7 @@ directives! {
         Kind::Bool; MUTABLE | HIDDEN | INERT;
         "Expire keys that a script meets."
     hz: u32 = 10; "hz"; Kind::Integer(0, INT); MUTABLE;
-        "Rounds of upkeep a second, 1 to 500."
+        "Rounds of the cron a second, 1 to 500."
     dynamic_hz: bool = true; "dynamic-hz"; Kind::Bool; MUTABLE;
         "More rounds with more clients, fewer while nothing happens."
     activerehashing: bool = true; "activerehashing"; Kind::Bool; MUTABLE | INERT;

@@ -2,7 +2,7 @@
 //!
 //! Design: three flat vectors that are reused turn after turn (commands, argument spans, key hashes), so that gathering
 //! allocates nothing. A command points into the buffer its bytes lie in: a receive buffer that the batch owns for the turn,
-//! or its connection's spill.
+//! or its connection's query buffer.
 
 use bytes::Bytes;
 
@@ -15,8 +15,8 @@ use crate::store::{DbIndex, KEY_BYTES_MAX, Keyspace};
 /// Where a command's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// In the connection's spill.
-    Spill,
+    /// In the connection's query buffer.
+    QueryBuffer,
     /// In this one of the batch's receive buffers.
     Input(u32),
 }
@@ -244,7 +244,7 @@ mod tests {
             batch.spans.push(if index == place { Span { start: 0, len: u32::MAX } } else { span });
             start += span.len;
         }
-        let (source, buffer, large) = (Source::Spill, buffer.as_bytes(), std::slice::from_ref(bulk));
+        let (source, buffer, large) = (Source::QueryBuffer, buffer.as_bytes(), std::slice::from_ref(bulk));
         let origin = Origin { slot: 0, source, buffer, large, db_hint: DbIndex(0), queueing: false };
         batch.push(origin, 0, 0, None, table(), &keyspace);
         batch.commands[0].row

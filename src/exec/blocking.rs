@@ -4,21 +4,21 @@
 //! for. Under the leases that the command held anyway, of all its keys, it enters the queues of those it waits for, so nothing
 //! can happen in between. Whoever makes one of them present runs the command again right after its own (or its whole
 //! transaction), before anybody else touches the shard: first come, first served, for each key. That may be another worker
-//! than the client's own; the reply then goes there by mail.
+//! than the client's own; the reply then goes there by message.
 //!
 //! To run a waiting command again, all its keys' leases must be held. So whoever takes the lease of a key takes along those of
-//! the other keys of its waiters (`Along`), and from keys that serving these may write to, on: all or none. Each queue has
-//! found out what goes along with its key (`store::QueueAlong`), whatever the number of its waiters.
+//! the other keys of its waiters (`WaiterKeys`), and from keys that serving these may write to, on: all or none. Each queue has
+//! found out what goes along with its key (`store::QueueWaiterKeys`), whatever the number of its waiters.
 //!
 //! Invariants:
-//! - a client waits for one command at a time, and whoever claims its wait (`observe::Claim`) is the only one to reply;
-//! - when a command of a chunk has run, the leases of all keys of all waiters of its keys are held. For those who waited when
-//!   the chunk was formed they were taken along; those who came since are of the chunk themselves.
+//! - a client waits for one command at a time, and whoever claims its wait (`observe::WaitState`) is the only one to reply;
+//! - when a command of a group has run, the leases of all keys of all waiters of its keys are held. For those who waited when
+//!   the group was formed they were taken along; those who came since are of the group themselves.
 //!
 //! Costs: waiting takes a few hundred bytes, and some 130 for each of many keys. A key that nobody waits for costs its
 //! commands one branch.
 //!
-//! Not here: queues (`store::waiters`), the client's side: hold, time, going away (`worker::blocking`).
+//! Not here: queues (`store::waiters`), the client's side: block, time, going away (`worker::blocking`).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use crate::command::keys::each_key;
 use crate::command::{Args, Blocking, Replies, Row, Session, Settled};
-use crate::observe::{ClientCard, Ticket};
+use crate::observe::{ClientInfo, WaitId};
 use crate::resp::{Protocol, Span};
 use crate::store::{
     DbIndex, Keyspace, Leases, ReadyKey, Registration, SetOfHashes, ShardId, ShardSet, Waiting,
@@ -44,9 +44,9 @@ pub const DUE: u64 = u64::MAX;
 /// A client's command that waits.
 pub struct Waiter {
     /// Whose it is.
-    pub card: Arc<ClientCard>,
+    pub client_info: Arc<ClientInfo>,
     /// Which wait of this client.
-    pub ticket: Ticket,
+    pub wait_id: WaitId,
     /// The command's row.
     pub row: u16,
     /// What it waits for.
@@ -76,7 +76,7 @@ pub struct Waiter {
 
 impl Waiting for Waiter {
     fn is_over(&self) -> bool {
-        self.card.wait.is_over(self.ticket)
+        self.client_info.wait.is_over(self.wait_id)
     }
 
     fn hashes(&self) -> &[u64] {
@@ -122,8 +122,8 @@ impl Waiter {
         let awaited_count = blocking.awaited_count.min(key_args.len());
         let repeated = repeated(awaited_count, |index| (hashes[index], args.at(key_args[index] as usize)));
         Waiter {
-            card: Arc::clone(&session.card),
-            ticket: session.card.wait.begin(),
+            client_info: Arc::clone(&session.client_info),
+            wait_id: session.client_info.wait.begin(),
             row: row.id,
             blocking,
             is_silent: session.replies != Replies::On,
@@ -179,7 +179,7 @@ impl Waiter {
 
     /// What stands in for the client's state when it is served.
     pub fn session(&self) -> Session {
-        Session::stand_in(Arc::clone(&self.card), self.db, self.protocol)
+        Session::stand_in(Arc::clone(&self.client_info), self.db, self.protocol)
     }
 
     /// The protocol that the client speaks.
@@ -268,7 +268,7 @@ pub fn end_serving(key: ReadyKey, keyspace: &Keyspace, leases: &mut Leases) {
 ///
 /// Costs: a look-up for each key and a word for 64 shards and each queue; more only for keys that serving may write to.
 #[derive(Default)]
-pub struct Along {
+pub struct WaiterKeys {
     shards: ShardSet,
     /// The keys found so far that serving may write to, and so make ready for others: in the order in which they were found.
     written: Vec<u64>,
@@ -276,7 +276,7 @@ pub struct Along {
     found: SetOfHashes,
 }
 
-impl Along {
+impl WaiterKeys {
     /// Takes the leases that go along with those of `hashes`, which are held; the shard that was refused, if one was: what
     /// was taken until then is still held.
     pub fn take(
@@ -319,9 +319,9 @@ impl Along {
 
     /// Adds what goes along with a key whose lease is held: no more than it takes to see that there is too much of it.
     fn add_from(&mut self, hash: u64, keyspace: &Keyspace, leases: &Leases) {
-        for along in leases.shard_ref(keyspace.shard_of(hash)).along(hash) {
-            along.shards().into_iter().for_each(|shards| self.shards.insert_all(shards));
-            for written in along.written() {
+        for waiter_keys in leases.shard_ref(keyspace.shard_of(hash)).waiter_keys(hash) {
+            waiter_keys.shards().into_iter().for_each(|shards| self.shards.insert_all(shards));
+            for written in waiter_keys.written() {
                 if self.written.len() > WRITTEN_MAX {
                     return;
                 }
@@ -390,16 +390,21 @@ pub(super) mod tests {
     }
 
     /// Takes the lease of a key and what goes along; the shards that are held then, if all were to be had.
-    fn take(along: &mut Along, hash: u64, keyspace: &Keyspace, leases: &mut Leases) -> Result<Vec<u16>, u16> {
+    fn take(
+        waiter_keys: &mut WaiterKeys,
+        hash: u64,
+        keyspace: &Keyspace,
+        leases: &mut Leases,
+    ) -> Result<Vec<u16>, u16> {
         assert!(leases.try_take(keyspace.shard_of(hash)));
-        let taken = along.take([hash].into_iter(), keyspace, leases);
+        let taken = waiter_keys.take([hash].into_iter(), keyspace, leases);
         let held = numbers(keyspace.shards().filter(|shard| leases.holds(*shard)));
         leases.release_all();
         taken.map(|()| held).map_err(|shard| shard.0)
     }
 
     #[test]
-    fn what_goes_along_is_followed_through_keys_that_are_written_to() {
+    fn waiter_keys_are_followed_through_written_keys() {
         let (keyspace, mut leases, mut other) = two_workers();
         // 1 -> 2 -> 3, and back; who is served at 2 may have come for 7, who is at 7 does not matter, and 20 is 4 again.
         wait(&[1, 2], 1, &keyspace, &mut leases);
@@ -408,39 +413,39 @@ pub(super) mod tests {
         wait(&[3, 4, 20], 2, &keyspace, &mut leases);
         wait(&[7, 9], 1, &keyspace, &mut leases);
         wait(&[10], 1, &keyspace, &mut leases);
-        let mut along = Along::default();
-        assert_eq!(take(&mut along, 1, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7]));
-        assert_eq!(take(&mut along, 7, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7, 9]));
-        assert_eq!(take(&mut along, 9, &keyspace, &mut leases), Ok(vec![9]));
-        assert_eq!(take(&mut along, 10, &keyspace, &mut leases), Ok(vec![10]));
-        assert_eq!(numbers(along.shards()), []);
+        let mut waiter_keys = WaiterKeys::default();
+        assert_eq!(take(&mut waiter_keys, 1, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7]));
+        assert_eq!(take(&mut waiter_keys, 7, &keyspace, &mut leases), Ok(vec![1, 2, 3, 4, 7, 9]));
+        assert_eq!(take(&mut waiter_keys, 9, &keyspace, &mut leases), Ok(vec![9]));
+        assert_eq!(take(&mut waiter_keys, 10, &keyspace, &mut leases), Ok(vec![10]));
+        assert_eq!(numbers(waiter_keys.shards()), []);
         // What is refused is among what is known by then.
         for refused in [2, 3, 4, 7] {
             assert!(other.try_take(ShardId(refused)));
-            assert_eq!(take(&mut along, 1, &keyspace, &mut leases), Err(refused));
-            assert!(numbers(along.shards()).contains(&refused));
+            assert_eq!(take(&mut waiter_keys, 1, &keyspace, &mut leases), Err(refused));
+            assert!(numbers(waiter_keys.shards()).contains(&refused));
             other.release_all();
         }
-        along.clear();
-        assert_eq!(numbers(along.shards()), []);
+        waiter_keys.clear();
+        assert_eq!(numbers(waiter_keys.shards()), []);
     }
 
     /// Beyond its bound a command takes all, and if it is refused, all are what it needs. Those found before were, so that
     /// the others were not reserved for it.
     #[test]
-    fn beyond_a_number_of_written_keys_all_shards_go_along() {
+    fn too_many_written_keys_take_all_shards() {
         let (keyspace, mut leases, mut other) = two_workers();
-        let mut along = Along::default();
+        let mut waiter_keys = WaiterKeys::default();
         let target = |n: u64| 16 * n + 5;
         (1..=WRITTEN_MAX as u64).for_each(|n| wait(&[3, target(n)], 1, &keyspace, &mut leases));
-        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Ok(vec![3, 5]));
+        assert_eq!(take(&mut waiter_keys, 3, &keyspace, &mut leases), Ok(vec![3, 5]));
         wait(&[3, target(0)], 1, &keyspace, &mut leases);
         let all: Vec<u16> = (0..SHARDS as u16).collect();
-        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Ok(all.clone()));
+        assert_eq!(take(&mut waiter_keys, 3, &keyspace, &mut leases), Ok(all.clone()));
         assert!(other.try_take(ShardId(11)));
-        assert_eq!(take(&mut along, 3, &keyspace, &mut leases), Err(11));
-        assert_eq!(numbers(along.shards()), all);
-        assert!(along.written.len() <= WRITTEN_MAX + 1);
+        assert_eq!(take(&mut waiter_keys, 3, &keyspace, &mut leases), Err(11));
+        assert_eq!(numbers(waiter_keys.shards()), all);
+        assert!(waiter_keys.written.len() <= WRITTEN_MAX + 1);
     }
 
     #[test]

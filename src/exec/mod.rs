@@ -1,11 +1,11 @@
-//! The chunk: gather, lease, prefetch, run; and commands that wait.
+//! The group: gather, lease, prefetch, run; and commands that wait.
 
 mod batch;
 pub mod blocking;
-mod chunk;
+mod group;
 mod pending;
 
 pub use batch::{Batch, Gathered, Origin, REFUSED, Source};
 pub use blocking::Waiter;
-pub use chunk::{CHUNK_COMMANDS_MAX, Chunk, Formed, Ground};
-pub use pending::{Pending, Refusal, Run};
+pub use group::{Formed, GROUP_COMMANDS_MAX, Ground, Group};
+pub use pending::{Leftover, Pending, Refusal};

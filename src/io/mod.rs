@@ -288,7 +288,7 @@ pub trait Io {
     /// Called where it matters that the thread may lose its processor: while it holds leases, and between announcing
     /// that it will sleep and sleeping. Only the simulation makes anything of it: there, other workers run meanwhile.
     #[inline(always)]
-    fn interlude(&self) {}
+    fn yield_point(&self) {}
 }
 
 /// How a backend is set up. The defaults suit a worker with up to tens of thousands of connections.

@@ -5,7 +5,7 @@
 //! returns, and a scheduler decides who runs next by asking the network whose wait is over
 //! ([`SimNet::is_ready`]) and lets time pass when nobody's is ([`SimNet::advance_to_next_deadline`]).
 //! So one seed determines one run, and a failure is reproduced by its seed. A worker that is in the middle of its turn is
-//! descheduled by [`SimNet::set_interlude`]: others run nested in its [`Io::interlude`].
+//! descheduled by [`SimNet::set_yield_point`]: others run nested in its [`Io::yield_point`].
 //!
 //! Invariants:
 //! - Events of one token are in stream order; nothing else about their order is promised.
@@ -25,7 +25,7 @@ use bytes::BytesMut;
 use super::buffers::BufferPool;
 use super::sending::Sending;
 use super::{Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker};
-pub use net::{Faults, Interlude, SimClient, SimNet};
+pub use net::{Faults, SimClient, SimNet, YieldPoint};
 pub use rng::Rng;
 use worker::{Connection, WorkerState};
 
@@ -226,8 +226,8 @@ impl Io for SimIo {
         "sim"
     }
 
-    fn interlude(&self) {
-        let run_others = self.net.shared.borrow().interlude.clone();
+    fn yield_point(&self) {
+        let run_others = self.net.shared.borrow().yield_point.clone();
         if let Some(run_others) = run_others {
             run_others(self.index);
         }

@@ -474,18 +474,18 @@ fn slots_are_reused_by_generations<I: Io>(open: fn(&Options) -> I) {
 fn wakes_from_another_thread<I: Io>(open: fn(&Options) -> I) {
     let mut bed = Bed::new(open, &Options::default());
     let waker = bed.io.waker();
-    let mail = Arc::new(AtomicUsize::new(0));
+    let messages = Arc::new(AtomicUsize::new(0));
     let sender = thread::spawn({
-        let mail = mail.clone();
+        let messages = messages.clone();
         move || {
             for _ in 0..1000 {
-                mail.fetch_add(1, Ordering::Release);
+                messages.fetch_add(1, Ordering::Release);
                 waker.wake();
             }
         }
     });
     let mut wakes = 0;
-    while mail.load(Ordering::Acquire) < 1000 || wakes == 0 {
+    while messages.load(Ordering::Acquire) < 1000 || wakes == 0 {
         bed.io.turn(Wait::Forever).expect("turns");
         bed.io.reap(&mut bed.events);
         for event in bed.events.drain(..) {

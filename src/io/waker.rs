@@ -6,7 +6,7 @@
 //!
 //! Costs: one atomic exchange; one `write` when no wake-up is under way.
 //!
-//! Not here: when a peer needs waking (`worker`'s mail).
+//! Not here: when a peer needs waking (`worker`'s messages).
 
 use std::fs::File;
 use std::io::{self, Write};

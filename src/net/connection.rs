@@ -1,26 +1,26 @@
 //! A connection: its input on the way to commands, its replies on the way out, its session in between.
 //!
-//! Design: input is parsed where the kernel put it. In one turn a connection parses from one source: its spill, if a command
-//! was cut, or else one receive buffer. What the turn leaves (a cut command, commands that could not run) goes to the
-//! spill when the turn settles, so that a receive buffer is never kept beyond its turn. An idle connection holds no
-//! buffers at all. What arrives while the connection is on hold is copied, to pieces. A further piece is taken only when all
-//! whole commands of the spill have run, so that a client that sends very much costs no turn more than others: the spill
-//! is never longer than one piece and a cut command.
+//! Design: input is parsed where the kernel put it. In one turn a connection parses from one source: its query buffer, if a
+//! command was cut, or else one receive buffer. What the turn leaves (a cut command, commands that could not run) goes to the
+//! query buffer when the turn settles, so that a receive buffer is never kept beyond its turn. An idle connection holds no
+//! buffers at all. What arrives while the connection is blocked is copied, to pieces. A further piece is taken only when all
+//! whole commands of the query buffer have run, so that a client that sends very much costs no turn more than others: the query
+//! buffer is never longer than one piece and a cut command.
 //!
 //! ```text
-//!   inbox (arrived, unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
+//!   received (still unread) -> source of the turn -> commands of the batch -> output -> in flight -> Sent
 //!                                     |                       |
-//!                                     +------- spill <--------+  (cut, or put back unrun)
+//!                                     +--- query buffer <-----+  (cut, or requeued unrun)
 //! ```
 //!
-//! A command with large bulks that could not run stays parsed, and its bulks stay where they lie: in the spill they would be
-//! copied each time, count as input that the client has yet to end, and may be more than offsets can tell.
+//! A command with large bulks that could not run stays parsed, and its bulks stay where they lie: in the query buffer they would
+//! be copied each time, count as input that the client has yet to end, and may be more than offsets can tell.
 //!
 //! Invariants:
-//! - while the parser is midway, the command's bytes from its first on are in the spill;
-//! - `large` belongs to the command at the beginning of the spill; if that was put back, it is in `requeued`;
+//! - while the parser is midway, the command's bytes from its first on are in the query buffer;
+//! - `large` belongs to the command at the beginning of the query buffer; if that was requeued, it is in `requeued`;
 //! - at most one send and one large receive are in flight;
-//! - a connection on hold has no receive buffers.
+//! - a blocked connection has no receive buffers.
 //!
 //! Not here: sockets (`io`), when to read and to send (`worker`).
 
@@ -43,20 +43,20 @@ pub const COMMANDS_PER_TURN_MAX: usize = 1024;
 pub const OUTPUT_BYTES_HIGH: usize = 1 << 20;
 /// Below this it goes on.
 pub const OUTPUT_BYTES_LOW: usize = OUTPUT_BYTES_HIGH / 4;
-/// Received buffers that may wait in the inbox before the connection is no longer read from.
-pub const INBOX_MAX: usize = 8;
-/// What arrives while a connection is on hold is copied to pieces of up to so many bytes.
+/// Received buffers that may wait to be parsed before the connection is no longer read from.
+pub const RECEIVED_MAX: usize = 8;
+/// What arrives while a connection is blocked is copied to pieces of up to so many bytes.
 const COPIED_BYTES_MAX: usize = 64 << 10;
 /// A client whose command is longer than this, large bulks not counted, is closed, whatever `client-query-buffer-limit` says:
 /// arguments are found by offsets of 32 bits.
-const SPILL_BYTES_MAX: usize = u32::MAX as usize - SPILL_GROWTH_MAX;
-/// Far more than what a turn adds to the spill: one piece.
-const SPILL_GROWTH_MAX: usize = 1 << 26;
-/// A spill or output buffer larger than this is not kept for the next use.
+const QUERY_BUFFER_BYTES_MAX: usize = u32::MAX as usize - QUERY_BUFFER_GROWTH_MAX;
+/// Far more than what a turn adds to the query buffer: one piece.
+const QUERY_BUFFER_GROWTH_MAX: usize = 1 << 26;
+/// A query buffer or output buffer larger than this is not kept for the next use.
 pub const BUFFER_BYTES_KEPT: usize = 64 << 10;
 
 const _: () = assert!(OUTPUT_BYTES_LOW < OUTPUT_BYTES_HIGH);
-const _: () = assert!(COPIED_BYTES_MAX < SPILL_GROWTH_MAX);
+const _: () = assert!(COPIED_BYTES_MAX < QUERY_BUFFER_GROWTH_MAX);
 
 /// One client's connection on its worker.
 pub struct Connection {
@@ -73,14 +73,14 @@ pub struct Connection {
     /// In the worker's list of connections with output to send.
     pub dirty: bool,
     /// The turn in which no more of its commands run: one was refused, held back, or output is high.
-    pub held_in_turn: u64,
+    pub requeued_in_turn: u64,
     /// The client will send no more.
     pub input_ended: bool,
     /// No more of what has arrived is run: the connection is to be closed once its replies are sent.
     pub ended: bool,
-    /// Why none of its commands run for longer than this turn; `set_hold` changes it.
-    pub hold: Hold,
-    /// The command that waits, while the connection is on hold for it.
+    /// Why none of its commands run for longer than this turn; `set_block_reason` changes it.
+    pub block_reason: BlockReason,
+    /// The command that waits, while the connection is blocked by it.
     pub wait: Option<Arc<Waiter>>,
     /// `close` was asked of the backend; only its last completion is awaited.
     pub closing: bool,
@@ -95,16 +95,16 @@ pub struct Connection {
     /// How far a large bulk's bytes have come.
     bulk: Option<Bulk>,
     parser: Parser,
-    spill: Vec<u8>,
-    /// The spill has been parsed to its end, and what it has is the beginning of a command.
-    spill_is_cut: bool,
+    query_buffer: Vec<u8>,
+    /// The query buffer has been parsed to its end, and what it has is the beginning of a command.
+    query_buffer_is_cut: bool,
     /// Copied pieces come before received ones.
-    inbox: VecDeque<Piece>,
-    inbox_bytes: usize,
+    received: VecDeque<Piece>,
+    received_bytes: usize,
     large: Vec<Bytes>,
-    /// Where in the spill the last of them was cut out.
+    /// Where in the query buffer the last of them was cut out.
     large_end: usize,
-    /// The command at the beginning of the spill, if it has large bulks and was put back.
+    /// The command at the beginning of the query buffer, if it has large bulks and was requeued.
     requeued: Option<Box<Requeued>>,
     turn: Turn,
 }
@@ -112,13 +112,13 @@ pub struct Connection {
 /// A command that was parsed, and waits to be run.
 struct Requeued {
     spans: Vec<Span>,
-    /// Where in the spill the next one begins.
+    /// Where in the query buffer the next one begins.
     end: usize,
 }
 
 /// Why a connection's commands do not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum BlockReason {
     /// They do.
     None,
     /// The client does not read its replies.
@@ -178,7 +178,7 @@ struct Turn {
     /// Bytes before this offset of the source are done with.
     keep_from: usize,
     /// Whether a command that was gathered could not run and is at `keep_from`.
-    put_back: bool,
+    is_requeued: bool,
     /// What the client did wrong behind the commands of this turn.
     error: Option<ProtocolError>,
 }
@@ -204,10 +204,10 @@ impl Connection {
             sending_bytes: 0,
             ready: false,
             dirty: false,
-            held_in_turn: 0,
+            requeued_in_turn: 0,
             input_ended: false,
             ended: false,
-            hold: Hold::None,
+            block_reason: BlockReason::None,
             wait: None,
             closing: false,
             input_paused: false,
@@ -216,10 +216,10 @@ impl Connection {
             soft_limit_since_ms: 0,
             bulk: None,
             parser: Parser::new(),
-            spill: Vec::new(),
-            spill_is_cut: false,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            query_buffer: Vec::new(),
+            query_buffer_is_cut: false,
+            received: VecDeque::new(),
+            received_bytes: 0,
             large: Vec::new(),
             large_end: 0,
             requeued: None,
@@ -229,31 +229,31 @@ impl Connection {
 
     /// A piece of input has arrived.
     pub fn receive(&mut self, input: Input) {
-        self.inbox_bytes += input.len();
-        self.inbox.push_back(Piece::Received(input));
+        self.received_bytes += input.len();
+        self.received.push_back(Piece::Received(input));
     }
 
     /// What arrived first and is not parsed.
     #[inline]
     fn next_piece(&mut self) -> Option<Piece> {
-        let piece = self.inbox.pop_front()?;
-        self.inbox_bytes -= piece.len();
+        let piece = self.received.pop_front()?;
+        self.received_bytes -= piece.len();
         Some(piece)
     }
 
-    /// The connection is on hold, for as long as its client likes: what has arrived is copied, so that it keeps no receive
+    /// The connection is blocked, for as long as its client likes: what has arrived is copied, so that it keeps no receive
     /// buffer that others may need.
-    pub fn absorb<I: Io>(&mut self, io: &mut I) {
+    pub fn copy_out<I: Io>(&mut self, io: &mut I) {
         debug_assert!(self.turn.source.is_none());
         assert!(self.bulk.is_none(), "no command runs, so none is held, while a large bulk is received");
-        let copied_count = self.inbox.partition_point(|piece| matches!(piece, Piece::Copied(_)));
-        for piece in self.inbox.split_off(copied_count) {
+        let copied_count = self.received.partition_point(|piece| matches!(piece, Piece::Copied(_)));
+        for piece in self.received.split_off(copied_count) {
             let bytes = piece.bytes(io);
-            match self.inbox.back_mut() {
+            match self.received.back_mut() {
                 Some(Piece::Copied(last)) if last.len() + bytes.len() <= COPIED_BYTES_MAX => {
                     last.extend_from_slice(bytes);
                 }
-                _ => self.inbox.push_back(Piece::Copied(bytes.to_vec())),
+                _ => self.received.push_back(Piece::Copied(bytes.to_vec())),
             }
             piece.give_back(io);
         }
@@ -265,44 +265,46 @@ impl Connection {
         let rests = self.unsent_bytes() == 0 && self.refusals == 0 && self.bulk.is_none();
         let goes_on = !self.ended && !self.input_ended && !self.closing && !self.session.close_after_reply;
         let is_named = self.session.monitor || self.session.is_subscriber();
-        rests && goes_on && self.hold == Hold::None && !is_named
+        rests && goes_on && self.block_reason == BlockReason::None && !is_named
     }
 
     /// It has come to another worker, which calls it by this token.
-    pub fn settle_in(&mut self, token: Token) {
-        debug_assert!(self.inbox.iter().all(|piece| matches!(piece, Piece::Copied(_))));
+    pub fn attach(&mut self, token: Token) {
+        debug_assert!(self.received.iter().all(|piece| matches!(piece, Piece::Copied(_))));
         debug_assert!(self.unsent_bytes() == 0);
         self.token = token;
-        self.hold = Hold::None;
+        self.block_reason = BlockReason::None;
         (self.ready, self.dirty, self.input_paused) = (false, false, false);
-        (self.held_in_turn, self.seen_in_window) = (0, 0);
+        (self.requeued_in_turn, self.seen_in_window) = (0, 0);
     }
 
-    /// Puts it on hold, or lets it go on. As in Redis, a paused client counts as blocked.
-    pub fn set_hold(&mut self, hold: Hold) {
-        self.hold = hold;
-        self.session.card.set(flag::BLOCKED, matches!(hold, Hold::Blocked | Hold::Paused));
+    /// Blocks it, or lets it go on. As in Redis, a paused client counts as blocked.
+    pub fn set_block_reason(&mut self, block_reason: BlockReason) {
+        self.block_reason = block_reason;
+        self.session
+            .client_info
+            .set(flag::BLOCKED, matches!(block_reason, BlockReason::Blocked | BlockReason::Paused));
     }
 
     /// Pieces of input not yet parsed.
-    pub fn inbox_len(&self) -> usize {
-        self.inbox.len()
+    pub fn received_len(&self) -> usize {
+        self.received.len()
     }
 
     /// What has arrived will not be parsed: the connection ends.
-    pub fn discard_inbox<I: Io>(&mut self, io: &mut I) {
-        self.inbox.drain(..).for_each(|piece| piece.give_back(io));
-        self.inbox_bytes = 0;
+    pub fn discard_received<I: Io>(&mut self, io: &mut I) {
+        self.received.drain(..).for_each(|piece| piece.give_back(io));
+        self.received_bytes = 0;
     }
 
     /// Whether its command is longer than can be parsed.
     pub fn is_endless(&self) -> bool {
-        self.spill.len() > SPILL_BYTES_MAX
+        self.query_buffer.len() > QUERY_BUFFER_BYTES_MAX
     }
 
-    /// Reserved bytes of the spill that are free.
-    pub fn spill_bytes_free(&self) -> usize {
-        self.spill.capacity() - self.spill.len()
+    /// Reserved bytes of the query buffer that are free.
+    pub fn query_buffer_bytes_free(&self) -> usize {
+        self.query_buffer.capacity() - self.query_buffer.len()
     }
 
     /// Memory held by this connection, in bytes.
@@ -310,18 +312,18 @@ impl Connection {
         let large: usize = self.large.iter().map(Bytes::len).sum();
         let large =
             large + self.requeued.as_ref().map_or(0, |command| command.spans.capacity() * size_of::<Span>());
-        let input = self.spill.capacity() + self.inbox_bytes + self.bulk_bytes() + large;
+        let input = self.query_buffer.capacity() + self.received_bytes + self.bulk_bytes() + large;
         let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
         let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
         let subscribed = self.session.subscriptions.as_ref().map_or(0, |all| all.bytes_allocated());
         size_of::<Self>() + buffers + self.queued_bytes() + scanned + subscribed
     }
 
-    /// Shows on the client's card what memory it holds now: what was shown before, and what is.
+    /// Shows in the client's info what memory it holds now: what was shown before, and what is.
     #[inline]
     pub fn recount_bytes(&self) -> (u64, u64) {
         let bytes = self.allocated_bytes() as u64;
-        let shown = &self.session.card.total_bytes;
+        let shown = &self.session.client_info.total_bytes;
         let before = shown.load(Relaxed);
         shown.store(bytes, Relaxed);
         (before, bytes)
@@ -329,7 +331,7 @@ impl Connection {
 
     /// It counts no more where it was: what was counted of it.
     pub fn forget_bytes(&self) -> u64 {
-        self.session.card.total_bytes.swap(0, Relaxed)
+        self.session.client_info.total_bytes.swap(0, Relaxed)
     }
 
     /// Memory that a large bulk is being received into.
@@ -351,26 +353,26 @@ impl Connection {
     /// Received bytes of commands that have not run, with all of a large bulk that is being received. As in Redis, large bulks
     /// that are complete count no more.
     pub fn query_bytes(&self) -> usize {
-        self.spill.len() + self.inbox_bytes + self.bulk_bytes() + self.queued_bytes()
+        self.query_buffer.len() + self.received_bytes + self.bulk_bytes() + self.queued_bytes()
     }
 
-    /// What of these is kept because the client has not sent a whole command, or is on hold. What has arrived behind and is
+    /// What of these is kept because the client has not sent a whole command, or is blocked. What has arrived behind and is
     /// parsed next is as good as in the kernel: a client may send as much at once as it likes.
     pub fn kept_query_bytes(&self) -> usize {
-        let arrived = if self.hold == Hold::None { self.inbox_bytes } else { 0 };
+        let arrived = if self.block_reason == BlockReason::None { self.received_bytes } else { 0 };
         self.query_bytes() - arrived
     }
 
-    /// Shows on the client's card what a turn has changed.
+    /// Shows in the client's info what a turn has changed.
     pub fn show(&self, now_ms: u64) {
-        let card = &self.session.card;
-        card.active_ms.store(now_ms, Relaxed);
-        card.last_command.store(self.session.last_row, Relaxed);
-        card.query_bytes.store(self.query_bytes() as u64, Relaxed);
-        card.query_bytes_free.store(self.spill_bytes_free() as u64, Relaxed);
-        card.output_bytes.store(self.unsent_bytes() as u64, Relaxed);
+        let client_info = &self.session.client_info;
+        client_info.active_ms.store(now_ms, Relaxed);
+        client_info.last_command.store(self.session.last_row, Relaxed);
+        client_info.query_bytes.store(self.query_bytes() as u64, Relaxed);
+        client_info.query_bytes_free.store(self.query_buffer_bytes_free() as u64, Relaxed);
+        client_info.output_bytes.store(self.unsent_bytes() as u64, Relaxed);
         if let Some(watch) = &self.session.watch {
-            card.set(flag::DIRTY_CAS, watch.flag.is_touched());
+            client_info.set(flag::DIRTY_CAS, watch.flag.is_touched());
         }
     }
 
@@ -394,26 +396,26 @@ impl Connection {
             return Gathering::Drained;
         }
         let requeued = self.requeued.take();
-        let needs_more = requeued.is_none() && (self.spill.is_empty() || self.spill_is_cut);
+        let needs_more = requeued.is_none() && (self.query_buffer.is_empty() || self.query_buffer_is_cut);
         let input = match needs_more.then(|| self.next_piece()) {
             // There may be whole commands left.
             None => None,
             Some(None) => return Gathering::Drained,
-            Some(Some(Piece::Received(input))) if self.spill.is_empty() => Some(input),
+            Some(Some(Piece::Received(input))) if self.query_buffer.is_empty() => Some(input),
             Some(Some(piece)) => {
-                self.extend_spill(piece, io);
+                self.extend_query_buffer(piece, io);
                 None
             }
         };
-        let source = input.as_ref().map_or(Source::Spill, |_| Source::Input(batch.inputs.len() as u32));
+        let source = input.as_ref().map_or(Source::QueryBuffer, |_| Source::Input(batch.inputs.len() as u32));
         self.turn = Turn { source: Some(source), ..Turn::default() };
-        let buffer = input.as_ref().map_or(&self.spill[..], |input| io.input(input));
+        let buffer = input.as_ref().map_or(&self.query_buffer[..], |input| io.input(input));
         let queueing = self.session.multi.is_some();
         let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db, queueing };
         let stop = parse(&mut self.parser, origin, requeued, batch, limits, table, keyspace);
         batch.inputs.extend(input);
         self.turn.keep_from = stop.at;
-        self.spill_is_cut = matches!(stop.why, Why::Incomplete);
+        self.query_buffer_is_cut = matches!(stop.why, Why::Incomplete);
         match stop.why {
             Why::Incomplete => Gathering::Drained,
             Why::Full => Gathering::More,
@@ -429,22 +431,22 @@ impl Connection {
         }
     }
 
-    /// A piece of the inbox goes to the spill, behind a cut command.
-    fn extend_spill<I: Io>(&mut self, piece: Piece, io: &mut I) {
+    /// A received piece goes to the query buffer, behind a cut command.
+    fn extend_query_buffer<I: Io>(&mut self, piece: Piece, io: &mut I) {
         match piece {
-            Piece::Copied(bytes) if self.spill.is_empty() => self.spill = bytes,
+            Piece::Copied(bytes) if self.query_buffer.is_empty() => self.query_buffer = bytes,
             piece => {
-                self.spill.extend_from_slice(piece.bytes(io));
+                self.query_buffer.extend_from_slice(piece.bytes(io));
                 piece.give_back(io);
             }
         }
     }
 
-    /// Turns the inline commands at the beginning of the source into RESP, in the spill, to be parsed next turn.
+    /// Turns the inline commands at the beginning of the source into RESP, in the query buffer, to be parsed next turn.
     fn rewrite_inline<I: Io>(&mut self, batch: &Batch, io: &I, limits: &Limits) {
         let source = match self.turn.source {
             Some(Source::Input(index)) => io.input(&batch.inputs[index as usize]).to_vec(),
-            _ => std::mem::take(&mut self.spill),
+            _ => std::mem::take(&mut self.query_buffer),
         };
         let (mut at, mut rewritten, mut spans) = (self.turn.keep_from, Vec::new(), Vec::new());
         loop {
@@ -467,8 +469,8 @@ impl Connection {
         }
         self.parser.reset();
         rewritten.extend_from_slice(&source[at..]);
-        self.spill = rewritten;
-        self.turn.source = Some(Source::Spill);
+        self.query_buffer = rewritten;
+        self.turn.source = Some(Source::QueryBuffer);
         self.turn.keep_from = 0;
     }
 
@@ -482,16 +484,16 @@ impl Connection {
         match self.turn.source {
             Some(Source::Input(index)) => {
                 let source = io.input(&batch.inputs[index as usize]);
-                self.spill.extend_from_slice(&source[self.turn.keep_from..header_end]);
+                self.query_buffer.extend_from_slice(&source[self.turn.keep_from..header_end]);
                 buffer.extend_from_slice(&source[header_end..]);
             }
             _ => {
-                buffer.extend_from_slice(&self.spill[header_end..]);
-                self.spill.truncate(header_end);
-                self.spill.drain(..self.turn.keep_from);
+                buffer.extend_from_slice(&self.query_buffer[header_end..]);
+                self.query_buffer.truncate(header_end);
+                self.query_buffer.drain(..self.turn.keep_from);
             }
         }
-        self.turn = Turn { source: Some(Source::Spill), ..Turn::default() };
+        self.turn = Turn { source: Some(Source::QueryBuffer), ..Turn::default() };
         self.bulk = Some(Bulk { len });
         while let Some(piece) = self.next_piece() {
             let bytes = piece.bytes(io);
@@ -499,7 +501,7 @@ impl Connection {
             buffer.extend_from_slice(&bytes[..room]);
             if room < bytes.len() {
                 self.take_bulk(buffer);
-                self.spill.extend_from_slice(&bytes[room..]);
+                self.query_buffer.extend_from_slice(&bytes[room..]);
                 piece.give_back(io);
                 return Gathering::More;
             }
@@ -517,24 +519,25 @@ impl Connection {
         let bulk = self.bulk.take().expect("a large bulk was awaited");
         assert_eq!(buffer.len(), bulk.len);
         self.large.push(buffer.freeze());
-        self.large_end = self.spill.len();
-        self.spill_is_cut = false;
+        self.large_end = self.query_buffer.len();
+        self.query_buffer_is_cut = false;
         self.parser.bulk_taken();
     }
 
     /// The command at `start` of the source could not run this turn, or the one before it has to wait: it and all behind it
     /// are parsed again.
-    pub fn put_back(&mut self, start: usize) {
-        if !self.turn.put_back {
-            self.turn.put_back = true;
+    pub fn requeue_from(&mut self, start: usize) {
+        if !self.turn.is_requeued {
+            self.turn.is_requeued = true;
             self.turn.keep_from = start;
             self.turn.error = None;
-            self.spill_is_cut = false;
+            self.query_buffer_is_cut = false;
         }
     }
 
-    /// The command that was put back, with these spans, is the first of the spill: if it has large bulks, it stays as it was parsed.
-    pub fn requeue(&mut self, spans: &[Span]) {
+    /// The command that was requeued, with these spans, is the first of the query buffer: if it has large bulks, it stays as it
+    /// was parsed.
+    pub fn requeue_parsed(&mut self, spans: &[Span]) {
         if !self.large.is_empty() && self.turn.keep_from == 0 && self.requeued.is_none() {
             let last = spans.last().expect("a command has a name");
             let is_large = last.large_index().is_some();
@@ -549,7 +552,7 @@ impl Connection {
         self.turn.error.take()
     }
 
-    /// Ends the turn: what is left of its source goes to the spill.
+    /// Ends the turn: what is left of its source goes to the query buffer.
     pub fn settle<I: Io>(&mut self, batch: &Batch, io: &I) {
         let Some(source) = self.turn.source.take() else { return };
         let keep_from = self.turn.keep_from;
@@ -557,28 +560,31 @@ impl Connection {
             Source::Input(index) => {
                 let bytes = io.input(&batch.inputs[index as usize]);
                 if keep_from < bytes.len() {
-                    self.spill.extend_from_slice(&bytes[keep_from..]);
+                    self.query_buffer.extend_from_slice(&bytes[keep_from..]);
                 }
             }
-            Source::Spill if keep_from == self.spill.len() => {
-                self.spill.clear();
-                if self.spill.capacity() > BUFFER_BYTES_KEPT || self.inbox.is_empty() {
-                    self.spill = Vec::new();
+            Source::QueryBuffer if keep_from == self.query_buffer.len() => {
+                self.query_buffer.clear();
+                if self.query_buffer.capacity() > BUFFER_BYTES_KEPT || self.received.is_empty() {
+                    self.query_buffer = Vec::new();
                 }
             }
-            Source::Spill => {
-                self.spill.drain(..keep_from);
+            Source::QueryBuffer => {
+                self.query_buffer.drain(..keep_from);
             }
         }
-        if self.turn.put_back {
+        if self.turn.is_requeued {
             self.parser.reset();
         }
         if keep_from > 0 {
             // The first command, whose they are, has run, whatever became of those behind it.
             self.large.clear();
             assert!(self.requeued.is_none());
-        } else if self.turn.put_back {
-            assert!(self.large.is_empty() || self.requeued.is_some(), "its bulks are not in the spill");
+        } else if self.turn.is_requeued {
+            assert!(
+                self.large.is_empty() || self.requeued.is_some(),
+                "its bulks are not in the query buffer"
+            );
         }
     }
 
@@ -591,7 +597,7 @@ impl Connection {
         input: &'a [u8],
     ) -> (&'a [u8], &'a [Bytes], &'a mut Session, &'a mut Output) {
         let buffer = match source {
-            Source::Spill => &self.spill[..],
+            Source::QueryBuffer => &self.query_buffer[..],
             Source::Input(_) => input,
         };
         (buffer, &self.large, &mut self.session, &mut self.output)

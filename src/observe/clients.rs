@@ -1,13 +1,13 @@
-//! The cards of all clients: what CLIENT LIST, KILL and INFO need to know of connections that live on other workers.
+//! What is known of all clients: what CLIENT LIST, KILL and INFO need to know of connections that live on other workers.
 //!
-//! Design: a connection's worker writes its card with relaxed stores; anyone may read. The registry is, per worker, a table of
-//! swappable pointers, grown by segments that never move, so that registering, leaving and walking take no lock. A card
-//! stays in the place of the worker that made it ([`Peg`]), wherever its connection moves. To end a client, its card is marked
-//! and its worker is told by mail.
+//! Design: a connection's worker writes its client info with relaxed stores; anyone may read. The registry is, per worker, a
+//! table of swappable pointers, grown by segments that never move, so that registering, leaving and walking take no lock. The
+//! client info keeps the slot that its first worker gave it ([`RegistrySlot`]), wherever its connection moves. To end a client,
+//! its client info is marked and its worker is told by message.
 //!
 //! Invariants:
-//! - whoever marks a card as killed and then reads its place tells the worker that has the connection, or the one that gets it
-//!   sees the mark: both orders are sequentially consistent;
+//! - whoever marks a client info as killed and then reads its place tells the worker that has the connection, or the one that
+//!   gets it sees the mark: both orders are sequentially consistent;
 //! - a connection does not move while it waits for a key, so who has ended a wait may trust its place.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -16,14 +16,14 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use super::claim::Claim;
+use super::wait_state::WaitState;
 
-/// Pegs per segment of the registry.
+/// Slots per segment of the registry.
 const SEGMENT: usize = 1024;
 /// Segments per worker: over a million connections.
 const SEGMENTS: usize = 1024;
 
-/// States of a client that CLIENT LIST shows as letters; bits of [`ClientCard::flags`].
+/// States of a client that CLIENT LIST shows as letters; bits of [`ClientInfo::flags`].
 pub mod flag {
     /// `O`: receives the MONITOR feed.
     pub const MONITOR: u32 = 1 << 0;
@@ -96,23 +96,23 @@ impl ClientPlace {
     }
 }
 
-/// Where a card hangs in the registry, for as long as its client is there.
+/// A client info's slot in the registry, for as long as its client is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peg {
-    /// The worker that made the card.
+pub struct RegistrySlot {
+    /// The worker that made the client info.
     pub worker: u16,
     /// Its number among that worker's.
     pub number: u32,
 }
 
-/// The pegs of one worker, which alone gives them out and takes them back.
+/// The registry slots of one worker, which alone gives them out and takes them back.
 #[derive(Default)]
-pub struct Pegs {
+pub struct RegistrySlots {
     free: Vec<u32>,
     used: u32,
 }
 
-impl Pegs {
+impl RegistrySlots {
     /// A free one.
     pub fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
@@ -121,18 +121,18 @@ impl Pegs {
         })
     }
 
-    /// The card that hung there has left.
-    pub fn put_back(&mut self, number: u32) {
+    /// The client info that had it has left.
+    pub fn give_back(&mut self, number: u32) {
         self.free.push(number);
     }
 }
 
 /// What is known of one client outside its worker.
-pub struct ClientCard {
+pub struct ClientInfo {
     /// Unique, ascending.
     pub id: u64,
-    /// Where the card hangs.
-    pub peg: Peg,
+    /// Its slot in the registry.
+    pub registry_slot: RegistrySlot,
     place: AtomicU64,
     /// Peer as `ip:port`, or the Unix socket's path with `:0`.
     pub address: Box<str>,
@@ -181,14 +181,14 @@ pub struct ClientCard {
     /// Set by whoever ends this client; its worker then closes it.
     killed: AtomicBool,
     /// Whether it waits for a key, and who ends that.
-    pub wait: Claim,
+    pub wait: WaitState,
 }
 
-impl ClientCard {
-    /// A new client's card.
+impl ClientInfo {
+    /// A new client's info.
     pub fn new(
         id: u64,
-        peg: Peg,
+        registry_slot: RegistrySlot,
         place: ClientPlace,
         address: String,
         local_address: String,
@@ -197,7 +197,7 @@ impl ClientCard {
     ) -> Self {
         Self {
             id,
-            peg,
+            registry_slot,
             place: AtomicU64::new(place.pack()),
             address: address.into(),
             local_address: local_address.into(),
@@ -222,7 +222,7 @@ impl ClientCard {
             lib_version: ArcSwapOption::empty(),
             authenticated: AtomicBool::new(true),
             killed: AtomicBool::new(false),
-            wait: Claim::default(),
+            wait: WaitState::default(),
         }
     }
 
@@ -232,7 +232,7 @@ impl ClientCard {
     }
 
     /// The connection has arrived at its worker; `false` if its client was killed meanwhile.
-    pub fn arrive(&self, place: ClientPlace) -> bool {
+    pub fn attach(&self, place: ClientPlace) -> bool {
         self.place.store(place.pack(), SeqCst);
         !self.killed.load(SeqCst)
     }
@@ -266,9 +266,9 @@ impl ClientCard {
     }
 }
 
-type Segment = Box<[ArcSwapOption<ClientCard>]>;
+type Segment = Box<[ArcSwapOption<ClientInfo>]>;
 
-/// The cards of all connections of all workers.
+/// The client infos of all connections of all workers.
 pub struct Registry {
     workers: Box<[Box<[OnceLock<Segment>]>]>,
     /// Connections that each worker has or is about to be given.
@@ -327,45 +327,45 @@ impl Registry {
         self.count.load(Relaxed)
     }
 
-    /// Shows the card of an admitted connection to everyone.
-    pub fn enter(&self, card: &Arc<ClientCard>) {
-        self.peg(card.peg).store(Some(Arc::clone(card)));
+    /// Shows the client info of an admitted connection to everyone.
+    pub fn enter(&self, client_info: &Arc<ClientInfo>) {
+        self.registry_slot(client_info.registry_slot).store(Some(Arc::clone(client_info)));
     }
 
-    /// Takes a connection's card away and counts it out. The peg's worker may use it again.
-    pub fn leave(&self, card: &ClientCard) {
-        self.peg(card.peg).store(None);
+    /// Takes a connection's client info away and counts it out. The registry slot's worker may use it again.
+    pub fn leave(&self, client_info: &ClientInfo) {
+        self.registry_slot(client_info.registry_slot).store(None);
         self.count.fetch_sub(1, Relaxed);
     }
 
-    /// Counts an admitted connection out that never got a card.
+    /// Counts an admitted connection out that never got a client info.
     pub fn dismiss(&self) {
         self.count.fetch_sub(1, Relaxed);
     }
 
-    fn peg(&self, peg: Peg) -> &ArcSwapOption<ClientCard> {
-        let number = peg.number as usize;
-        let segment = self.workers[peg.worker as usize][number / SEGMENT]
+    fn registry_slot(&self, registry_slot: RegistrySlot) -> &ArcSwapOption<ClientInfo> {
+        let number = registry_slot.number as usize;
+        let segment = self.workers[registry_slot.worker as usize][number / SEGMENT]
             .get_or_init(|| (0..SEGMENT).map(|_| ArcSwapOption::empty()).collect());
         &segment[number % SEGMENT]
     }
 
-    /// Shows every connection's card, in no order, without keeping any.
-    pub fn each(&self, mut visit: impl FnMut(&ClientCard)) {
+    /// Shows every connection's client info, in no order, without keeping any.
+    pub fn each(&self, mut visit: impl FnMut(&ClientInfo)) {
         let segments = self.workers.iter().flat_map(|worker| worker.iter().filter_map(OnceLock::get));
         for slot in segments.flatten() {
-            if let Some(card) = slot.load().as_deref() {
-                visit(card);
+            if let Some(client_info) = slot.load().as_deref() {
+                visit(client_info);
             }
         }
     }
 
-    /// The cards of all connections, ascending by id.
-    pub fn cards(&self) -> Vec<Arc<ClientCard>> {
+    /// The client infos of all connections, ascending by id.
+    pub fn client_infos(&self) -> Vec<Arc<ClientInfo>> {
         let segments = self.workers.iter().flat_map(|worker| worker.iter().filter_map(OnceLock::get));
-        let mut cards: Vec<_> = segments.flatten().filter_map(|slot| slot.load_full()).collect();
-        cards.sort_unstable_by_key(|card| card.id);
-        cards
+        let mut client_infos: Vec<_> = segments.flatten().filter_map(|slot| slot.load_full()).collect();
+        client_infos.sort_unstable_by_key(|client_info| client_info.id);
+        client_infos
     }
 }
 
@@ -377,14 +377,15 @@ mod tests {
     fn clients_enter_and_leave() {
         let registry = Registry::new(2);
         assert!(registry.admit(2) && registry.admit(2) && !registry.admit(2));
-        let card = |worker, number| {
-            let (peg, place) = (Peg { worker, number }, ClientPlace { worker, slot: 7, generation: 0 });
-            Arc::new(ClientCard::new(registry.next_id(), peg, place, "a".into(), "b".into(), 3, 0))
+        let client_info = |worker, number| {
+            let (registry_slot, place) =
+                (RegistrySlot { worker, number }, ClientPlace { worker, slot: 7, generation: 0 });
+            Arc::new(ClientInfo::new(registry.next_id(), registry_slot, place, "a".into(), "b".into(), 3, 0))
         };
-        let (late, early) = (card(0, 5000), card(1, 0));
+        let (late, early) = (client_info(0, 5000), client_info(1, 0));
         registry.enter(&early);
         registry.enter(&late);
-        let ids = || registry.cards().iter().map(|card| card.id).collect::<Vec<_>>();
+        let ids = || registry.client_infos().iter().map(|client_info| client_info.id).collect::<Vec<_>>();
         assert_eq!(ids(), [1, 2], "ascending, whatever worker and slot");
         registry.leave(&late);
         assert_eq!(ids(), [2]);
@@ -395,13 +396,13 @@ mod tests {
     fn a_place_is_one_word() {
         let place = ClientPlace { worker: 63, slot: (1 << 24) - 1, generation: u32::MAX };
         assert_eq!(ClientPlace::unpack(place.pack()), place);
-        let peg = Peg { worker: 1, number: 2 };
-        let card = ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0);
-        assert_eq!(card.place(), place);
+        let registry_slot = RegistrySlot { worker: 1, number: 2 };
+        let client_info = ClientInfo::new(1, registry_slot, place, "a".into(), "b".into(), 3, 0);
+        assert_eq!(client_info.place(), place);
         let elsewhere = ClientPlace { worker: 2, slot: 5, generation: 1 };
-        assert!(card.arrive(elsewhere));
-        assert_eq!((card.kill(), card.kill()), (Some(elsewhere), None));
-        assert!(!card.arrive(place), "it was killed on its way");
+        assert!(client_info.attach(elsewhere));
+        assert_eq!((client_info.kill(), client_info.kill()), (Some(elsewhere), None));
+        assert!(!client_info.attach(place), "it was killed on its way");
     }
 
     #[test]
@@ -415,10 +416,10 @@ mod tests {
     }
 
     #[test]
-    fn pegs_are_used_again() {
-        let mut pegs = Pegs::default();
-        assert_eq!((pegs.take(), pegs.take()), (0, 1));
-        pegs.put_back(0);
-        assert_eq!((pegs.take(), pegs.take()), (0, 2));
+    fn registry_slots_are_used_again() {
+        let mut registry_slots = RegistrySlots::default();
+        assert_eq!((registry_slots.take(), registry_slots.take()), (0, 1));
+        registry_slots.give_back(0);
+        assert_eq!((registry_slots.take(), registry_slots.take()), (0, 2));
     }
 }

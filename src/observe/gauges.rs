@@ -1,6 +1,6 @@
 //! What INFO says of the keyspace as a whole, kept so that it can be read without any lease, and rates over time.
 //!
-//! Design: whoever holds a shard's lease anyway (its home worker's upkeep, INFO itself) leaves a [`ShardSample`] here with
+//! Design: whoever holds a shard's lease anyway (its home worker's cron, INFO itself) leaves a [`ShardSample`] here with
 //! relaxed stores. A reader takes a shard's true numbers if its lease is free at once, and these, a tenth of a second
 //! old at most, if it is not. Worker 0 measures rates and the peak of memory at each of its ticks.
 //!

@@ -94,7 +94,7 @@ fn identity(file: BorrowedFd<'_>) -> Option<(u64, u64)> {
 }
 
 /// Says why the process ends: in the log, once there is one, and on the error output, unless that is the same place.
-pub fn last_words(text: &str) {
+pub fn crash_log(text: &str) {
     let logs_to_stderr = match LOGGER.target.get() {
         Some(Target::Stdout | Target::Journal) => identity(io::stdout().as_fd())
             .is_some_and(|stdout| identity(io::stderr().as_fd()) == Some(stdout)),

@@ -1,9 +1,8 @@
-//! What the server says of itself: counters, histograms, the clients' cards, the slow log.
+//! What the server says of itself: counters, histograms, what is known of clients, the slow log.
 //!
 //! Everything here has one writer per datum and any number of readers, and takes no lock; what is only read rarely (INFO,
 //! CLIENT LIST, LATENCY HISTOGRAM) is put together by the reader.
 
-mod claim;
 mod clients;
 mod counter;
 mod gauges;
@@ -13,9 +12,9 @@ pub mod log;
 pub mod panic;
 mod slowlog;
 mod stats;
+mod wait_state;
 
-pub use claim::{Claim, Ending, Ticket};
-pub use clients::{ClientCard, ClientPlace, Peg, Pegs, Registry, flag};
+pub use clients::{ClientInfo, ClientPlace, Registry, RegistrySlot, RegistrySlots, flag};
 pub use counter::Counter;
 pub use gauges::{
     DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
@@ -24,3 +23,4 @@ pub use histogram::{Histogram, Snapshot};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Counters, Stats, WorkerStats};
+pub use wait_state::{WaitId, WaitOutcome, WaitState};

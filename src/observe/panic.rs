@@ -6,13 +6,13 @@
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 
-use super::log::last_words;
+use super::log::crash_log;
 use crate::config::{REDIS_VERSION, TORC_VERSION};
 
 /// From here on panics are reported and end the process, in whichever thread they are.
 pub fn report_and_abort() {
     std::panic::set_hook(Box::new(|panic| {
-        last_words(&report(panic));
+        crash_log(&report(panic));
         std::process::abort();
     }));
 }

@@ -76,32 +76,32 @@ counters! {
     turns_ns,
     /// Turns above `turn-warn-us`.
     turns_long,
-    /// Chunks run.
-    chunks,
+    /// Groups run.
+    groups,
     /// Leases taken.
     leases_taken,
     /// Leases refused because another worker held or had reserved them.
     leases_refused,
-    /// Commands put off to a later pass because of a refusal.
+    /// Commands deferred to a later pass because of a refusal.
     leases_retried,
     /// Times a worker marked a lease as wanted before it slept.
     leases_wanted,
     /// Times a worker reserved the shards of a command.
     leases_reserved,
-    /// Chunks that held leases for longer than `lease-warn-us`.
+    /// Groups that held leases for longer than `lease-warn-us`.
     leases_long,
     /// Connections that left for another worker.
     connections_moved,
-    /// Mail sent to other workers.
-    mail_sent,
-    /// Turns in which commands had to wait because too much mail was under way.
-    mail_full,
+    /// Messages sent to other workers.
+    messages_sent,
+    /// Turns in which commands had to wait because too many messages were under way.
+    messages_full,
     /// Wake-ups sent to sleeping workers.
     wakes_sent,
     /// Published messages written to clients.
     messages_delivered,
-    /// Nanoseconds of time-boxed upkeep.
-    upkeep_ns,
+    /// Nanoseconds of cron.
+    cron_ns,
 }
 
 /// Counts of one command on one worker.
@@ -130,8 +130,8 @@ pub struct WorkerStats {
     pub turns: Histogram,
     /// Connections that live on this worker.
     pub connections: Counter,
-    /// Mail of this worker that waits for others to read what came before.
-    pub mail_waiting: Counter,
+    /// Messages of this worker that wait for others to read what came before.
+    pub messages_waiting: Counter,
     /// How long it ran in the last window, in thousandths of a processor (`worker::balance`).
     pub load_ran: Counter,
     /// How long it waited for a processor. Its load is both together.
@@ -167,7 +167,7 @@ impl WorkerStats {
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
             connections: Counter::default(),
-            mail_waiting: Counter::default(),
+            messages_waiting: Counter::default(),
             load_ran: Counter::default(),
             load_waited: Counter::default(),
             slow_command_ms: Counter::default(),

@@ -14,7 +14,7 @@ use crate::resp::{Output, Protocol};
 
 /// A message on its way to the clients of one worker or several.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct PublishedMessage {
     /// To subscribers of channels of which kind.
     pub kind: Kind,
     /// The channel's hash.
@@ -31,7 +31,7 @@ pub struct Message {
     payload: Option<Bytes>,
 }
 
-impl Message {
+impl PublishedMessage {
     /// A message on a channel.
     pub fn new(
         kind: Kind,
@@ -39,7 +39,7 @@ impl Message {
         channel: &[u8],
         payload: &[u8],
         patterns: Vec<Arc<Pattern>>,
-    ) -> Message {
+    ) -> PublishedMessage {
         let head: &[u8] = match kind {
             Kind::Shard => b"3\r\n$8\r\nsmessage\r\n",
             Kind::Channel | Kind::Pattern => b"3\r\n$7\r\nmessage\r\n",
@@ -56,7 +56,7 @@ impl Message {
             text.extend_from_slice(b"\r\n");
         }
         let payload = is_long.then(|| Bytes::copy_from_slice(payload));
-        Message { kind, hash, patterns, text: text.into(), name, common: head.len(), payload }
+        PublishedMessage { kind, hash, patterns, text: text.into(), name, common: head.len(), payload }
     }
 
     /// The channel.
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::pubsub::Patterns;
 
-    fn written(message: &Message, protocol: Protocol) -> Vec<u8> {
+    fn written(message: &PublishedMessage, protocol: Protocol) -> Vec<u8> {
         let mut output = Output::new();
         message.write(&mut output, protocol);
         output.check_invariants();
@@ -132,7 +132,7 @@ mod tests {
     fn message_is_written_in_both_protocols() {
         let patterns = Patterns::default();
         patterns.add(5, b"c*", 0);
-        let message = Message::new(Kind::Channel, 1, b"ch", b"hello", patterns.matching(b"ch"));
+        let message = PublishedMessage::new(Kind::Channel, 1, b"ch", b"hello", patterns.matching(b"ch"));
         let rest = "3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$5\r\nhello\r\n";
         assert_eq!(written(&message, Protocol::Resp2), format!("*{rest}").into_bytes());
         assert_eq!(written(&message, Protocol::Resp3), format!(">{rest}").into_bytes());
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn long_payload_is_shared() {
         let payload = vec![b'x'; BLOB_LARGE_BYTES_MIN];
-        let message = Message::new(Kind::Shard, 1, b"", &payload, Vec::new());
+        let message = PublishedMessage::new(Kind::Shard, 1, b"", &payload, Vec::new());
         let head = format!("*3\r\n$8\r\nsmessage\r\n$0\r\n\r\n${}\r\n", payload.len());
         let expected = [head.as_bytes(), &payload, b"\r\n"].concat();
         assert_eq!(written(&message, Protocol::Resp2), expected);

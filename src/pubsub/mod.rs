@@ -12,7 +12,7 @@
 //!
 //! A client's subscriptions are known to itself (`Subscriptions`), to its worker and, as a number, to all.
 //!
-//! Not here: the inbox itself (`worker::mailbox`), the commands (`command::pubsub`), delivery (`worker::pubsub`).
+//! Not here: the inbox itself (`worker::message_ring`), the commands (`command::pubsub`), delivery (`worker::pubsub`).
 
 mod channels;
 mod listeners;
@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicU64;
 
 pub use channels::Channels;
 pub use listeners::Listeners;
-pub use message::Message;
+pub use message::PublishedMessage;
 pub use patterns::{Pattern, Patterns};
 pub use places::{Inbox, Places};
 pub use subscribers::{Reach, Subscribers};
@@ -106,7 +106,7 @@ impl PubSub {
         hash: u64,
         channel: &[u8],
         payload: &[u8],
-        mut put: impl FnMut(u16, u64, Arc<Message>),
+        mut put: impl FnMut(u16, u64, Arc<PublishedMessage>),
     ) -> u64 {
         let (registry, patterns) = match kind {
             Kind::Shard => (&self.shard_channels, Vec::new()),
@@ -118,7 +118,7 @@ impl PubSub {
         if reached.total == 0 {
             return 0;
         }
-        let message = Arc::new(Message::new(kind, hash, channel, payload, patterns));
+        let message = Arc::new(PublishedMessage::new(kind, hash, channel, payload, patterns));
         let mut places = [0; WORKERS_MAX];
         let workers = || (0..self.inboxes.len()).filter(|worker| reached.workers >> worker & 1 == 1);
         workers().for_each(|worker| places[worker] = self.inbox(worker).places().draw());

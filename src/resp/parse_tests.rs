@@ -1,4 +1,4 @@
-//! Tests of the request parser: Redis's replies to odd bytes, cuts at every place, a naive twin, and speed.
+//! Tests of the request parser: Redis's replies to odd bytes, cuts at every place, a naive model, and speed.
 
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ fn commands(found: Vec<Found>) -> Vec<Args> {
     found.into_iter().map(command).collect()
 }
 
-/// A twin that copies everything and starts over with each command.
+/// A model that copies everything and starts over with each command.
 fn naive(mut input: &[u8], limits: &Limits) -> Vec<Found> {
     let mut found = Vec::new();
     while let Some((step, rest)) = naive_one(input, limits) {
@@ -321,7 +321,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_read_as_the_twin_reads_it(input in any_garbage(), authenticated: bool) {
+    fn garbage_is_read_as_the_model_reads_it(input in any_garbage(), authenticated: bool) {
         let limits = Limits { authenticated, ..limits() };
         prop_assert_eq!(fuzz_run(&input, input.len().max(1), &limits), naive(&input, &limits));
     }

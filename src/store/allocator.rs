@@ -6,7 +6,7 @@
 //! their place: each worker looks through its heap now and then ([`collect`]), and what that leaves free is given back by
 //! a thread of its own ([`purge`]), whose system calls nobody waits for. Nothing else gives memory back ([`leave_to_purge`]).
 //!
-//! Not here: when (`worker::reclaim`), the thread (`keeper`), slab pages and table segments (`pool`).
+//! Not here: when (`worker::reclaim`), the thread (`prefault`), slab pages and table segments (`pool`).
 #![expect(unsafe_code, reason = "calls mimalloc")]
 
 use std::ffi::c_long;

@@ -1,7 +1,7 @@
 //! The memory of the pool's chunks: mapped, made eligible for huge pages, and touched ahead of time.
 //!
 //! Design: the kernel clears a huge page when it is touched first, which takes from half a millisecond to several; in the
-//! middle of an insert that would be a pause of the whole worker. The keeper therefore keeps a few chunks mapped and
+//! middle of an insert that would be a pause of the whole worker. The prefault thread therefore keeps a few chunks mapped and
 //! touched, in slots that are filled and emptied with one exchange each; whoever empties one wakes it. When all slots are
 //! empty, the caller maps a chunk itself and pays for the touching as it goes.
 //!
@@ -11,7 +11,7 @@
 //!
 //! Costs: up to [`SPARES_MAX`] chunks of resident memory, one while hardly any was taken; one wake-up per 2 MiB taken.
 //!
-//! Not here: what chunks are cut into (`pool`), the thread (`keeper`).
+//! Not here: what chunks are cut into (`pool`), the thread (`prefault`).
 #![expect(unsafe_code, reason = "maps memory")]
 
 #[cfg(not(miri))]
@@ -19,7 +19,7 @@ use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-use super::keeper;
+use super::prefault;
 
 /// Size of a chunk: one huge page.
 pub const CHUNK_BYTES: usize = 2 << 20;
@@ -34,7 +34,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 pub(super) fn take() -> usize {
     TAKEN.fetch_add(1, Relaxed);
     let spare = SPARES.iter().map(|slot| slot.swap(0, AcqRel)).find(|base| *base != 0);
-    keeper::wake();
+    prefault::wake();
     spare.unwrap_or_else(map_chunk)
 }
 

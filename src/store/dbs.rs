@@ -1,6 +1,6 @@
 //! The databases of a shard: those that have keys, or had some lately.
 //!
-//! Design: database 0 lies in the shard; another one is made when it is first written to and forgotten when upkeep finds it
+//! Design: database 0 lies in the shard; another one is made when it is first written to and forgotten when cron finds it
 //! empty. So it costs nothing how many there may be, and whoever goes through them meets only those that are used.
 //!
 //! Invariants: database 0 is never in the map.

@@ -49,21 +49,21 @@ fn defrag(shard: &mut Shard, budget: usize) -> u64 {
 fn sparse_pages_go_when_sizes_change() {
     let hasher = KeyHasher::new(7);
     let mut shard = Shard::new(hasher.clone());
-    let mut twin: HashMap<(u32, usize), usize> = HashMap::new();
+    let mut model: HashMap<(u32, usize), usize> = HashMap::new();
     let (mut number, mut state) = (0, 1u64);
     for bytes in [60, 90, 200, 2000, 400, 9000, 900, 60] {
         for _ in 0..scaled(3_000) {
             let db = number % 3;
             set(&mut shard, &hasher, DbIndex(db as u32), number, bytes);
-            twin.insert((db as u32, number), bytes);
+            model.insert((db as u32, number), bytes);
             number += 1;
         }
-        let held: Vec<(u32, usize)> = twin.keys().copied().collect();
+        let held: Vec<(u32, usize)> = model.keys().copied().collect();
         for (db, number) in held {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(99);
             if state >> 33 & 3 != 0 {
                 remove(&mut shard, &hasher, DbIndex(db), number);
-                twin.remove(&(db, number));
+                model.remove(&(db, number));
             }
         }
     }
@@ -76,14 +76,14 @@ fn sparse_pages_go_when_sizes_change() {
     let after = shard.memory().slab_overhead_bytes;
     assert!(after < used / 6 + 12 * (12 << 10), "{slack} bytes of {used} were unused, {after} are");
     assert!(after < slack / 2, "{slack} bytes of {used} were unused, {after} are");
-    for ((db, number), bytes) in &twin {
+    for ((db, number), bytes) in &model {
         let key = key(*number);
         let entry = shard.peek(DbIndex(*db), hasher.hash(&key), &key).expect("it was not removed");
         assert_eq!(entry.string(), Str::Bytes(&value(*number, *bytes)));
         assert_eq!(entry.deadline(), number.is_multiple_of(3).then_some(DEADLINE_MS));
     }
     // Deadlines are found where the entries are now.
-    let due = twin.keys().filter(|(_, number)| number.is_multiple_of(3)).count();
+    let due = model.keys().filter(|(_, number)| number.is_multiple_of(3)).count();
     let mut expired = 0;
     while expired < due {
         expired += shard.expire_due(DEADLINE_MS + 1000, 1000, &mut |_, _, _| {}).expired;

@@ -1,11 +1,11 @@
-//! Bringing keys close to the processor, before the commands of a chunk use them.
+//! Bringing keys close to the processor, before the commands of a group use them.
 //!
 //! Design: cache misses overlap only if nothing waits for one before the next is begun. So all keys of a group take each step
 //! together: their buckets, then their entries. From the entry of a large value a command goes on over several lines, each of which
 //! tells where the next lies (`External::fetch`); a row says how far its command reaches, so that nothing is fetched in vain:
 //! the ends of a large list are on pages of their own.
 //!
-//! Not here: what of an item is fetched (`table::probe`); which keys, and when (`exec::chunk`).
+//! Not here: what of an item is fetched (`table::probe`); which keys, and when (`exec::group`).
 
 use super::DbIndex;
 use super::db::entry_of;
@@ -18,7 +18,7 @@ pub const FETCH_GROUP_KEYS: usize = 32;
 
 /// What a command uses of the values of its keys, as far as that is worth fetching beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum PrefetchHint {
     /// The entry, with what lies in it.
     Entry,
     /// One end of a list.
@@ -49,29 +49,32 @@ impl Leases {
 
     /// As `fetch`, and then what the commands reach beyond the entries.
     #[inline(never)]
-    pub fn fetch_values(&self, mut keys: impl Iterator<Item = (DbIndex, u64, Reach)>) {
+    pub fn fetch_values(&self, mut keys: impl Iterator<Item = (DbIndex, u64, PrefetchHint)>) {
         let mut probes = [None; _];
         loop {
             let (probe_count, is_last) = self.fetch_buckets(&mut keys, &mut probes);
-            let (mut items, mut item_count): (Group<(Item, Reach)>, _) = ([None; _], 0);
-            for (probe, reach) in probes[..probe_count].iter().flatten() {
+            let (mut items, mut item_count): (Group<(Item, PrefetchHint)>, _) = ([None; _], 0);
+            for (probe, prefetch_hint) in probes[..probe_count].iter().flatten() {
                 if let Some(item) = probe.fetch_item()
-                    && *reach != Reach::Entry
+                    && *prefetch_hint != PrefetchHint::Entry
                 {
-                    items[item_count] = Some((item, *reach));
+                    items[item_count] = Some((item, *prefetch_hint));
                     item_count += 1;
                 }
             }
             // Most values lie in their entries: nothing is left to do for those.
-            let (mut values, mut value_count): (Group<(&External, Reach)>, _) = ([None; _], 0);
-            for (item, reach) in items[..item_count].iter().flatten() {
+            let (mut values, mut value_count): (Group<(&External, PrefetchHint)>, _) = ([None; _], 0);
+            for (item, prefetch_hint) in items[..item_count].iter().flatten() {
                 if let Some(external) = entry_of(item).external() {
-                    values[value_count] = Some((external, *reach));
+                    values[value_count] = Some((external, *prefetch_hint));
                     value_count += 1;
                 }
             }
             for step in 0..if value_count > 0 { FETCH_STEPS } else { 0 } {
-                values[..value_count].iter().flatten().for_each(|(value, reach)| value.fetch(step, *reach));
+                values[..value_count]
+                    .iter()
+                    .flatten()
+                    .for_each(|(value, prefetch_hint)| value.fetch(step, *prefetch_hint));
             }
             if is_last {
                 return;

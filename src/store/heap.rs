@@ -1,10 +1,10 @@
 //! The heap: a shard's memory for entries, and the count of it.
 //!
 //! Design: blocks come from the shard's slab; what is outside of them (large values) is counted here, so that
-//! `bytes_used` is all that the shard's entries occupy. A value of very many pieces is not freed at once but kept as trash,
-//! still counted, which upkeep frees in slices.
+//! `bytes_used` is all that the shard's entries occupy. A value of very many pieces is not freed at once but kept for the lazy
+//! free, still counted, which cron frees in slices.
 //!
-//! Invariants: `blob_bytes` is the sum of what the large values of all entries, and the trash, allocated.
+//! Invariants: `blob_bytes` is the sum of what the large values of all entries, and the lazy free list, allocated.
 #![expect(unsafe_code, reason = "creates and frees entries")]
 
 use super::entry::{EntryPtr, Parts, Value};
@@ -15,12 +15,12 @@ use super::value::{Expiry, External, expire_pack};
 pub(super) struct Heap {
     pub(super) slab: Slab,
     blob_bytes: u64,
-    trash: Vec<External>,
+    lazy_free_list: Vec<External>,
 }
 
 impl Heap {
     pub fn new() -> Heap {
-        Heap { slab: Slab::new(), blob_bytes: 0, trash: Vec::new() }
+        Heap { slab: Slab::new(), blob_bytes: 0, lazy_free_list: Vec::new() }
     }
 
     /// Creates an entry in a block of at least `block_bytes`, and at least what it needs.
@@ -137,18 +137,18 @@ impl Heap {
         Some(external)
     }
 
-    /// Keeps what was removed from a value as trash. It is not counted any more, and will be again.
+    /// Keeps what was removed from a value for the lazy free. It is not counted any more, and will be again.
     #[cold]
-    pub fn keep_trash(&mut self, removed: External) {
+    pub fn free_later(&mut self, removed: External) {
         self.blob_bytes += removed.allocated();
-        self.trash.push(removed);
+        self.lazy_free_list.push(removed);
     }
 
-    /// Frees about so many pieces of trash; how many more might have been.
-    pub fn free_trash(&mut self, budget: usize) -> usize {
+    /// Frees about so many pieces of what waits for it; how many more might have been.
+    pub fn lazy_free(&mut self, budget: usize) -> usize {
         let mut left = budget;
         while left > 0
-            && let Some(value) = self.trash.last_mut()
+            && let Some(value) = self.lazy_free_list.last_mut()
         {
             let before = value.allocated();
             let (pieces, done) = value.free_pieces(left);
@@ -156,20 +156,20 @@ impl Heap {
             self.blob_bytes -= before - after;
             left = left.saturating_sub(pieces.max(1));
             if done {
-                self.trash.pop();
+                self.lazy_free_list.pop();
             }
         }
         left
     }
 
-    /// Whether there is trash to free.
-    pub fn has_trash(&self) -> bool {
-        !self.trash.is_empty()
+    /// Whether anything is left to free.
+    pub fn has_lazy_free(&self) -> bool {
+        !self.lazy_free_list.is_empty()
     }
 
     /// Bytes of it.
-    pub fn trash_bytes(&self) -> u64 {
-        self.trash.iter().map(External::allocated).sum()
+    pub fn lazy_free_bytes(&self) -> u64 {
+        self.lazy_free_list.iter().map(External::allocated).sum()
     }
 
     /// Counts that a large value's allocation changed, or that it was moved out.
@@ -213,7 +213,7 @@ impl Heap {
         }
     }
 
-    /// Frees a large value, at once or as trash.
+    /// Frees a large value, at once or later.
     #[cold]
     fn discard(&mut self, external: External) {
         let allocated = external.allocated();
@@ -225,7 +225,7 @@ impl Heap {
         if external.is_freed_at_once() {
             self.blob_bytes -= external.allocated();
         } else {
-            self.trash.push(external);
+            self.lazy_free_list.push(external);
         }
     }
 }

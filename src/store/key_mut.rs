@@ -667,9 +667,9 @@ impl<'a> KeyMut<'a> {
         self.shard.note(ChangeKind::Set, self.db, self.hash, self.key);
     }
 
-    /// Lets upkeep free what was removed from a large value, where it is too much to be freed at once.
+    /// Lets cron free what was removed from a large value, where it is too much to be freed at once.
     pub(super) fn discard(&mut self, removed: External) {
-        self.shard.parts(self.db).1.keep_trash(removed);
+        self.shard.parts(self.db).1.free_later(removed);
     }
 
     /// Enters an entry with the same deadline in the place of another, which is freed.

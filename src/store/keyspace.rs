@@ -191,7 +191,7 @@ pub struct Leases {
     solo: bool,
     /// Those taken, in order; with those that have been given back since by `return_behind`.
     taken: Vec<ShardId>,
-    /// Those that go back before all others, each with the member of the chunk behind which nobody needs it: the first at the
+    /// Those that go back before all others, each with the member of the group behind which nobody needs it: the first at the
     /// end.
     returns: Vec<(u32, ShardId)>,
     /// Whether any of those taken has gone back already.
@@ -206,7 +206,7 @@ pub struct Leases {
     /// Whether any of those taken was taken to read.
     has_shared: bool,
     /// Whom to wake for what `take_late` gave back.
-    #[cfg(feature = "planted-bug")]
+    #[cfg(feature = "injected-fault")]
     wanted_late: WantedMask,
     /// One thread at a time.
     not_sync: PhantomData<Cell<()>>,
@@ -229,7 +229,7 @@ impl Leases {
             holds: vec![0; words].into_boxed_slice(),
             exclusive: vec![0; words].into_boxed_slice(),
             has_shared: false,
-            #[cfg(feature = "planted-bug")]
+            #[cfg(feature = "injected-fault")]
             wanted_late: WantedMask::NONE,
             not_sync: PhantomData,
         };
@@ -350,7 +350,7 @@ impl Leases {
     /// The shard of a lease that is held.
     #[inline]
     pub fn shard(&mut self, shard: ShardId) -> &mut Shard {
-        #[cfg(feature = "planted-bug")]
+        #[cfg(feature = "injected-fault")]
         self.take_late(shard);
         assert!(self.holds_exclusively(shard), "a shard is touched under its lease");
         let cell = self.keyspace.cells[usize::from(shard.0)].shard.get();
@@ -359,16 +359,16 @@ impl Leases {
         unsafe { &mut *cell }
     }
 
-    /// The planted bug that the history checker must find: commands hold the lease of their first key only, and get others one at
-    /// a time when they touch them, giving back what they had. So no shard is ever touched without its lease, none is waited
+    /// The injected fault that the history checker must find: commands hold the lease of their first key only, and get others one
+    /// at a time when they touch them, giving back what they had. So no shard is ever touched without its lease, none is waited
     /// for while another is held, and nothing is atomic.
-    #[cfg(feature = "planted-bug")]
+    #[cfg(feature = "injected-fault")]
     fn take_late(&mut self, shard: ShardId) {
         if !self.holds(shard) {
             let wanted = self.release_back_to(0);
             self.wanted_late.add(wanted);
-            let interlude = LATE_INTERLUDE.with_borrow(Clone::clone);
-            if let Some(run_others) = interlude {
+            let yield_point = LATE_YIELD_POINT.with_borrow(Clone::clone);
+            if let Some(run_others) = yield_point {
                 run_others(self.worker);
             }
             while !self.try_take(shard) {
@@ -406,7 +406,7 @@ impl Leases {
         self.taken.len()
     }
 
-    /// Has a lease go back behind this member of the chunk, before those that were named until now.
+    /// Has a lease go back behind this member of the group, before those that were named until now.
     #[inline]
     pub fn plan_return(&mut self, member: u32, shard: ShardId) {
         debug_assert!(self.returns.last().is_none_or(|(later, _)| *later >= member));
@@ -424,7 +424,7 @@ impl Leases {
         self.returns.last().is_some_and(|(last, _)| *last <= member)
     }
 
-    /// Gives back what goes back behind this member. Whoever wants it, and sleeps, is woken by the end of the chunk.
+    /// Gives back what goes back behind this member. Whoever wants it, and sleeps, is woken by the end of the group.
     #[inline]
     pub fn return_behind(&mut self, member: u32) {
         while self.has_returns_behind(member) {
@@ -549,30 +549,30 @@ impl Leases {
     #[inline]
     pub fn release_all(&mut self) -> WantedMask {
         self.returns.clear();
-        #[cfg(feature = "planted-bug")]
+        #[cfg(feature = "injected-fault")]
         {
             let mut wanted = std::mem::replace(&mut self.wanted_late, WantedMask::NONE);
             wanted.add(self.release_back_to(0));
             wanted
         }
-        #[cfg(not(feature = "planted-bug"))]
+        #[cfg(not(feature = "injected-fault"))]
         self.release_back_to(0)
     }
 }
 
-#[cfg(feature = "planted-bug")]
+#[cfg(feature = "injected-fault")]
 thread_local! {
-    static LATE_INTERLUDE: std::cell::RefCell<Option<LateInterlude>> = const { std::cell::RefCell::new(None) };
+    static LATE_YIELD_POINT: std::cell::RefCell<Option<LateYieldPoint>> = const { std::cell::RefCell::new(None) };
 }
 
 /// What a simulation does while a worker has no lease in the middle of a command.
-#[cfg(feature = "planted-bug")]
-pub type LateInterlude = std::rc::Rc<dyn Fn(usize)>;
+#[cfg(feature = "injected-fault")]
+pub type LateYieldPoint = std::rc::Rc<dyn Fn(usize)>;
 
 /// Sets it for this thread.
-#[cfg(feature = "planted-bug")]
-pub fn set_late_interlude(run_others: Option<LateInterlude>) {
-    LATE_INTERLUDE.set(run_others);
+#[cfg(feature = "injected-fault")]
+pub fn set_late_yield_point(run_others: Option<LateYieldPoint>) {
+    LATE_YIELD_POINT.set(run_others);
 }
 
 impl Drop for Leases {

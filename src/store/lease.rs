@@ -43,7 +43,7 @@
 //! - a reservation ends when its worker ends it, and does not keep that worker out;
 //! - who has reserved a lease sleeps for a worker that takes it again and again once at most.
 //!
-//! Costs: two locked instructions for a chunk of one, one more for each further lease, and one for each that was shared. Behind
+//! Costs: two locked instructions for a group of one, one more for each further lease, and one for each that was shared. Behind
 //! its fence giving back reads only `wanting`, which is in every cache: reading `wanted` of each lease would miss where the
 //! other worker has fetched the line meanwhile. Of 30 leases given back by one of two busy workers each takes 6 ns; 13 with a
 //! look at `wanted`, 18 with a locked instruction.

@@ -4,7 +4,7 @@
 //! took hundreds of ms, under the lease of its key's shard, for one byte more. The kernel can give a mapping more pages where
 //! it is or elsewhere without touching any byte of it (mremap). So a block of [`MAPPED_BYTES_MIN`] and more is a mapping of its
 //! own; whoever doubles its room when it grows (`Vec`) doubles addresses, and takes memory as it fills them. Giving the pages of a
-//! large mapping back takes the kernel tens of ms: that is the keeper's part, which finds them in a list (a stack as of
+//! large mapping back takes the kernel tens of ms: that is the prefault thread's part, which finds them in a list (a stack as of
 //! Treiber, taken as a whole) whose links lie in the mappings themselves.
 //!
 //! Invariants: a block is a mapping exactly if its size is at least [`MAPPED_BYTES_MIN`]; a mapping in the list is nobody's.
@@ -13,7 +13,7 @@
 //! page that is written first. Shorter blocks are worth having again: with mappings from 8 MiB on, SET of 10 MB took 5 ms of
 //! processor time instead of 2.
 //!
-//! Not here: what becomes of mimalloc's free memory (`allocator`), the thread (`keeper`), entries and tables (`slab`, `pool`).
+//! Not here: what becomes of mimalloc's free memory (`allocator`), the thread (`prefault`), entries and tables (`slab`, `pool`).
 #![expect(unsafe_code, reason = "allocates memory")]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use mimalloc::MiMalloc;
 
-use super::keeper;
+use super::prefault;
 
 /// Blocks from this size on are mappings.
 pub const MAPPED_BYTES_MIN: usize = 16 << 20;
@@ -126,13 +126,13 @@ unsafe fn resize(block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
     new
 }
 
-/// Leaves a mapping to the keeper; without one it is given back here.
+/// Leaves a mapping to the prefault thread; without one it is given back here.
 ///
 /// # Safety
 /// - `block` is a mapping of so many bytes that nobody uses any more.
 #[cold]
 unsafe fn give_back(block: *mut u8, bytes: usize) {
-    if !keeper::is_running() {
+    if !prefault::is_running() {
         // SAFETY: as the caller says.
         return unsafe { unmap(block, bytes) };
     }
@@ -146,7 +146,7 @@ unsafe fn give_back(block: *mut u8, bytes: usize) {
             Err(other) => next = other,
         }
     }
-    keeper::wake();
+    prefault::wake();
 }
 
 /// Gives all mappings back that were freed.

@@ -55,7 +55,7 @@ fn ns_each(elapsed: Duration, count: usize) -> f64 {
     elapsed.as_nanos() as f64 / count as f64
 }
 
-/// Runs `rounds` batches of random keys below `bound`, prefetched as a chunk would; returns ns per key.
+/// Runs `rounds` batches of random keys below `bound`, prefetched as a group would; returns ns per key.
 fn batches(
     leases: &mut Leases,
     rounds: usize,
@@ -131,11 +131,11 @@ fn run(keys: usize, shards: usize, deadline: Deadline) {
             let now = thread_cpu();
             cpu_worst = cpu_worst.max(now - cpu_last);
             cpu_last = now;
-            // As a worker would: a little upkeep each turn.
+            // As a worker would: a little cron work each turn.
             for turn in 0..4 {
                 let shard = keyspace.shard_of((number / BATCH * 4 + turn) as u64);
-                if leases.shard(shard).upkeep_due() {
-                    leases.shard(shard).upkeep(128);
+                if leases.shard(shard).cron_due() {
+                    leases.shard(shard).cron(128);
                 }
             }
         }

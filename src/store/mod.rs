@@ -5,7 +5,6 @@
 //! memory, `heap` and `slab` give them room, `pool` gives all shards their pages.
 
 pub mod allocator;
-mod along;
 #[cfg(all(test, not(loom)))]
 mod attack_tests;
 pub mod candidates;
@@ -19,7 +18,6 @@ pub mod eviction;
 mod fetch;
 mod hash;
 mod heap;
-pub mod keeper;
 mod key_mut;
 mod keyspace;
 mod lease;
@@ -29,6 +27,7 @@ mod measure;
 pub mod occupancy;
 mod owned;
 pub mod pool;
+pub mod prefault;
 mod shard;
 mod shard_set;
 mod slab;
@@ -36,21 +35,21 @@ pub mod snapshot;
 mod table;
 mod unshare;
 mod value;
+mod waiter_keys;
 mod waiters;
 mod watchers;
 
-pub use along::QueueAlong;
 pub use changes::{ChangeKind, Changes, Class, Deletion, Event, Word, Words};
 pub use defrag::Defragged;
 pub use entry::{
     BLOB_BYTES_MIN, CLOCK_MAX, Encoding, Entry, KEY_BYTES_MAX, STRING_BYTES_MAX, Str, Type, parse_int,
 };
 pub use eviction::{AccessClock, Touch};
-pub use fetch::{FETCH_GROUP_KEYS, Reach};
+pub use fetch::{FETCH_GROUP_KEYS, PrefetchHint};
 pub use hash::{KeyHasher, MapByHash, SetOfHashes};
 pub use key_mut::{Deadline, KeyMut, NewString};
-#[cfg(feature = "planted-bug")]
-pub use keyspace::set_late_interlude;
+#[cfg(feature = "injected-fault")]
+pub use keyspace::set_late_yield_point;
 pub use keyspace::{Keyspace, KeyspaceOptions, Leases, SHARDS_MAX};
 pub use lease::{HOLDERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
@@ -62,6 +61,7 @@ pub use value::{
     NewValue, NodeLimits, OwnedItem, PackForm, PackLimits, ScoreBound, ScoreRange, Scored, Set,
     SortedMembers, SortedSet, Stream, Typed, Value, View, packed, stream,
 };
+pub use waiter_keys::QueueWaiterKeys;
 pub use waiters::{ReadyKey, Registration, Waiting};
 pub use watchers::WatchFlag;
 

@@ -13,7 +13,7 @@
 //! taken from the smallest gap that holds them. As runs of ever other lengths come and go, gaps still take up a sixth of
 //! the memory, wherever runs are taken and whether or not they grow in place (simulated and measured). So when gaps
 //! make up more than a twentieth, the sparsest chunk is proclaimed, and shards move their segments out of it during
-//! upkeep (a copy and a directory entry each). Chunks of pages are emptied likewise while memory is defragmented; as
+//! cron (a copy and a directory entry each). Chunks of pages are emptied likewise while memory is defragmented; as
 //! moving a page means moving its entries, shards find their pages by the owner that the chunk notes of each. A bit per
 //! chunk says that it may have room; the search starts at the chunk that had room last. A chunk's description lives
 //! beside it, found from an address through a two-level map, so that all 2 MiB are usable. Chunks are never unmapped;

@@ -375,8 +375,8 @@ impl Shard {
             left = left.saturating_sub(before as usize);
             self.discarded.swap_remove(at);
         }
-        self.heap.free_trash(left);
-        !self.heap.has_trash()
+        self.heap.lazy_free(left);
+        !self.heap.has_lazy_free()
     }
 
     /// Exchanges the contents of two databases.
@@ -425,9 +425,9 @@ impl Shard {
         self.dbs.iter().map(|(_, db)| due(db)).min().unwrap_or(u64::MAX)
     }
 
-    /// A slice of the shard's own upkeep, which takes about as long as touching so many entries: frees what was flushed,
+    /// A slice of the shard's own cron, which takes about as long as touching so many entries: frees what was flushed,
     /// copies what COPY left shared, helps to empty sparse chunks of the pool. True when there is nothing left to do.
-    pub fn upkeep(&mut self, budget_entries: usize) -> bool {
+    pub fn cron(&mut self, budget_entries: usize) -> bool {
         if self.listeners.has(Listeners::WATCHERS) {
             self.watchers.sweep();
             self.recount_watchers();
@@ -455,12 +455,12 @@ impl Shard {
 
     /// Whether memory of flushed databases or of huge values is still to be freed, and may be.
     pub fn has_discarded(&self) -> bool {
-        self.discarded.iter().any(|db| db.unsaved.is_none()) || self.heap.has_trash()
+        self.discarded.iter().any(|db| db.unsaved.is_none()) || self.heap.has_lazy_free()
     }
 
-    /// Whether `upkeep` has something to do.
+    /// Whether `cron` has something to do.
     #[inline]
-    pub fn upkeep_due(&self) -> bool {
+    pub fn cron_due(&self) -> bool {
         let Evacuation { number, db, .. } = self.evacuation;
         self.has_discarded()
             || !self.unsharing.is_empty()
@@ -516,7 +516,7 @@ impl Shard {
         for db in self.dbs.iter().map(|(_, db)| db).chain(&self.discarded) {
             db.table.for_each(|item| bytes += entry_of(&item).bytes_allocated() as u64);
         }
-        assert_eq!(bytes + self.heap.trash_bytes(), self.heap.bytes_used());
+        assert_eq!(bytes + self.heap.lazy_free_bytes(), self.heap.bytes_used());
     }
 
     #[inline]

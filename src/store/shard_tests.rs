@@ -1,4 +1,4 @@
-//! Tests of `shard` and `key_mut` against a naive twin.
+//! Tests of `shard` and `key_mut` against a naive model.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -67,16 +67,23 @@ fn key(number: u64) -> Vec<u8> {
     key
 }
 
-type Twin = HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+type Model = HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 
-/// One random operation on shard and twin; their answers are compared.
-fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Random, now_ms: u64, grow: u64) {
+/// One random operation on shard and model; their answers are compared.
+fn step(
+    shard: &mut Shard,
+    hasher: &KeyHasher,
+    model: &mut Model,
+    random: &mut Random,
+    now_ms: u64,
+    grow: u64,
+) {
     let key = key(random.below(3000));
     let hash = hasher.hash(&key);
-    if twin.get(&key).is_some_and(|(_, deadline)| deadline.is_some_and(|at| at <= now_ms)) {
-        twin.remove(&key);
+    if model.get(&key).is_some_and(|(_, deadline)| deadline.is_some_and(|at| at <= now_ms)) {
+        model.remove(&key);
     }
-    let known = twin.get(&key).cloned();
+    let known = model.get(&key).cloned();
     let at = now_ms + random.below(5000);
     let pick = if random.below(100) < grow { random.below(6) } else { 6 + random.below(8) };
     let name = key.clone();
@@ -95,11 +102,11 @@ fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Ran
             } else {
                 guard.set_string(NewString::Bytes(&new), deadline);
             }
-            twin.insert(key, (new, expected));
+            model.insert(key, (new, expected));
         }
         4 => {
             let more = value(random);
-            let (held, _) = twin.entry(key).or_default();
+            let (held, _) = model.entry(key).or_default();
             held.extend_from_slice(&more);
             assert_eq!(guard.append(&more), held.len());
         }
@@ -107,7 +114,7 @@ fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Ran
             let (offset, part) = (random.below(300) as usize, value(random));
             let len = guard.set_range(offset, &part);
             if !part.is_empty() {
-                let (held, _) = twin.entry(key).or_default();
+                let (held, _) = model.entry(key).or_default();
                 held.resize(held.len().max(offset + part.len()), 0);
                 held[offset..offset + part.len()].copy_from_slice(&part);
                 assert_eq!(len, held.len());
@@ -116,7 +123,7 @@ fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Ran
         6 | 7 => {
             let deadline = (random.below(2) == 0).then_some(at);
             guard.set_deadline(deadline);
-            if let Some((_, held)) = twin.get_mut(&key) {
+            if let Some((_, held)) = model.get_mut(&key) {
                 *held = deadline;
             }
         }
@@ -130,12 +137,12 @@ fn step(shard: &mut Shard, hasher: &KeyHasher, twin: &mut Twin, random: &mut Ran
                 drop(guard);
                 let other = [b"copy:".as_slice(), &key].concat();
                 shard.write(DB, hasher.hash(&other), &other, now_ms).put(owned);
-                twin.insert(other, known.expect("just seen"));
+                model.insert(other, known.expect("just seen"));
             }
         }
         _ => {
             assert_eq!(guard.remove(), known.is_some());
-            twin.remove(&key);
+            model.remove(&key);
         }
     }
 }
@@ -145,23 +152,23 @@ fn agrees_with_a_map() {
     const PHASE: u64 = scaled(10_000);
     let (mut shard, hasher) = shard();
     let mut random = Random(1);
-    let mut twin = Twin::new();
+    let mut model = Model::new();
     let mut now_ms = START_MS;
     for round in 0..4 * PHASE {
         now_ms += random.below(3);
         let grow = [80, 5, 50, 20][(round / PHASE) as usize];
-        step(&mut shard, &hasher, &mut twin, &mut random, now_ms, grow);
+        step(&mut shard, &hasher, &mut model, &mut random, now_ms, grow);
         if round % 50 == 0 {
             shard.expire_due(now_ms, 100, &mut |_, key, _| {
-                // The twin may have noticed before.
-                if let Some((_, deadline)) = twin.remove(key) {
+                // The model may have noticed before.
+                if let Some((_, deadline)) = model.remove(key) {
                     assert!(deadline.expect("it had a deadline") <= now_ms);
                 }
             });
         }
         if round % (PHASE / 5) == 0 {
             shard.check_invariants();
-            assert_same(&shard, &hasher, &mut twin, now_ms);
+            assert_same(&shard, &hasher, &mut model, now_ms);
         }
     }
     // All that is left: databases swapped, flushed, freed.
@@ -177,9 +184,9 @@ fn agrees_with_a_map() {
     assert_eq!(shard.used_bytes(), 0);
 }
 
-/// The twin may still hold keys that expired unnoticed, and so may the shard.
-fn assert_same(shard: &Shard, hasher: &KeyHasher, twin: &mut Twin, now_ms: u64) {
-    let mut held = Twin::new();
+/// The model may still hold keys that expired unnoticed, and so may the shard.
+fn assert_same(shard: &Shard, hasher: &KeyHasher, model: &mut Model, now_ms: u64) {
+    let mut held = Model::new();
     shard.for_each(DB, |entry| {
         held.insert(entry.key().to_vec(), (text(entry), entry.deadline()));
         assert!(shard.peek(DB, hasher.hash(entry.key()), entry.key()).is_some());
@@ -187,8 +194,8 @@ fn assert_same(shard: &Shard, hasher: &KeyHasher, twin: &mut Twin, now_ms: u64) 
     assert_eq!(held.len() as u64, shard.len(DB));
     let alive = |(_, deadline): &(Vec<u8>, Option<u64>)| deadline.is_none_or(|at| at > now_ms);
     held.retain(|_, value| alive(value));
-    twin.retain(|_, value| alive(value));
-    assert_eq!(held, *twin);
+    model.retain(|_, value| alive(value));
+    assert_eq!(held, *model);
 }
 
 #[test]

@@ -101,8 +101,8 @@ impl Slab {
         let mut header = page.header();
         let slot = match header.free() {
             0 => {
-                let slot = header.fresh();
-                header.set_fresh(slot + units);
+                let slot = header.bump();
+                header.set_bump(slot + units);
                 slot
             }
             slot => {
@@ -195,7 +195,7 @@ impl Slab {
         }
         let page = Page(POOL.alloc_page(self.owner));
         let mut header = Header(0);
-        header.set_fresh(HEADER_UNITS);
+        header.set_bump(HEADER_UNITS);
         header.set_class(units);
         header.set_position(self.classes[units].len());
         page.set_header(header);
@@ -265,11 +265,11 @@ impl Slab {
                 let mut slot = header.free();
                 while slot != 0 {
                     assert!((slot - HEADER_UNITS).is_multiple_of(units));
-                    assert!(slot < header.fresh());
+                    assert!(slot < header.bump());
                     free += 1;
                     slot = page.next_free(slot);
                 }
-                assert_eq!(header.used() + free, (header.fresh() - HEADER_UNITS) / units);
+                assert_eq!(header.used() + free, (header.bump() - HEADER_UNITS) / units);
             }
         }
     }
@@ -371,11 +371,11 @@ impl Header {
         self.set_field(10, 10, slot);
     }
 
-    fn fresh(self) -> usize {
+    fn bump(self) -> usize {
         self.field(20, 11)
     }
 
-    fn set_fresh(&mut self, slot: usize) {
+    fn set_bump(&mut self, slot: usize) {
         self.set_field(20, 11, slot);
     }
 
@@ -397,7 +397,7 @@ impl Header {
     }
 
     fn is_full(self, units: usize) -> bool {
-        self.free() == 0 && self.fresh() + units > PAGE_UNITS
+        self.free() == 0 && self.bump() + units > PAGE_UNITS
     }
 }
 

@@ -1,7 +1,7 @@
 //! Large strings that COPY left shared: each gets memory of its own, in slices, before somebody writes to it.
 //!
 //! Design: COPY shares a large string, and the first write to either key needs bytes that nobody else sees. For 500 MB that was
-//! half a second and more in one command, under the lease of its key's shard. So upkeep copies the bytes beforehand, a little
+//! half a second and more in one command, under the lease of its key's shard. So cron copies the bytes beforehand, a little
 //! at a time. A write that comes earlier takes what has been copied and copies the rest: no more than Redis copies within COPY.
 //! While a reply with the string is being sent, the string is shared likewise: there a write copies all of it, once, where
 //! Redis copies it for each GET.
@@ -11,7 +11,7 @@
 //!
 //! Costs: three words in the shard; the copied string's memory, which its owner was told it takes.
 //!
-//! Not here: how a string is changed (`key_mut`), when upkeep runs (`worker::upkeep`).
+//! Not here: how a string is changed (`key_mut`), when cron runs (`worker::cron`).
 
 use bytes::{Bytes, BytesMut};
 
@@ -63,7 +63,7 @@ impl Unsharing {
 }
 
 impl Shard {
-    /// Has upkeep copy a key's string, if it is large and somebody else has it too.
+    /// Has cron copy a key's string, if it is large and somebody else has it too.
     #[inline]
     pub(super) fn unshare_later(&mut self, db: DbIndex, hash: u64, key: &[u8], bytes: &Bytes) {
         if bytes.len() >= UNSHARED_BYTES_MIN && !bytes.is_unique() {
@@ -177,10 +177,10 @@ mod tests {
             self.text(b"source").as_ptr() == self.text(b"copy").as_ptr()
         }
 
-        /// Slices of upkeep until nothing is left to do.
-        fn upkeep(&mut self) -> usize {
+        /// Slices of cron work until nothing is left to do.
+        fn cron(&mut self) -> usize {
             let mut slices = 1;
-            while !self.shard.upkeep(BUDGET) {
+            while !self.shard.cron(BUDGET) {
                 slices += 1;
             }
             self.shard.check_invariants();
@@ -190,11 +190,11 @@ mod tests {
 
     /// The first write after COPY of 500 MB copied all of it in one command, however long after: 2.4 s.
     #[test]
-    fn copied_string_has_memory_of_its_own_after_upkeep() {
+    fn copied_string_has_memory_of_its_own_after_cron() {
         let mut copied = copied();
         assert!(copied.are_shared());
         let used = copied.shard.used_bytes();
-        assert!((9..12).contains(&copied.upkeep()), "it is copied in slices");
+        assert!((9..12).contains(&copied.cron()), "it is copied in slices");
         assert!(!copied.are_shared());
         assert_eq!(copied.text(b"copy"), copied.text);
         assert_eq!((copied.shard.used_bytes(), copied.shard.dirty()), (used, 2));
@@ -210,24 +210,24 @@ mod tests {
     fn write_in_the_meantime_copies_the_rest() {
         for slices in [0, 1, 5] {
             let mut copied = copied();
-            (0..slices).for_each(|_| assert!(!copied.shard.upkeep(BUDGET)));
+            (0..slices).for_each(|_| assert!(!copied.shard.cron(BUDGET)));
             let begun = copied.shard.unsharing.0[0].copy.len();
             assert_eq!(begun, slices * BUDGET * BYTES_PER_ENTRY);
             assert_eq!(copied.key(b"copy").append(b"more"), BYTES + 4);
             assert_eq!(copied.text(b"copy"), [copied.text.as_slice(), b"more"].concat());
             assert_eq!(copied.text(b"source"), copied.text);
             assert!(copied.shard.unsharing.is_empty());
-            assert_eq!(copied.upkeep(), 1);
+            assert_eq!(copied.cron(), 1);
         }
     }
 
     #[test]
     fn string_that_nobody_shares_any_more_is_not_copied() {
         let mut copied = copied();
-        assert!(!copied.shard.upkeep(BUDGET));
+        assert!(!copied.shard.cron(BUDGET));
         let before = copied.text(b"copy").as_ptr();
         assert!(copied.key(b"source").remove());
-        assert_eq!(copied.upkeep(), 1);
+        assert_eq!(copied.cron(), 1);
         assert_eq!(copied.text(b"copy").as_ptr(), before);
     }
 
@@ -245,14 +245,14 @@ mod tests {
         ];
         for change in changes {
             let mut copied = copied();
-            assert!(!copied.shard.upkeep(BUDGET));
+            assert!(!copied.shard.cron(BUDGET));
             change(&mut copied);
             let get = |copied: &Copied| {
                 let entry = copied.shard.peek(DB, copied.hasher.hash(b"copy"), b"copy");
                 entry.map(|entry| format!("{:?}", entry.string()))
             };
             let before = get(&copied);
-            copied.upkeep();
+            copied.cron();
             assert_eq!(get(&copied), before);
             assert!(copied.shard.unsharing.is_empty());
         }

@@ -7,14 +7,14 @@
 //! lease follows right after the command, and checks.
 //!
 //! ```text
-//!   hash -> [ db 0: waiter, waiter, ...  + what else serving them touches (`along`) ]
+//!   hash -> [ db 0: waiter, waiter, ...  + what else serving them touches (`waiter_keys`) ]
 //!           [ db 3: waiter               + ...                                      ]
 //!   ready:  (hash, db), ...
 //! ```
 //!
 //! Invariants:
 //! - a queue is never empty, nor its list of databases; a shard has `Waiters` only while it has a queue or a ready key;
-//! - `along` of a queue has the shards of all keys of its waiters, and the keys that serving them may write to;
+//! - `waiter_keys` of a queue has the shards of all keys of its waiters, and the keys that serving them may write to;
 //! - a queue that is in `ready`, or was taken from there to be served, says so (`listed`), and is there once.
 //!
 //! Costs: a shard for whose keys nobody waits has one null pointer, and its writes one predictable branch, shared with the
@@ -27,10 +27,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::DbIndex;
-use super::along::QueueAlong;
 use super::hash::MapByHash;
 use super::shard::{Listeners, Shard};
 use super::shard_set::ShardSet;
+use super::waiter_keys::QueueWaiterKeys;
 
 /// Something that waits for keys.
 pub trait Waiting: Any + Send + Sync {
@@ -88,7 +88,7 @@ pub(super) struct Waiters {
 struct Queue {
     db: DbIndex,
     entries: VecDeque<Registration>,
-    along: QueueAlong,
+    waiter_keys: QueueWaiterKeys,
     /// Entries that were noted as over since the queue was swept; some may have been removed as they were met.
     over_count: usize,
     /// Whether the queue is listed as ready.
@@ -100,12 +100,12 @@ struct Queue {
 impl Queue {
     fn new(db: DbIndex) -> Queue {
         // Most keys are waited for by one.
-        let (entries, along) = (VecDeque::with_capacity(1), QueueAlong::default());
-        Queue { db, entries, along, over_count: 0, listed: false, heeds_loss: false }
+        let (entries, waiter_keys) = (VecDeque::with_capacity(1), QueueWaiterKeys::default());
+        Queue { db, entries, waiter_keys, over_count: 0, listed: false, heeds_loss: false }
     }
 
     fn push(&mut self, registration: Registration) {
-        self.along.enter(&registration);
+        self.waiter_keys.enter(&registration);
         self.heeds_loss |= registration.waiter.heeds_loss();
         self.entries.push_back(registration);
     }
@@ -113,7 +113,7 @@ impl Queue {
     fn remove(&mut self, index: usize) {
         let removed = self.entries.remove(index);
         assert!(removed.is_some(), "the caller has just looked at it");
-        self.along.leave(1, self.entries.iter());
+        self.waiter_keys.leave(1, self.entries.iter());
     }
 
     /// Removes all that are over.
@@ -123,7 +123,7 @@ impl Queue {
         if self.entries.len() * 4 < self.entries.capacity() {
             self.entries.shrink_to_fit();
         }
-        self.along.leave(before - self.entries.len(), self.entries.iter());
+        self.waiter_keys.leave(before - self.entries.len(), self.entries.iter());
         self.heeds_loss = self.entries.iter().any(|registration| registration.waiter.heeds_loss());
         self.over_count = 0;
     }
@@ -269,9 +269,9 @@ impl Shard {
     }
 
     /// What serving the waiters of a key, in whichever database it is, may touch besides it.
-    pub fn along(&self, hash: u64) -> impl Iterator<Item = &QueueAlong> {
+    pub fn waiter_keys(&self, hash: u64) -> impl Iterator<Item = &QueueWaiterKeys> {
         let queues = self.waiters.as_ref().and_then(|waiters| waiters.queues.get(&hash));
-        queues.into_iter().flatten().map(|queue| &queue.along)
+        queues.into_iter().flatten().map(|queue| &queue.waiter_keys)
     }
 
     /// Lists a key as ready if somebody waits for it.
@@ -333,7 +333,7 @@ impl Shard {
             for queue in queues {
                 assert!(!queue.entries.is_empty());
                 assert!(queue.entries.iter().all(|registration| registration.hash() == *hash));
-                queue.along.check_invariants(queue.entries.iter());
+                queue.waiter_keys.check_invariants(queue.entries.iter());
             }
         }
     }
@@ -396,9 +396,10 @@ mod tests {
     }
 
     /// What goes along with a key, as numbers of shards and hashes of written keys.
-    fn along(shard: &Shard, hash: u64) -> (BTreeSet<u16>, BTreeSet<u64>) {
-        let shards = shard.along(hash).flat_map(|along| along.shards()).flat_map(ShardSet::iter);
-        let written = shard.along(hash).flat_map(|along| along.written());
+    fn waiter_keys(shard: &Shard, hash: u64) -> (BTreeSet<u16>, BTreeSet<u64>) {
+        let shards =
+            shard.waiter_keys(hash).flat_map(|waiter_keys| waiter_keys.shards()).flat_map(ShardSet::iter);
+        let written = shard.waiter_keys(hash).flat_map(|waiter_keys| waiter_keys.written());
         (shards.map(|shard| shard.0).collect(), written.collect())
     }
 
@@ -418,7 +419,7 @@ mod tests {
         let other = patient(&mut shard, 3, &[7], 1);
         shard.check_waiters();
         assert_eq!((shard.waited_keys(), shard.waiter_count(key)), (2, 100));
-        assert_eq!(along(&shard, 7), ([7, 9].into(), [9].into()));
+        assert_eq!(waiter_keys(&shard, 7), ([7, 9].into(), [9].into()));
         // They are over one by one, in no order, and the queue never holds more than twice those that are not.
         for (count, index) in (0..100).map(|n| n * 37 % 100).enumerate() {
             many[index].over.store(true, Relaxed);
@@ -489,61 +490,62 @@ mod tests {
         shard.check_waiters();
     }
     #[test]
-    fn who_waits_for_keys_of_one_shard_takes_nothing_along() {
+    fn waiter_of_one_shard_has_no_waiter_keys() {
         let mut shard = Shard::new(KeyHasher::new(1));
         patient(&mut shard, 0, &[7], 1);
         patient(&mut shard, 0, &[7, 107, 207], 3);
         let queues = &shard.waiters.as_ref().expect("they wait").queues;
-        assert!(queues.values().flatten().all(|queue| queue.along.shards().is_none()));
-        assert_eq!(along(&shard, 107), Default::default());
+        assert!(queues.values().flatten().all(|queue| queue.waiter_keys.shards().is_none()));
+        assert_eq!(waiter_keys(&shard, 107), Default::default());
         // What it writes to may be ready for others, wherever it lies; but not its own key, which is looked at anyway.
         patient(&mut shard, 0, &[7, 107], 1);
         patient(&mut shard, 0, &[7, 7], 1);
-        assert_eq!(along(&shard, 7), (BTreeSet::new(), [107].into()));
+        assert_eq!(waiter_keys(&shard, 7), (BTreeSet::new(), [107].into()));
         shard.check_waiters();
     }
 
     /// Each of a client's many queues counted all its other keys: 22 MB for 1,000 keys, and half a second.
     #[test]
     #[cfg_attr(miri, ignore = "long, and all of it safe code")]
-    fn queues_of_one_client_share_what_goes_along() {
+    fn queues_of_one_client_share_waiter_keys() {
         let mut shard = Shard::new(KeyHasher::new(1));
         let hashes: Vec<u64> = (0..4000).step_by(2).collect();
         let first = patient(&mut shard, 0, &hashes, 2000);
         let second = patient(&mut shard, 0, &hashes, 2000);
         let shards = first.shards.as_ref().expect("they are many");
-        let same =
-            |along: &QueueAlong| along.shards().is_some_and(|set| std::ptr::eq(set, &raw const **shards));
-        assert!(hashes.iter().all(|hash| shard.along(*hash).all(same)));
+        let same = |waiter_keys: &QueueWaiterKeys| {
+            waiter_keys.shards().is_some_and(|set| std::ptr::eq(set, &raw const **shards))
+        };
+        assert!(hashes.iter().all(|hash| shard.waiter_keys(*hash).all(same)));
         // One that waits for more changes only the queue that it enters, and only that.
         patient(&mut shard, 0, &[54, 99], 1);
-        assert_eq!(hashes.iter().filter(|hash| !shard.along(**hash).all(same)).count(), 1);
-        assert_eq!((along(&shard, 54).0.len(), shards.iter().count()), (51, 50));
+        assert_eq!(hashes.iter().filter(|hash| !shard.waiter_keys(**hash).all(same)).count(), 1);
+        assert_eq!((waiter_keys(&shard, 54).0.len(), shards.iter().count()), (51, 50));
         leave(&mut shard, &first, 0);
         leave(&mut shard, &second, 0);
         assert_eq!(shard.waited_keys(), 1);
     }
 
     #[test]
-    fn what_goes_along_is_found_anew_when_half_have_left() {
+    fn waiter_keys_are_found_anew_when_half_have_left() {
         let mut shard = Shard::new(KeyHasher::new(1));
         let many: Vec<_> = (0..10).map(|n| patient(&mut shard, 0, &[7, 10 + n, 20 + n], 2)).collect();
         let stays = patient(&mut shard, 0, &[7, 30], 2);
         let all = |n: u16| (10..10 + n).chain(20..20 + n).chain([7, 30]).collect::<BTreeSet<u16>>();
-        assert_eq!(along(&shard, 7), (all(10), (20..30).collect()));
+        assert_eq!(waiter_keys(&shard, 7), (all(10), (20..30).collect()));
         // The one that was served leaves too much; too little it never is.
         shard.remove_waiter_at(ReadyKey { hash: 7, db: DbIndex(0) }, 9);
-        assert_eq!(along(&shard, 7), (all(10), (20..30).collect()));
+        assert_eq!(waiter_keys(&shard, 7), (all(10), (20..30).collect()));
         many[1..9].iter().for_each(|patient| leave(&mut shard, patient, 0));
-        assert!(along(&shard, 7).1.len() < 5);
+        assert!(waiter_keys(&shard, 7).1.len() < 5);
         leave(&mut shard, &many[0], 0);
-        assert_eq!(along(&shard, 7), ([7, 30].into(), [].into()));
-        assert_eq!(along(&shard, 15), ([].into(), [].into()));
+        assert_eq!(waiter_keys(&shard, 7), ([7, 30].into(), [].into()));
+        assert_eq!(waiter_keys(&shard, 15), ([].into(), [].into()));
         // In another database the same key takes its own along.
         patient(&mut shard, 3, &[7, 40], 1);
-        assert_eq!(along(&shard, 7), ([7, 30, 40].into(), [40].into()));
+        assert_eq!(waiter_keys(&shard, 7), ([7, 30, 40].into(), [40].into()));
         leave(&mut shard, &stays, 0);
-        assert_eq!(along(&shard, 7), ([7, 40].into(), [40].into()));
+        assert_eq!(waiter_keys(&shard, 7), ([7, 40].into(), [40].into()));
     }
 
     #[derive(Clone, Debug)]
@@ -594,13 +596,13 @@ mod tests {
 
         /// Against those who are there, asked one by one: nothing is missing, and what there is too much has its bound.
         #[test]
-        fn what_goes_along_is_never_too_little(steps in proptest::collection::vec(any_step(), 1..150)) {
+        fn waiter_keys_are_never_too_few(steps in proptest::collection::vec(any_step(), 1..150)) {
             let (mut shard, mut present) = (Shard::new(KeyHasher::new(1)), Vec::new());
             for step in steps {
                 take_step(&mut shard, &mut present, step);
                 shard.check_waiters();
                 for hash in 0..100 {
-                    let (shards, written) = along(&shard, hash);
+                    let (shards, written) = waiter_keys(&shard, hash);
                     let in_queue = |patient: &&Arc<Patient>| patient.hashes[..patient.awaited].contains(&hash);
                     for patient in present.iter().filter(in_queue) {
                         let own = |shard: u16| shards.is_empty() && shard == shard_of(hash).0;

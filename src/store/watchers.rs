@@ -3,7 +3,7 @@
 //! Design: a client's watch is one flag that all the keys it watches share. It is registered in the shard of each key, under
 //! that shard's lease; a change of the key raises it, and EXEC, which holds the leases of the watched keys too, looks at it.
 //! A client that no longer watches ends its flag and leaves the registrations behind: it need not have the leases for
-//! that. They are dropped when their key changes or their list is full, and by the shard's upkeep.
+//! that. They are dropped when their key changes or their list is full, and by the shard's cron.
 //!
 //! Costs: nobody watching, one predictable branch for each change. Watching and forgetting a key is O(1) on average, however
 //! many watch it; changing it looks at each of them.

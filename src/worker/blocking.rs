@@ -1,8 +1,8 @@
-//! Clients that wait for keys: put on hold, served, let go on.
+//! Clients that wait for keys: blocked, served, let go on.
 //!
-//! Design: see `exec::blocking`. While a client waits, its connection is on hold, but read from, so that its end is noticed;
-//! what it sends meanwhile stays in its inbox. A wait ends in one of these ways, and whoever claims it (`observe::Claim`)
-//! brings the reply to the client's worker, which lifts the hold:
+//! Design: see `exec::blocking`. While a client waits, its connection is blocked, but read from, so that its end is noticed;
+//! what it sends meanwhile stays unparsed. A wait ends in one of these ways, and whoever claims it (`observe::WaitState`)
+//! brings the reply to the client's worker, which unblocks it:
 //!
 //! | what | who claims |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | CLIENT UNBLOCK | the worker that runs it |
 //! | the connection ends | its own worker; nobody is told |
 //!
-//! Registrations that a claim leaves behind are removed by who holds their leases, or else are chores.
+//! Registrations that a claim leaves behind are removed by who holds their leases, or else are cleanups.
 //!
 //! For MONITOR, the slow log and statistics a command that waited counts when it is over, as one, and its waiting is no part
 //! of its duration.
@@ -21,16 +21,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, Relaxed};
 
-use super::call::{Facts, Kit, reply_error};
-use super::chores::Chore;
+use super::call::{ExecutionContext, TurnConstants, reply_error};
+use super::cleanups::Cleanup;
 use super::run::next_replies;
-use super::{Mail, Worker};
+use super::{Message, Worker};
 use crate::command::{Args, CommandError, Scope};
 use crate::exec::blocking::DUE;
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
-use crate::net::connection::Hold;
-use crate::observe::{ClientPlace, Ending, Ticket, flag};
+use crate::net::connection::BlockReason;
+use crate::observe::{ClientPlace, WaitId, WaitOutcome, flag};
 use crate::resp::{Output, Reply};
 use crate::store::{Keyspace, Leases, ReadyKey, ShardId};
 
@@ -45,7 +45,7 @@ pub struct Served {
     /// Where the client lives.
     place: ClientPlace,
     /// Which of its waits is over.
-    ticket: Ticket,
+    wait_id: WaitId,
     output: Output,
 }
 
@@ -81,26 +81,26 @@ pub(super) fn made_ready(
 }
 
 impl<I: Io> Worker<I> {
-    /// The command has to wait: its client is put on hold, and it queues for its keys, whose leases are held.
+    /// The command has to wait: its client is blocked, and it queues for its keys, whose leases are held.
     #[cold]
     pub(super) fn begin_wait(&mut self, command: &Gathered, start: u64) -> u64 {
         let input = match command.source {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
-            Source::Spill => &[],
+            Source::QueryBuffer => &[],
         };
         let spans = self.batch.spans_of(command);
         let last = spans.last().expect("a command has a name");
         assert!(last.large_index().is_none(), "what ends a command that waits is short");
         let end = last.start as usize + last.len as usize + b"\r\n".len();
-        let (row, now) = (self.kit.table.row(command.row), self.clock.ticks());
+        let (row, now) = (self.execution.table.row(command.row), self.clock.ticks());
         let connection = self.connections.at(command.slot);
         if connection.input_ended {
             // Its client has gone, or as in Redis is taken for gone: nobody may be served who will not read what he gets. What
-            // it has sent behind does not run any more, so the connection is on hold until the flush closes it.
+            // it has sent behind does not run any more, so the connection is blocked until the flush closes it.
             connection.session.blocking = None;
-            connection.hold = Hold::Blocked;
-            connection.held_in_turn = self.turn;
-            connection.put_back(end);
+            connection.block_reason = BlockReason::Blocked;
+            connection.requeued_in_turn = self.turn;
+            connection.requeue_from(end);
             return now;
         }
         let (buffer, large, session, _) = connection.parts(command.source, input);
@@ -110,15 +110,15 @@ impl<I: Io> Worker<I> {
         let waiter = Waiter::new(session, row, &args, wait, ran_ns, &self.shared.keyspace);
         session.replies = next_replies(session.replies, Some(row));
         let waiter = Arc::new(waiter);
-        waiter.register(&self.shared.keyspace, &mut self.kit.leases);
-        // Whoever serves it in this chunk needs the leases of all its keys.
-        self.kit.leases.plan_no_returns();
+        waiter.register(&self.shared.keyspace, &mut self.execution.leases);
+        // Whoever serves it in this group needs the leases of all its keys.
+        self.execution.leases.plan_no_returns();
         self.serves = true;
         let timer_ms = waiter.next_timer_ms();
         connection.wait = Some(waiter);
-        connection.set_hold(Hold::Blocked);
-        connection.held_in_turn = self.turn;
-        connection.put_back(end);
+        connection.set_block_reason(BlockReason::Blocked);
+        connection.requeued_in_turn = self.turn;
+        connection.requeue_from(end);
         self.io.look_for_end(connection.token);
         self.timers.add(timer_ms, command.slot);
         self.show_timers();
@@ -126,9 +126,9 @@ impl<I: Io> Worker<I> {
     }
 
     /// A command has run, or a whole transaction: whoever waits for what it made ready is served, in the same instant.
-    pub(super) fn serve(&mut self, command: &Gathered, facts: &Facts) {
-        let (keyspace, hashes) = (&facts.shared.keyspace, self.batch.hashes_of(command));
-        let Kit { leases, became_ready, .. } = &mut self.kit;
+    pub(super) fn serve(&mut self, command: &Gathered, constants: &TurnConstants) {
+        let (keyspace, hashes) = (&constants.shared.keyspace, self.batch.hashes_of(command));
+        let ExecutionContext { leases, became_ready, .. } = &mut self.execution;
         if !made_ready(command.scope, hashes, keyspace, leases, became_ready) {
             return;
         }
@@ -141,7 +141,7 @@ impl<I: Io> Worker<I> {
             // It has listed them after each of its commands.
             Scope::Transaction | Scope::None | Scope::Alone => {}
         }
-        self.serve_ready(facts);
+        self.serve_ready(constants);
     }
 
     /// Keys of these shards went without a command: who is to hear of that is served as soon as the leases can be had.
@@ -149,91 +149,92 @@ impl<I: Io> Worker<I> {
         if self.lost.is_empty() {
             return;
         }
-        let facts = self.facts();
+        let constants = self.constants();
         for shard in std::mem::take(&mut self.lost) {
-            if !self.serve_shard(shard, &facts) {
+            if !self.serve_shard(shard, &constants) {
                 self.lost.push(shard);
             }
-            let wanted = self.kit.leases.release_all();
-            self.post.wake_wanting(wanted);
+            let wanted = self.execution.leases.release_all();
+            self.inbox.wake_wanting(wanted);
         }
-        self.facts = Some(facts);
+        self.constants = Some(constants);
         self.act();
     }
 
     /// Serves the ready keys of a shard; false if a lease was refused that this needs.
-    fn serve_shard(&mut self, shard: ShardId, facts: &Facts) -> bool {
-        let (keyspace, leases) = (&facts.shared.keyspace, &mut self.kit.leases);
+    fn serve_shard(&mut self, shard: ShardId, constants: &TurnConstants) -> bool {
+        let (keyspace, leases) = (&constants.shared.keyspace, &mut self.execution.leases);
         if !leases.try_take(shard) {
             return false;
         }
         let hashes: Vec<u64> = leases.shard_ref(shard).ready_hashes().collect();
-        if blocking::Along::default().take(hashes.into_iter(), keyspace, leases).is_err() {
+        if blocking::WaiterKeys::default().take(hashes.into_iter(), keyspace, leases).is_err() {
             return false;
         }
-        take_ready(std::iter::once(shard), leases, &mut self.kit.became_ready);
-        self.serve_ready(facts);
+        take_ready(std::iter::once(shard), leases, &mut self.execution.became_ready);
+        self.serve_ready(constants);
         true
     }
 
     #[cold]
-    fn serve_ready(&mut self, facts: &Facts) {
+    fn serve_ready(&mut self, constants: &TurnConstants) {
         // Serving one may make a key ready for another, which comes after those that are listed.
-        while let Some(key) = self.kit.became_ready.pop_front() {
-            self.serve_key(key, facts);
+        while let Some(key) = self.execution.became_ready.pop_front() {
+            self.serve_key(key, constants);
         }
     }
 
     /// Serves those who wait for a key, in the order in which they came, as long as it holds what they want.
-    fn serve_key(&mut self, key: ReadyKey, facts: &Facts) {
-        let keyspace = &facts.shared.keyspace;
+    fn serve_key(&mut self, key: ReadyKey, constants: &TurnConstants) {
+        let keyspace = &constants.shared.keyspace;
         let shard = keyspace.shard_of(key.hash);
         // What made the key ready may have taken long, and the key may be gone by now.
         self.clock.read();
-        self.kit.leases.shard(shard).begin_serving(key);
-        let (mut index, count) = (0, self.kit.leases.shard(shard).waiter_count(key));
+        self.execution.leases.shard(shard).begin_serving(key);
+        let (mut index, count) = (0, self.execution.leases.shard(shard).waiter_count(key));
         for _ in 0..count {
-            let Some(registration) = self.kit.leases.shard(shard).waiter_at(key, index) else { break };
+            let Some(registration) = self.execution.leases.shard(shard).waiter_at(key, index) else { break };
             let key_index = registration.key_index;
             let waiter = Waiter::of(registration);
-            let is_over = waiter.card.wait.is_over(waiter.ticket);
-            if !is_over && !waiter.is_ready(key_index, keyspace, &self.kit.leases, self.clock.now_ms()) {
+            let is_over = waiter.client_info.wait.is_over(waiter.wait_id);
+            if !is_over && !waiter.is_ready(key_index, keyspace, &self.execution.leases, self.clock.now_ms())
+            {
                 index += 1;
                 continue;
             }
-            if is_over || !waiter.card.wait.claim(waiter.ticket) {
-                blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
+            if is_over || !waiter.client_info.wait.claim(waiter.wait_id) {
+                blocking::remove_at(key, index, keyspace, &mut self.execution.leases);
                 continue;
             }
-            let Some(output) = self.run_again(&waiter, facts) else {
+            let Some(output) = self.run_again(&waiter, constants) else {
                 // It found nothing of use, and waits on unless it has gone meanwhile.
-                if waiter.card.wait.give_back(waiter.ticket) {
+                if waiter.client_info.wait.give_back(waiter.wait_id) {
                     index += 1;
                 } else {
-                    blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
+                    blocking::remove_at(key, index, keyspace, &mut self.execution.leases);
                 }
                 continue;
             };
-            blocking::remove_at(key, index, keyspace, &mut self.kit.leases);
+            blocking::remove_at(key, index, keyspace, &mut self.execution.leases);
             self.finish_serving(&waiter, Some(key_index), output, keyspace);
         }
-        blocking::end_serving(key, keyspace, &mut self.kit.leases);
+        blocking::end_serving(key, keyspace, &mut self.execution.leases);
     }
 
     /// A waiting command, claimed, has run. It is noted as over in the queues of its keys, but for one where that is done.
     fn finish_serving(&mut self, waiter: &Waiter, done: Option<u32>, output: Output, keyspace: &Keyspace) {
-        waiter.card.wait.finish(waiter.ticket);
+        waiter.client_info.wait.finish(waiter.wait_id);
         for (_, other) in waiter.awaited().filter(|(other, _)| Some(*other) != done) {
-            blocking::note_over(other, keyspace, &mut self.kit.leases);
+            blocking::note_over(other, keyspace, &mut self.execution.leases);
         }
         let touched = crate::store::Waiting::hashes(waiter).iter();
         let touched = touched.map(|hash| keyspace.shard_of(*hash));
-        take_ready(touched, &mut self.kit.leases, &mut self.kit.became_ready);
-        let served = Served { place: waiter.card.place(), ticket: waiter.ticket, output };
+        take_ready(touched, &mut self.execution.leases, &mut self.execution.became_ready);
+        let served = Served { place: waiter.client_info.place(), wait_id: waiter.wait_id, output };
         if usize::from(served.place.worker) == self.number {
             self.deliver(served);
         } else {
-            self.post.send(usize::from(served.place.worker), Mail::Served(Box::new(served)));
+            self.inbox.send(usize::from(served.place.worker), Message::Served(Box::new(served)));
         }
     }
 
@@ -242,15 +243,15 @@ impl<I: Io> Worker<I> {
         if self.due.is_empty() {
             return;
         }
-        let facts = self.facts();
-        let is_paused = facts.shared.pause.active(self.clock.now_ms()).is_some();
+        let constants = self.constants();
+        let is_paused = constants.shared.pause.active(self.clock.now_ms()).is_some();
         for slot in std::mem::take(&mut self.due) {
             let waiter = self.connections.get(slot).and_then(|connection| connection.wait.clone());
             // Its wait may be over by now, and another may have begun, which has a timer of its own.
             let Some(waiter) = waiter.filter(|waiter| waiter.timer_ms() == DUE) else { continue };
-            let is_served = !is_paused && self.serve_in_time(&waiter, &facts);
-            let wanted = self.kit.leases.release_all();
-            self.post.wake_wanting(wanted);
+            let is_served = !is_paused && self.serve_in_time(&waiter, &constants);
+            let wanted = self.execution.leases.release_all();
+            self.inbox.wake_wanting(wanted);
             if !is_served {
                 let soon_ms = self.clock.now_ms() + AGAIN_MS;
                 waiter.retry_ms.fetch_max(soon_ms, Ordering::Relaxed);
@@ -258,36 +259,36 @@ impl<I: Io> Worker<I> {
             }
         }
         self.show_timers();
-        self.facts = Some(facts);
+        self.constants = Some(constants);
         self.act();
     }
 
     /// Runs a waiting command again, if the leases for that are free; whether its wait is over.
-    fn serve_in_time(&mut self, waiter: &Waiter, facts: &Facts) -> bool {
-        let (keyspace, leases) = (&facts.shared.keyspace, &mut self.kit.leases);
+    fn serve_in_time(&mut self, waiter: &Waiter, constants: &TurnConstants) -> bool {
+        let (keyspace, leases) = (&constants.shared.keyspace, &mut self.execution.leases);
         let hashes = crate::store::Waiting::hashes(waiter).iter().copied();
         let has_own = hashes.clone().all(|hash| leases.try_take(keyspace.shard_of(hash)));
-        if !has_own || blocking::Along::default().take(hashes, keyspace, leases).is_err() {
+        if !has_own || blocking::WaiterKeys::default().take(hashes, keyspace, leases).is_err() {
             return false;
         }
         self.clock.read();
-        if !waiter.card.wait.claim(waiter.ticket) {
+        if !waiter.client_info.wait.claim(waiter.wait_id) {
             return false;
         }
-        let Some(output) = self.run_again(waiter, facts) else {
-            waiter.card.wait.give_back(waiter.ticket);
+        let Some(output) = self.run_again(waiter, constants) else {
+            waiter.client_info.wait.give_back(waiter.wait_id);
             return false;
         };
         self.finish_serving(waiter, None, output, keyspace);
-        self.serve_ready(facts);
+        self.serve_ready(constants);
         true
     }
 
     /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.
-    fn run_again(&mut self, waiter: &Waiter, facts: &Facts) -> Option<Output> {
+    fn run_again(&mut self, waiter: &Waiter, constants: &TurnConstants) -> Option<Output> {
         let start = self.clock.ticks();
-        let row = self.kit.table.row(waiter.row);
-        let stats = facts.shared.stats.of(self.number);
+        let row = self.execution.table.row(waiter.row);
+        let stats = constants.shared.stats.of(self.number);
         let counts = &stats.commands[waiter.row as usize];
         let (args, mut session, mut output) = (waiter.args(), waiter.session(), Output::new());
         let mut reply = Reply::new(&mut output, waiter.protocol());
@@ -297,7 +298,11 @@ impl<I: Io> Worker<I> {
             reply_error(CommandError::OutOfMemory, &mut reply, stats);
             return Some(said(output, waiter));
         }
-        match self.kit.caller(&mut session, facts, &self.clock, start).handle(row, &args, &mut reply) {
+        match self
+            .execution
+            .executor(&mut session, constants, &self.clock, start)
+            .handle(row, &args, &mut reply)
+        {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
                 let (blocking, _) = session.blocking.take().expect("the handler has said what for");
@@ -313,7 +318,7 @@ impl<I: Io> Worker<I> {
         self.count_wait(waiter, ns);
         // For the next one who waits, too.
         self.clock.read();
-        facts.note(row, &args, &session, ns, self.clock.now_ms());
+        constants.note(row, &args, &session, ns, self.clock.now_ms());
         Some(said(output, waiter))
     }
 
@@ -324,17 +329,17 @@ impl<I: Io> Worker<I> {
 
     /// Brings a reply to the client of this worker that waits for it.
     pub(super) fn deliver(&mut self, served: Served) {
-        let Served { place, ticket, mut output } = served;
+        let Served { place, wait_id, mut output } = served;
         let token = Token { slot: place.slot, generation: place.generation };
-        if self.waits_for(token, ticket).is_some() {
+        if self.waits_for(token, wait_id).is_some() {
             self.connections.at(token.slot).output.append(&mut output);
             self.lift(token.slot);
         }
     }
 
     /// Tells a client of this worker, whose wait was ended by somebody else, that it was unblocked.
-    pub(super) fn tell_unblocked(&mut self, token: Token, ticket: Ticket, error: bool) {
-        let Some(waiter) = self.waits_for(token, ticket) else { return };
+    pub(super) fn tell_unblocked(&mut self, token: Token, wait_id: WaitId, error: bool) {
+        let Some(waiter) = self.waits_for(token, wait_id) else { return };
         self.leave_queues(&waiter);
         self.reply_unserved(&waiter, token.slot, error);
     }
@@ -351,15 +356,15 @@ impl<I: Io> Worker<I> {
                 self.due.push(slot);
                 continue;
             }
-            match waiter.card.wait.end(waiter.ticket) {
-                Ending::Ended => {
+            match waiter.client_info.wait.end(waiter.wait_id) {
+                WaitOutcome::Ended => {
                     self.leave_queues(&waiter);
                     self.reply_unserved(&waiter, slot, false);
                 }
                 // It may come to nothing: to be looked at in the next turn.
-                Ending::BeingServed => being_served.push((waiter.next_timer_ms(), slot)),
+                WaitOutcome::BeingServed => being_served.push((waiter.next_timer_ms(), slot)),
                 // Its reply is on the way.
-                Ending::WasOver => {}
+                WaitOutcome::WasOver => {}
             }
         }
         being_served.into_iter().for_each(|(timer_ms, slot)| self.timers.add(timer_ms, slot));
@@ -370,23 +375,23 @@ impl<I: Io> Worker<I> {
     pub(super) fn abandon_wait(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         let Some(waiter) = connection.wait.take() else { return };
-        // What lies behind the command does not run any more, so the connection stays on hold.
-        connection.session.card.set(flag::BLOCKED, false);
-        waiter.card.wait.abandon(waiter.ticket);
+        // What lies behind the command does not run any more, so the connection stays blocked.
+        connection.session.client_info.set(flag::BLOCKED, false);
+        waiter.client_info.wait.abandon(waiter.wait_id);
         self.timers.remove(waiter.timer_ms(), slot);
         self.show_timers();
         self.leave_queues(&waiter);
     }
 
     /// The waiter of a connection that is still in this wait.
-    fn waits_for(&mut self, token: Token, ticket: Ticket) -> Option<Arc<Waiter>> {
+    fn waits_for(&mut self, token: Token, wait_id: WaitId) -> Option<Arc<Waiter>> {
         let waiter = self.connections.find(token)?.wait.as_ref()?;
-        (waiter.ticket == ticket).then(|| Arc::clone(waiter))
+        (waiter.wait_id == wait_id).then(|| Arc::clone(waiter))
     }
 
-    /// The wait is over; what is left of it in the queues is a chore.
+    /// The wait is over; what is left of it in the queues is a cleanup.
     fn leave_queues(&mut self, waiter: &Waiter) {
-        self.chores.extend(waiter.awaited().map(|(_, key)| Chore::WaiterOver(key)));
+        self.cleanups.extend(waiter.awaited().map(|(_, key)| Cleanup::WaiterOver(key)));
     }
 
     /// Answers a command that waited in vain, and lets its client go on.
@@ -413,10 +418,10 @@ impl<I: Io> Worker<I> {
     fn lift(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         let waiter = connection.wait.take().expect("it waited");
-        assert!(connection.hold == Hold::Blocked);
-        connection.set_hold(Hold::None);
+        assert!(connection.block_reason == BlockReason::Blocked);
+        connection.set_block_reason(BlockReason::None);
         // Waiting was not being idle.
-        connection.session.card.active_ms.store(self.clock.now_ms(), Relaxed);
+        connection.session.client_info.active_ms.store(self.clock.now_ms(), Relaxed);
         self.timers.remove(waiter.timer_ms(), slot);
         self.show_timers();
         self.make_ready(slot);

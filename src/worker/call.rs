@@ -1,15 +1,15 @@
 //! One command, run under the leases it needs: the handler with its context, then what is counted and noted of it.
 //!
-//! Design: what commands are run with belongs to the worker's `Kit`, apart from its connections, so that a connection's session
-//! and output can be borrowed beside it. A `Caller` has it all at hand for one client; it is made once for all commands of a
-//! stretch. Commands by themselves and commands of a transaction come through the same `call`.
+//! Design: what commands are run with belongs to the worker's `ExecutionContext`, apart from its connections, so that a
+//! connection's session and output can be borrowed beside it. An `Executor` has it all at hand for one client; it is made once
+//! for all commands of a client run. Commands by themselves and commands of a transaction come through the same `call`.
 //!
 //! Reading the processor's counter takes a tenth of a GET's time, and keeps the processor from working on two commands at once.
 //! So consecutive quick commands of one row are timed together and each is said to have taken an equal part; if together they
 //! took so long that one of them is notable, the last is noted. With a slow log that asks for less than a millisecond, each is
 //! timed by itself.
 //!
-//! Not here: whether a command may run (`stretch`), transactions (`transaction`).
+//! Not here: whether a command may run (`client_run`), transactions (`transaction`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::command::{
     Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, table,
 };
 use crate::config::Config;
-use crate::exec::{CHUNK_COMMANDS_MAX, REFUSED};
+use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::resp::Reply;
@@ -28,14 +28,14 @@ use crate::store::{AccessClock, Changes, Leases, ReadyKey};
 
 /// From this duration on, a command's being notable does not depend on what quick commands take.
 const JOINED_NS_MIN: u64 = 1_000_000;
-/// Commands that take no longer, in ns, are judged by the time that was read before them: those of a whole chunk together take
+/// Commands that take no longer, in ns, are judged by the time that was read before them: those of a whole group together take
 /// less than the ms in which deadlines are given, and reading the time takes a thousandth of it.
 const CLOCK_KEPT_NS_MAX: u64 = 25_000;
 
-const _: () = assert!(CLOCK_KEPT_NS_MAX * (CHUNK_COMMANDS_MAX as u64) < 1_000_000);
+const _: () = assert!(CLOCK_KEPT_NS_MAX * (GROUP_COMMANDS_MAX as u64) < 1_000_000);
 
 /// What a worker runs commands with, and where they leave what is to be done afterwards.
-pub(super) struct Kit {
+pub(super) struct ExecutionContext {
     pub(super) table: &'static Table,
     pub(super) leases: Leases,
     pub(super) rng: Rng,
@@ -51,10 +51,10 @@ pub(super) struct Kit {
     pub(super) changes: Changes,
 }
 
-impl Kit {
+impl ExecutionContext {
     /// For a worker with these leases.
-    pub(super) fn new(leases: Leases, rng: Rng, now_ms: u64) -> Kit {
-        Kit {
+    pub(super) fn new(leases: Leases, rng: Rng, now_ms: u64) -> ExecutionContext {
+        ExecutionContext {
             table: table(),
             leases,
             rng,
@@ -69,17 +69,17 @@ impl Kit {
 
     /// Runs commands of the client whose session this is; `ticks` is the last reading of the processor's counter.
     #[inline]
-    pub(super) fn caller<'a>(
+    pub(super) fn executor<'a>(
         &'a mut self,
         session: &'a mut Session,
-        facts: &'a Facts,
+        constants: &'a TurnConstants,
         clock: &'a Clock,
         ticks: u64,
-    ) -> Caller<'a> {
+    ) -> Executor<'a> {
         let worker = self.leases.worker();
-        self.changes.listen(facts.shared.debug.changes.is_on());
-        Caller {
-            facts,
+        self.changes.listen(constants.shared.debug.changes.is_on());
+        Executor {
+            constants,
             clock,
             table: self.table,
             became_ready: &mut self.became_ready,
@@ -88,9 +88,9 @@ impl Kit {
             joined_count: 0,
             ctx: Context {
                 session,
-                shared: &facts.shared,
-                config: &facts.config,
-                stats: facts.shared.stats.of(worker),
+                shared: &constants.shared,
+                config: &constants.config,
+                stats: constants.shared.stats.of(worker),
                 worker,
                 now_ms: clock.now_ms(),
                 now_us: clock.unix_us(),
@@ -107,9 +107,9 @@ impl Kit {
 }
 
 /// Runs a client's commands.
-pub(super) struct Caller<'a> {
+pub(super) struct Executor<'a> {
     pub(super) ctx: Context<'a>,
-    pub(super) facts: &'a Facts,
+    pub(super) constants: &'a TurnConstants,
     pub(super) clock: &'a Clock,
     pub(super) table: &'static Table,
     pub(super) became_ready: &'a mut VecDeque<ReadyKey>,
@@ -120,7 +120,7 @@ pub(super) struct Caller<'a> {
     joined_count: u64,
 }
 
-impl Caller<'_> {
+impl Executor<'_> {
     /// Runs a command's handler.
     #[inline(always)]
     pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -173,7 +173,7 @@ impl Caller<'_> {
             }
         }
         self.show(row, args, reply);
-        if like_it && args.len() <= row.quick_args_max && self.facts.joins {
+        if like_it && args.len() <= row.quick_args_max && self.constants.joins {
             self.joined_count += 1;
         } else {
             self.time(row, args, 1);
@@ -212,7 +212,7 @@ impl Caller<'_> {
         self.ticks = self.clock.ticks();
         let ns = self.clock.ns_between(start, self.ticks);
         self.ctx.stats.count_calls(row.id, count, ns);
-        if ns >= self.facts.looked_at_ns {
+        if ns >= self.constants.looked_at_ns {
             self.look_at(row, args, ns);
         }
         ns
@@ -225,21 +225,21 @@ impl Caller<'_> {
             self.clock.read();
             (self.ctx.now_ms, self.ctx.now_us) = (self.clock.now_ms(), self.clock.unix_us());
         }
-        self.facts.note(row, args, self.ctx.session, ns, self.ctx.now_ms);
+        self.constants.note(row, args, self.ctx.session, ns, self.ctx.now_ms);
     }
 }
 
 impl<I: Io> Worker<I> {
     /// What is the same for all commands of this turn.
-    pub(super) fn facts(&mut self) -> Box<Facts> {
+    pub(super) fn constants(&mut self) -> Box<TurnConstants> {
         let cannot_save = self.cannot_save();
-        if let Some(mut facts) = self.facts.take()
-            && Arc::ptr_eq(&facts.config, self.config.config_arc())
+        if let Some(mut constants) = self.constants.take()
+            && Arc::ptr_eq(&constants.config, self.config.config_arc())
         {
-            if facts.cannot_save != cannot_save {
-                facts.note_cannot_save(cannot_save);
+            if constants.cannot_save != cannot_save {
+                constants.note_cannot_save(cannot_save);
             }
-            return facts;
+            return constants;
         }
         let config = Arc::clone(self.config.config_arc());
         let slow_ns = match config.slowlog_log_slower_than {
@@ -250,7 +250,7 @@ impl<I: Io> Worker<I> {
             0 => u64::MAX,
             ms => ms.saturating_mul(1_000_000),
         };
-        let mut facts = Box::new(Facts {
+        let mut constants = Box::new(TurnConstants {
             loading: self.loads,
             shared: Arc::clone(&self.shared),
             slow_ns,
@@ -263,8 +263,8 @@ impl<I: Io> Worker<I> {
             refused_row: REFUSED,
             config,
         });
-        facts.note_cannot_save(cannot_save);
-        facts
+        constants.note_cannot_save(cannot_save);
+        constants
     }
 
     /// Whether nothing may change as the last save has failed, and whoever configured it wants to notice.
@@ -276,7 +276,7 @@ impl<I: Io> Worker<I> {
 
 /// What is the same for all commands of a turn. Kept from turn to turn, as counting references to what all workers share
 /// would have them pass a cache line around.
-pub(super) struct Facts {
+pub(super) struct TurnConstants {
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<Config>,
     /// From this duration on a command goes to the slow log.
@@ -298,7 +298,7 @@ pub(super) struct Facts {
     pub(super) refused_row: u16,
 }
 
-impl Facts {
+impl TurnConstants {
     #[cold]
     fn note_cannot_save(&mut self, cannot_save: bool) {
         self.cannot_save = cannot_save;
@@ -313,10 +313,10 @@ impl Facts {
         let flags = row.command.flags;
         if ns >= self.slow_ns && !flags.has(Flags::SKIP_SLOWLOG) {
             let words = row.command.shown(args);
-            let name = session.card.name.load();
+            let name = session.client_info.name.load();
             let name = name.as_deref().map_or(&[][..], Vec::as_slice);
             let (time_s, len_max) = (now_ms / 1000, self.config.slowlog_max_len as usize);
-            let address = &session.card.address;
+            let address = &session.client_info.address;
             self.shared.slowlog.push(time_s, ns / 1000, words.into_iter(), address, name, len_max);
         }
         if ns >= self.event_ns {

@@ -1,10 +1,10 @@
 //! What a worker's clients hold: query buffers, queued commands, large bulks on their way in, replies.
 //!
-//! Design: a client's card says what was counted of it last; whoever changes what it holds recounts it, and the worker's sum
+//! Design: a client's info says what was counted of it last; whoever changes what it holds recounts it, and the worker's sum
 //! moves by the difference. Under a memory limit the sum goes into the gauges at the end of every turn's commands, so that
-//! the next command sees it; otherwise upkeep tells it. A turn's input is bounded, so what is not told yet is, too.
+//! the next command sees it; otherwise cron tells it. A turn's input is bounded, so what is not told yet is, too.
 //!
-//! Invariants: the sum is that of the cards of this worker's connections.
+//! Invariants: the sum is that of this worker's connections' infos.
 //! Costs: an addition for each connection and turn; under a limit, one atomic addition a turn.
 //! Not here: the limit (`memory`), the gauges (`observe`).
 

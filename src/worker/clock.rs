@@ -1,6 +1,6 @@
 //! The only reader of time. Durations of commands are read from the processor's counter.
 //!
-//! Design: Unix time is needed in ms (deadlines). It is read at the beginning of a turn, again by each chunk once it has its
+//! Design: Unix time is needed in ms (deadlines). It is read at the beginning of a turn, again by each group once it has its
 //! leases, and again behind whatever took long: two workers that judge the deadline of one key, one after the other, must not
 //! judge it by times in the opposite order. It lies in a cell, so that whoever runs a command can read it. Durations
 //! (statistics, slow log, long turns) are differences of `quanta`'s calibrated counter, which costs a few ns and never a
@@ -110,7 +110,7 @@ fn scale(counter: &quanta::Clock) -> u64 {
 mod tests {
     use super::*;
 
-    /// With the clock set back by ten minutes the next upkeep was due in ten minutes: nothing expired until then.
+    /// With the clock set back by ten minutes the next cron was due in ten minutes: nothing expired until then.
     #[test]
     fn a_clock_that_is_set_back_is_noticed_once() {
         let (clock, mock) = Clock::simulated(1_000_000);

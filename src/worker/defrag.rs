@@ -95,7 +95,7 @@ impl<I: Io> Worker<I> {
     #[cold]
     fn defrag_slice(&mut self) {
         let has_shards = self.shared.keyspace.home_count(self.number) > 0;
-        if !has_shards || self.defrag.fruitless && self.upkeep.is_quiet() {
+        if !has_shards || self.defrag.fruitless && self.cron.is_quiet() {
             self.defrag.next_ms = self.clock.now_ms() + FRUITLESS_PAUSE_MS;
             return;
         }
@@ -128,19 +128,19 @@ impl<I: Io> Worker<I> {
 
     /// Defragments a home shard a little, and goes on to the next one once it has been looked through.
     fn defrag_shard(&mut self) {
-        self.io.interlude();
+        self.io.yield_point();
         let id = self.shared.keyspace.home_shard(self.number, self.defrag.shards_left - 1);
-        if !self.kit.leases.try_take(id) {
+        if !self.execution.leases.try_take(id) {
             self.defrag.shards_left -= 1;
             return;
         }
-        let shard = self.kit.leases.shard(id);
+        let shard = self.execution.leases.shard(id);
         let slice = shard
             .defrag(ENTRIES_PER_LEASE, self.shared.stats.gauges.large_waste_bytes() > LARGE_WASTE_BYTES_MIN);
         let stats = self.shared.stats.of(self.number);
         self.shared.stats.gauges.note(stats, id, self.shared.keyspace.shard_count(), shard);
-        let wanted = self.kit.leases.release_all();
-        self.post.wake_wanting(wanted);
+        let wanted = self.execution.leases.release_all();
+        self.inbox.wake_wanting(wanted);
         self.defrag.moved += slice.moved;
         self.defrag.shards_left -= usize::from(slice.done);
         let counters = &self.stats().counters;

@@ -6,7 +6,7 @@
 //!
 //! Not here: SHUTDOWN (`command`), what workers do at the end (`Worker::stop`).
 
-use super::{Mail, Worker};
+use super::{Message, Worker};
 use crate::command::{Ask, save_now};
 use crate::io::Io;
 
@@ -31,29 +31,29 @@ impl<I: Io> Worker<I> {
             self.end_now();
             return;
         }
-        if let Err((wanted, _)) = self.kit.leases.take_all_or_wanted() {
-            self.post.wake_wanting(wanted);
+        if let Err((wanted, _)) = self.execution.leases.take_all_or_wanted() {
+            self.inbox.wake_wanting(wanted);
             if self.reserved_for.is_none() {
                 // Where another worker has reserved some, it will soon have had them.
-                self.kit.leases.reserve(self.shared.keyspace.shards());
+                self.execution.leases.reserve(self.shared.keyspace.shards());
             }
             return;
         }
         log::warn!("Saving the final RDB snapshot before exiting.");
-        let saved = save_now(&self.shared, self.config.config(), &self.kit.leases, self.clock.now_ms());
+        let saved = save_now(&self.shared, self.config.config(), &self.execution.leases, self.clock.now_ms());
         if saved || options.force {
             self.end_now();
         } else {
             log::warn!("Error trying to save the DB, can't exit.");
             self.shared.shutdown.withdraw();
         }
-        let mut wanted = self.kit.leases.release_all();
-        wanted.add(self.kit.leases.unreserve());
-        self.post.wake_wanting(wanted);
+        let mut wanted = self.execution.leases.release_all();
+        wanted.add(self.execution.leases.unreserve());
+        self.inbox.wake_wanting(wanted);
     }
 
     fn end_now(&mut self) {
         self.shared.shutdown.request();
-        self.post.send_all(|| Mail::Look);
+        self.inbox.send_all(|| Message::Look);
     }
 }

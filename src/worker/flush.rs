@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Mail, Worker, put_list_back};
+use super::{Message, Worker, put_list_back};
 use crate::io::{Io, Outgoing, Token};
 use crate::net::Connection;
-use crate::net::connection::Hold;
-use crate::observe::Peg;
+use crate::net::connection::BlockReason;
+use crate::observe::RegistrySlot;
 use crate::resp::Taken;
 
 impl<I: Io> Worker<I> {
@@ -24,11 +24,11 @@ impl<I: Io> Worker<I> {
             let limits = &self.config.config().client_output_buffer_limit;
             let limit = if connection.session.is_subscriber() { &limits.pubsub } else { &limits.normal };
             if exceeds_limit(connection, limit, now_ms) {
-                let card = &connection.session.card;
+                let client_info = &connection.session.client_info;
                 log::warn!(
                     "Client id={} addr={} closed for overcoming of output buffer limits.",
-                    card.id,
-                    card.address
+                    client_info.id,
+                    client_info.address
                 );
                 self.stats().counters.client_output_buffer_limit_disconnections.add(1);
                 self.close(token);
@@ -43,7 +43,8 @@ impl<I: Io> Worker<I> {
                 };
                 connection.sending_bytes = outgoing.byte_count();
                 // Who is to be closed, or let go on, after these replies needs to know of their end at once.
-                if connection.ended || connection.input_ended || connection.hold != Hold::None {
+                if connection.ended || connection.input_ended || connection.block_reason != BlockReason::None
+                {
                     self.io.send(token, outgoing);
                 } else {
                     self.io.send_unawaited(token, outgoing);
@@ -58,7 +59,8 @@ impl<I: Io> Worker<I> {
             }
             let connection = self.connections.at(slot);
             // What is held back of a client that has gone does not run any more.
-            let drained = connection.hold != Hold::None || !connection.ready && connection.inbox_len() == 0;
+            let drained = connection.block_reason != BlockReason::None
+                || !connection.ready && connection.received_len() == 0;
             let over = connection.ended || connection.input_ended && drained;
             if over && connection.unsent_bytes() == 0 {
                 self.close(token);
@@ -75,31 +77,31 @@ impl<I: Io> Worker<I> {
         }
         connection.closing = true;
         connection.ended = true;
-        let hold = connection.hold;
-        connection.set_hold(Hold::None);
-        match hold {
-            Hold::Moving { target } => self.shared.clients.reassign(usize::from(target), self.number),
+        let block_reason = connection.block_reason;
+        connection.set_block_reason(BlockReason::None);
+        match block_reason {
+            BlockReason::Moving { target } => self.shared.clients.reassign(usize::from(target), self.number),
             // Clients may come and go throughout a pause.
-            Hold::Paused => self.paused.retain(|slot| *slot != token.slot),
-            Hold::None | Hold::Output | Hold::Blocked => {}
+            BlockReason::Paused => self.paused.retain(|slot| *slot != token.slot),
+            BlockReason::None | BlockReason::Output | BlockReason::Blocked => {}
         }
         let connection = self.connections.at(token.slot);
         if connection.wait.is_some() {
             self.abandon_wait(token.slot);
         }
         let connection = self.connections.at(token.slot);
-        connection.discard_inbox(&mut self.io);
+        connection.discard_received(&mut self.io);
         self.set_monitor(token, false);
         if let Some(all) = self.connections.at(token.slot).session.subscriptions.take() {
             self.stop_listening(token.slot, &all);
             self.shared.pubsub.clients.fetch_sub(1, Relaxed);
         }
         let connection = self.connections.at(token.slot);
-        let Peg { worker, number } = connection.session.card.peg;
-        self.shared.clients.leave(&connection.session.card);
+        let RegistrySlot { worker, number } = connection.session.client_info.registry_slot;
+        self.shared.clients.leave(&connection.session.client_info);
         match usize::from(worker) {
-            here if here == self.number => self.pegs.put_back(number),
-            other => self.post.send(other, Mail::Peg(number)),
+            here if here == self.number => self.registry_slots.give_back(number),
+            other => self.inbox.send(other, Message::RegistrySlot(number)),
         }
         self.io.close(token);
     }

@@ -1,9 +1,9 @@
 //! A worker's part in loading a file at the start: it decodes pieces between its turns.
 //!
-//! Design: within a time that clients hardly notice, who are told that the server is loading. Upkeep passes over shards
+//! Design: within a time that clients hardly notice, who are told that the server is loading. Cron passes over shards
 //! meanwhile: nothing expires or is evicted before all is there.
 //!
-//! Not here: reading the file (`persist::load`), what clients are told (`stretch`).
+//! Not here: reading the file (`persist::load`), what clients are told (`client_run`).
 
 use super::Worker;
 use crate::command::limits;
@@ -21,8 +21,8 @@ impl<I: Io> Worker<I> {
         }
         if !self.shared.loading.is_on() {
             self.loads = false;
-            self.facts = None;
-            self.upkeep.hurry();
+            self.constants = None;
+            self.cron.hurry();
             return;
         }
         let limits = limits(self.config.config());
@@ -31,12 +31,12 @@ impl<I: Io> Worker<I> {
             let Some(piece) = self.shared.loading.take() else { break };
             let policy = insert::Policy {
                 now_ms: self.shared.loading.started_ms(),
-                access_clock: self.kit.access_clock,
+                access_clock: self.execution.access_clock,
                 limits: &limits,
                 merges: false,
             };
-            let (outcome, wanted) = insert::piece(&piece, &mut self.kit.leases, policy);
-            self.post.wake_wanting(wanted);
+            let (outcome, wanted) = insert::piece(&piece, &mut self.execution.leases, policy);
+            self.inbox.wake_wanting(wanted);
             self.stats().busy_turns.add(1);
             self.shared.loading.done(piece, outcome);
         }

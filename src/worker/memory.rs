@@ -2,14 +2,14 @@
 //!
 //! Design: the gauges hold what every shard uses and their sum, so that asking whether memory is over `maxmemory` is one
 //! load. Under a limit every command that writes passes [`Memory::admit`], which first notes what the commands before it in
-//! the chunk have used; one that needs memory (`DENYOOM`) evicts if memory is short. Random shards whose leases are free offer
+//! the group have used; one that needs memory (`DENYOOM`) evicts if memory is short. Random shards whose leases are free offer
 //! a few keys, the best of all candidates goes, and so on until memory suffices or the time for one command is up, as in
-//! Redis; then upkeep goes on in the same turn. A command is refused only if there is nothing to evict. That is found out by
+//! Redis; then cron goes on in the same turn. A command is refused only if there is nothing to evict. That is found out by
 //! asking every shard, so it is remembered until any worker runs a command that may write: a client that goes on writing to
 //! a full server costs next to nothing.
 //!
 //! Invariants: eviction never waits for a lease, and gives back each one it takes.
-//! Costs: without a limit, one branch a command and one a chunk. A refused command reads one word per worker.
+//! Costs: without a limit, one branch a command and one a group. A refused command reads one word per worker.
 //! Not here: what is chosen in a shard (`store::candidates`), the gauges (`observe`).
 
 use super::{Clock, Worker};
@@ -30,7 +30,7 @@ const SHARDS_ASKED_MAX: usize = 64;
 /// Entries of flushed databases freed before memory is looked at again.
 const FREED_PER_LOOK: usize = 256;
 /// How long it is remembered that there is nothing to evict, in ms.
-const BARREN_MS_MAX: u64 = 100;
+const NOTHING_TO_EVICT_MS_MAX: u64 = 100;
 /// Time for one go at a tenacity of 10 or less, per point, in ns.
 const TENACITY_NS: u64 = 50_000;
 /// Above, the time grows by this with each point.
@@ -62,7 +62,7 @@ enum Search {
 
 /// That no shard had a key to evict.
 #[derive(Clone, Copy)]
-struct Barren {
+struct NothingToEvict {
     /// What [`writes`] said before the shards were asked.
     writes: u64,
     /// Until when to believe it, Unix time in ms: a worker that has yet to see that there is a limit does not count.
@@ -84,19 +84,19 @@ pub(super) struct Memory {
     /// How evicted keys are deleted elsewhere, and those found expired meanwhile.
     evicted_by: Deletion,
     expired_by: Deletion,
-    /// Shards that commands of this chunk may have written to since they were noted.
+    /// Shards that commands of this group may have written to since they were noted.
     unnoted: Vec<ShardId>,
     candidates: Candidates,
     /// Those whose shards others hold.
     busy: Vec<Candidate>,
-    /// Whether this worker's commands left memory over the limit, and upkeep can do something about it.
+    /// Whether this worker's commands left memory over the limit, and cron can do something about it.
     behind: bool,
     /// There was nothing to evict.
-    barren: Option<Barren>,
+    nothing_to_evict: Option<NothingToEvict>,
 }
 
 /// The parts of a worker that eviction needs.
-pub(super) struct Means<'a> {
+pub(super) struct EvictionContext<'a> {
     pub leases: &'a mut Leases,
     pub shared: &'a Shared,
     pub stats: &'a WorkerStats,
@@ -106,7 +106,7 @@ pub(super) struct Means<'a> {
     pub changes: &'a mut Changes,
 }
 
-impl Means<'_> {
+impl EvictionContext<'_> {
     fn note(&self, id: ShardId, shard: &Shard) {
         self.shared.stats.gauges.note_memory(self.stats, id, self.shared.keyspace.shard_count(), shard);
     }
@@ -127,7 +127,7 @@ impl Memory {
             candidates: Candidates::default(),
             busy: Vec::new(),
             behind: false,
-            barren: None,
+            nothing_to_evict: None,
         };
         memory.follow(config, shared);
         memory
@@ -143,7 +143,7 @@ impl Memory {
         };
         self.policy = policy(config);
         self.candidates.clear();
-        self.barren = None;
+        self.nothing_to_evict = None;
         self.counts_frequency =
             matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         self.time_ns_max = time_ns_max(config.maxmemory_eviction_tenacity);
@@ -173,8 +173,8 @@ impl Memory {
         self.counts_frequency
     }
 
-    fn is_over(&self, means: &Means<'_>) -> bool {
-        means.shared.stats.gauges.used_bytes(means.stats) + self.queued_bytes > self.limit_bytes
+    fn is_over(&self, eviction: &EvictionContext<'_>) -> bool {
+        eviction.shared.stats.gauges.used_bytes(eviction.stats) + self.queued_bytes > self.limit_bytes
     }
 
     /// Whether a command with these flags, that is about to run with its leases held, has or gets the memory it needs.
@@ -185,16 +185,16 @@ impl Memory {
         flags: Flags,
         scope: Scope,
         hashes: &[u64],
-        means: &mut Means<'_>,
+        eviction: &mut EvictionContext<'_>,
     ) -> bool {
-        self.note_written(means);
-        if flags.has(Flags::DENYOOM) && self.evict(means) == Verdict::Full {
+        self.note_written(eviction);
+        if flags.has(Flags::DENYOOM) && self.evict(eviction) == Verdict::Full {
             return false;
         }
         // The command's leases are held from before this until after its writes: whoever counts the writes first and then
         // gets the leases finds what it wrote.
-        means.stats.limited_writes.add(1);
-        let keyspace = &means.shared.keyspace;
+        eviction.stats.limited_writes.add(1);
+        let keyspace = &eviction.shared.keyspace;
         match scope {
             Scope::None | Scope::Alone => {}
             Scope::Keys => self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash))),
@@ -221,49 +221,49 @@ impl Memory {
     }
 
     /// Notes what the commands that were admitted have used; their leases are still held.
-    pub(super) fn note_written(&mut self, means: &Means<'_>) {
+    pub(super) fn note_written(&mut self, eviction: &EvictionContext<'_>) {
         for id in self.unnoted.drain(..) {
-            // The planted bug does not keep leases until here.
-            if cfg!(feature = "planted-bug") && !means.leases.holds(id) {
+            // The injected fault does not keep leases until here.
+            if cfg!(feature = "injected-fault") && !eviction.leases.holds(id) {
                 continue;
             }
-            means.note(id, means.leases.shard_ref(id));
+            eviction.note(id, eviction.leases.shard_ref(id));
         }
     }
 
     /// Evicts until memory is below the limit, there is nothing to evict, or the time is up. Nothing to do is soon done.
-    fn evict(&mut self, means: &mut Means<'_>) -> Verdict {
+    fn evict(&mut self, eviction: &mut EvictionContext<'_>) -> Verdict {
         // As in Redis, what a pause keeps from being evicted is no reason to refuse anybody memory.
-        let is_paused = || means.shared.pause.active(means.clock.now_ms()).is_some();
-        let verdict = match self.is_over(means) && !is_paused() {
-            true => self.evict_now(means),
+        let is_paused = || eviction.shared.pause.active(eviction.clock.now_ms()).is_some();
+        let verdict = match self.is_over(eviction) && !is_paused() {
+            true => self.evict_now(eviction),
             false => Verdict::Fits,
         };
-        means.shared.stats.gauges.over_limit.note(verdict != Verdict::Fits, means.clock.unix_us());
+        eviction.shared.stats.gauges.over_limit.note(verdict != Verdict::Fits, eviction.clock.unix_us());
         verdict
     }
 
-    fn evict_now(&mut self, means: &mut Means<'_>) -> Verdict {
-        let Some(policy) = self.policy.filter(|_| !self.is_barren(means)) else {
-            return self.free_flushed(means);
+    fn evict_now(&mut self, eviction: &mut EvictionContext<'_>) -> Verdict {
+        let Some(policy) = self.policy.filter(|_| !self.finds_nothing_to_evict(eviction)) else {
+            return self.free_flushed(eviction);
         };
-        let writes = writes(means.shared);
-        let (start, mut removed) = (means.clock.ticks(), 0);
-        while self.is_over(means) {
+        let writes = writes(eviction.shared);
+        let (start, mut removed) = (eviction.clock.ticks(), 0);
+        while self.is_over(eviction) {
             if removed >= EVICTED_AT_ONCE_MAX
                 || removed % EVICTED_PER_LOOK == EVICTED_PER_LOOK - 1
-                    && means.clock.ns_between(start, means.clock.ticks()) > self.time_ns_max
+                    && eviction.clock.ns_between(start, eviction.clock.ticks()) > self.time_ns_max
             {
                 return Verdict::Behind;
             }
-            match self.evict_somewhere(&policy, means) {
+            match self.evict_somewhere(&policy, eviction) {
                 Search::Removed => removed += 1,
                 Search::Busy => return Verdict::Behind,
-                Search::Missed => return self.free_flushed(means),
+                Search::Missed => return self.free_flushed(eviction),
                 Search::Nowhere => {
-                    let until_ms = means.clock.now_ms() + BARREN_MS_MAX;
-                    self.barren = Some(Barren { writes, until_ms });
-                    return self.free_flushed(means);
+                    let until_ms = eviction.clock.now_ms() + NOTHING_TO_EVICT_MS_MAX;
+                    self.nothing_to_evict = Some(NothingToEvict { writes, until_ms });
+                    return self.free_flushed(eviction);
                 }
             }
         }
@@ -271,20 +271,22 @@ impl Memory {
     }
 
     /// Whether there was nothing to evict lately, and nothing has been written since.
-    fn is_barren(&self, means: &Means<'_>) -> bool {
-        let now_ms = means.clock.now_ms();
-        self.barren.is_some_and(|barren| now_ms < barren.until_ms && barren.writes == writes(means.shared))
+    fn finds_nothing_to_evict(&self, eviction: &EvictionContext<'_>) -> bool {
+        let now_ms = eviction.clock.now_ms();
+        self.nothing_to_evict.is_some_and(|nothing_to_evict| {
+            now_ms < nothing_to_evict.until_ms && nothing_to_evict.writes == writes(eviction.shared)
+        })
     }
 
     /// Evicts the key that the policy can best do without, of all candidates found until now.
-    fn evict_somewhere(&mut self, policy: &Policy, means: &mut Means<'_>) -> Search {
+    fn evict_somewhere(&mut self, policy: &Policy, eviction: &mut EvictionContext<'_>) -> Search {
         let mut wanted = WantedMask::NONE;
         let search = loop {
-            let search = self.find_candidates(policy, means, &mut wanted);
+            let search = self.find_candidates(policy, eviction, &mut wanted);
             if self.candidates.is_empty() {
                 break search;
             }
-            if self.evict_best(policy, means, &mut wanted) {
+            if self.evict_best(policy, eviction, &mut wanted) {
                 break Search::Removed;
             }
             // All that were there are used, gone or busy: another look finds others, if there are any.
@@ -294,20 +296,25 @@ impl Memory {
         };
         self.busy.drain(..).for_each(|candidate| self.candidates.offer(candidate));
         if !wanted.is_empty() {
-            means.effects.push(Effect::Wake(wanted));
+            eviction.effects.push(Effect::Wake(wanted));
         }
         search
     }
 
     /// Looks at some keys: as many as the policy's samples, in as many shards as it takes, from a random one on. If there is no
     /// candidate then, says why.
-    fn find_candidates(&mut self, policy: &Policy, means: &mut Means<'_>, wanted: &mut WantedMask) -> Search {
+    fn find_candidates(
+        &mut self,
+        policy: &Policy,
+        eviction: &mut EvictionContext<'_>,
+        wanted: &mut WantedMask,
+    ) -> Search {
         if policy.rank == Rank::Random {
             self.candidates.clear();
         }
-        let now_ms = means.clock.now_ms();
-        let shard_count = means.shared.keyspace.shard_count();
-        let start = means.rng.below(shard_count as u64) as usize;
+        let now_ms = eviction.clock.now_ms();
+        let shard_count = eviction.shared.keyspace.shard_count();
+        let start = eviction.rng.below(shard_count as u64) as usize;
         let (mut search, mut offered) = (Search::Nowhere, 0);
         for asked in 0..shard_count {
             let is_enough = asked >= SHARDS_ASKED_MAX && !self.candidates.is_empty();
@@ -315,47 +322,52 @@ impl Memory {
                 break;
             }
             let id = ShardId(((start + asked) % shard_count) as u16);
-            let mark = means.leases.mark();
-            if !means.leases.try_take(id) {
+            let mark = eviction.leases.mark();
+            if !eviction.leases.try_take(id) {
                 search = Search::Busy;
                 continue;
             }
-            let shard = means.leases.shard_ref(id);
-            let random = &mut || means.rng.next();
+            let shard = eviction.leases.shard_ref(id);
+            let random = &mut || eviction.rng.next();
             let found = shard.offer_candidates(id, policy, now_ms, &mut self.candidates, random);
             if found == 0 && matches!(search, Search::Nowhere) && shard.has_evictable(policy.volatile) {
                 search = Search::Missed;
             }
             offered += found;
-            wanted.add(means.leases.release_back_to(mark));
+            wanted.add(eviction.leases.release_back_to(mark));
         }
         search
     }
 
     /// Removes the best candidate that is still there and was not used since it was found; whether there was one.
-    fn evict_best(&mut self, policy: &Policy, means: &mut Means<'_>, wanted: &mut WantedMask) -> bool {
-        let now_ms = means.clock.now_ms();
+    fn evict_best(
+        &mut self,
+        policy: &Policy,
+        eviction: &mut EvictionContext<'_>,
+        wanted: &mut WantedMask,
+    ) -> bool {
+        let now_ms = eviction.clock.now_ms();
         while let Some(candidate) = self.candidates.take_best() {
-            let (id, db, mark) = (candidate.shard, candidate.db, means.leases.mark());
-            if !means.leases.try_take(id) {
+            let (id, db, mark) = (candidate.shard, candidate.db, eviction.leases.mark());
+            if !eviction.leases.try_take(id) {
                 self.busy.push(candidate);
                 continue;
             }
-            let evicted = means.leases.shard(id).evict(candidate, policy, now_ms, &mut self.candidates);
+            let evicted = eviction.leases.shard(id).evict(candidate, policy, now_ms, &mut self.candidates);
             match evicted {
-                Evicted::Key => means.stats.counters.evicted_keys.add(1),
-                Evicted::Expired => means.stats.counters.expired_keys.add(1),
+                Evicted::Key => eviction.stats.counters.evicted_keys.add(1),
+                Evicted::Expired => eviction.stats.counters.expired_keys.add(1),
                 Evicted::Used | Evicted::Gone => {}
             }
             let removed = matches!(evicted, Evicted::Key | Evicted::Expired);
             if removed {
-                means.note(id, means.leases.shard_ref(id));
-                if means.leases.shard_ref(id).has_ready() {
-                    means.effects.push(Effect::Serve(id));
+                eviction.note(id, eviction.leases.shard_ref(id));
+                if eviction.leases.shard_ref(id).has_ready() {
+                    eviction.effects.push(Effect::Serve(id));
                 }
-                self.tell_removed(db, evicted, means);
+                self.tell_removed(db, evicted, eviction);
             }
-            wanted.add(means.leases.release_back_to(mark));
+            wanted.add(eviction.leases.release_back_to(mark));
             if removed {
                 return true;
             }
@@ -364,10 +376,10 @@ impl Memory {
     }
 
     /// Tells whoever listens that a key was removed, whose shard's lease is held.
-    fn tell_removed(&self, db: DbIndex, evicted: Evicted, means: &mut Means<'_>) {
-        let recorder = &means.shared.debug.changes;
-        means.changes.listen(recorder.is_on());
-        if let Some(changes) = means.changes.listener() {
+    fn tell_removed(&self, db: DbIndex, evicted: Evicted, eviction: &mut EvictionContext<'_>) {
+        let recorder = &eviction.shared.debug.changes;
+        eviction.changes.listen(recorder.is_on());
+        if let Some(changes) = eviction.changes.listener() {
             match evicted {
                 Evicted::Key => changes.evicted(db, self.candidates.removed_key(), self.evicted_by),
                 _ => changes.expired(db, self.candidates.removed_key(), self.expired_by),
@@ -377,64 +389,64 @@ impl Memory {
     }
 
     /// Frees what flushed databases left behind, until memory is below the limit or the time is up.
-    fn free_flushed(&mut self, means: &mut Means<'_>) -> Verdict {
+    fn free_flushed(&mut self, eviction: &mut EvictionContext<'_>) -> Verdict {
         let mut wanted = WantedMask::NONE;
-        let start = means.clock.ticks();
-        for id in means.shared.keyspace.shards() {
-            if means.shared.stats.gauges.flushed_shards() == 0 || !self.is_over(means) {
+        let start = eviction.clock.ticks();
+        for id in eviction.shared.keyspace.shards() {
+            if eviction.shared.stats.gauges.flushed_shards() == 0 || !self.is_over(eviction) {
                 break;
             }
-            let mark = means.leases.mark();
-            if !means.leases.try_take(id) {
+            let mark = eviction.leases.mark();
+            if !eviction.leases.try_take(id) {
                 continue;
             }
-            let mut done = !means.leases.shard_ref(id).has_discarded();
+            let mut done = !eviction.leases.shard_ref(id).has_discarded();
             let mut in_time = true;
             while !done && in_time {
-                done = means.leases.shard(id).free_discarded(FREED_PER_LOOK);
-                in_time = means.clock.ns_between(start, means.clock.ticks()) <= self.time_ns_max;
+                done = eviction.leases.shard(id).free_discarded(FREED_PER_LOOK);
+                in_time = eviction.clock.ns_between(start, eviction.clock.ticks()) <= self.time_ns_max;
             }
-            means.note(id, means.leases.shard_ref(id));
-            wanted.add(means.leases.release_back_to(mark));
+            eviction.note(id, eviction.leases.shard_ref(id));
+            wanted.add(eviction.leases.release_back_to(mark));
             if !in_time {
                 break;
             }
         }
         if !wanted.is_empty() {
-            means.effects.push(Effect::Wake(wanted));
+            eviction.effects.push(Effect::Wake(wanted));
         }
-        match self.is_over(means) {
+        match self.is_over(eviction) {
             false => Verdict::Fits,
-            true if means.shared.stats.gauges.flushed_shards() > 0 => Verdict::Behind,
+            true if eviction.shared.stats.gauges.flushed_shards() > 0 => Verdict::Behind,
             true => Verdict::Full,
         }
     }
 }
 
 impl<I: Io> Worker<I> {
-    /// Notes what the chunk's commands have written, while its leases are held. If memory is over the limit now, upkeep
+    /// Notes what the group's commands have written, while its leases are held. If memory is over the limit now, cron
     /// evicts in this turn.
     #[cold]
-    pub(super) fn note_chunk(&mut self) {
-        let (memory, means) = self.memory_means();
-        memory.note_written(&means);
-        memory.behind = memory.policy.is_some() && memory.is_over(&means);
+    pub(super) fn note_group(&mut self) {
+        let (memory, eviction) = self.eviction_context();
+        memory.note_written(&eviction);
+        memory.behind = memory.policy.is_some() && memory.is_over(&eviction);
     }
 
     /// Evicts if memory is over the limit; whether there is more to evict.
-    pub(super) fn upkeep_memory(&mut self) -> bool {
+    pub(super) fn cron_memory(&mut self) -> bool {
         self.memory.behind = false;
         if !self.memory.is_limited() || self.shared.pause.active(self.clock.now_ms()).is_some() {
             return false;
         }
         if self.memory.policy.is_none() {
-            let (memory, means) = self.memory_means();
-            let over = memory.is_over(&means);
+            let (memory, eviction) = self.eviction_context();
+            let over = memory.is_over(&eviction);
             self.shared.stats.gauges.over_limit.note(over, self.clock.unix_us());
             return false;
         }
-        let (memory, mut means) = self.memory_means();
-        let verdict = memory.evict(&mut means);
+        let (memory, mut eviction) = self.eviction_context();
+        let verdict = memory.evict(&mut eviction);
         self.act();
         self.memory.behind = verdict == Verdict::Behind;
         self.memory.behind
@@ -449,15 +461,15 @@ impl<I: Io> Worker<I> {
         }
         let mut wanted = WantedMask::NONE;
         for id in self.shared.keyspace.home_shards(self.number) {
-            let mark = self.kit.leases.mark();
-            if self.kit.leases.try_take(id) {
+            let mark = self.execution.leases.mark();
+            if self.execution.leases.try_take(id) {
                 let shard_count = self.shared.keyspace.shard_count();
                 let (gauges, worker) = (&self.shared.stats.gauges, self.shared.stats.of(self.number));
-                gauges.note_memory(worker, id, shard_count, self.kit.leases.shard_ref(id));
-                wanted.add(self.kit.leases.release_back_to(mark));
+                gauges.note_memory(worker, id, shard_count, self.execution.leases.shard_ref(id));
+                wanted.add(self.execution.leases.release_back_to(mark));
             }
         }
-        self.post.wake_wanting(wanted);
+        self.inbox.wake_wanting(wanted);
     }
 
     /// As `Memory::admit`, for a command that waited for its keys and is about to run again.
@@ -465,21 +477,21 @@ impl<I: Io> Worker<I> {
         if !flags.has(self.memory.watched()) {
             return true;
         }
-        let (memory, mut means) = self.memory_means();
-        memory.admit(flags, Scope::Keys, hashes, &mut means)
+        let (memory, mut eviction) = self.eviction_context();
+        memory.admit(flags, Scope::Keys, hashes, &mut eviction)
     }
 
-    fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
-        let means = Means {
-            leases: &mut self.kit.leases,
+    fn eviction_context(&mut self) -> (&mut Memory, EvictionContext<'_>) {
+        let eviction = EvictionContext {
+            leases: &mut self.execution.leases,
             shared: &self.shared,
             stats: self.shared.stats.of(self.number),
             clock: &self.clock,
-            rng: &mut self.kit.rng,
-            effects: &mut self.kit.effects,
-            changes: &mut self.kit.changes,
+            rng: &mut self.execution.rng,
+            effects: &mut self.execution.effects,
+            changes: &mut self.execution.changes,
         };
-        (&mut self.memory, means)
+        (&mut self.memory, eviction)
     }
 }
 

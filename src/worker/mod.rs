@@ -4,14 +4,14 @@
 //! |---|---|
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
-//! | `run` | parsing, chunks |
-//! | `stretch` | consecutive commands of one client: whether they may run, and running them |
+//! | `run` | parsing, groups |
+//! | `client_run` | consecutive commands of one client: whether they may run, and running them |
 //! | `call` | one command under its leases: handler, statistics, slow log |
 //! | `transaction` | MULTI's queue, EXEC |
 //! | `refuse` | errors for what is no command |
-//! | `blocking` | clients that wait for keys: put on hold, served, let go on |
+//! | `blocking` | clients that wait for keys: blocked, served, let go on |
 //! | `timers` | when waits end |
-//! | `chores` | what is to be tidied up in shards |
+//! | `cleanups` | what is to be tidied up in shards |
 //! | `memory` | the memory limit and eviction |
 //! | `client_bytes` | what clients hold |
 //! | `loading` | a file at the start |
@@ -20,34 +20,35 @@
 //! | `defrag` | entries out of sparse memory |
 //! | `reclaim` | free memory back to the system |
 //! | `walk` | snapshots: the walk over home shards, and when one is due |
-//! | `upkeep` | expiry, limits that depend on time, statistics; within a time budget |
+//! | `cron` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
 //! | `pubsub` | the inbox, published messages to those who listen |
 //! | `processor` | how long the thread had a processor, and waited for one |
 //! | `balance` | how many workers serve, which connections move |
 //! | `moving` | connections that move to another worker |
-//! | `crew` | the threads: start, pin, join |
-//! | `mail`, `mailbox` | messages between workers |
+//! | `threads` | the threads: start, pin, join |
+//! | `message`, `message_ring` | messages between workers |
 //! | `clock` | the only reader of time |
 //!
 //! Invariants:
 //! - no step blocks; no lease is held across a system call;
-//! - a connection with input to parse is in `ready` unless it is on hold; with output to send, in `dirty`.
+//! - a connection with input to parse is in `ready` unless it is blocked; with output to send, in `dirty`.
 
 mod balance;
 mod blocking;
 mod call;
-mod chores;
+mod cleanups;
 mod client_bytes;
+mod client_run;
 pub mod clock;
-mod crew;
+mod cron;
 mod defrag;
 mod ending;
 mod flush;
 mod loading;
-mod mail;
-mod mailbox;
 mod memory;
+mod message;
+mod message_ring;
 mod monitor;
 mod moving;
 mod processor;
@@ -56,10 +57,9 @@ mod reap;
 mod reclaim;
 mod refuse;
 mod run;
-mod stretch;
+mod threads;
 mod timers;
 mod transaction;
-mod upkeep;
 mod walk;
 
 use std::sync::Arc;
@@ -67,18 +67,18 @@ use std::time::Duration;
 
 use crate::command::{Rng, Shared};
 use crate::config;
-use crate::exec::{Batch, Chunk, Pending};
+use crate::exec::{Batch, Group, Pending};
 use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
-use crate::observe::{Pegs, WorkerStats};
+use crate::observe::{RegistrySlots, WorkerStats};
 use crate::pubsub::Listeners;
 use crate::store::{AccessClock, Leases, ShardId};
 
 pub use balance::active_at_start;
 pub use clock::Clock;
-pub use crew::{Crew, Recruits};
-pub use mail::{Mail, Post, post_office};
-pub use moving::Traveller;
+pub use message::{Inbox, Message, inboxes};
+pub use moving::MovingConnection;
+pub use threads::{StartedThreads, WorkerThreads};
 
 /// How long the end of the process waits for clients to take their last replies, in ms.
 const LAST_REPLIES_MS: u64 = 500;
@@ -91,16 +91,16 @@ pub struct Worker<I: Io> {
     io: I,
     shared: Arc<Shared>,
     config: config::live::Reader,
-    kit: call::Kit,
+    execution: call::ExecutionContext,
     clock: Clock,
-    post: Post,
+    inbox: Inbox,
     connections: Slots,
     events: Vec<Event>,
     /// When it last said that it cannot accept.
     accept_warned_ms: u64,
     batch: Batch,
-    chunk: Chunk,
-    /// What of the batch is yet to run, and what was when the chunk was formed.
+    group: Group,
+    /// What of the batch is yet to run, and what was when the group was formed.
     pending: Pending,
     pending_before: Pending,
     /// Connections with input to parse.
@@ -120,7 +120,7 @@ pub struct Worker<I: Io> {
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
-    chores: chores::Chores,
+    cleanups: cleanups::Cleanups,
     /// Shards in which keys went without a command that somebody waits for.
     lost: Vec<ShardId>,
     /// Connections whose waiting commands are to run again because it is time for that.
@@ -138,15 +138,15 @@ pub struct Worker<I: Io> {
     processor: processor::Processor,
     balance: balance::Balance,
     /// The places in the registry that are this worker's to give.
-    pegs: Pegs,
-    upkeep: upkeep::Upkeep,
+    registry_slots: RegistrySlots,
+    cron: cron::Cron,
     walk: walk::Walk,
     memory: memory::Memory,
     reclaim: reclaim::Reclaim,
     defrag: defrag::Defrag,
     client_bytes: client_bytes::ClientBytes,
     /// What is the same for all commands of a turn; away while they run.
-    facts: Option<Box<call::Facts>>,
+    constants: Option<Box<call::TurnConstants>>,
     /// Whether a file is being loaded, as far as this worker knows.
     loads: bool,
     stopping: bool,
@@ -162,13 +162,13 @@ struct Slowest {
 }
 
 /// What a worker needs at its start besides its I/O.
-pub struct Seat {
+pub struct WorkerSetup {
     /// Its number, from 0.
     pub number: usize,
     /// What all workers share.
     pub shared: Arc<Shared>,
-    /// Its place at the post office.
-    pub post: Post,
+    /// Its inbox.
+    pub inbox: Inbox,
     /// Its clock.
     pub clock: Clock,
     /// Seed of its random numbers.
@@ -177,9 +177,9 @@ pub struct Seat {
 
 impl<I: Io> Worker<I> {
     /// A worker that has no connections yet.
-    pub fn new(io: I, seat: Seat) -> Self {
-        let Seat { number, shared, post, clock, seed } = seat;
-        let solo = post.workers() == 1;
+    pub fn new(io: I, setup: WorkerSetup) -> Self {
+        let WorkerSetup { number, shared, inbox, clock, seed } = setup;
+        let solo = inbox.workers() == 1;
         let config = shared.config.reader();
         Self {
             number,
@@ -188,17 +188,21 @@ impl<I: Io> Worker<I> {
             reclaim: reclaim::Reclaim::default(),
             defrag: defrag::Defrag::new(),
             client_bytes: client_bytes::ClientBytes::default(),
-            facts: None,
+            constants: None,
             config,
-            kit: call::Kit::new(Leases::new(&shared.keyspace, number, solo), Rng::new(seed), clock.now_ms()),
-            upkeep: upkeep::Upkeep::new(number, clock.now_ms()),
+            execution: call::ExecutionContext::new(
+                Leases::new(&shared.keyspace, number, solo),
+                Rng::new(seed),
+                clock.now_ms(),
+            ),
+            cron: cron::Cron::new(number, clock.now_ms()),
             walk: walk::Walk::default(),
-            post,
+            inbox,
             connections: Slots::default(),
             events: Vec::new(),
             accept_warned_ms: 0,
             batch: Batch::default(),
-            chunk: Chunk::default(),
+            group: Group::default(),
             pending: Pending::default(),
             pending_before: Pending::default(),
             ready: Vec::new(),
@@ -209,7 +213,7 @@ impl<I: Io> Worker<I> {
             shown: Vec::new(),
             listeners: Listeners::default(),
             timers: timers::Timers::default(),
-            chores: chores::Chores::default(),
+            cleanups: cleanups::Cleanups::default(),
             lost: Vec::new(),
             due: Vec::new(),
             serves: false,
@@ -219,7 +223,7 @@ impl<I: Io> Worker<I> {
             reserved_for: None,
             processor: processor::Processor::new(clock.is_simulated()),
             balance: balance::Balance::new(clock.now_ms()),
-            pegs: Pegs::default(),
+            registry_slots: RegistrySlots::default(),
             loads: shared.loading.is_on(),
             stopping: false,
             stop_ms: 0,
@@ -248,34 +252,34 @@ impl<I: Io> Worker<I> {
     }
 
     /// One pass of the loop. The order: what costs a system call comes first and only once; time is read before anything
-    /// that depends on it; all input is seen before any command runs, so that a chunk is as full as can be; upkeep comes
-    /// after the commands and before the replies leave, so that its time is hidden behind the peers' own; mail is
+    /// that depends on it; all input is seen before any command runs, so that a group is as full as can be; cron comes
+    /// after the commands and before the replies leave, so that its time is hidden behind the peers' own; messages are
     /// delivered last, because connections that the flush closes leave some, and still before the replies, which the next
     /// turn's system call submits.
     pub fn turn(&mut self, wait: Wait) -> std::io::Result<()> {
         self.io.turn(wait)?; // 1. submit and wait: the only system call
-        self.post.rise();
+        self.inbox.unpark();
         self.clock.read(); // 2. the clock
         let start = self.clock.ticks();
         self.begin_turn();
         self.reap(); // 3. completions into state
-        self.read_mail(); // 4. mail, bounded; then the waits whose time is up, which mail may have ended in time
+        self.read_messages(); // 4. messages, bounded; then the waits whose time is up, which messages may have ended in time
         self.end_waits();
         self.load();
         self.gather(); // 5. parse every connection that has input
         let touches_shards = self.batch.touches_shards();
-        self.run_batch(); // 6. the batch, chunk by chunk
+        self.run_batch(); // 6. the batch, group by group
         self.stats().busy_turns.add(touches_shards.into());
         self.settle();
-        self.do_chores(); // 7. chores, bounded, and upkeep, within a time budget
-        self.upkeep();
+        self.run_cleanups(); // 7. cleanups, bounded, and cron, within a time budget
+        self.cron();
         self.walk(touches_shards);
         self.serve_lost();
         self.serve_due();
         self.defrag();
-        self.mail_shown();
+        self.send_shown();
         self.flush(); // 8. one send per connection with output
-        self.post.deliver(); // 9. mail, and wake-ups for those who sleep
+        self.inbox.deliver(); // 9. messages, and wake-ups for those who sleep
         self.end_turn(start);
         Ok(())
     }
@@ -287,33 +291,33 @@ impl<I: Io> Worker<I> {
         if busy && (!has_refused || !self.only_refusals_left()) {
             return Wait::Poll;
         }
-        if !self.post.lie_down() {
+        if !self.inbox.park() {
             return Wait::Poll;
         }
-        self.io.interlude();
+        self.io.yield_point();
         if !self.want_refused() {
-            self.post.rise();
+            self.inbox.unpark();
             return Wait::Poll;
         }
         let now_ms = self.clock.now_ms();
-        let upkeep_ms = self.upkeep.due_in_ms(now_ms).min(self.defrag.due_in_ms(now_ms));
-        let upkeep_ms = upkeep_ms.min(self.walk.due_in_ms(now_ms));
-        let wait_ms = self.timers.due_in_ms(now_ms).map_or(upkeep_ms, |due_ms| due_ms.min(upkeep_ms));
+        let cron_ms = self.cron.due_in_ms(now_ms).min(self.defrag.due_in_ms(now_ms));
+        let cron_ms = cron_ms.min(self.walk.due_in_ms(now_ms));
+        let wait_ms = self.timers.due_in_ms(now_ms).map_or(cron_ms, |due_ms| due_ms.min(cron_ms));
         Wait::For(Duration::from_millis(wait_ms))
     }
 
     /// Whether all that is ready are commands that were refused their leases.
     fn only_refusals_left(&self) -> bool {
         let turn = self.turn;
-        let refused = |slot: &u32| self.connections.get(*slot).is_none_or(|c| c.held_in_turn == turn);
+        let refused = |slot: &u32| self.connections.get(*slot).is_none_or(|c| c.requeued_in_turn == turn);
         !self.has_other_work() && self.ready.iter().all(refused)
     }
 
     /// Whether there is anything to do but commands.
     fn has_other_work(&self) -> bool {
         let loads = self.loads && self.shared.loading.has_pieces();
-        self.post.has_waiting()
-            || self.chores.has_untried()
+        self.inbox.has_waiting()
+            || self.cleanups.has_untried()
             || !self.lost.is_empty()
             || loads
             || self.is_asked_to_end()
@@ -323,7 +327,7 @@ impl<I: Io> Worker<I> {
     fn want_refused(&mut self) -> bool {
         for (shard, exclusively) in self.refused.drain(..) {
             self.shared.stats.of(self.number).counters.leases_wanted.add(1);
-            if !self.kit.leases.want(shard, exclusively) {
+            if !self.execution.leases.want(shard, exclusively) {
                 return false;
             }
         }
@@ -332,19 +336,19 @@ impl<I: Io> Worker<I> {
 
     fn begin_turn(&mut self) {
         self.turn += 1;
-        self.kit.slowest = Slowest::default();
+        self.execution.slowest = Slowest::default();
         self.refused.clear();
         self.walk.begin_turn();
-        self.kit.leases.want_nothing();
+        self.execution.leases.want_nothing();
         self.shared.stats.follow_reset(self.number);
         if self.config.refresh() {
             self.follow_config();
         }
         if self.clock.take_went_back() {
-            self.upkeep.hurry();
+            self.cron.hurry();
             self.balance.begin_anew(self.clock.now_ms());
         }
-        self.kit.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
+        self.execution.access_clock = AccessClock::new(self.clock.now_ms(), self.memory.counts_frequency());
         self.prepare_end();
         if self.shared.shutdown.requested() && !self.stopping {
             self.stop();
@@ -359,10 +363,10 @@ impl<I: Io> Worker<I> {
         stats.turns.record(ns, 1);
         stats.counters.turns.add(1);
         stats.counters.turns_ns.add(ns);
-        stats.counters.mail_sent.set(self.post.counts.0);
-        stats.counters.wakes_sent.set(self.post.counts.1);
-        stats.mail_waiting.set(self.post.waiting_count() as u64);
-        self.note_slowest(self.kit.slowest.ns);
+        stats.counters.messages_sent.set(self.inbox.counts.0);
+        stats.counters.wakes_sent.set(self.inbox.counts.1);
+        stats.messages_waiting.set(self.inbox.waiting_count() as u64);
+        self.note_slowest(self.execution.slowest.ns);
         let warn_us = self.config.config().turn_warn_us;
         if warn_us > 0 && ns > warn_us * 1000 {
             self.report_long_turn(ns);
@@ -373,10 +377,10 @@ impl<I: Io> Worker<I> {
     fn report_long_turn(&self, ns: u64) {
         self.stats().counters.turns_long.add(1);
         let (worker, turn_us) = (self.number, ns / 1000);
-        let slowest = match self.kit.slowest {
+        let slowest = match self.execution.slowest {
             Slowest { ns: 0, .. } => "without running a command".to_owned(),
             Slowest { row, ns } => {
-                format!("{} us of it the command '{}'", ns / 1000, self.kit.table.row(row).full_name)
+                format!("{} us of it the command '{}'", ns / 1000, self.execution.table.row(row).full_name)
             }
         };
         let waited = self.processor.waited_us_since_mark().map_or(String::new(), |us| {
@@ -392,7 +396,7 @@ impl<I: Io> Worker<I> {
     /// Takes up what CONFIG SET has changed and what does not follow by itself.
     fn follow_config(&mut self) {
         self.follow_memory();
-        self.upkeep.hurry();
+        self.cron.hurry();
     }
 
     /// The process is to end: no new clients, and the present ones go once they have their replies.
@@ -419,18 +423,18 @@ impl<I: Io> Worker<I> {
     }
 
     /// Does what a message asks for.
-    fn take_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Connection(socket) => self.adopt(socket),
-            Mail::Arrival(traveller) => self.arrive(*traveller),
-            Mail::Peg(number) => self.pegs.put_back(number),
-            Mail::Kill { slot, generation } => self.close(Token { slot, generation }),
-            Mail::Monitor(lines) => self.feed_monitors(&lines, None),
-            Mail::Published(_) => unreachable!("whoever reads the inbox delivers it"),
-            Mail::Served(served) => self.deliver(*served),
-            Mail::Unblock { token, ticket, error } => self.tell_unblocked(token, ticket, error),
-            Mail::Look => self.resume_paused(),
-            Mail::Purge => self.purge_memory(),
+    fn take_message(&mut self, message: Message) {
+        match message {
+            Message::Connection(socket) => self.adopt(socket),
+            Message::Moving(moving) => self.attach(*moving),
+            Message::RegistrySlot(number) => self.registry_slots.give_back(number),
+            Message::Kill { slot, generation } => self.close(Token { slot, generation }),
+            Message::Monitor(lines) => self.feed_monitors(&lines, None),
+            Message::Published(_) => unreachable!("whoever reads the inbox delivers it"),
+            Message::Served(served) => self.deliver(*served),
+            Message::Unblock { token, wait_id, error } => self.tell_unblocked(token, wait_id, error),
+            Message::Look => self.resume_paused(),
+            Message::Purge => self.purge_memory(),
         }
     }
 }

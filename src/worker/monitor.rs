@@ -1,19 +1,19 @@
 //! The MONITOR feed: every worker shows the commands it runs to the clients that asked, wherever they live.
 //!
 //! Design: a worker's own monitors get each line at once, in its place between the replies; those of others get many lines as
-//! one piece of mail: all of a turn, or [`SHOWN_BYTES_MAX`]. A worker that has monitors and is busy for long reads none
-//! meanwhile; then the commands of the others wait, so that what is under way stays bounded (`mail`).
+//! one message: all of a turn, or [`SHOWN_BYTES_MAX`]. A worker that has monitors and is busy for long reads none
+//! meanwhile; then the commands of the others wait, so that what is under way stays bounded (`message`).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::call::Caller;
-use super::{Mail, Worker};
+use super::call::Executor;
+use super::{Message, Worker};
 use crate::command::{Args, Effect, Flags, Row};
 use crate::io::{Io, Token};
-use crate::observe::{ClientCard, ClientPlace, flag};
+use crate::observe::{ClientInfo, ClientPlace, flag};
 use crate::resp::Reply;
 
 /// Bytes of the feed that are sent before the turn is over.
@@ -23,16 +23,16 @@ impl<I: Io> Worker<I> {
     /// Adds a connection to those that receive the feed, or takes it away.
     pub(super) fn set_monitor(&mut self, token: Token, on: bool) {
         let Some(connection) = self.connections.find(token) else { return };
-        // One that was ended in the same chunk is not listed any more: its slot will be another's.
+        // One that was ended in the same group is not listed any more: its slot will be another's.
         let on = on && !connection.closing;
-        connection.session.card.set(flag::MONITOR, on);
+        connection.session.client_info.set(flag::MONITOR, on);
         if !on {
             self.monitors.retain(|slot| *slot != token.slot);
         } else if !self.monitors.contains(&token.slot) {
             self.monitors.push(token.slot);
         }
         // MONITOR has set the bit already, for the commands behind it. It is set again here, because a client that left the
-        // feed earlier in the same chunk may have cleared it since.
+        // feed earlier in the same group may have cleared it since.
         let bit = 1 << self.number;
         if self.monitors.is_empty() {
             self.shared.monitoring.fetch_and(!bit, Relaxed);
@@ -47,21 +47,21 @@ impl<I: Io> Worker<I> {
         if self.shared.monitoring.load(Relaxed) & !(1 << self.number) != 0 {
             self.shown.extend_from_slice(line);
             if self.shown.len() >= SHOWN_BYTES_MAX {
-                self.mail_shown();
+                self.send_shown();
             }
         }
     }
 
     /// Sends what this turn has shown to the other workers that have monitors.
-    pub(super) fn mail_shown(&mut self) {
+    pub(super) fn send_shown(&mut self) {
         if self.shown.is_empty() {
             return;
         }
         let lines: Arc<[u8]> = std::mem::take(&mut self.shown).into();
         let monitoring = self.shared.monitoring.load(Relaxed);
-        let others = (0..self.post.workers()).filter(|worker| *worker != self.number);
+        let others = (0..self.inbox.workers()).filter(|worker| *worker != self.number);
         for worker in others.filter(|worker| monitoring >> worker & 1 == 1) {
-            self.post.send(worker, Mail::Monitor(Arc::clone(&lines)));
+            self.inbox.send(worker, Message::Monitor(Arc::clone(&lines)));
         }
     }
 
@@ -79,11 +79,11 @@ impl<I: Io> Worker<I> {
     }
 }
 
-impl Caller<'_> {
+impl Executor<'_> {
     /// Shows a command that has run to the monitors, unless it is one that MONITOR never shows.
     #[inline]
     pub(super) fn show(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
-        if self.facts.shared.monitoring.load(Relaxed) != 0 {
+        if self.constants.shared.monitoring.load(Relaxed) != 0 {
             self.show_all(row, args, reply);
         }
     }
@@ -95,22 +95,22 @@ impl Caller<'_> {
         }
         let session = &self.ctx.session;
         let words = row.command.shown(args);
-        let line = line(&words, self.ctx.now_us, session.db.0, &origin(&session.card));
+        let line = line(&words, self.ctx.now_us, session.db.0, &origin(&session.client_info));
         // A monitor's own line comes right behind the reply, but within EXEC's it would be taken for a part of that.
         let at_once = session.monitor && !session.denies_blocking;
         if at_once {
             reply.output().push_bytes(&line);
         }
-        let shown_to = at_once.then(|| session.card.place());
+        let shown_to = at_once.then(|| session.client_info.place());
         self.ctx.effects.push(Effect::Show { line, shown_to });
     }
 }
 
 /// Where a client comes from: its address, or the path of its Unix socket.
-fn origin(card: &ClientCard) -> Cow<'_, str> {
-    match card.address.strip_suffix(":0") {
-        Some(path) if card.has(flag::UNIX_SOCKET) => format!("unix:{path}").into(),
-        _ => (&*card.address).into(),
+fn origin(client_info: &ClientInfo) -> Cow<'_, str> {
+    match client_info.address.strip_suffix(":0") {
+        Some(path) if client_info.has(flag::UNIX_SOCKET) => format!("unix:{path}").into(),
+        _ => (&*client_info.address).into(),
     }
 }
 

@@ -1,30 +1,30 @@
 //! Connections that move to another worker.
 //!
 //! Design: a connection may leave when all its replies are sent, whatever input it has: that goes along, copied, with the
-//! command that is half received. It is put on hold, its socket is taken back from the backend, and both go to the other
-//! worker by mail, which attaches the socket under a token of its own. The card stays where it hangs, and says from then on
-//! where its connection lives.
+//! command that is half received. It is blocked, its socket is taken back from the backend, and both go to the other
+//! worker by message, which attaches the socket under a token of its own. Its client info keeps its registry slot, and says from
+//! then on where its connection lives.
 //!
 //! ```text
-//!   at rest -> Hold::Moving --Released--> in the mail -> at its new worker
+//!   at rest -> BlockReason::Moving --Released--> in an inbox -> at its new worker
 //!                   |
 //!                   +------ the input ends, it is closed: it stays
 //! ```
 //!
 //! Invariants:
 //! - a connection that waits for a key, that is held back, or that other lists of its worker name (MONITOR) does not move;
-//! - mail for a client that has moved on is of no use any more (`observe::clients` says why), and is dropped.
+//! - a message for a client that has moved on is of no use any more (`observe::clients` says why), and is dropped.
 //!
 //! Not here: who moves, and where to (`balance`).
 
-use super::{Mail, Worker};
+use super::{Message, Worker};
 use crate::io::{Io, Socket, Token};
 use crate::net::Connection;
-use crate::net::connection::Hold;
+use crate::net::connection::BlockReason;
 use crate::observe::ClientPlace;
 
 /// A connection between two workers.
-pub struct Traveller {
+pub struct MovingConnection {
     connection: Box<Connection>,
     socket: Socket,
 }
@@ -38,14 +38,14 @@ impl<I: Io> Worker<I> {
 
     /// A connection sets out for another worker, if it may.
     #[cold]
-    pub(super) fn depart(&mut self, slot: u32) {
+    pub(super) fn detach(&mut self, slot: u32) {
         if self.stopping || !self.connections.at(slot).may_move() {
             return;
         }
         let Some(target) = self.balance.target(self.number, self.active()) else { return };
         let connection = self.connections.at(slot);
-        connection.set_hold(Hold::Moving { target: target as u16 });
-        connection.absorb(&mut self.io);
+        connection.set_block_reason(BlockReason::Moving { target: target as u16 });
+        connection.copy_out(&mut self.io);
         let token = connection.token;
         self.balance.note_left(connection.seen_in_window);
         self.shared.clients.reassign(self.number, target);
@@ -55,7 +55,7 @@ impl<I: Io> Worker<I> {
     /// Its input has ended before it left: it stays.
     pub(super) fn stay(&mut self, slot: u32, target: u16) {
         self.shared.clients.reassign(usize::from(target), self.number);
-        self.connections.at(slot).set_hold(Hold::None);
+        self.connections.at(slot).set_block_reason(BlockReason::None);
         self.make_ready(slot);
     }
 
@@ -66,22 +66,23 @@ impl<I: Io> Worker<I> {
             drop(socket);
             return self.detached(token);
         }
-        let connection = self.connections.free(token).expect("it is on hold until now");
-        let Hold::Moving { target } = connection.hold else { unreachable!("it was to move") };
+        let connection = self.connections.free(token).expect("it is blocked until now");
+        let BlockReason::Moving { target } = connection.block_reason else { unreachable!("it was to move") };
         self.client_bytes.forget(&connection);
         let stats = self.stats();
         stats.connections.set(self.connections.len() as u64);
         stats.counters.connections_moved.add(1);
-        self.post.send(usize::from(target), Mail::Arrival(Box::new(Traveller { connection, socket })));
+        self.inbox
+            .send(usize::from(target), Message::Moving(Box::new(MovingConnection { connection, socket })));
     }
 
     /// A connection has come to live here.
-    pub(super) fn arrive(&mut self, traveller: Traveller) {
-        let Traveller { mut connection, socket } = traveller;
+    pub(super) fn attach(&mut self, moving: MovingConnection) {
+        let MovingConnection { mut connection, socket } = moving;
         let token = self.connections.reserve();
-        connection.settle_in(token);
+        connection.attach(token);
         let place = self.place(token);
-        let wanted = connection.session.card.arrive(place);
+        let wanted = connection.session.client_info.attach(place);
         self.client_bytes.recount(&connection);
         if self.memory.is_limited() {
             // All its input may run in this turn.

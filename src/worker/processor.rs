@@ -2,7 +2,7 @@
 //! by, and why a long turn that was a preemption is not taken for a slow command.
 //!
 //! Design: the kernel sums both up for every thread (`/proc/thread-self/schedstat`, its first two numbers). Each tick of the
-//! upkeep remembers the sums; a long turn's report asks how much they have grown.
+//! cron remembers the sums; a long turn's report asks how much they have grown.
 //!
 //! Costs: one read of a file that is kept open, per tick and per long turn; nothing on other turns.
 

@@ -3,16 +3,16 @@
 //! Design: the inbox is read to where it stood when the step began, or until a turn's deliveries are used up. Commands that subscribe
 //! and unsubscribe look how far it was read (`pubsub::Inbox`) and run again where something is left that is older than they are:
 //! so who subscribes gets nothing older, and who unsubscribes has all that it was counted for. What they change here, at the end
-//! of their chunk, counts from the next message on that is read.
+//! of their group, counts from the next message on that is read.
 //!
 //! Bounds: deliveries in one turn; what a client may leave unread (`flush`).
 //! Not here: who is counted where (`pubsub`), the commands (`command::pubsub`).
 
-use super::{Mail, Worker};
+use super::{Message, Worker};
 use crate::io::{Io, Token};
 use crate::net::connection::Connection;
 use crate::observe::ClientPlace;
-use crate::pubsub::{Kind, Message, Subscriptions};
+use crate::pubsub::{Kind, PublishedMessage, Subscriptions};
 use crate::resp::Output;
 
 /// Copies of messages written in one turn, after which what is left in the inbox waits for the next one.
@@ -20,28 +20,28 @@ const DELIVERIES_PER_TURN_MAX: usize = 16 << 10;
 
 impl<I: Io> Worker<I> {
     /// Reads the inbox.
-    pub(super) fn read_mail(&mut self) {
-        let (head, aim) = self.post.progress();
+    pub(super) fn read_messages(&mut self) {
+        let (head, aim) = self.inbox.progress();
         let mut deliveries = 0;
-        while self.post.progress().0 < aim
+        while self.inbox.progress().0 < aim
             && deliveries < DELIVERIES_PER_TURN_MAX
-            && let Some(mail) = self.post.receive()
+            && let Some(message) = self.inbox.receive()
         {
-            match mail {
-                Mail::Published(message) => deliveries += self.deliver_message(&message),
-                mail => self.take_mail(mail),
+            match message {
+                Message::Published(message) => deliveries += self.deliver_message(&message),
+                message => self.take_message(message),
             }
         }
-        let (read, _) = self.post.progress();
+        let (read, _) = self.inbox.progress();
         if read != head {
-            self.upkeep.note_events(self.turn);
+            self.cron.note_events(self.turn);
         }
         self.shared.pubsub.inbox(self.number).note(read, aim);
         self.stats().counters.messages_delivered.add(deliveries as u64);
     }
 
     /// Writes a message to all who listen, subscribers of the channel first; how many got it.
-    fn deliver_message(&mut self, message: &Message) -> usize {
+    fn deliver_message(&mut self, message: &PublishedMessage) -> usize {
         let listeners = std::mem::take(&mut self.listeners);
         let mut count = 0;
         for slot in listeners.of(message.kind, message.hash, message.channel()) {
@@ -79,7 +79,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn listen(&mut self, place: ClientPlace, kind: Kind, name: &[u8], on: bool) {
         let hash = self.shared.keyspace.hash(name);
         let token = Token { slot: place.slot, generation: place.generation };
-        // One that was ended in the same chunk has left all lists.
+        // One that was ended in the same group has left all lists.
         if !on {
             self.listeners.remove(kind, hash, name, token.slot);
         } else if self.connections.find(token).is_some_and(|connection| !connection.closing) {

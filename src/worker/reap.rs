@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BytesMut;
 
-use super::{Mail, SPARES_MAX, Worker};
+use super::{Message, SPARES_MAX, Worker};
 use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
 use crate::net::Connection;
-use crate::net::connection::{BUFFER_BYTES_KEPT, Hold, INBOX_MAX, OUTPUT_BYTES_LOW};
-use crate::observe::{ClientCard, Peg, flag};
+use crate::net::connection::{BUFFER_BYTES_KEPT, BlockReason, OUTPUT_BYTES_LOW, RECEIVED_MAX};
+use crate::observe::{ClientInfo, RegistrySlot, flag};
 
 /// What clients are told that are too many, for `maxclients` or for the process's open files.
 pub(super) const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
@@ -35,7 +35,7 @@ impl<I: Io> Worker<I> {
         let mut events = std::mem::take(&mut self.events);
         self.io.reap(&mut events);
         if !events.is_empty() {
-            self.upkeep.note_events(self.turn);
+            self.cron.note_events(self.turn);
         }
         for event in events.drain(..) {
             match event {
@@ -56,7 +56,7 @@ impl<I: Io> Worker<I> {
                 Event::InputEnded { token, cause } => self.input_ended(token, cause),
                 Event::Detached { token } => self.detached(token),
                 Event::Released { token, socket } => self.released(token, socket),
-                // For its mail, for a lease, or for what is shared and looked at in each turn.
+                // For its messages, for a lease, or for what is shared and looked at in each turn.
                 Event::Woken => {}
             }
         }
@@ -95,12 +95,12 @@ impl<I: Io> Worker<I> {
         match self.connections.find(token) {
             Some(connection) if !connection.ended && !connection.closing => {
                 connection.receive(input);
-                if connection.hold != Hold::None {
-                    self.stall(token.slot);
+                if connection.block_reason != BlockReason::None {
+                    self.pause_input(token.slot);
                     self.bound_query(token.slot);
                     return;
                 }
-                if connection.inbox_len() > INBOX_MAX && !connection.input_paused {
+                if connection.received_len() > RECEIVED_MAX && !connection.input_paused {
                     connection.input_paused = true;
                     self.io.pause(token);
                 }
@@ -110,17 +110,20 @@ impl<I: Io> Worker<I> {
         }
     }
 
-    /// A connection on hold keeps no receive buffers: they are all connections' own. It is read from, as its end is to be
+    /// A blocked connection keeps no receive buffers: they are all connections' own. It is read from, as its end is to be
     /// noticed, unless its client does not read either. One that leaves takes along what still comes.
-    pub(super) fn stall(&mut self, slot: u32) {
+    pub(super) fn pause_input(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
-        connection.absorb(&mut self.io);
-        let reads_on = connection.hold != Hold::Output;
+        connection.copy_out(&mut self.io);
+        let reads_on = connection.block_reason != BlockReason::Output;
         let token = connection.token;
         if !reads_on && !connection.input_paused {
             connection.input_paused = true;
             self.io.pause(token);
-        } else if reads_on && connection.input_paused && !matches!(connection.hold, Hold::Moving { .. }) {
+        } else if reads_on
+            && connection.input_paused
+            && !matches!(connection.block_reason, BlockReason::Moving { .. })
+        {
             // It had sent more than it could be given at once, before it was held.
             connection.input_paused = false;
             self.io.receive(token);
@@ -137,11 +140,11 @@ impl<I: Io> Worker<I> {
         self.stats().query_bytes_recent_max.raise(query_bytes);
         let over = kept_bytes > self.config.config().client_query_buffer_limit || is_endless;
         if over {
-            let card = &self.connections.at(slot).session.card;
+            let client_info = &self.connections.at(slot).session.client_info;
             log::warn!(
                 "Closing client that reached max query buffer length: id={} addr={} qbuf={query_bytes}",
-                card.id,
-                card.address
+                client_info.id,
+                client_info.address
             );
             self.stats().counters.client_query_buffer_limit_disconnections.add(1);
             self.close(token);
@@ -149,10 +152,10 @@ impl<I: Io> Worker<I> {
         over
     }
 
-    /// Puts a connection among those to be parsed, unless it is there or on hold.
+    /// Puts a connection among those to be parsed, unless it is there or blocked.
     pub(super) fn make_ready(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
-        if !connection.ready && connection.hold == Hold::None && !connection.closing {
+        if !connection.ready && connection.block_reason == BlockReason::None && !connection.closing {
             connection.ready = true;
             self.ready.push(slot);
         }
@@ -168,12 +171,12 @@ impl<I: Io> Worker<I> {
         };
         connection.sending_bytes = 0;
         let left = connection.output.len() as u64;
-        let card = &connection.session.card;
-        card.output_bytes.store(left, Relaxed);
+        let client_info = &connection.session.client_info;
+        client_info.output_bytes.store(left, Relaxed);
         self.client_bytes.recount(connection);
         if result.is_ok() {
             // Who reads long replies is not idle.
-            card.active_ms.store(self.clock.now_ms(), Relaxed);
+            client_info.active_ms.store(self.clock.now_ms(), Relaxed);
         }
         if connection.closing {
             return;
@@ -181,13 +184,13 @@ impl<I: Io> Worker<I> {
         if result.is_err() {
             return self.close(token);
         }
-        if connection.hold == Hold::Output && connection.output.len() <= OUTPUT_BYTES_LOW {
-            connection.set_hold(Hold::None);
+        if connection.block_reason == BlockReason::Output && connection.output.len() <= OUTPUT_BYTES_LOW {
+            connection.set_block_reason(BlockReason::None);
             self.make_ready(token.slot);
         }
         self.make_dirty(token.slot);
         if self.sends_away() {
-            self.depart(token.slot);
+            self.detach(token.slot);
         }
     }
 
@@ -210,7 +213,7 @@ impl<I: Io> Worker<I> {
     fn input_ended(&mut self, token: Token, cause: EndCause) {
         let Some(connection) = self.connections.find(token) else { return };
         connection.input_ended = true;
-        if let Hold::Moving { target } = connection.hold {
+        if let BlockReason::Moving { target } = connection.block_reason {
             self.stay(token.slot, target);
         }
         let connection = self.connections.at(token.slot);
@@ -244,7 +247,7 @@ impl<I: Io> Worker<I> {
         if target == self.number {
             self.adopt(socket);
         } else {
-            self.post.send(target, Mail::Connection(socket));
+            self.inbox.send(target, Message::Connection(socket));
         }
     }
 
@@ -275,15 +278,16 @@ impl<I: Io> Worker<I> {
             // A peer that is gone already shows itself on the first read.
             socket.set_keepalive(keepalive).unwrap_or_default();
         }
-        let (peg, place) = (self.pegs.take(), self.place(token));
-        let peg = Peg { worker: self.number as u16, number: peg };
+        let (registry_slot, place) = (self.registry_slots.take(), self.place(token));
+        let registry_slot = RegistrySlot { worker: self.number as u16, number: registry_slot };
         let (peer, local) = (socket.peer_address(), socket.local_address());
         let id = self.shared.clients.next_id();
-        let card = ClientCard::new(id, peg, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());
-        card.set(flag::UNIX_SOCKET, socket.is_unix());
-        let card = Arc::new(card);
-        self.shared.clients.enter(&card);
-        let connection = Box::new(Connection::new(token, Session::new(card, open)));
+        let client_info =
+            ClientInfo::new(id, registry_slot, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());
+        client_info.set(flag::UNIX_SOCKET, socket.is_unix());
+        let client_info = Arc::new(client_info);
+        self.shared.clients.enter(&client_info);
+        let connection = Box::new(Connection::new(token, Session::new(client_info, open)));
         self.client_bytes.recount(&connection);
         self.connections.put(connection);
         self.io.attach(token, socket);
@@ -301,7 +305,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn detached(&mut self, token: Token) {
         if let Some(connection) = self.connections.free(token) {
             self.client_bytes.forget(&connection);
-            // What it leaves in shards is for their upkeep.
+            // What it leaves in shards is for their cron.
             self.stats().busy_turns.add(connection.session.watch.is_some().into());
         }
         self.shared.clients.unassign(self.number);

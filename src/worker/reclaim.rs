@@ -1,16 +1,16 @@
 //! Giving back: what the worker's thread holds of free memory, and when the system gets it.
 //!
 //! Design: at most once a second, and for at most a thousandth of the time, a worker looks through its part of the general
-//! allocator (`store::allocator`) for what other workers have freed; then the keeper is asked to give back whatever is free.
-//! Once the worker rests it looks more often, until nothing more can come of it, and drops the buffers that it keeps for the
-//! next replies. MEMORY PURGE has every worker do all of that at once.
+//! allocator (`store::allocator`) for what other workers have freed; then the prefault thread is asked to give back whatever is
+//! free. Once the worker rests it looks more often, until nothing more can come of it, and drops the buffers that it keeps for
+//! the next replies. MEMORY PURGE has every worker do all of that at once.
 //!
 //! Costs: some 20 ns for each page of the allocator that is partly free; nothing on the path of a request.
-//! Not here: the thread that gives memory back (`store::keeper`), emptying sparse memory (`defrag`).
+//! Not here: the thread that gives memory back (`store::prefault`), emptying sparse memory (`defrag`).
 
 use super::Worker;
 use crate::io::Io;
-use crate::store::{allocator, keeper};
+use crate::store::{allocator, prefault};
 
 /// Time between two looks while the worker is busy, and while it rests, in ms.
 const BUSY_PERIOD_MS: u64 = 1000;
@@ -57,13 +57,13 @@ impl<I: Io> Worker<I> {
             self.reclaim.resting_looks += 1;
             self.spares = Vec::new();
         }
-        keeper::want_purge();
+        prefault::want_purge();
     }
 
     /// MEMORY PURGE: all that is free goes back.
     pub(super) fn purge_memory(&mut self) {
         self.spares = Vec::new();
         (0..=allocator::COLLECTS_TO_RETIRE).for_each(|_| allocator::collect());
-        keeper::want_purge();
+        prefault::want_purge();
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn end_http(ctx: &mut Context<'_>) {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Torc. This is \
              likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Torc instance. \
              Connection from {} aborted.",
-            ctx.session.card.address
+            ctx.session.client_info.address
         )));
     }
 }

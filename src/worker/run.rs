@@ -1,12 +1,12 @@
-//! From input to replies: parsing, and the batch chunk by chunk. Running the commands of a chunk: `stretch`.
+//! From input to replies: parsing, and the batch group by group. Running the commands of a group: `client_run`.
 
-use super::call::Facts;
-use super::{Mail, Slowest, Worker, put_list_back};
+use super::call::TurnConstants;
+use super::{Message, Slowest, Worker, put_list_back};
 use crate::command::{Effect, Replies, Row, Scope};
-use crate::exec::{Formed, Gathered, Ground, Refusal, Run};
+use crate::exec::{Formed, Gathered, Ground, Leftover, Refusal};
 use crate::io::{Io, Token};
 use crate::net::Gathering;
-use crate::net::connection::{Hold, INBOX_MAX};
+use crate::net::connection::{BlockReason, RECEIVED_MAX};
 use crate::observe::ClientPlace;
 use crate::resp::{Limits, Reply};
 use crate::store::{STRING_BYTES_MAX, ShardId, ShardSet};
@@ -14,7 +14,7 @@ use crate::store::{STRING_BYTES_MAX, ShardId, ShardSet};
 /// Bulks from this length on are received straight into the memory that will hold them.
 const BULK_DIRECT_BYTES_MIN: u64 = 64 << 10;
 /// Times that refused commands are tried again in a turn when no others are left, a few tens of ns apart, before they are put
-/// off to the next one: longer than the chunk of another worker takes.
+/// off to the next one: longer than the group of another worker takes.
 const TRIES_IN_VAIN_MAX: u32 = 512;
 /// With so many arguments gathered, a turn takes no further connection: the batch's places have 32 bits, and one command can have
 /// hundreds of millions.
@@ -49,23 +49,24 @@ impl<I: Io> Worker<I> {
                 continue;
             }
             connection.ready = false;
-            if connection.closing || connection.hold != Hold::None {
+            if connection.closing || connection.block_reason != BlockReason::None {
                 continue;
             }
             limits.authenticated = connection.session.authenticated;
             let (batch, keyspace) = (&mut self.batch, &self.shared.keyspace);
-            let gathering = connection.gather(slot, batch, &mut self.io, &limits, self.kit.table, keyspace);
+            let gathering =
+                connection.gather(slot, batch, &mut self.io, &limits, self.execution.table, keyspace);
             self.gathered.push(slot);
             let connection = self.connections.at(slot);
             match gathering {
-                Gathering::Drained if connection.inbox_len() == 0 => {}
+                Gathering::Drained if connection.received_len() == 0 => {}
                 Gathering::Drained | Gathering::More => {
                     connection.ready = true;
                     self.ready.push(slot);
                 }
                 Gathering::Bulk(buffer, len) => self.io.receive_into(connection.token, buffer, len),
             }
-            if connection.input_paused && connection.inbox_len() < INBOX_MAX / 2 {
+            if connection.input_paused && connection.received_len() < RECEIVED_MAX / 2 {
                 connection.input_paused = false;
                 self.io.receive(connection.token);
             }
@@ -73,18 +74,18 @@ impl<I: Io> Worker<I> {
         put_list_back(&mut self.ready, ready);
     }
 
-    /// Runs the batch, chunk by chunk. A configuration that has changed since is followed once a chunk has its leases: whoever
+    /// Runs the batch, group by group. A configuration that has changed since is followed once a group has its leases: whoever
     /// changed it gets its reply only after having had them all.
     pub(super) fn run_batch(&mut self) {
         if self.batch.commands.is_empty() {
             return;
         }
-        let mut facts = self.facts();
+        let mut constants = self.constants();
         let mut tries_left = TRIES_IN_VAIN_MAX;
         self.pending.begin();
         while !self.pending.is_empty(&self.batch) {
-            if self.post.is_full() {
-                self.put_off_all();
+            if self.inbox.is_full() {
+                self.defer_all();
                 break;
             }
             self.pending_before.copy_from(&self.pending);
@@ -94,7 +95,7 @@ impl<I: Io> Worker<I> {
                 Formed::Ready if self.shared.shutdown.requested() && !self.stopping => {
                     std::mem::swap(&mut self.pending, &mut self.pending_before);
                     self.give_back_leases();
-                    self.put_off_all();
+                    self.defer_all();
                     break;
                 }
                 Formed::Ready if self.config.is_stale() => {
@@ -102,135 +103,138 @@ impl<I: Io> Worker<I> {
                     self.give_back_leases();
                     self.config.refresh();
                     self.follow_config();
-                    facts = self.facts();
+                    constants = self.constants();
                 }
-                Formed::Ready => self.run_formed(&facts),
+                Formed::Ready => self.run_formed(&constants),
                 Formed::Refused => {
-                    let wanted = self.chunk.take_wanted();
-                    self.post.wake_wanting(wanted);
-                    tries_left = tries_left.saturating_sub(self.chunk.refusals().0);
-                    if tries_left == 0 || self.chunk.is_only_unsaved() {
-                        self.put_off_refused();
+                    let wanted = self.group.take_wanted();
+                    self.inbox.wake_wanting(wanted);
+                    tries_left = tries_left.saturating_sub(self.group.refusals().0);
+                    if tries_left == 0 || self.group.is_only_unsaved() {
+                        self.defer_refused();
                     } else {
                         std::hint::spin_loop();
                     }
                 }
             }
         }
-        self.facts = Some(facts);
+        self.constants = Some(constants);
     }
 
-    /// Forms a chunk. Where workers may be descheduled while it takes leases they are so in one of the first tries only: not in
+    /// Forms a group. Where workers may be descheduled while it takes leases they are so in one of the first tries only: not in
     /// each of hundreds, one within the other.
     fn form(&mut self, is_early: bool) -> Formed {
         let (connections, turn) = (&self.connections, self.turn);
-        let goes_on = |slot| connections.get(slot).filter(|c| c.held_in_turn != turn);
+        let goes_on = |slot| connections.get(slot).filter(|c| c.requeued_in_turn != turn);
         let io = &self.io;
         let ground = Ground {
             batch: &self.batch,
-            leases: &mut self.kit.leases,
+            leases: &mut self.execution.leases,
             keyspace: &self.shared.keyspace,
             session: |slot| goes_on(slot).map(|connection| &connection.session),
-            interlude: || {
+            yield_point: || {
                 if is_early {
-                    io.interlude();
+                    io.yield_point();
                 }
             },
         };
-        let formed = self.chunk.form(&mut self.pending, ground);
-        let (_, refusals_new) = self.chunk.refusals();
+        let formed = self.group.form(&mut self.pending, ground);
+        let (_, refusals_new) = self.group.refusals();
         if refusals_new > 0 {
             self.stats().counters.leases_refused.add(u64::from(refusals_new));
         }
         formed
     }
 
-    /// Runs the chunk that was formed, and gives its leases back.
-    fn run_formed(&mut self, facts: &Facts) {
+    /// Runs the group that was formed, and gives its leases back.
+    fn run_formed(&mut self, constants: &TurnConstants) {
         self.clock.read();
-        self.chunk.prefetch(&self.batch, &self.kit.leases);
-        self.io.interlude();
-        let (ns, slowest) = self.run_chunk(facts);
-        let leases_count = self.kit.leases.mark();
+        self.group.prefetch(&self.batch, &self.execution.leases);
+        self.io.yield_point();
+        let (ns, slowest) = self.run_group(constants);
+        let leases_count = self.execution.leases.mark();
         if self.memory.has_unnoted() {
-            self.note_chunk();
+            self.note_group();
         }
-        if !self.kit.leases.is_solo() {
+        if !self.execution.leases.is_solo() {
             self.stats().counters.leases_taken.add(leases_count as u64);
         }
         self.give_back_leases();
-        let warn_us = facts.config.lease_warn_us;
-        if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.kit.leases.is_solo() {
+        let warn_us = constants.config.lease_warn_us;
+        if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.execution.leases.is_solo() {
             self.report_long_lease(leases_count, ns, slowest);
         }
         self.act();
     }
 
-    /// Gives back the leases of the chunk, and wakes who wants one.
+    /// Gives back the leases of the group, and wakes who wants one.
     fn give_back_leases(&mut self) {
-        let mut wanted = self.kit.leases.release_all();
-        // Those of leases that a command behind the chunk had for a moment, and gave back.
-        wanted.add(self.chunk.take_wanted());
-        self.post.wake_wanting(wanted);
+        let mut wanted = self.execution.leases.release_all();
+        // Those of leases that a command behind the group had for a moment, and gave back.
+        wanted.add(self.group.take_wanted());
+        self.inbox.wake_wanting(wanted);
     }
 
     /// The commands that are pending have to wait until other workers have read what was sent to them.
     #[cold]
-    fn put_off_all(&mut self) {
-        while let Some(run) = self.pending.next_behind() {
-            self.put_off_unrefused(run.next as usize);
+    fn defer_all(&mut self) {
+        while let Some(leftover) = self.pending.next_behind() {
+            self.defer_unrefused(leftover.next as usize);
         }
         for place in self.pending.rest()..self.batch.commands.len() {
-            self.put_off_unrefused(place);
+            self.defer_unrefused(place);
         }
-        self.stats().counters.mail_full.add(1);
+        self.stats().counters.messages_full.add(1);
     }
 
-    fn put_off_unrefused(&mut self, place: usize) {
+    fn defer_unrefused(&mut self, place: usize) {
         let command = self.batch.commands[place];
         if let Some(connection) = self.connections.get(command.slot)
-            && !(connection.ended || connection.closing || connection.held_in_turn == self.turn)
+            && !(connection.ended || connection.closing || connection.requeued_in_turn == self.turn)
         {
-            self.hold(&command);
+            self.requeue(&command);
             self.make_ready(command.slot);
         }
     }
 
     /// The commands that were refused wait for a later turn; what is pending besides was not tried.
     #[cold]
-    fn put_off_refused(&mut self) {
-        while let Some((run, refusal)) = self.pending.next_refused() {
+    fn defer_refused(&mut self) {
+        while let Some((leftover, refusal)) = self.pending.next_refused() {
             match refusal {
-                Refusal::Lease(shard) => self.put_off(&run, shard),
-                Refusal::Unsaved => self.put_off_unsaved(&run),
+                Refusal::Lease(shard) => self.defer(&leftover, shard),
+                Refusal::Unsaved => self.defer_unsaved(&leftover),
             }
         }
     }
 
     /// A command that has to wait for a snapshot is tried again in a ms. It keeps nobody off its shards meanwhile.
-    fn put_off_unsaved(&mut self, run: &Run) {
-        let command = self.batch.commands[run.next as usize];
+    fn defer_unsaved(&mut self, leftover: &Leftover) {
+        let command = self.batch.commands[leftover.next as usize];
         self.walk.note_waiting();
         self.connections.at(command.slot).refusals = 0;
-        self.hold(&command);
+        self.requeue(&command);
         self.make_ready(command.slot);
     }
 
     /// A command whose leases are not to be had soon waits for a later turn; after a few, its shards are reserved.
-    fn put_off(&mut self, run: &Run, shard: ShardId) {
-        let command = self.batch.commands[run.next as usize];
+    fn defer(&mut self, leftover: &Leftover, shard: ShardId) {
+        let command = self.batch.commands[leftover.next as usize];
         self.stats().counters.leases_retried.add(1);
         let needs_exclusive = self.connections.at(command.slot).session.needs_exclusive;
         self.refused.push((shard, !command.shares || needs_exclusive));
         let connection = self.connections.at(command.slot);
         connection.refusals += 1;
         let reserve = connection.refusals >= REFUSALS_BEFORE_RESERVING;
-        self.hold(&command);
+        self.requeue(&command);
         self.make_ready(command.slot);
         let token = self.connections.at(command.slot).token;
         // A command whose shards are reserved may find that it needs more than it knew of.
         let own = self.reserved_for == Some(token);
-        if reserve && (own || self.reserved_for.is_none()) && self.reserve(&command, run.along.as_deref()) {
+        if reserve
+            && (own || self.reserved_for.is_none())
+            && self.reserve(&command, leftover.waiter_keys.as_deref())
+        {
             self.reserved_for = Some(token);
             self.stats().counters.leases_reserved.add(u64::from(!own));
         }
@@ -242,81 +246,84 @@ impl<I: Io> Worker<I> {
             && self.connections.find(token).is_none_or(|c| c.refusals == 0 || c.closing)
         {
             self.reserved_for = None;
-            let wanted = self.kit.leases.unreserve();
-            self.post.wake_wanting(wanted);
+            let wanted = self.execution.leases.unreserve();
+            self.inbox.wake_wanting(wanted);
         }
     }
 
-    /// Keeps other workers' chunks off a command's shards, those included that go along with them; one worker may do so at a time.
-    fn reserve(&mut self, command: &Gathered, along: Option<&ShardSet>) -> bool {
+    /// Keeps other workers' groups off a command's shards, those included that go along with them; one worker may do so at a
+    /// time.
+    fn reserve(&mut self, command: &Gathered, waiter_keys: Option<&ShardSet>) -> bool {
         let keyspace = &self.shared.keyspace;
         let session = &self.connections.at(command.slot).session;
-        let along = along.into_iter().flat_map(ShardSet::iter);
+        let waiter_keys = waiter_keys.into_iter().flat_map(ShardSet::iter);
         match command.scope {
-            Scope::All | Scope::Alone => return self.kit.leases.reserve(keyspace.shards()),
-            Scope::Transaction if session.needs_all() => return self.kit.leases.reserve(keyspace.shards()),
+            Scope::All | Scope::Alone => return self.execution.leases.reserve(keyspace.shards()),
+            Scope::Transaction if session.needs_all() => {
+                return self.execution.leases.reserve(keyspace.shards());
+            }
             Scope::Transaction => {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
-                return self.kit.leases.reserve(own.chain(along));
+                return self.execution.leases.reserve(own.chain(waiter_keys));
             }
             Scope::Keys | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
-        self.kit.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(along))
+        self.execution.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(waiter_keys))
     }
 
     /// Runs no more commands of this one's connection in this turn; they are parsed again.
-    pub(super) fn hold(&mut self, command: &Gathered) {
+    pub(super) fn requeue(&mut self, command: &Gathered) {
         let turn = self.turn;
         let connection = self.connections.at(command.slot);
-        connection.held_in_turn = turn;
-        connection.put_back(command.start as usize);
-        connection.requeue(self.batch.spans_of(command));
+        connection.requeued_in_turn = turn;
+        connection.requeue_from(command.start as usize);
+        connection.requeue_parsed(self.batch.spans_of(command));
     }
 
-    /// Runs the commands of a chunk; how long that took, in ns, and the slowest of them.
-    fn run_chunk(&mut self, facts: &Facts) -> (u64, Slowest) {
-        let chunk = std::mem::take(&mut self.chunk);
-        let stats = facts.shared.stats.of(self.number);
-        stats.counters.chunks.add(1);
-        self.serves |= facts.shared.keyspace.is_waited();
-        let slowest_before = std::mem::take(&mut self.kit.slowest);
+    /// Runs the commands of a group; how long that took, in ns, and the slowest of them.
+    fn run_group(&mut self, constants: &TurnConstants) -> (u64, Slowest) {
+        let group = std::mem::take(&mut self.group);
+        let stats = constants.shared.stats.of(self.number);
+        stats.counters.groups.add(1);
+        self.serves |= constants.shared.keyspace.is_waited();
+        let slowest_before = std::mem::take(&mut self.execution.slowest);
         let start = self.clock.ticks();
         let mut ticks = start;
-        let (members, mut done) = (chunk.members(), 0);
+        let (members, mut done) = (group.members(), 0);
         while done < members.len() {
-            if chunk.has_long() && done + 1 == members.len() {
+            if group.has_long() && done + 1 == members.len() {
                 // Nobody sleeps meanwhile for what has gone back already.
-                let wanted = self.kit.leases.take_wanted();
-                self.post.wake_wanting(wanted);
+                let wanted = self.execution.leases.take_wanted();
+                self.inbox.wake_wanting(wanted);
             }
-            done += self.run_stretch(&members[done..], done, facts, &mut ticks);
+            done += self.run_client(&members[done..], done, constants, &mut ticks);
             if self.serves {
                 let command = self.batch.commands[members[done - 1] as usize];
-                self.serve(&command, facts);
+                self.serve(&command, constants);
             }
             self.return_leases(done - 1);
         }
-        self.chunk = chunk;
-        let slowest = self.kit.slowest;
+        self.group = group;
+        let slowest = self.execution.slowest;
         if slowest_before.ns > slowest.ns {
-            self.kit.slowest = slowest_before;
+            self.execution.slowest = slowest_before;
         }
         (self.clock.ns_between(start, ticks), slowest)
     }
 
-    /// Gives back the leases that nobody needs behind this member of the chunk. What it may have written is noted before.
+    /// Gives back the leases that nobody needs behind this member of the group. What it may have written is noted before.
     #[inline]
     fn return_leases(&mut self, member: usize) {
-        if self.kit.leases.has_returns_behind(member as u32) {
+        if self.execution.leases.has_returns_behind(member as u32) {
             if self.memory.has_unnoted() {
-                self.note_chunk();
+                self.note_group();
             }
-            self.kit.leases.return_behind(member as u32);
+            self.execution.leases.return_behind(member as u32);
         }
     }
 
-    /// Says which command kept other workers off the shards of a chunk for long, now that they are given back.
+    /// Says which command kept other workers off the shards of a group for long, now that they are given back.
     #[cold]
     fn report_long_lease(&self, leases_count: usize, ns: u64, slowest: Slowest) {
         self.stats().counters.leases_long.add(1);
@@ -326,23 +333,23 @@ impl<I: Io> Worker<I> {
             self.number,
             ns / 1000,
             command_ns / 1000,
-            self.kit.table.row(row).full_name
+            self.execution.table.row(row).full_name
         );
     }
 
-    /// Does what the chunk's commands left to be done outside the keyspace.
+    /// Does what the group's commands left to be done outside the keyspace.
     pub(super) fn act(&mut self) {
-        if self.kit.effects.is_empty() {
+        if self.execution.effects.is_empty() {
             return;
         }
-        let mut effects = std::mem::take(&mut self.kit.effects);
+        let mut effects = std::mem::take(&mut self.execution.effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Kill(ClientPlace { worker, slot, generation }) if worker as usize == self.number => {
                     self.close(Token { slot, generation });
                 }
                 Effect::Kill(ClientPlace { worker, slot, generation }) => {
-                    self.post.send(worker as usize, Mail::Kill { slot, generation });
+                    self.inbox.send(worker as usize, Message::Kill { slot, generation });
                 }
                 Effect::Monitor(place, on) => {
                     let token = Token { slot: place.slot, generation: place.generation };
@@ -351,34 +358,34 @@ impl<I: Io> Worker<I> {
                 Effect::Listen { place, kind, name, on } => self.listen(place, kind, &name, on),
                 Effect::StopListening(place, all) => self.stop_listening(place.slot, &all),
                 Effect::Publish { worker, place, message } => {
-                    self.post.put(worker.into(), place, Mail::Published(message));
+                    self.inbox.put(worker.into(), place, Message::Published(message));
                 }
                 Effect::Warn(text) => log::warn!("{text}"),
                 Effect::Show { line, shown_to } => self.show(&line, shown_to),
-                Effect::Unblock { place, ticket, error } => {
+                Effect::Unblock { place, wait_id, error } => {
                     let token = Token { slot: place.slot, generation: place.generation };
                     match place.worker as usize {
-                        here if here == self.number => self.tell_unblocked(token, ticket, error),
-                        target => self.post.send(target, Mail::Unblock { token, ticket, error }),
+                        here if here == self.number => self.tell_unblocked(token, wait_id, error),
+                        target => self.inbox.send(target, Message::Unblock { token, wait_id, error }),
                     }
                 }
                 Effect::Purge => {
                     self.purge_memory();
-                    self.post.send_all(|| Mail::Purge);
+                    self.inbox.send_all(|| Message::Purge);
                 }
                 Effect::Snapshot => self.start_snapshot(),
-                Effect::Wake(wanted) => self.post.wake_wanting(wanted),
+                Effect::Wake(wanted) => self.inbox.wake_wanting(wanted),
                 Effect::Serve(shard) => self.lost.push(shard),
                 Effect::Resume | Effect::ConfigChanged | Effect::Shutdown => {
                     self.resume_paused();
-                    self.post.send_all(|| Mail::Look);
+                    self.inbox.send_all(|| Message::Look);
                 }
             }
         }
-        put_list_back(&mut self.kit.effects, effects);
+        put_list_back(&mut self.execution.effects, effects);
     }
 
-    /// What the turn leaves of each connection's input goes to its spill; the receive buffers go back.
+    /// What the turn leaves of each connection's input goes to its query buffer; the receive buffers go back.
     pub(super) fn settle(&mut self) {
         let gathered = std::mem::take(&mut self.gathered);
         for slot in gathered.iter().copied() {
@@ -393,8 +400,8 @@ impl<I: Io> Worker<I> {
                 connection.ended = true;
             }
             connection.settle(&self.batch, &self.io);
-            if connection.hold != Hold::None && !connection.closing {
-                self.stall(slot);
+            if connection.block_reason != BlockReason::None && !connection.closing {
+                self.pause_input(slot);
             }
             if self.bound_query(slot) {
                 continue;
@@ -404,7 +411,7 @@ impl<I: Io> Worker<I> {
             if connection.ended || connection.input_ended {
                 self.make_dirty(slot);
             } else if self.sends_away() {
-                self.depart(slot);
+                self.detach(slot);
             }
         }
         put_list_back(&mut self.gathered, gathered);
@@ -423,9 +430,9 @@ impl<I: Io> Worker<I> {
     pub(super) fn resume_paused(&mut self) {
         for slot in std::mem::take(&mut self.paused) {
             if let Some(connection) = self.connections.get_mut(slot)
-                && connection.hold == Hold::Paused
+                && connection.block_reason == BlockReason::Paused
             {
-                connection.set_hold(Hold::None);
+                connection.set_block_reason(BlockReason::None);
                 self.make_ready(slot);
             }
         }

@@ -1,13 +1,13 @@
 //! Transactions: what is queued, what ends one, and EXEC.
 //!
-//! Design: no command before EXEC on its connection is of its chunk, so all of them have run and its session knows what it needs:
+//! Design: no command before EXEC on its connection is of its group, so all of them have run and its session knows what it needs:
 //! the leases of the queued commands' keys and of the watched ones are held when it gets here. It runs the queued commands
 //! one after another as if they had come by themselves, and nobody else runs between them.
 //!
-//! Not here: how commands get into the chunk (`exec::chunk`), the queue itself (`command::transactions`).
+//! Not here: how commands get into the group (`exec::group`), the queue itself (`command::transactions`).
 
 use super::blocking::take_ready;
-use super::call::{Caller, reply_error};
+use super::call::{Executor, reply_error};
 use super::refuse::{end_http, is_http, refuse};
 use crate::command::{
     Args, Bracket, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
@@ -67,7 +67,7 @@ pub(super) fn enqueue(
         reply_error(error, reply, stats);
         return 0;
     }
-    session.card.note_queue(queue.len() as u32, queue.bytes_allocated());
+    session.client_info.note_queue(queue.len() as u32, queue.bytes_allocated());
     reply.queued();
     queue.bytes_allocated() - before_bytes
 }
@@ -120,7 +120,7 @@ fn abort(why: &str, session: &mut Session, reply: &mut Reply<'_>, stats: &Worker
     stats.count_error("EXECABORT");
 }
 
-impl Caller<'_> {
+impl Executor<'_> {
     /// EXEC, with all leases held that it needs.
     pub(super) fn execute_transaction(&mut self, exec: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
         let start = self.ticks;

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::{Mail, Worker};
+use super::{Message, Worker};
 use crate::command::{cut_for_save, save_is_due};
 use crate::io::Io;
 use crate::store::snapshot::Snapshot;
@@ -121,32 +121,32 @@ impl<I: Io> Worker<I> {
         self.walk.next_ms = self.clock.now_ms() + PERIOD_MS;
         while self.walk.shards_left > 0 && !snapshot.is_crowded() {
             let shard = self.shared.keyspace.home_shard(self.number, self.walk.shards_left - 1);
-            if !self.kit.leases.try_take(shard) {
+            if !self.execution.leases.try_take(shard) {
                 break;
             }
-            self.io.interlude();
-            let is_walked = self.kit.leases.shard(shard).walk(ENTRIES_MAX);
-            let wanted = self.kit.leases.release_all();
-            self.post.wake_wanting(wanted);
+            self.io.yield_point();
+            let is_walked = self.execution.leases.shard(shard).walk(ENTRIES_MAX);
+            let wanted = self.execution.leases.release_all();
+            self.inbox.wake_wanting(wanted);
             self.walk.shards_left -= usize::from(is_walked);
             if self.clock.ns_between(start, self.clock.ticks()) > slice_us * 1000 {
                 break;
             }
         }
         snapshot.wake_taker();
-        self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
+        self.stats().counters.cron_ns.add(self.clock.ns_between(start, self.clock.ticks()));
         if self.walk.shards_left > 0 {
             self.walk.snapshot = Some(snapshot);
         } else {
             // What was flushed meanwhile may be freed now.
-            self.upkeep.hurry();
+            self.cron.hurry();
         }
     }
 
     /// A snapshot was cut and the leases are given back: its thread is started, and all workers walk.
     pub(super) fn start_snapshot(&mut self) {
         self.shared.background.start();
-        self.post.send_all(|| Mail::Look);
+        self.inbox.send_all(|| Message::Look);
     }
 
     /// Saves if a save point says so, or somebody has asked for it. The first worker does that.
@@ -158,37 +158,37 @@ impl<I: Io> Worker<I> {
             // The next tick tries again.
             return;
         }
-        let access_clock = self.kit.access_clock;
+        let access_clock = self.execution.access_clock;
         let config = self.config.config();
         let used_bytes = self.shared.stats.gauges.used_bytes(self.shared.stats.of(self.number));
-        let leases = &mut self.kit.leases;
+        let leases = &mut self.execution.leases;
         let is_cut = cut_for_save(&self.shared, config, leases, used_bytes, now_ms, access_clock);
-        let mut wanted = self.kit.leases.release_all();
-        wanted.add(self.kit.leases.unreserve());
-        self.post.wake_wanting(wanted);
+        let mut wanted = self.execution.leases.release_all();
+        wanted.add(self.execution.leases.unreserve());
+        self.inbox.wake_wanting(wanted);
         if is_cut.is_some() {
             self.start_snapshot();
         }
     }
 
-    /// Tries for all leases, which others are kept off meanwhile, for as long as their chunks take; false with nothing held.
+    /// Tries for all leases, which others are kept off meanwhile, for as long as their groups take; false with nothing held.
     fn take_all_leases(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        if self.kit.leases.is_solo() {
+        if self.execution.leases.is_solo() {
             return true;
         }
-        if self.reserved_for.is_some() || !self.kit.leases.reserve(shared.keyspace.shards()) {
+        if self.reserved_for.is_some() || !self.execution.leases.reserve(shared.keyspace.shards()) {
             return false;
         }
         for _ in 0..CUT_TRIES_MAX {
-            match self.kit.leases.take_all_or_wanted() {
+            match self.execution.leases.take_all_or_wanted() {
                 Ok(()) => return true,
-                Err((wanted, _)) => self.post.wake_wanting(wanted),
+                Err((wanted, _)) => self.inbox.wake_wanting(wanted),
             }
             std::hint::spin_loop();
         }
-        let wanted = self.kit.leases.unreserve();
-        self.post.wake_wanting(wanted);
+        let wanted = self.execution.leases.unreserve();
+        self.inbox.wake_wanting(wanted);
         false
     }
 }

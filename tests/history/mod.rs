@@ -4,16 +4,16 @@
 //! (`record`). Then what was recorded is judged by checkers that know nothing of how it was made: list appends by a search for
 //! cycles (`append`, `graph`), integer keys by a search for an order (`register`, `model`), queues by what a queue's history
 //! cannot show (`queue`). Redis itself must pass all of it, and a build that takes the lease of only the first key of each command
-//! must not (`planted`).
+//! must not (`injected`).
 //!
 //! `TORC_HISTORY=N` makes runs of N operations for each number of workers instead of some 20,000.
 
 pub mod append;
 mod bank;
 mod graph;
+mod injected;
 pub mod load;
 pub mod model;
-mod planted;
 pub mod queue;
 pub mod record;
 pub mod register;
@@ -37,7 +37,7 @@ fn operations() -> usize {
 enum Queues {
     With,
     /// For a server on which waiting does not work.
-    #[cfg_attr(not(feature = "planted-bug"), expect(dead_code, reason = "only such a server needs it"))]
+    #[cfg_attr(not(feature = "injected-fault"), expect(dead_code, reason = "only such a server needs it"))]
     Without,
 }
 

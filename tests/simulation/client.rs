@@ -5,7 +5,7 @@ use std::time::Duration;
 use torc::io::EndCause;
 use torc::io::sim::{Rng, SimClient, SimNet};
 
-use super::plan::{Plan, Plant};
+use super::plan::{Fault, Plan};
 use crate::harness::value;
 
 /// When something happens.
@@ -119,7 +119,7 @@ impl Client {
             end,
             ending: false,
             lossy: plan.faults.reset_per_million > 0,
-            reorders: plan.plant == Some(Plant::Reordered),
+            reorders: plan.fault == Some(Fault::Reordered),
             deaf: false,
             lost: false,
             done: false,

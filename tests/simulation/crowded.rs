@@ -8,7 +8,7 @@ use std::time::Duration;
 use torc::command::Shared;
 use torc::io::sim::{Faults, SimClient, SimIo, SimNet};
 use torc::io::{Io as _, Options, Wait, Waker};
-use torc::worker::{Clock, Seat, Worker, post_office};
+use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
 
 use super::plan::Plan;
 use super::world::{EPOCH_MS, PORT, share};
@@ -29,10 +29,11 @@ impl Pair {
         let shared = share(&plan);
         let ios: Vec<SimIo> = (0..2).map(|_| SimIo::new(&net, &Options::default())).collect();
         let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
-        let seats = post_office(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
-        let workers = seats.map(|(number, (post, io))| {
-            let seat = Seat { number, shared: Arc::clone(&shared), post, clock: clock.clone(), seed };
-            let mut worker = Worker::new(io, seat);
+        let setups = inboxes(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
+        let workers = setups.map(|(number, (inbox, io))| {
+            let setup =
+                WorkerSetup { number, shared: Arc::clone(&shared), inbox, clock: clock.clone(), seed };
+            let mut worker = Worker::new(io, setup);
             worker.io_mut().accept(0, net.listen(PORT)).expect("the simulation accepts");
             worker
         });
@@ -109,8 +110,8 @@ fn commands_wait_while_too_much_of_the_feed_is_under_way() {
     (0..1000).for_each(|_| ask(&mut pair, &mut answered));
     assert!((500..1000).contains(&answered), "{answered} were answered, 8 MiB is some 840 lines");
     let stats = pair.shared.stats.of(0);
-    assert!(stats.counters.mail_full.read() > 0);
-    assert!(stats.mail_waiting.read() < 1024);
+    assert!(stats.counters.messages_full.read() > 0);
+    assert!(stats.messages_waiting.read() < 1024);
     // Once the other one reads, all goes on, and nothing is lost.
     let mut shown = 0;
     for _ in 0..40_000 {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::client::{Client, End};
-use super::plan::{Plan, Plant};
+use super::plan::{Fault, Plan};
 use super::player::Player;
 use super::series::Series;
 use super::workloads::{Appender, Queuer, Registers, Shared};
@@ -11,11 +11,11 @@ use super::world::{Summary, World, faults};
 
 const HISTORIES: Series =
     Series { tests: "simulation::histories::seeds", usual: 0..120, draw: Plan::histories, check_happened };
-/// Seeds among which a planted bug must be found.
+/// Seeds among which an injected fault must be found.
 const TORN_SEEDS: std::ops::Range<u64> = 0..12;
 /// Seeds among which missing leases must be found: about one in a hundred shows them.
-#[cfg(feature = "planted-bug")]
-const PLANTED_SEEDS: std::ops::Range<u64> = 0..1200;
+#[cfg(feature = "injected-fault")]
+const INJECTED_SEEDS: std::ops::Range<u64> = 0..1200;
 /// Connections that a client makes, one after another.
 const LIVES_MAX: u64 = 3;
 /// With that many operations unanswered, no further client of registers comes.
@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// A client, over all its connections.
-struct Seat {
+struct ClientSlot {
     kind: Kind,
     lives_left: u64,
     /// Its connection's place among the clients.
@@ -42,21 +42,21 @@ impl World {
     pub(super) fn play_histories(&self) -> Result<(), String> {
         let histories = Shared::default();
         let single = self.below(4) == 0;
-        let mut seats = Vec::new();
+        let mut slots = Vec::new();
         for (kind, most) in [(Kind::Appender, 4), (Kind::Registers { single }, 3), (Kind::Queuer, 3)] {
-            if kind == Kind::Queuer && cfg!(feature = "planted-bug") {
+            if kind == Kind::Queuer && cfg!(feature = "injected-fault") {
                 // Waiting does not work there.
                 continue;
             }
             for _ in 0..1 + self.below(most) {
                 let client = self.join_history(&histories, kind);
-                seats.push(Seat { kind, lives_left: self.below(LIVES_MAX), client });
+                slots.push(ClientSlot { kind, lives_left: self.below(LIVES_MAX), client });
             }
         }
         self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
-        let seats = RefCell::new(seats);
+        let slots = RefCell::new(slots);
         self.until("clients wait for their replies", || {
-            seats.borrow_mut().iter_mut().for_each(|seat| self.renew(&histories, seat));
+            slots.borrow_mut().iter_mut().for_each(|slot| self.renew(&histories, slot));
             self.clients_are_done()
         })?;
         self.net.set_faults(faults(&self.plan, 0));
@@ -67,12 +67,12 @@ impl World {
     }
 
     /// Lets a client connect again whose connection is over.
-    fn renew(&self, histories: &Shared, seat: &mut Seat) {
-        let full = matches!(seat.kind, Kind::Registers { .. })
+    fn renew(&self, histories: &Shared, slot: &mut ClientSlot) {
+        let full = matches!(slot.kind, Kind::Registers { .. })
             && histories.borrow().open_registers() > OPEN_REGISTERS_MAX;
-        if seat.lives_left > 0 && !full && self.clients.borrow()[seat.client].done {
-            seat.lives_left -= 1;
-            seat.client = self.join_history(histories, seat.kind);
+        if slot.lives_left > 0 && !full && self.clients.borrow()[slot.client].done {
+            slot.lives_left -= 1;
+            slot.client = self.join_history(histories, slot.kind);
         }
     }
 
@@ -80,7 +80,7 @@ impl World {
         let rng = &mut *self.rng.borrow_mut();
         let number = self.clients.borrow().len();
         let (connection, seed) = (number as u32, rng.next_u64());
-        let torn = self.plan.plant == Some(Plant::TornTransaction);
+        let torn = self.plan.fault == Some(Fault::TornTransaction);
         let script: Box<dyn super::client::Script> = match kind {
             Kind::Appender => {
                 let workload = Appender::new(histories, seed, connection, false);
@@ -162,7 +162,7 @@ fn a_seed_determines_its_history() {
 
 #[test]
 fn torn_transactions_are_found() {
-    let failures: Vec<String> = HISTORIES.failures(TORN_SEEDS, Some(Plant::TornTransaction)).collect();
+    let failures: Vec<String> = HISTORIES.failures(TORN_SEEDS, Some(Fault::TornTransaction)).collect();
     println!("{} runs found it, the first as: {:?}", failures.len(), failures.first());
     assert!(failures.len() > 3, "only {} runs found it", failures.len());
     assert!(failures[0].contains("anomalies"), "{}", failures[0]);
@@ -170,12 +170,12 @@ fn torn_transactions_are_found() {
 
 /// As in `crate::history`, with the feature that makes each command take the lease of its first key alone; workers are
 /// descheduled where such a command has given that one back and has no other yet.
-#[cfg(feature = "planted-bug")]
+#[cfg(feature = "injected-fault")]
 #[test]
-fn planted_the_missing_leases_are_found() {
+fn injected_missing_leases_are_found() {
     // One run may show several kinds, each at the beginning of a line; few runs show any.
     let mut left = vec!["\nG", "\nnot linearizable"];
-    for failure in HISTORIES.failures(PLANTED_SEEDS, None) {
+    for failure in HISTORIES.failures(INJECTED_SEEDS, None) {
         println!("{failure}");
         left.retain(|kind| !failure.contains(kind));
         if left.is_empty() {

@@ -6,11 +6,11 @@
 //!
 //! | script | what is checked |
 //! |---|---|
-//! | [`twin`] | keys of its own, every kind of command: each reply to the byte, against a map |
-//! | [`fading`] | deadlines: what must live lives, what must be gone is gone |
+//! | [`model`] | keys of its own, every kind of command: each reply to the byte, against a map |
+//! | [`with_deadlines`] | deadlines: what must live lives, what must be gone is gone |
 //! | [`board`] | shared keys: groups written by MSET are linearizable, no increment or renamed key is lost or doubled |
 //! | [`queue`] | lists that some push to and others wait for: nothing is lost, doubled or too early |
-//! | [`hog`] | a client that does not read holds up nobody else |
+//! | [`slow_reader`] | a client that does not read holds up nobody else |
 //!
 //! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]),
 //! or end at every point that the running server's tests end at ([`ends`]);
@@ -25,27 +25,27 @@ mod board;
 mod client;
 mod crowded;
 mod ends;
-mod fading;
 mod histories;
-mod hog;
+mod model;
 mod plan;
 mod player;
 mod queue;
 mod register;
 mod series;
-mod twin;
+mod slow_reader;
+mod with_deadlines;
 mod workloads;
 mod world;
 
-use plan::{Plan, Plant};
+use plan::{Fault, Plan};
 use series::Series;
 use world::{Summary, run};
 
 /// Every kind of script at once.
 const DRAWN: Series =
     Series { tests: "simulation::seeds", usual: 0..300, draw: Plan::draw, check_happened: check_drawn };
-/// Seeds among which a planted bug must be found.
-const PLANTED_SEEDS: std::ops::Range<u64> = 0..40;
+/// Seeds among which an injected fault must be found.
+const INJECTED_SEEDS: std::ops::Range<u64> = 0..40;
 
 fn check_drawn(sum: &Summary) {
     assert!(sum.commands > 7_000, "too little was asked: {sum:?}");
@@ -76,17 +76,17 @@ fn a_seed_determines_its_run() {
 }
 
 #[test]
-fn planted_bugs_are_found() {
-    for (plant, words) in [
-        (Plant::WrongReply, &["expected"][..]),
-        (Plant::Reordered, &["expected", "was answered"]),
-        (Plant::TornWrite, &["several values"]),
-        (Plant::LostIncrement, &["counter"]),
-        (Plant::LostWakes, &["sleeps"]),
+fn injected_faults_are_found() {
+    for (fault, words) in [
+        (Fault::WrongReply, &["expected"][..]),
+        (Fault::Reordered, &["expected", "was answered"]),
+        (Fault::TornWrite, &["several values"]),
+        (Fault::LostIncrement, &["counter"]),
+        (Fault::LostWakes, &["sleeps"]),
     ] {
-        let failure = DRAWN.failures(PLANTED_SEEDS, Some(plant)).next();
-        let failure = failure.unwrap_or_else(|| panic!("{plant:?} was not found"));
-        assert!(words.iter().any(|word| failure.contains(word)), "{plant:?} was found as: {failure}");
+        let failure = DRAWN.failures(INJECTED_SEEDS, Some(fault)).next();
+        let failure = failure.unwrap_or_else(|| panic!("{fault:?} was not found"));
+        assert!(words.iter().any(|word| failure.contains(word)), "{fault:?} was found as: {failure}");
     }
 }
 
@@ -98,7 +98,7 @@ fn planted_bugs_are_found() {
 fn a_client_that_does_not_read_holds_up_nobody() {
     for seed in 0..10 {
         let _story = DRAWN.story(seed);
-        let plan = Plan { hog: true, ..Plan::calm(seed) };
+        let plan = Plan { slow_reader: true, ..Plan::calm(seed) };
         run(&plan).expect("all is as it must be");
     }
 }

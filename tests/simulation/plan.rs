@@ -7,7 +7,7 @@ use torc::io::sim::{Faults, Rng};
 
 /// A bug put in on purpose, which the checks must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
+pub enum Fault {
     /// A reply is expected that the server does not give.
     WrongReply,
     /// Two commands of one connection are swapped on their way.
@@ -35,7 +35,7 @@ pub struct Plan {
     /// Values that are received straight into their memory.
     pub large_values: bool,
     /// A client that reads nothing until all others are done.
-    pub hog: bool,
+    pub slow_reader: bool,
     /// Clients make the histories that the running server's tests make, and nothing else.
     pub histories: bool,
     /// Clients do nothing but end.
@@ -46,12 +46,12 @@ pub struct Plan {
     pub rest_percent: u32,
     pub rest_max: Duration,
     /// How often a worker that holds leases, or is about to sleep, is descheduled.
-    pub interlude_percent: u32,
+    pub yield_point_percent: u32,
     /// How often, before a worker's turn, another number of workers becomes active, so that connections move.
     pub moves_percent: u32,
     /// Longest virtual time that one turn takes.
     pub turn_max: Duration,
-    pub plant: Option<Plant>,
+    pub fault: Option<Fault>,
 }
 
 impl Plan {
@@ -64,9 +64,9 @@ impl Plan {
             io,
             rest_percent,
             wild,
-            interlude_percent: 0,
+            yield_point_percent: 0,
             moves_percent: 0,
-            hog: false,
+            slow_reader: false,
             ..Plan::draw(seed)
         }
     }
@@ -76,20 +76,20 @@ impl Plan {
         let mut rng = Rng::new(seed ^ 0x6869_7374);
         let workers = [2, 2, 3, 3, 5][rng.below(5) as usize];
         let shards = [2, 4, 16, 64][rng.below(4) as usize];
-        let interlude_percent = [3, 20, 50][rng.below(3) as usize];
+        let yield_point_percent = [3, 20, 50][rng.below(3) as usize];
         let commands_per_client = 20 + rng.below(60);
         // Most have all workers at work at the same time, which is when something may go wrong.
         let moves_percent = [0, 0, 0, 5][rng.below(4) as usize];
-        let (histories, wild, hog, large_values) = (true, false, false, false);
+        let (histories, wild, slow_reader, large_values) = (true, false, false, false);
         Plan {
             workers,
             shards,
-            interlude_percent,
+            yield_point_percent,
             commands_per_client,
             moves_percent,
             histories,
             wild,
-            hog,
+            slow_reader,
             large_values,
             ..Plan::draw(seed)
         }
@@ -97,7 +97,13 @@ impl Plan {
 
     /// A plan of a seed in which clients end.
     pub fn ends(seed: u64) -> Plan {
-        Plan { ends: true, wild: false, hog: false, large_values: false, ..Plan::draw(seed ^ 0x656E_6473) }
+        Plan {
+            ends: true,
+            wild: false,
+            slow_reader: false,
+            large_values: false,
+            ..Plan::draw(seed ^ 0x656E_6473)
+        }
     }
 
     /// The plan of a seed.
@@ -114,16 +120,16 @@ impl Plan {
             commands_per_client: 5 + rng.below(60),
             wild,
             large_values: roomy && rng.chance(25),
-            hog: roomy && !wild && rng.chance(30),
+            slow_reader: roomy && !wild && rng.chance(30),
             histories: false,
             ends: false,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),
-            interlude_percent: [0, 3, 20, 50][rng.below(4) as usize],
+            yield_point_percent: [0, 3, 20, 50][rng.below(4) as usize],
             turn_max: Duration::from_micros(1 + rng.below(200)),
             moves_percent: [0, 1, 5, 30][rng.below(4) as usize],
-            plant: None,
+            fault: None,
             faults,
         }
     }

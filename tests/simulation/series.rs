@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::plan::{Plan, Plant};
+use super::plan::{Fault, Plan};
 use super::world::{Summary, run};
 
 /// Parts of a series that run beside each other.
@@ -51,11 +51,11 @@ impl Series {
         }
     }
 
-    /// What runs with a planted bug, or with one planted in the server, fail with.
-    pub fn failures(&self, seeds: Range<u64>, plant: Option<Plant>) -> impl Iterator<Item = String> {
+    /// What runs with an injected fault, or with one injected in the server, fail with.
+    pub fn failures(&self, seeds: Range<u64>, fault: Option<Fault>) -> impl Iterator<Item = String> {
         seeds.filter_map(move |seed| {
             let _story = self.story(seed);
-            run(&Plan { plant, ..(self.draw)(seed) }).err()
+            run(&Plan { fault, ..(self.draw)(seed) }).err()
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Design: a step lets every client do something and then one worker that is ready take a turn, or a rest. When nobody has
 //! anything to do, time passes until somebody has. Workers that hold leases are descheduled by running others inside
-//! [`torc::io::Io::interlude`]: the stack is the list of those that are descheduled, so all of it stays on one thread.
+//! [`torc::io::Io::yield_point`]: the stack is the list of those that are descheduled, so all of it stays on one thread.
 //!
 //! Invariant: between steps no worker is within its turn, so no lease is held.
 
@@ -19,15 +19,15 @@ use torc::io::{Io as _, Wait, Waker};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::pubsub::PubSub;
 use torc::store::{Keyspace, KeyspaceOptions, Leases};
-use torc::worker::{Clock, Seat, Worker, post_office};
+use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
 
 use super::board::{Board, Player, Role};
 use super::client::{Client, End, Now};
-use super::fading::Fading;
-use super::hog::{self, Hog};
-use super::plan::{Plan, Plant};
+use super::model::Model;
+use super::plan::{Fault, Plan};
 use super::queue::{self, Queues};
-use super::twin::Twin;
+use super::slow_reader::{self, SlowReader};
+use super::with_deadlines::WithDeadlines;
 use super::workloads::Noted;
 
 /// The port that everybody connects to.
@@ -36,8 +36,8 @@ pub const PORT: u16 = 6379;
 pub(super) const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Steps after which a run will never end.
 const STEPS_MAX: u64 = 1_500_000;
-/// Turns of others in one interlude.
-const INTERLUDE_TURNS_MAX: u64 = 16;
+/// Turns of others in one yield point.
+const YIELD_POINT_TURNS_MAX: u64 = 16;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
@@ -106,22 +106,22 @@ pub(super) struct World {
 pub fn run(plan: &Plan) -> Result<Summary, String> {
     let world = World::new(plan);
     let weak = Rc::downgrade(&world);
-    let interlude: Rc<dyn Fn(usize)> = Rc::new(move |index| {
-        weak.upgrade().as_deref().iter().for_each(|world| world.interlude(index));
+    let yield_point: Rc<dyn Fn(usize)> = Rc::new(move |index| {
+        weak.upgrade().as_deref().iter().for_each(|world| world.yield_point(index));
     });
     // A command that takes a lease late waits for it, so there nobody may be descheduled while he holds one.
-    #[cfg(feature = "planted-bug")]
-    torc::store::set_late_interlude(Some(interlude));
-    #[cfg(not(feature = "planted-bug"))]
-    world.net.set_interlude(Some(interlude));
+    #[cfg(feature = "injected-fault")]
+    torc::store::set_late_yield_point(Some(yield_point));
+    #[cfg(not(feature = "injected-fault"))]
+    world.net.set_yield_point(Some(yield_point));
     let outcome = match () {
         () if plan.histories => world.play_histories(),
         () if plan.ends => world.play_ends(),
         () => world.play(),
     };
-    world.net.set_interlude(None);
-    #[cfg(feature = "planted-bug")]
-    torc::store::set_late_interlude(None);
+    world.net.set_yield_point(None);
+    #[cfg(feature = "injected-fault")]
+    torc::store::set_late_yield_point(None);
     outcome?;
     let sum =
         |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| world.shared.stats.sum(counter);
@@ -179,7 +179,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
 
 /// The plan's faults, with so many resets.
 pub(super) fn faults(plan: &Plan, reset_per_million: u32) -> Faults {
-    let wakes_lost = plan.plant == Some(Plant::LostWakes);
+    let wakes_lost = plan.fault == Some(Fault::LostWakes);
     Faults { wakes_lost, reset_per_million, ..plan.faults.clone() }
 }
 
@@ -190,11 +190,12 @@ impl World {
         let shared = share(plan);
         let ios: Vec<SimIo> = (0..plan.workers).map(|_| SimIo::new(&net, &plan.io)).collect();
         let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
-        let seats = post_office(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
-        let workers = seats.map(|(number, (post, io))| {
+        let setups = inboxes(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
+        let workers = setups.map(|(number, (inbox, io))| {
             let seed = plan.seed.wrapping_add(number as u64);
-            let seat = Seat { number, shared: Arc::clone(&shared), post, clock: clock.clone(), seed };
-            let mut worker = Worker::new(io, seat);
+            let setup =
+                WorkerSetup { number, shared: Arc::clone(&shared), inbox, clock: clock.clone(), seed };
+            let mut worker = Worker::new(io, setup);
             worker.io_mut().accept(0, net.listen(PORT)).expect("the simulation accepts");
             RefCell::new(Some(worker))
         });
@@ -219,18 +220,19 @@ impl World {
 
     fn play(&self) -> Result<(), String> {
         let (torn, forgets) =
-            (self.plan.plant == Some(Plant::TornWrite), self.plan.plant == Some(Plant::LostIncrement));
+            (self.plan.fault == Some(Fault::TornWrite), self.plan.fault == Some(Fault::LostIncrement));
         let board = Rc::new(RefCell::new(Board::new(self.plan.wild, torn, forgets)));
         self.join_player(&board, Role::Setter);
         self.until_clients_are_done()?;
         for number in 0..self.plan.clients {
             self.join(&board, number);
         }
-        if self.plan.hog {
-            let script = Box::new(Hog::new("hog".to_owned()));
+        if self.plan.slow_reader {
+            let script = Box::new(SlowReader::new("hog".to_owned()));
             let rng = &mut *self.rng.borrow_mut();
-            let hog = Client::new(&self.net, &self.plan, "the hog".to_owned(), script, End::Close, rng);
-            self.clients.borrow_mut().push(hog.deaf(hog::REQUESTS));
+            let slow_reader =
+                Client::new(&self.net, &self.plan, "the hog".to_owned(), script, End::Close, rng);
+            self.clients.borrow_mut().push(slow_reader.deaf(slow_reader::REQUESTS));
         }
         self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
         let others_are_done = || self.clients.borrow().iter().all(|client| client.done || client.deaf);
@@ -275,14 +277,14 @@ impl World {
     fn join(&self, board: &Rc<RefCell<Board>>, number: usize) {
         let rng = &mut *self.rng.borrow_mut();
         let plan = &self.plan;
-        let wrong_at = (plan.plant == Some(Plant::WrongReply)).then_some(3);
+        let wrong_at = (plan.fault == Some(Fault::WrongReply)).then_some(3);
         let player = |role| Box::new(Player::new(board, role));
         let waits = !plan.wild && rng.chance(40);
         let script: Box<dyn super::client::Script> = match rng.below(6) {
             _ if waits => Box::new(queue::Worker::new(&self.queues, false)),
             0 if plan.wild => player(Role::Wrecker),
-            0..3 if !plan.wild => Box::new(Twin::new(format!("own{number}"), plan.large_values, wrong_at)),
-            3 if !plan.wild => Box::new(Fading::new(format!("fading{number}"))),
+            0..3 if !plan.wild => Box::new(Model::new(format!("own{number}"), plan.large_values, wrong_at)),
+            3 if !plan.wild => Box::new(WithDeadlines::new(format!("fading{number}"))),
             _ => player(Role::Player),
         };
         let end = match rng.below(8) {
@@ -363,12 +365,12 @@ impl World {
     }
 
     /// What happens while worker `index` is descheduled in the middle of its turn.
-    fn interlude(&self, index: usize) {
-        if !self.chance(self.plan.interlude_percent) {
+    fn yield_point(&self, index: usize) {
+        if !self.chance(self.plan.yield_point_percent) {
             return;
         }
         self.net.note(index as u64);
-        for _ in 0..self.below(INTERLUDE_TURNS_MAX) {
+        for _ in 0..self.below(YIELD_POINT_TURNS_MAX) {
             self.pass(Duration::from_micros(self.below(100)));
             self.step_clients();
             self.step_workers();
@@ -433,7 +435,7 @@ impl World {
     /// Everybody is gone: what is left of them?
     pub(super) fn end(&self) -> Result<(), String> {
         self.until("connections of clients that are gone are attached", || self.attached_count() == 0)?;
-        self.until("cards of clients that are gone are left", || self.shared.clients.count() == 0)?;
+        self.until("infos of clients that are gone are left", || self.shared.clients.count() == 0)?;
         for (index, worker) in self.workers.iter().enumerate() {
             let lent = worker.borrow_mut().as_mut().map_or(0, |worker| worker.io_mut().lent_buffers());
             if lent > 0 {

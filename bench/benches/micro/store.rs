@@ -1,4 +1,4 @@
-//! Finding and inserting in the keyspace of a worker that is alone, one key at a time and as a chunk does: all buckets
+//! Finding and inserting in the keyspace of a worker that is alone, one key at a time and as a group does: all buckets
 //! prefetched, then all entries, then the work.
 
 use std::hint::black_box;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{Args, CommandError, Context, Effect, Outcome};
 use super::list::{ClientType, living};
-use crate::observe::ClientCard;
+use crate::observe::ClientInfo;
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
@@ -22,14 +22,14 @@ pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let old = args.len() == 3;
     let filters = if old { Filters { address: args.find(2), ..Filters::NONE } } else { read(args, reply)? };
     let mut killed = 0;
-    for card in living(ctx) {
-        let me = card.id == ctx.session.card.id;
-        if (me && filters.skip_me) || !filters.fit(&card, ctx.now_ms) {
+    for client_info in living(ctx) {
+        let me = client_info.id == ctx.session.client_info.id;
+        if (me && filters.skip_me) || !filters.fit(&client_info, ctx.now_ms) {
             continue;
         }
         if me {
             ctx.session.close_after_reply();
-        } else if !end(ctx, &card) {
+        } else if !end(ctx, &client_info) {
             continue;
         }
         killed += 1;
@@ -43,11 +43,11 @@ pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 /// Marks another client and has its worker end it; `false` if that was done before.
-fn end(ctx: &mut Context<'_>, card: &Arc<ClientCard>) -> bool {
-    let place = card.kill();
+fn end(ctx: &mut Context<'_>, client_info: &Arc<ClientInfo>) -> bool {
+    let place = client_info.kill();
     if place.is_some() {
         // Nothing is given any more to one who will not get it.
-        card.wait.end_any();
+        client_info.wait.end_any();
     }
     ctx.effects.extend(place.map(Effect::Kill));
     place.is_some()
@@ -57,12 +57,12 @@ impl Filters<'_> {
     const NONE: Self =
         Self { id: None, address: None, local_address: None, kind: None, age_s_min: None, skip_me: false };
 
-    fn fit(&self, card: &ClientCard, now_ms: u64) -> bool {
-        let age_s = now_ms.saturating_sub(card.created_ms) / 1000;
-        self.id.is_none_or(|id| id == card.id)
-            && self.address.is_none_or(|address| address == card.address.as_bytes())
-            && self.local_address.is_none_or(|address| address == card.local_address.as_bytes())
-            && self.kind.is_none_or(|kind| kind == ClientType::of(card))
+    fn fit(&self, client_info: &ClientInfo, now_ms: u64) -> bool {
+        let age_s = now_ms.saturating_sub(client_info.created_ms) / 1000;
+        self.id.is_none_or(|id| id == client_info.id)
+            && self.address.is_none_or(|address| address == client_info.address.as_bytes())
+            && self.local_address.is_none_or(|address| address == client_info.local_address.as_bytes())
+            && self.kind.is_none_or(|kind| kind == ClientType::of(client_info))
             && self.age_s_min.is_none_or(|least| age_s >= least)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::{Args, CommandError, Context, Outcome, Session, table};
-use crate::observe::{ClientCard, flag};
+use crate::observe::{ClientInfo, flag};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 
@@ -40,8 +40,8 @@ impl ClientType {
     }
 
     /// The type of a client: there are no replicas yet.
-    pub(super) fn of(card: &ClientCard) -> Self {
-        if card.has(flag::SUBSCRIBER) { Self::PubSub } else { Self::Normal }
+    pub(super) fn of(client_info: &ClientInfo) -> Self {
+        if client_info.has(flag::SUBSCRIBER) { Self::PubSub } else { Self::Normal }
     }
 }
 
@@ -49,22 +49,22 @@ pub(super) fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let mut text = Vec::new();
     if args.len() == 4 && args.is(2, "TYPE") {
         let wanted = ClientType::read(args, 3, reply)?;
-        let cards = living(ctx);
-        cards
+        let client_infos = living(ctx);
+        client_infos
             .iter()
-            .filter(|card| ClientType::of(card) == wanted)
-            .for_each(|card| line(ctx, card, args, &mut text));
+            .filter(|client_info| ClientType::of(client_info) == wanted)
+            .for_each(|client_info| line(ctx, client_info, args, &mut text));
     } else if args.len() > 3 && args.is(2, "ID") {
         let ids: Option<Vec<i64>> = args.from(3).map(parse_i64).collect();
         let ids = ids.ok_or(CommandError::Text("ERR Invalid client ID"))?;
-        let cards = living(ctx);
+        let client_infos = living(ctx);
         for id in ids {
-            if let Ok(index) = cards.binary_search_by_key(&id, |card| card.id as i64) {
-                line(ctx, &cards[index], args, &mut text);
+            if let Ok(index) = client_infos.binary_search_by_key(&id, |client_info| client_info.id as i64) {
+                line(ctx, &client_infos[index], args, &mut text);
             }
         }
     } else if args.len() == 2 {
-        living(ctx).iter().for_each(|card| line(ctx, card, args, &mut text));
+        living(ctx).iter().for_each(|client_info| line(ctx, client_info, args, &mut text));
     } else {
         return Err(CommandError::Syntax);
     }
@@ -74,19 +74,19 @@ pub(super) fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 
 pub(super) fn info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut text = Vec::new();
-    line(ctx, &ctx.session.card, args, &mut text);
+    line(ctx, &ctx.session.client_info, args, &mut text);
     reply.verbatim(*b"txt", &text);
     Ok(())
 }
 
-/// The cards of all clients that nobody has ended yet, ascending by id.
-pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientCard>> {
-    let mut cards = ctx.shared.clients.cards();
-    cards.retain(|card| !card.is_killed());
-    cards
+/// The client infos of all clients that nobody has ended yet, ascending by id.
+pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientInfo>> {
+    let mut client_infos = ctx.shared.clients.client_infos();
+    client_infos.retain(|client_info| !client_info.is_killed());
+    client_infos
 }
 
-/// What a client's worker shows on its card at the end of a turn; of the client that asks, what has changed since.
+/// What a client's worker shows in its client info at the end of a turn; of the client that asks, what has changed since.
 struct Shown {
     idle_s: u64,
     row: u16,
@@ -96,22 +96,22 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(card: &ClientCard, now_ms: u64) -> Shown {
+    fn of(client_info: &ClientInfo, now_ms: u64) -> Shown {
         Shown {
-            idle_s: now_ms.saturating_sub(card.active_ms.load(Relaxed)) / 1000,
-            row: card.last_command.load(Relaxed),
-            query_bytes: card.query_bytes.load(Relaxed),
+            idle_s: now_ms.saturating_sub(client_info.active_ms.load(Relaxed)) / 1000,
+            row: client_info.last_command.load(Relaxed),
+            query_bytes: client_info.query_bytes.load(Relaxed),
             args_bytes: 0,
-            total_bytes: card.total_bytes.load(Relaxed),
+            total_bytes: client_info.total_bytes.load(Relaxed),
         }
     }
 
     /// Of the client that asks, by this command.
     fn of_asking(session: &Session, args: &Args<'_>) -> Shown {
         let touched = session.watch.as_ref().is_some_and(|watch| watch.flag.is_touched());
-        session.card.set(flag::DIRTY_CAS, touched);
+        session.client_info.set(flag::DIRTY_CAS, touched);
         let query_bytes = request_bytes(args);
-        let before = session.card.total_bytes.load(Relaxed).max(size_of::<Session>() as u64);
+        let before = session.client_info.total_bytes.load(Relaxed).max(size_of::<Session>() as u64);
         let args_bytes = args.from(0).map(|arg| arg.len() as u64).sum();
         Shown { idle_s: 0, row: session.last_row, query_bytes, args_bytes, total_bytes: before + query_bytes }
     }
@@ -125,53 +125,57 @@ fn request_bytes(args: &Args<'_>) -> u64 {
 }
 
 /// Adds the line of one client.
-fn line(ctx: &Context<'_>, card: &ClientCard, args: &Args<'_>, text: &mut Vec<u8>) {
-    let shown = match card.id == ctx.session.card.id {
+fn line(ctx: &Context<'_>, client_info: &ClientInfo, args: &Args<'_>, text: &mut Vec<u8>) {
+    let shown = match client_info.id == ctx.session.client_info.id {
         true => Shown::of_asking(ctx.session, args),
-        false => Shown::of(card, ctx.now_ms),
+        false => Shown::of(client_info, ctx.now_ms),
     };
-    write_line(card, ctx.now_ms, &shown, text);
+    write_line(client_info, ctx.now_ms, &shown, text);
 }
 
-fn write_line(card: &ClientCard, now_ms: u64, shown: &Shown, text: &mut Vec<u8>) {
+fn write_line(client_info: &ClientInfo, now_ms: u64, shown: &Shown, text: &mut Vec<u8>) {
     let Shown { idle_s, row, query_bytes, args_bytes, total_bytes } = *shown;
     let rows = table().rows();
     let command = rows.get(row as usize).map_or("NULL", |row| row.full_name.as_str());
-    let multi = card.multi_count.load(Relaxed) as i32;
+    let multi = client_info.multi_count.load(Relaxed) as i32;
     let mut start = String::with_capacity(384);
-    write!(start, "id={} addr={} laddr={} fd={} name=", card.id, card.address, card.local_address, card.fd)
-        .expect(WRITES);
+    write!(
+        start,
+        "id={} addr={} laddr={} fd={} name=",
+        client_info.id, client_info.address, client_info.local_address, client_info.fd
+    )
+    .expect(WRITES);
     text.extend_from_slice(start.as_bytes());
-    push(text, &card.name);
+    push(text, &client_info.name);
     let mut rest = start;
     rest.clear();
-    write!(rest, " age={} idle={idle_s} flags=", now_ms.saturating_sub(card.created_ms) / 1000)
+    write!(rest, " age={} idle={idle_s} flags=", now_ms.saturating_sub(client_info.created_ms) / 1000)
         .expect(WRITES);
     let letters = rest.len();
-    rest.extend(flag::LETTERS.iter().filter(|(bit, _)| card.has(*bit)).map(|(_, letter)| *letter));
+    rest.extend(flag::LETTERS.iter().filter(|(bit, _)| client_info.has(*bit)).map(|(_, letter)| *letter));
     if rest.len() == letters {
         rest.push('N');
     }
-    let [sub, psub, ssub] = card.subscription_counts.each_ref().map(|count| count.load(Relaxed));
+    let [sub, psub, ssub] = client_info.subscription_counts.each_ref().map(|count| count.load(Relaxed));
     write!(
         rest,
         " db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
          obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
-        card.db.load(Relaxed),
-        card.watch_count.load(Relaxed),
-        card.query_bytes_free.load(Relaxed),
-        card.multi_bytes.load(Relaxed),
-        card.output_pieces.load(Relaxed),
-        card.output_bytes.load(Relaxed),
-        card.protocol.load(Relaxed),
+        client_info.db.load(Relaxed),
+        client_info.watch_count.load(Relaxed),
+        client_info.query_bytes_free.load(Relaxed),
+        client_info.multi_bytes.load(Relaxed),
+        client_info.output_pieces.load(Relaxed),
+        client_info.output_bytes.load(Relaxed),
+        client_info.protocol.load(Relaxed),
     )
     .expect(WRITES);
     text.extend_from_slice(rest.as_bytes());
-    push(text, &card.lib_name);
+    push(text, &client_info.lib_name);
     text.extend_from_slice(b" lib-ver=");
-    push(text, &card.lib_version);
+    push(text, &client_info.lib_version);
     rest.clear();
-    writeln!(rest, " worker={}", card.place().worker).expect(WRITES);
+    writeln!(rest, " worker={}", client_info.place().worker).expect(WRITES);
     text.extend_from_slice(rest.as_bytes());
 }
 
@@ -186,25 +190,27 @@ fn push(text: &mut Vec<u8>, value: &arc_swap::ArcSwapOption<Vec<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ClientPlace, Peg};
+    use crate::observe::{ClientPlace, RegistrySlot};
 
     #[test]
     fn a_line_has_the_fields_of_redis_in_order() {
-        let (peg, place) = (Peg { worker: 0, number: 0 }, ClientPlace { worker: 2, slot: 0, generation: 0 });
-        let card = ClientCard::new(7, peg, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
-        card.name.store(Some(Arc::new(b"bob".to_vec())));
-        card.set(flag::NO_TOUCH | flag::NO_EVICT, true);
+        let (registry_slot, place) =
+            (RegistrySlot { worker: 0, number: 0 }, ClientPlace { worker: 2, slot: 0, generation: 0 });
+        let client_info =
+            ClientInfo::new(7, registry_slot, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
+        client_info.name.store(Some(Arc::new(b"bob".to_vec())));
+        client_info.set(flag::NO_TOUCH | flag::NO_EVICT, true);
         let get = table().find(b"get").expect("a command").id;
         let mut text = Vec::new();
         let shown = Shown { idle_s: 3, row: get, query_bytes: 4, args_bytes: 5, total_bytes: 6 };
-        write_line(&card, 5999, &shown, &mut text);
+        write_line(&client_info, 5999, &shown, &mut text);
         let expected = "id=7 addr=1.2.3.4:5 laddr=6.7.8.9:10 fd=11 name=bob age=4 idle=3 flags=eT db=0 sub=0 psub=0 \
                         ssub=0 multi=-1 watch=0 qbuf=4 qbuf-free=0 argv-mem=5 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
                         omem=0 tot-mem=6 events=r cmd=get user=default redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
         assert_eq!(String::from_utf8_lossy(&text), expected);
-        card.set(flag::NO_TOUCH | flag::NO_EVICT, false);
+        client_info.set(flag::NO_TOUCH | flag::NO_EVICT, false);
         text.clear();
-        write_line(&card, 500, &Shown::of(&card, 500), &mut text);
+        write_line(&client_info, 500, &Shown::of(&client_info, 500), &mut text);
         let line = String::from_utf8_lossy(&text).into_owned();
         assert!(line.contains(" age=0 idle=0 flags=N ") && line.contains(" cmd=NULL "), "{line}");
     }

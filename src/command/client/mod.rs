@@ -1,9 +1,9 @@
 //! CLIENT: what a client tells and asks of itself, and what it may do to others.
 //!
-//! Design: other clients are known by their cards alone (`observe::clients`), whichever worker they live on. To end one, its
-//! card is marked and its worker is told (`Effect::Kill`). Nothing here walks another worker's connections.
+//! Design: other clients are known by their infos alone (`observe::clients`), whichever worker they live on. To end one, its
+//! client info is marked and its worker is told (`Effect::Kill`). Nothing here walks another worker's connections.
 //!
-//! Not here: which commands a pause holds back (`worker::stretch`), when a reply is left out (`worker::stretch`).
+//! Not here: which commands a pause holds back (`worker::client_run`), when a reply is left out (`worker::client_run`).
 
 mod kill;
 mod list;
@@ -204,7 +204,7 @@ pub(super) fn is_printable_word(text: &[u8]) -> bool {
 }
 
 fn name(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    match ctx.session.card.name.load().as_deref() {
+    match ctx.session.client_info.name.load().as_deref() {
         Some(name) => reply.bulk(name),
         None => reply.null(),
     }
@@ -217,7 +217,7 @@ fn redirection(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outc
 }
 
 fn id(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.integer(ctx.session.card.id as i64);
+    reply.integer(ctx.session.client_info.id as i64);
     Ok(())
 }
 
@@ -230,14 +230,14 @@ fn switch(args: &Args<'_>, index: usize) -> Result<bool, CommandError> {
 }
 
 fn no_evict(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    ctx.session.card.set(flag::NO_EVICT, switch(args, 2)?);
+    ctx.session.client_info.set(flag::NO_EVICT, switch(args, 2)?);
     reply.ok();
     Ok(())
 }
 
 fn no_touch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     ctx.session.no_touch = switch(args, 2)?;
-    ctx.session.card.set(flag::NO_TOUCH, ctx.session.no_touch);
+    ctx.session.client_info.set(flag::NO_TOUCH, ctx.session.no_touch);
     reply.ok();
     Ok(())
 }
@@ -299,10 +299,10 @@ fn set_name(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 }
 
 fn set_info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let card = &ctx.session.card;
+    let client_info = &ctx.session.client_info;
     let field: &ArcSwapOption<Vec<u8>> = match () {
-        () if args.is(2, "LIB-NAME") => &card.lib_name,
-        () if args.is(2, "LIB-VER") => &card.lib_version,
+        () if args.is(2, "LIB-NAME") => &client_info.lib_name,
+        () if args.is(2, "LIB-VER") => &client_info.lib_version,
         () => {
             reply.error_bytes(&[b"ERR Unrecognized option '", args.c_string(2), b"'"].concat());
             return Err(CommandError::Replied);
@@ -341,11 +341,12 @@ fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         _ => return help::subcommand_syntax(args, reply),
     };
     let id = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
-    let card = list::living(ctx).into_iter().find(|card| card.id as i64 == id);
+    let client_info = list::living(ctx).into_iter().find(|client_info| client_info.id as i64 == id);
     // Who waits does not move: its place is right once its wait was ended.
-    let ended = card.and_then(|card| card.wait.end_any().map(|ticket| (card.place(), ticket)));
-    if let Some((place, ticket)) = ended {
-        ctx.effects.push(Effect::Unblock { place, ticket, error });
+    let ended = client_info
+        .and_then(|client_info| client_info.wait.end_any().map(|wait_id| (client_info.place(), wait_id)));
+    if let Some((place, wait_id)) = ended {
+        ctx.effects.push(Effect::Unblock { place, wait_id, error });
     }
     reply.integer(ended.is_some().into());
     Ok(())

@@ -249,7 +249,7 @@ impl Scan {
         match after {
             Some(after) => {
                 self.position = after;
-                // The store gave up in a stretch without keys, which took as long as the keys would have.
+                // The store gave up where there are no keys, which took as long as the keys would have.
                 if looked_at == 0 { count } else { looked_at }
             }
             None => {

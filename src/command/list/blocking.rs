@@ -1,7 +1,7 @@
 //! The commands that wait until there is something to pop: BLPOP, BRPOP, BLMPOP, BLMOVE, BLMOVEM, BRPOPLPUSH.
 //!
-//! Design: each does what its twin does that does not wait, and waits where that one would reply that there is nothing. When
-//! a key has become a list it is run again as it stands (`command::blocking`).
+//! Design: each does what its counterpart does that does not wait, and waits where that one would reply that there is nothing.
+//! When a key has become a list it is run again as it stands (`command::blocking`).
 
 use super::super::blocking::until_after_seconds;
 use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
@@ -66,7 +66,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "brpop",
         arity: -3,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         keys: &[keys_from(1, -2, 1, KeyAccess::ReadDelete)],
         since: "2.0.0",
         complexity: "O(K), K keys",
@@ -78,7 +78,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "brpoplpush",
         arity: 4,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         since: "2.2.0",
         summary: "Moves an element from a right end to a left end, and waits for one if need be.",
         syntax: "source destination#1 timeout",
@@ -153,21 +153,21 @@ fn brpoplpush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     move_or_wait(ctx, args, way, ("RPOPLPUSH", 3), reply)
 }
 
-/// `twin` does the same without waiting; `timeout` is the argument that says how long to wait.
+/// `counterpart` does the same without waiting; `timeout` is the argument that says how long to wait.
 ///
 /// As in Redis, what is replied in the end is a null array, but where there is no waiting it is a plain null.
 fn move_or_wait(
     ctx: &mut Context<'_>,
     args: &Args<'_>,
     way: Way,
-    (twin, timeout): (&str, usize),
+    (counterpart, timeout): (&str, usize),
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
     if move_one(ctx, args, way, reply)? {
-        // As its twin that does not wait.
+        // As its counterpart that does not wait.
         ctx.repeat_as(|words| {
-            words.add(twin).add_all(args.from(1).take(timeout - 1));
+            words.add(counterpart).add_all(args.from(1).take(timeout - 1));
         });
         return Ok(());
     }

@@ -165,7 +165,7 @@ pub(super) fn pop_first(
     Ok(Found::Nothing)
 }
 
-/// What LMPOP and its blocking twin are asked for: `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`.
+/// What LMPOP and its blocking counterpart are asked for: `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`.
 pub(super) struct ManyPop {
     /// The arguments that are keys.
     pub keys: std::ops::Range<usize>,

@@ -109,7 +109,7 @@ pub(super) fn move_many(
     Ok(taken)
 }
 
-/// BLMOVEM moved so many elements: it is repeated by its twin that does not wait.
+/// BLMOVEM moved so many elements: it is repeated by its counterpart that does not wait.
 pub(super) fn repeat_move(ctx: &mut Context<'_>, args: &Args<'_>, many: &ManyMove, moved: usize) {
     ctx.repeat_as(|words| {
         words.add("LMOVEM").add_all(args.from(1).take(4)).add("EXACTLY").add(moved as u64);

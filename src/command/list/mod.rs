@@ -23,13 +23,17 @@ mod transfer;
 
 use super::row::{BASE, Begin, Find, KeyAccess, KeySpec, key_at};
 use super::{Args, Command, CommandError, Context, Flags, Group, Scope};
-use crate::store::{Class, End, Event, ListLimits, Reach};
+use crate::store::{Class, End, Event, ListLimits, PrefetchHint};
 
 /// Most begin at the left end.
-const LIST: Command =
-    Command { group: Group::List, scope: Scope::Keys, reach: Reach::ListEnd(End::Left), ..BASE };
+const LIST: Command = Command {
+    group: Group::List,
+    scope: Scope::Keys,
+    prefetch_hint: PrefetchHint::ListEnd(End::Left),
+    ..BASE
+};
 
-const RIGHT: Reach = Reach::ListEnd(End::Right);
+const RIGHT: PrefetchHint = PrefetchHint::ListEnd(End::Right);
 
 const GROW: Flags = Flags::WRITE.with(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.with(Flags::FAST);
@@ -80,7 +84,7 @@ pub const ROWS: &[Command] = &[
         arity: 2,
         flags: Flags::READONLY.with(Flags::FAST),
         keys: &[key_at(1, KeyAccess::Look)],
-        reach: Reach::Entry,
+        prefetch_hint: PrefetchHint::Entry,
         summary: "Counts the elements of a list.",
         syntax: "key",
         shares: true,
@@ -217,7 +221,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpop",
         arity: -2,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         flags: WRITE_FAST,
         keys: KEY_POP,
         complexity: POP_COMPLEXITY,
@@ -229,7 +233,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpoplpush",
         arity: 3,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         flags: GROW,
         keys: KEYS_MOVE,
         since: "1.2.0",
@@ -242,7 +246,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpush",
         arity: -3,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         flags: GROW_FAST,
         keys: KEY_PUSH,
         complexity: PUSH_COMPLEXITY,
@@ -254,7 +258,7 @@ pub const ROWS: &[Command] = &[
     Command {
         name: "rpushx",
         arity: -3,
-        reach: RIGHT,
+        prefetch_hint: RIGHT,
         flags: GROW_FAST,
         keys: KEY_PUSH,
         since: "2.2.0",
@@ -286,7 +290,7 @@ fn pop_name(end: End) -> &'static str {
     if end == End::Left { "LPOP" } else { "RPOP" }
 }
 
-/// How long packed lists and chunks may be.
+/// How long packed lists and nodes may be.
 #[inline]
 fn limits(ctx: &Context<'_>) -> ListLimits {
     ctx.limits().list

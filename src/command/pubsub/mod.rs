@@ -1,7 +1,7 @@
 //! The family `pubsub`: SUBSCRIBE and its kin, PUBLISH. PUBSUB: `introspect`.
 //!
 //! Design: who subscribes is counted in the registries (`crate::pubsub`) at once, and enters its worker's lists at the end of its
-//! chunk. PUBLISH holds the lease of its channel's hash, as if the channel were a key, so that its messages have one order in
+//! group. PUBLISH holds the lease of its channel's hash, as if the channel were a key, so that its messages have one order in
 //! all inboxes. A command that subscribes or unsubscribes runs once its worker has read what was in its inbox before.
 //!
 //! Not here: encoding and order (`crate::pubsub`), delivery (`worker::pubsub`).
@@ -183,7 +183,7 @@ fn subscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
     for name in args.from(1) {
         if all.add(kind, name) {
             pubsub.add(kind, ctx.shared.keyspace.hash(name), name, ctx.worker as u16);
-            let place = ctx.session.card.place();
+            let place = ctx.session.client_info.place();
             ctx.effects.push(Effect::Listen { place, kind, name: name.into(), on: true });
         }
         confirm(reply, words(kind).0, Some(name), &all, kind);
@@ -212,7 +212,7 @@ fn unsubscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut R
         confirm(reply, words(kind).1, Some(&name), &all, kind);
         if was_there {
             ctx.shared.pubsub.remove(kind, ctx.shared.keyspace.hash(&name), &name, ctx.worker as u16);
-            let place = ctx.session.card.place();
+            let place = ctx.session.client_info.place();
             ctx.effects.push(Effect::Listen { place, kind, name, on: false });
         }
     }
@@ -235,7 +235,7 @@ pub(super) fn unsubscribe_from_all(ctx: &mut Context<'_>) -> Outcome {
     }
     if let Some(all) = ctx.session.subscriptions.take() {
         ctx.shared.pubsub.clients.fetch_sub(1, Relaxed);
-        ctx.effects.push(Effect::StopListening(ctx.session.card.place(), all));
+        ctx.effects.push(Effect::StopListening(ctx.session.client_info.place(), all));
         ctx.session.show_subscriptions();
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! CONFIG: the live configuration, shown and changed.
 //!
 //! Design: `crate::config` knows directives, values and error texts; here is what a change sets off at once. All else
-//! follows by itself, because every worker looks at the configuration's version once a turn and with each chunk. Both SET and
+//! follows by itself, because every worker looks at the configuration's version once a turn and with each group. Both SET and
 //! REWRITE talk to the system, so they run without any lease.
 //!
 //! Not here: what directives ask for that Torc does not do (`config::inert_warnings`), or must not ignore (`config::set`).

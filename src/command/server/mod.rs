@@ -83,29 +83,30 @@ pub const ROWS: &[Command] = &[
 
 /// Where the client is.
 fn caller(session: &Session) -> Caller {
-    let card = &session.card;
-    let local = ["127.", "[::1]", "::1", "[::ffff:127."].iter().any(|start| card.address.starts_with(start));
-    if local || card.has(flag::UNIX_SOCKET) { Caller::Local } else { Caller::Remote }
+    let client_info = &session.client_info;
+    let local =
+        ["127.", "[::1]", "::1", "[::ffff:127."].iter().any(|start| client_info.address.starts_with(start));
+    if local || client_info.has(flag::UNIX_SOCKET) { Caller::Local } else { Caller::Remote }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::{ClientCard, ClientPlace, Peg};
+    use crate::observe::{ClientInfo, ClientPlace, RegistrySlot};
 
     #[test]
     fn callers_of_this_host_are_local() {
-        let peg = Peg { worker: 0, number: 0 };
+        let registry_slot = RegistrySlot { worker: 0, number: 0 };
         let place = ClientPlace { worker: 0, slot: 0, generation: 0 };
         let session = |address: &str| {
-            let card = ClientCard::new(1, peg, place, address.into(), String::new(), 3, 0);
-            Session::new(std::sync::Arc::new(card), true)
+            let client_info = ClientInfo::new(1, registry_slot, place, address.into(), String::new(), 3, 0);
+            Session::new(std::sync::Arc::new(client_info), true)
         };
         assert_eq!(caller(&session("127.0.0.1:4000")), Caller::Local);
         assert_eq!(caller(&session("[::1]:4000")), Caller::Local);
         assert_eq!(caller(&session("10.0.0.1:4000")), Caller::Remote);
         let unix = session("/run/torc:0");
-        unix.card.set(flag::UNIX_SOCKET, true);
+        unix.client_info.set(flag::UNIX_SOCKET, true);
         assert_eq!(caller(&unix), Caller::Local);
     }
 }

@@ -29,7 +29,7 @@ fn monitor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     ctx.session.monitor = true;
     // Commands that follow in the same pipeline are shown already.
     ctx.shared.monitoring.fetch_or(1 << ctx.worker, Relaxed);
-    ctx.effects.push(Effect::Monitor(ctx.session.card.place(), true));
+    ctx.effects.push(Effect::Monitor(ctx.session.client_info.place(), true));
     reply.ok();
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Counts keys and memory over all shards without holding the other workers up.
 //!
 //! Design: the leases that are free are taken one at a time and given back at once; those another worker has just now are
-//! tried again a few times, which outlasts a chunk. What is still held then (its holder sleeps, or reserved it) is
+//! tried again a few times, which outlasts a group. What is still held then (its holder sleeps, or reserved it) is
 //! reported as its gauge last said, a tenth of a second ago at most.
 //!
 //! Costs: some 20 ns per shard.

@@ -1,7 +1,7 @@
 //! The commands that wait until there is something to pop: BZPOPMIN, BZPOPMAX, BZMPOP.
 //!
-//! Design: each does what its twin does that does not wait, and waits where that one would reply that there is nothing. When
-//! a key has become a sorted set it is run again as it stands (`command::blocking`).
+//! Design: each does what its counterpart does that does not wait, and waits where that one would reply that there is nothing.
+//! When a key has become a sorted set it is run again as it stands (`command::blocking`).
 
 use super::super::blocking::until_after_seconds;
 use super::super::{Args, Blocking, Context, OnTimeout, Outcome};

@@ -144,7 +144,7 @@ pub(super) fn pop_first(
     Ok(Found::Nothing)
 }
 
-/// What ZMPOP and its blocking twin are asked for: `numkeys key [key ...] <MIN | MAX> [COUNT count]`.
+/// What ZMPOP and its blocking counterpart are asked for: `numkeys key [key ...] <MIN | MAX> [COUNT count]`.
 pub(super) struct ManyPop {
     /// The arguments that are keys.
     pub keys: Range<usize>,

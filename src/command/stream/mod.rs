@@ -31,7 +31,7 @@ mod trimming;
 use super::row::{BASE, KeyAccess, KeySpec, key_at};
 use super::{Args, Command, CommandError, Context, Flags, Group, Scope};
 use crate::resp::Reply;
-use crate::store::{Class, Event, Reach, Stream};
+use crate::store::{Class, Event, PrefetchHint, Stream};
 
 const STREAM: Command = Command { group: Group::Stream, scope: Scope::Keys, since: "5.0.0", ..BASE };
 
@@ -75,7 +75,7 @@ pub const ROWS: &[Command] = &[
         arity: -5,
         flags: GROW_FAST,
         keys: &[key_at(1, KeyAccess::Update)],
-        reach: Reach::StreamEnd,
+        prefetch_hint: PrefetchHint::StreamEnd,
         complexity: "O(1), and O(N) for N entries trimmed",
         summary: "Adds an entry at the end of a stream.",
         syntax: "key [NOMKSTREAM@6.2.0] condition:[KEEPREF | DELREF | ACKED] trim:[strategy:<MAXLEN | MINID@6.2.0> operator:[equal== | approximately=~] threshold [LIMIT count@6.2.0]] id-selector:<auto-id=* | id> data:<field value>...",

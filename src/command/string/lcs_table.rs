@@ -25,7 +25,7 @@ pub(super) struct LcsTable<'a> {
     len: usize,
 }
 
-/// A stretch that both strings share: `len` bytes from `a_start` in one and `b_start` in the other.
+/// A common substring: `len` bytes from `a_start` in one and `b_start` in the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Match {
     pub a_start: usize,
@@ -98,22 +98,22 @@ impl<'a> LcsTable<'a> {
         text
     }
 
-    /// The stretches it consists of, from the end to the beginning. As in Redis, a stretch ends where the walk is through
+    /// The common substrings it consists of, from the end to the beginning. As in Redis, one ends where the walk is through
     /// with one of the strings, or had to leave a byte out.
     pub fn matches(&self, mut emit: impl FnMut(Match)) {
         let mut current: Option<Match> = None;
         self.walk_back(|i, j| match &mut current {
-            Some(stretch) if stretch.a_start == i + 1 && stretch.b_start == j + 1 => {
-                *stretch = Match { a_start: i, b_start: j, len: stretch.len + 1 };
+            Some(common) if common.a_start == i + 1 && common.b_start == j + 1 => {
+                *common = Match { a_start: i, b_start: j, len: common.len + 1 };
             }
             _ => {
-                if let Some(stretch) = current.replace(Match { a_start: i, b_start: j, len: 1 }) {
-                    emit(stretch);
+                if let Some(common) = current.replace(Match { a_start: i, b_start: j, len: 1 }) {
+                    emit(common);
                 }
             }
         });
-        if let Some(stretch) = current {
-            emit(stretch);
+        if let Some(common) = current {
+            emit(common);
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(table.len(), len);
         assert_eq!(table.text(), text);
         let mut found = Vec::new();
-        table.matches(|stretch| found.push(stretch));
+        table.matches(|common| found.push(common));
         assert_eq!(found, matches);
     }
 

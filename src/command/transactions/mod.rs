@@ -139,8 +139,8 @@ impl Session {
 
     /// Shows to others that the client is in no transaction any more.
     pub fn end_transaction(&self) {
-        self.card.set(flag::MULTI, false);
-        self.card.note_queue(u32::MAX, 0);
+        self.client_info.set(flag::MULTI, false);
+        self.client_info.note_queue(u32::MAX, 0);
     }
 
     /// Whether EXEC needs every shard.
@@ -162,8 +162,8 @@ impl Session {
     /// The watched keys, which the session forgets.
     pub fn take_watch(&mut self) -> Option<Box<Watch>> {
         let watch = self.watch.take()?;
-        self.card.watch_count.store(0, Relaxed);
-        self.card.set(flag::DIRTY_CAS, false);
+        self.client_info.watch_count.store(0, Relaxed);
+        self.client_info.set(flag::DIRTY_CAS, false);
         Some(watch)
     }
 }
@@ -173,8 +173,8 @@ fn multi(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
         return Err(CommandError::Text("ERR MULTI calls can not be nested"));
     }
     ctx.session.multi = Some(Box::new(ctx.queues.pop().unwrap_or_default()));
-    ctx.session.card.set(flag::MULTI, true);
-    ctx.session.card.note_queue(0, 0);
+    ctx.session.client_info.set(flag::MULTI, true);
+    ctx.session.client_info.note_queue(0, 0);
     reply.ok();
     Ok(())
 }
@@ -218,7 +218,7 @@ fn watch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         }
     }
     let count = u32::try_from(watch.keys.len()).unwrap_or(u32::MAX);
-    ctx.session.card.watch_count.store(count, Relaxed);
+    ctx.session.client_info.watch_count.store(count, Relaxed);
     ctx.session.watch = Some(watch);
     reply.ok();
     Ok(())

@@ -82,11 +82,11 @@ pub(super) struct Net {
     pub(super) backlogs: BTreeMap<u64, VecDeque<u64>>,
     pub(super) workers: Vec<WorkerState>,
     pub(super) trace: u64,
-    pub(super) interlude: Option<Interlude>,
+    pub(super) yield_point: Option<YieldPoint>,
 }
 
 /// What runs while a worker is descheduled in the middle of its turn.
-pub type Interlude = Rc<dyn Fn(usize)>;
+pub type YieldPoint = Rc<dyn Fn(usize)>;
 
 /// One connection.
 pub(super) struct Link {
@@ -219,7 +219,7 @@ impl SimNet {
             backlogs: BTreeMap::new(),
             workers: Vec::new(),
             trace: 0xCBF2_9CE4_8422_2325,
-            interlude: None,
+            yield_point: None,
         };
         SimNet { shared: Rc::new(RefCell::new(net)) }
     }
@@ -285,8 +285,8 @@ impl SimNet {
     }
 
     /// What runs when worker `index` loses its processor in the middle of a turn; it gets the index.
-    pub fn set_interlude(&self, run_others: Option<Interlude>) {
-        self.shared.borrow_mut().interlude = run_others;
+    pub fn set_yield_point(&self, run_others: Option<YieldPoint>) {
+        self.shared.borrow_mut().yield_point = run_others;
     }
 
     /// Says from now on how long worker `index` means to wait in its next turn, for `is_ready`: the wait that it will give

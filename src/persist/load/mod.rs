@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Invariants: at most [`PIECES_MAX`] pieces wait; the end is told when the last piece is in the keyspace.
-//! Not here: what becomes of a key (`insert`), what clients hear (`worker::stretch`).
+//! Not here: what becomes of a key (`insert`), what clients hear (`worker::client_run`).
 
 pub mod insert;
 

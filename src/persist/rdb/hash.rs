@@ -55,8 +55,8 @@ pub fn write(out: &mut Vec<u8>, hash: &Hash<'_>, compress: bool, sink: &mut dyn 
                 3 * pack.fields
             }
         };
-        let mut listpack = Vec::with_capacity(pack.run.len() + packed::LISTPACK_FRAME_BYTES);
-        packed::write_listpack(&mut listpack, pack.run, elements);
+        let mut listpack = Vec::with_capacity(pack.body.len() + packed::LISTPACK_FRAME_BYTES);
+        packed::write_listpack(&mut listpack, pack.body, elements);
         return encode::string(out, &listpack, compress);
     }
     let earliest = earliest_deadline(hash);
@@ -139,7 +139,7 @@ fn read_fields(
             return Err(Malformed);
         }
         let (name, value) = (reader.string()?, reader.string()?);
-        // Longer ones would not fit a run, and Redis has none.
+        // Longer ones would not fit a body, and Redis has none.
         if name.len().max(value.len()) > PART_BYTES_MAX {
             return Err(Malformed);
         }
@@ -174,19 +174,19 @@ fn read_listpack(text: &Text<'_>, form: PackForm) -> Result<NewHash, Malformed> 
         Text::Unpacked(bytes) => &bytes[..],
         Text::Int(_) => return Err(Malformed),
     };
-    let (run, count) = packed::validated(bytes).ok_or(Malformed)?;
+    let (body, count) = packed::validated(bytes).ok_or(Malformed)?;
     let parts = if form == PackForm::Pairs { 2 } else { 3 };
     if count % parts != 0 {
         return Err(Malformed);
     }
     let mut hash = NewHash::packed(form);
     let (mut at, mut last) = (0, 0);
-    while at < run.len() {
-        let (name, value_at) = packed::item(run, at);
-        let (value, mut end) = packed::item(run, value_at);
+    while at < body.len() {
+        let (name, value_at) = packed::item(body, at);
+        let (value, mut end) = packed::item(body, value_at);
         let mut deadline = None;
         if form == PackForm::Triples {
-            let (ms, behind) = packed::item(run, end);
+            let (ms, behind) = packed::item(body, end);
             let Item::Int(ms) = ms else { return Err(Malformed) };
             deadline = nonzero(u64::try_from(ms).ok().filter(|ms| *ms <= DEADLINE_MAX).ok_or(Malformed)?);
             end = behind;

@@ -34,10 +34,10 @@ pub fn write(out: &mut Vec<u8>, list: &List<'_>, compress: bool, sink: &mut dyn 
                 encode::length(out, NODE_LONG);
                 encode::string(out, bytes, compress);
             }
-            ListNode::Run(run, count) => {
+            ListNode::Listpack(body, count) => {
                 encode::length(out, NODE_PACKED);
                 listpack.clear();
-                packed::write_listpack(&mut listpack, run, count);
+                packed::write_listpack(&mut listpack, body, count);
                 encode::string(out, &listpack, compress);
             }
         }
@@ -102,14 +102,14 @@ fn add_ziplist(list: &mut NewList, reader: &mut Reader<'_>) -> Result<(), Malfor
 
 /// Adds a node as it is, or element by element where one is not in its shortest form.
 fn add_listpack(list: &mut NewList, listpack: &[u8]) -> Result<(), Malformed> {
-    let (run, count) = packed::validated(listpack).ok_or(Malformed)?;
-    if packed::is_canonical(run) {
-        list.add(NewNode::Run(run, count));
+    let (body, count) = packed::validated(listpack).ok_or(Malformed)?;
+    if packed::is_canonical(body) {
+        list.add(NewNode::Listpack(body, count));
         return Ok(());
     }
     let mut at = 0;
-    while at < run.len() {
-        let (item, next) = packed::item(run, at);
+    while at < body.len() {
+        let (item, next) = packed::item(body, at);
         list.add(NewNode::Item(match item {
             Item::Int(value) => NewItem::Int(value),
             Item::Bytes(bytes) => NewItem::Bytes(bytes),

@@ -29,9 +29,9 @@ pub fn form(set: &Set<'_>) -> u8 {
 pub fn write(out: &mut Vec<u8>, set: &Set<'_>, compress: bool, sink: &mut dyn Sink) {
     match set {
         Set::Ints(ints) => encode::string(out, ints.bytes(), compress),
-        Set::Packed(run, count) => {
-            let mut listpack = Vec::with_capacity(run.len() + packed::LISTPACK_FRAME_BYTES);
-            packed::write_listpack(&mut listpack, run, *count);
+        Set::Packed(body, count) => {
+            let mut listpack = Vec::with_capacity(body.len() + packed::LISTPACK_FRAME_BYTES);
+            packed::write_listpack(&mut listpack, body, *count);
             encode::string(out, &listpack, compress);
         }
         Set::Dict(dict) => {
@@ -77,8 +77,8 @@ pub fn read(
         }
         TYPE_SET_LISTPACK => {
             let bytes = super::list::bytes(reader.string()?);
-            let (run, count) = packed::validated(&bytes).ok_or(Malformed)?;
-            NewSet::of_run(run, count, limits, hasher).ok_or(Malformed)?
+            let (body, count) = packed::validated(&bytes).ok_or(Malformed)?;
+            NewSet::of_body(body, count, limits, hasher).ok_or(Malformed)?
         }
         _ => return Err(Malformed),
     };

@@ -36,9 +36,9 @@ pub fn form(sorted_set: &SortedSet<'_>) -> (u8, u16) {
 /// The value of a sorted set, in its form.
 pub fn write(out: &mut Vec<u8>, sorted_set: &SortedSet<'_>, compress: bool, sink: &mut dyn Sink) {
     let len = sorted_set.len();
-    if let SortedSet::Packed(run, _) = sorted_set {
+    if let SortedSet::Packed(body, _) = sorted_set {
         let mut listpack = Vec::new();
-        packed::write_listpack(&mut listpack, run, 2 * len);
+        packed::write_listpack(&mut listpack, body, 2 * len);
         return encode::string(out, &listpack, compress);
     }
     encode::length(out, len as u64);
@@ -88,10 +88,10 @@ pub fn read(
         TYPE_SORTED_SET_LISTPACK => {
             let listpack = reader.string()?;
             let listpack = bytes(&listpack);
-            let (run, _) = packed::validated(&listpack).ok_or(Malformed)?;
+            let (body, _) = packed::validated(&listpack).ok_or(Malformed)?;
             let (mut pairs, mut at) = (Pairs::new(&mut new), 0);
-            while at < run.len() {
-                let (item, next) = packed::item(run, at);
+            while at < body.len() {
+                let (item, next) = packed::item(body, at);
                 pairs.add(&match item {
                     Item::Int(value) => NewItem::Int(value),
                     Item::Bytes(bytes) => NewItem::Bytes(bytes),
@@ -104,7 +104,7 @@ pub fn read(
         }
         _ => return Err(Malformed),
     }
-    if new.is_empty() || new.has_twins() {
+    if new.is_empty() || new.has_duplicates() {
         return Err(Malformed);
     }
     new.sort();

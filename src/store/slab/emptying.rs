@@ -91,7 +91,7 @@ impl Slab {
             self.favour_full(units, header.position());
         }
         let mut slots = [0; PAGE_UNITS / 64];
-        (HEADER_UNITS..header.fresh()).step_by(units).for_each(|slot| slots[slot / 64] |= 1 << (slot % 64));
+        (HEADER_UNITS..header.bump()).step_by(units).for_each(|slot| slots[slot / 64] |= 1 << (slot % 64));
         let mut free = header.free();
         while free != 0 {
             slots[free / 64] &= !(1 << (free % 64));

@@ -121,7 +121,7 @@ impl Play {
         (0..len).map(|i| byte.wrapping_add(i as u8)).collect()
     }
 
-    /// Something that commands, upkeep or eviction may do.
+    /// Something that commands, cron or eviction may do.
     fn step(&mut self, growing: bool) {
         let pick = if growing { self.random.below(22) } else { 4 + self.random.below(40) };
         match pick {
@@ -130,7 +130,7 @@ impl Play {
             16..18 => self.relocate(),
             18 => _ = self.shard.defrag(50, self.random.below(2) == 0),
             19 => self.now_ms += self.random.below(300),
-            20 => _ = self.shard.upkeep(100),
+            20 => _ = self.shard.cron(100),
             21..24 => {
                 let (budget, now_ms) = (self.random.below(200) as usize, self.now_ms);
                 self.shard.expire_due(now_ms, budget, &mut |_, _, _| ());

@@ -7,7 +7,7 @@
 //!
 //! Design: as in F14, a bucket counts the items that would live here but were probed past it because it was full, so
 //! that a lookup stops at the first bucket that nobody went past. Addresses are multiples of 8 below 2^47, so 44 bits hold
-//! one, and four more the item's fraction (see `segment`). They are stored in two arrays, so that everything is aligned and
+//! one, and four more the item's remainder (see `segment`). They are stored in two arrays, so that everything is aligned and
 //! no access needs unsafe code. A mask tells which items are not in their home bucket.
 //!
 //! Not here: probing, growth (`mod`).
@@ -25,8 +25,8 @@ pub const NEVER: Tick = Tick::MAX;
 /// What a table stores: the address of something that the table knows nothing about.
 pub type Item = NonNull<u8>;
 
-/// Bits of an item's fraction.
-pub const FRACTION_BITS: u32 = 4;
+/// Bits of an item's remainder.
+pub const REMAINDER_BITS: u32 = 4;
 const ADDRESS_BITS: u32 = 44;
 const ALIGN_BITS: u32 = 3;
 
@@ -97,9 +97,9 @@ impl Bucket {
         NonNull::new(pointer).expect("a slot in use holds an address")
     }
 
-    /// The fraction of an item, if it is in its home bucket.
+    /// The remainder of an item, if it is in its home bucket.
     #[inline]
-    pub fn fraction(&self, slot: usize) -> Option<u8> {
+    pub fn remainder(&self, slot: usize) -> Option<u8> {
         (self.displaced >> slot & 1 == 0).then(|| (self.word(slot) >> ADDRESS_BITS) as u8)
     }
 
@@ -109,15 +109,15 @@ impl Bucket {
         self.tags[slot % BUCKET_SLOTS]
     }
 
-    /// Puts an item into a bucket that is not full; returns the slot. Only items in their home have a fraction.
+    /// Puts an item into a bucket that is not full; returns the slot. Only items in their home have a remainder.
     #[inline]
-    pub fn insert(&mut self, tag: u8, item: Item, fraction: Option<u8>) -> usize {
+    pub fn insert(&mut self, tag: u8, item: Item, remainder: Option<u8>) -> usize {
         assert!(!self.is_full());
         let slot = self.occupied.trailing_ones() as usize;
         self.occupied |= 1 << slot;
-        self.displaced = self.displaced & !(1 << slot) | u8::from(fraction.is_none()) << slot;
+        self.displaced = self.displaced & !(1 << slot) | u8::from(remainder.is_none()) << slot;
         self.tags[slot % BUCKET_SLOTS] = tag;
-        self.set_word(slot, pack(item) | u64::from(fraction.unwrap_or(0)) << ADDRESS_BITS);
+        self.set_word(slot, pack(item) | u64::from(remainder.unwrap_or(0)) << ADDRESS_BITS);
         slot
     }
 
@@ -257,10 +257,10 @@ mod tests {
         for (i, held) in boxes.iter().enumerate() {
             assert_eq!(bucket.matches(i as u8), 1 << i);
             assert_eq!(bucket.item(i), NonNull::from(&**held).cast());
-            assert_eq!(bucket.fraction(i), (i != 2).then_some(15 - i as u8));
+            assert_eq!(bucket.remainder(i), (i != 2).then_some(15 - i as u8));
         }
         bucket.replace(5, NonNull::from(&*boxes[6]).cast());
-        assert_eq!((bucket.item(5), bucket.fraction(5)), (bucket.item(6), Some(10)));
+        assert_eq!((bucket.item(5), bucket.remainder(5)), (bucket.item(6), Some(10)));
         bucket.remove(3);
         assert_eq!(bucket.matches(3), 0);
         assert_eq!(slots(bucket.occupied()).collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 7]);

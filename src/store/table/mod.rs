@@ -44,7 +44,7 @@ use bucket::{BUCKET_SLOTS, Bucket};
 pub use bucket::{Item, NEVER, Tick};
 pub use probe::Probe;
 use segment::{
-    EXACT_BUCKETS_MIN, LEVEL_BITS, SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SegmentRef, grow_above, size_above,
+    EXACT_BUCKETS_MIN, SEGMENT_BUCKETS_MAX, SPLIT_BUCKETS, SUB_HASH_BITS, SegmentRef, grow_above, size_above,
     size_for,
 };
 use spill::{Spill, Spilled};
@@ -111,7 +111,7 @@ struct Meta {
 
 /// An item on its way from one segment to another.
 struct Moved {
-    level: u16,
+    sub_hash: u16,
     tag: u8,
     due: Tick,
     item: Item,
@@ -225,7 +225,7 @@ impl Table {
         let (at, slot) = put(
             self.buckets_mut(index),
             segment,
-            &Moved { level: segment.level(hash) as u16, tag: tag(hash), due, item },
+            &Moved { sub_hash: segment.sub_hash(hash) as u16, tag: tag(hash), due, item },
         );
         let meta = &mut self.metas[first];
         meta.count += 1;
@@ -456,8 +456,8 @@ impl Table {
             |_, bucket, slot| {
                 let item = bucket.item(slot);
                 let hash = items.hash(item);
-                let level = (hash << depth >> (64 - LEVEL_BITS)) as u16;
-                let moved = Moved { level, tag: bucket.tag(slot), due: items.due(item), item };
+                let sub_hash = (hash << depth >> (64 - SUB_HASH_BITS)) as u16;
+                let moved = Moved { sub_hash, tag: bucket.tag(slot), due: items.due(item), item };
                 parts[usize::from(hash & bit != 0)].push(moved);
             },
         );
@@ -486,9 +486,9 @@ impl Table {
         let (left, right) = (self.directory[first], self.directory[first + half]);
         assert!(left.depth() == right.depth() && left != right);
         let mut moved = self.gather(first, items);
-        moved.iter_mut().for_each(|moved| moved.level /= 2);
+        moved.iter_mut().for_each(|moved| moved.sub_hash /= 2);
         let mut others = self.gather(first + half, items);
-        others.iter_mut().for_each(|moved| moved.level = (1 << (LEVEL_BITS - 1)) + moved.level / 2);
+        others.iter_mut().for_each(|moved| moved.sub_hash = (1 << (SUB_HASH_BITS - 1)) + moved.sub_hash / 2);
         moved.append(&mut others);
         assert_eq!(moved.len(), together);
         let fresh = SegmentRef::alloc(size_for(together), left.depth() - 1);
@@ -503,23 +503,23 @@ impl Table {
         }
     }
 
-    /// The items of a segment, in the order of their buckets. Looks only at those whose level the buckets do not tell;
+    /// The items of a segment, in the order of their buckets. Looks only at those whose sub-hash the buckets do not tell;
     /// the others' due ticks are their buckets', which are not too late.
     fn gather(&self, first: usize, items: &impl Items) -> Vec<Moved> {
         let segment = self.directory[first];
         let mut moved = Vec::with_capacity(self.metas[first].count as usize);
         let exact = segment.bucket_count() >= EXACT_BUCKETS_MIN;
-        let known = |bucket: &Bucket, slot| bucket.fraction(slot).filter(|_| exact);
+        let known = |bucket: &Bucket, slot| bucket.remainder(slot).filter(|_| exact);
         self.visit_fetched(
             first,
             |bucket, slot| known(bucket, slot).is_none(),
             |at, bucket, slot| {
                 let item = bucket.item(slot);
-                let level = match known(bucket, slot) {
-                    Some(fraction) => segment.home_start(at) + usize::from(fraction),
-                    None => segment.level(items.hash(item)),
+                let sub_hash = match known(bucket, slot) {
+                    Some(remainder) => segment.home_start(at) + usize::from(remainder),
+                    None => segment.sub_hash(items.hash(item)),
                 };
-                moved.push(Moved { level: level as u16, tag: bucket.tag(slot), due: bucket.due, item });
+                moved.push(Moved { sub_hash: sub_hash as u16, tag: bucket.tag(slot), due: bucket.due, item });
             },
         );
         assert_eq!(moved.len(), self.metas[first].count as usize);
@@ -625,18 +625,18 @@ impl Drop for Table {
 /// Puts an item into the first bucket with room, from its home on. There is room.
 #[inline]
 fn put(buckets: &mut [Bucket], segment: SegmentRef, moved: &Moved) -> (usize, usize) {
-    let level = usize::from(moved.level);
-    let home = segment.level_home(level);
-    let mut fraction = Some(segment.fraction(level, home));
+    let sub_hash = usize::from(moved.sub_hash);
+    let home = segment.sub_hash_home(sub_hash);
+    let mut remainder = Some(segment.remainder(sub_hash, home));
     let mut at = home;
     for _ in 0..buckets.len() {
         let bucket = &mut buckets[at];
         if !bucket.is_full() {
             bucket.due = bucket.due.min(moved.due);
-            return (at, bucket.insert(moved.tag, moved.item, fraction));
+            return (at, bucket.insert(moved.tag, moved.item, remainder));
         }
         bucket.count_overflow();
-        fraction = None;
+        remainder = None;
         at = if at + 1 == buckets.len() { 0 } else { at + 1 };
     }
     unreachable!("a segment grows before it is full");

@@ -1,8 +1,9 @@
 //! The segment: a run of buckets, and the packed word that refers to it from the directory.
 //!
 //! Design: the word holds address, number of buckets and depth, so that a lookup goes from the directory straight to
-//! the bucket. Ten bits of the hash, the level, choose the home bucket; an item's place and its stored fraction tell its
-//! level again, so that a segment can change its size without looking at the items. Small segments come from the global allocator; from 64 buckets on they are runs of the pool.
+//! the bucket. Ten bits of the hash, the sub-hash, choose the home bucket; an item's place and its stored remainder tell its
+//! sub-hash again, so that a segment can change its size without looking at the items. Small segments come from the global
+//! allocator; from 64 buckets on they are runs of the pool.
 //!
 //! Not here: the directory (`mod`).
 #![expect(unsafe_code, reason = "allocates and hands out buckets")]
@@ -10,7 +11,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
-use super::bucket::{BUCKET_SLOTS, Bucket, FRACTION_BITS};
+use super::bucket::{BUCKET_SLOTS, Bucket, REMAINDER_BITS};
 use crate::store::pool::{GRANULE_BYTES, POOL};
 
 /// Sizes of segments in buckets. Beyond the last one a segment splits.
@@ -19,10 +20,10 @@ pub const SEGMENT_SIZES: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 72, 80, 88, 96, 
 pub const SPLIT_BUCKETS: usize = 64;
 /// The largest segment.
 pub const SEGMENT_BUCKETS_MAX: usize = SEGMENT_SIZES[SEGMENT_SIZES.len() - 1];
-/// Bits of the hash, behind the depth's, that choose the bucket: the level.
-pub const LEVEL_BITS: u32 = 10;
-/// From this size on, a bucket has no more levels than an item's stored fraction can tell apart.
-pub const EXACT_BUCKETS_MIN: usize = 1 << (LEVEL_BITS - FRACTION_BITS);
+/// Bits of the hash, behind the depth's, that choose the bucket: the sub-hash.
+pub const SUB_HASH_BITS: u32 = 10;
+/// From this size on, a bucket has no more sub-hashes than an item's stored remainder can tell apart.
+pub const EXACT_BUCKETS_MIN: usize = 1 << (SUB_HASH_BITS - REMAINDER_BITS);
 
 const GRANULE_BUCKETS: usize = GRANULE_BYTES / size_of::<Bucket>();
 
@@ -98,31 +99,31 @@ impl SegmentRef {
     /// The bucket where a hash belongs. Monotonic: a greater hash of this segment never has a smaller home.
     #[inline]
     pub fn home(self, hash: u64) -> usize {
-        self.level_home(self.level(hash))
+        self.sub_hash_home(self.sub_hash(hash))
     }
 
     /// The bits of a hash that choose its bucket here.
     #[inline]
-    pub fn level(self, hash: u64) -> usize {
-        ((hash << self.depth()) >> (64 - LEVEL_BITS)) as usize
+    pub fn sub_hash(self, hash: u64) -> usize {
+        ((hash << self.depth()) >> (64 - SUB_HASH_BITS)) as usize
     }
 
-    /// The bucket of a level.
+    /// The bucket of a sub-hash.
     #[inline]
-    pub fn level_home(self, level: usize) -> usize {
-        (level * self.bucket_count()) >> LEVEL_BITS
+    pub fn sub_hash_home(self, sub_hash: usize) -> usize {
+        (sub_hash * self.bucket_count()) >> SUB_HASH_BITS
     }
 
-    /// The lowest level whose home is `home` (in `0..bucket_count`).
+    /// The lowest sub-hash whose home is `home` (in `0..bucket_count`).
     #[inline]
     pub fn home_start(self, home: usize) -> usize {
-        (home << LEVEL_BITS).div_ceil(self.bucket_count())
+        (home << SUB_HASH_BITS).div_ceil(self.bucket_count())
     }
 
-    /// How far a level is behind the lowest one of its home; meaningless below `EXACT_BUCKETS_MIN`.
+    /// How far a sub-hash is behind the lowest one of its home; meaningless below `EXACT_BUCKETS_MIN`.
     #[inline]
-    pub fn fraction(self, level: usize, home: usize) -> u8 {
-        (level - self.home_start(home)) as u8 & ((1 << FRACTION_BITS) - 1)
+    pub fn remainder(self, sub_hash: usize, home: usize) -> u8 {
+        (sub_hash - self.home_start(home)) as u8 & ((1 << REMAINDER_BITS) - 1)
     }
 
     /// The buckets.
@@ -191,20 +192,20 @@ mod tests {
                 let segment = SegmentRef::alloc(size, depth);
                 assert_eq!((segment.bucket_count(), segment.depth()), (size, depth));
                 let mut seen = 0;
-                for level in 0..1 << LEVEL_BITS {
-                    let hash = (level as u64) << (64 - LEVEL_BITS) >> depth;
+                for sub_hash in 0..1 << SUB_HASH_BITS {
+                    let hash = (sub_hash as u64) << (64 - SUB_HASH_BITS) >> depth;
                     let home = segment.home(hash);
-                    assert_eq!(segment.level(hash), level);
+                    assert_eq!(segment.sub_hash(hash), sub_hash);
                     assert!(home == seen || home == seen + 1);
                     seen = home;
-                    assert!(segment.home_start(home) <= level);
+                    assert!(segment.home_start(home) <= sub_hash);
                     if size >= EXACT_BUCKETS_MIN {
                         assert_eq!(
-                            segment.home_start(home) + usize::from(segment.fraction(level, home)),
-                            level
+                            segment.home_start(home) + usize::from(segment.remainder(sub_hash, home)),
+                            sub_hash
                         );
                     }
-                    assert_eq!(segment.level_home(segment.home_start(home)), home);
+                    assert_eq!(segment.sub_hash_home(segment.home_start(home)), home);
                 }
                 assert_eq!(seen, size - 1);
                 // SAFETY: nothing refers to it.

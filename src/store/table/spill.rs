@@ -203,7 +203,7 @@ impl Table {
         let is_left = ids.len() > room;
         for id in ids.into_iter().take(room) {
             let Spilled { hash, item, due } = spill.remove(id);
-            let moved = Moved { level: segment.level(hash) as u16, tag: tag(hash), due, item };
+            let moved = Moved { sub_hash: segment.sub_hash(hash) as u16, tag: tag(hash), due, item };
             put(self.buckets_mut(first), segment, &moved);
             self.metas[first].count += 1;
             self.metas[first].due = self.metas[first].due.min(due);

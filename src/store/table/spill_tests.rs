@@ -84,23 +84,23 @@ fn colliding_keys_come_and_go_as_in_a_map() {
     const PHASE: u64 = scaled(3000);
     for &attack in ATTACKS {
         let names = if attack == Equal { 1500 } else { 5000 };
-        let (mut table, mut twin, mut state) =
+        let (mut table, mut model, mut state) =
             (filled(names, attack), (0..names).collect::<BTreeSet<_>>(), 3);
         assert!(table.spilled_count() > 0);
         for round in 0..4 * PHASE {
             let name = random(&mut state) % names;
-            let present = twin.contains(&name);
+            let present = model.contains(&name);
             let place = find(&table, name, attack);
             assert_eq!(place.is_some(), present);
             let grow = [10, 1, 19, 0][(round / PHASE) as usize];
             match place {
                 None if random(&mut state) % 20 < grow => {
                     insert(&mut table, name, NEVER, attack);
-                    twin.insert(name);
+                    model.insert(name);
                 }
                 Some(_) if random(&mut state) % 20 >= grow => {
                     remove(&mut table, name, attack);
-                    twin.remove(&name);
+                    model.remove(&name);
                 }
                 Some(place) => {
                     let Toy { hash, due, name } = *toy(table.item(place));
@@ -109,15 +109,15 @@ fn colliding_keys_come_and_go_as_in_a_map() {
                 }
                 None => {}
             }
-            assert_eq!(table.len(), twin.len() as u64);
+            assert_eq!(table.len(), model.len() as u64);
             if round % (PHASE / 5) == 0 {
                 table.check_invariants(&Toys);
             }
         }
         let mut seen = BTreeSet::new();
         table.for_each(|item| assert!(seen.insert(toy(item).name)));
-        assert_eq!(seen, twin);
-        twin.into_iter().for_each(|name| remove(&mut table, name, attack));
+        assert_eq!(seen, model);
+        model.into_iter().for_each(|name| remove(&mut table, name, attack));
         assert_eq!(table.bytes(), 0);
     }
 }
@@ -177,11 +177,11 @@ fn scans_of_colliding_keys_keep_their_promise() {
 #[test]
 fn colliding_keys_that_are_due_are_found_in_slices() {
     for &attack in ATTACKS {
-        let (mut table, mut twin, mut state) = (Table::new(), BTreeMap::new(), 11);
+        let (mut table, mut model, mut state) = (Table::new(), BTreeMap::new(), 11);
         for name in 0..4000 {
             let due = if name % 3 == 0 { NEVER } else { random(&mut state) as Tick % 1000 };
             insert(&mut table, name, due, attack);
-            twin.insert(name, due);
+            model.insert(name, due);
         }
         // One becomes due earlier, wherever it lies.
         for name in (0..4000).step_by(300) {
@@ -189,7 +189,7 @@ fn colliding_keys_that_are_due_are_found_in_slices() {
             let Toy { hash, .. } = *toy(table.item(place));
             let other = Box::into_raw(Box::new(Toy { hash, due, name }));
             free(table.replace(place, NonNull::new(other).expect("a box").cast(), due));
-            twin.insert(name, due);
+            model.insert(name, due);
         }
         for now in [0, 10, 11, 500, 999, NEVER - 1] {
             let (mut position, mut slices) = (0, 0);
@@ -199,7 +199,7 @@ fn colliding_keys_that_are_due_are_found_in_slices() {
                     if due > now {
                         return Verdict::Keep(due);
                     }
-                    assert_eq!(twin.remove(&name), Some(due));
+                    assert_eq!(model.remove(&name), Some(due));
                     free(item);
                     Verdict::Remove(hash)
                 });
@@ -212,8 +212,8 @@ fn colliding_keys_that_are_due_are_found_in_slices() {
                 }
             }
             table.check_invariants(&Toys);
-            assert!(twin.values().all(|due| *due > now));
-            assert_eq!(table.len(), twin.len() as u64);
+            assert!(model.values().all(|due| *due > now));
+            assert_eq!(table.len(), model.len() as u64);
             let again = table.visit_due(0, now, 1000, &Toys, |_| unreachable!("nothing is due"));
             assert!(again.done);
         }

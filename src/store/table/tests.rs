@@ -1,4 +1,4 @@
-//! Tests of the table against a naive twin.
+//! Tests of the table against a naive model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
@@ -73,29 +73,29 @@ fn agrees_with_a_map_through_growth_and_shrinking() {
     for coarse in [false, true] {
         let names = if coarse { 1500 } else { scaled(20_000) };
         let mut table = Table::new();
-        let mut twin = BTreeSet::new();
+        let mut model = BTreeSet::new();
         let mut state = 3;
         for round in 0..3 * PHASE {
             let name = random(&mut state) % names;
-            let present = twin.contains(&name);
+            let present = model.contains(&name);
             assert_eq!(find(&table, name, coarse).is_some(), present);
             // A long growth, then a long shrinking, then both.
             let grow = [19, 1, 10][(round / PHASE) as usize];
             if random(&mut state) % 20 < grow {
                 if !present {
                     insert(&mut table, name, NEVER, coarse);
-                    twin.insert(name);
+                    model.insert(name);
                 }
             } else if present {
                 remove(&mut table, name, coarse);
-                twin.remove(&name);
+                model.remove(&name);
             }
-            assert_eq!(table.len(), twin.len() as u64);
+            assert_eq!(table.len(), model.len() as u64);
             if round % (PHASE / 10) == 0 {
                 table.check_invariants(&Toys);
             }
         }
-        for name in twin {
+        for name in model {
             remove(&mut table, name, coarse);
         }
         table.check_invariants(&Toys);
@@ -161,11 +161,11 @@ fn scans_keep_their_promise_through_growth_and_shrinking() {
 fn due_items_are_found_in_slices() {
     let mut table = Table::new();
     let mut state = 11;
-    let mut twin = BTreeMap::new();
+    let mut model = BTreeMap::new();
     for name in 0..scaled(20_000) {
         let due = if name % 3 == 0 { NEVER } else { random(&mut state) as Tick % 1000 };
         insert(&mut table, name, due, false);
-        twin.insert(name, due);
+        model.insert(name, due);
     }
     for now in [0, 10, 11, 500, 999, NEVER - 1] {
         let mut position = 0;
@@ -176,7 +176,7 @@ fn due_items_are_found_in_slices() {
                 if due > now {
                     return Verdict::Keep(due);
                 }
-                assert_eq!(twin.remove(&name), Some(due));
+                assert_eq!(model.remove(&name), Some(due));
                 free(item);
                 Verdict::Remove(hash)
             });
@@ -191,8 +191,8 @@ fn due_items_are_found_in_slices() {
                 break;
             }
         }
-        assert!(twin.values().all(|due| *due > now));
-        assert_eq!(table.len(), twin.len() as u64);
+        assert!(model.values().all(|due| *due > now));
+        assert_eq!(table.len(), model.len() as u64);
         // A second pass finds nothing to do.
         let again = table.visit_due(0, now, 1000, &Toys, |_| unreachable!("nothing is due"));
         assert!(again.done);

@@ -8,7 +8,7 @@
 #![expect(unsafe_code, reason = "frees segments of a table that is being emptied")]
 
 use super::bucket::{BUCKET_SLOTS, Bucket, slots};
-use super::segment::{LEVEL_BITS, SEGMENT_BUCKETS_MAX, SegmentRef, grow_above};
+use super::segment::{SEGMENT_BUCKETS_MAX, SUB_HASH_BITS, SegmentRef, grow_above};
 use super::spill::Spill;
 use super::{Item, Items, Meta, NEVER, Table, Tick, prefetch, take};
 
@@ -76,8 +76,8 @@ impl Table {
         let hashes = self.hashes_of(index, segment.depth());
         let next_home = segment.home(position) + 1;
         let last = if next_home < segment.bucket_count() {
-            let level_start = (segment.home_start(next_home) as u64) << (64 - LEVEL_BITS);
-            (hashes.start() | level_start >> segment.depth()) - 1
+            let sub_hash_start = (segment.home_start(next_home) as u64) << (64 - SUB_HASH_BITS);
+            (hashes.start() | sub_hash_start >> segment.depth()) - 1
         } else {
             *hashes.end()
         };
@@ -390,8 +390,8 @@ impl Table {
                 assert_eq!(self.locate(hash).map(|(_, found)| found), Some(segment));
                 assert!(bucket.due <= items.due(item));
                 assert!(bucket.matches(super::tag(hash)) >> slot & 1 == 1);
-                let fraction = segment.fraction(segment.level(hash), segment.home(hash));
-                assert_eq!(bucket.fraction(slot), (segment.home(hash) == at).then_some(fraction));
+                let remainder = segment.remainder(segment.sub_hash(hash), segment.home(hash));
+                assert_eq!(bucket.remainder(slot), (segment.home(hash) == at).then_some(remainder));
                 let mut probe = segment.home(hash);
                 while probe != at {
                     overflows[probe] += 1;

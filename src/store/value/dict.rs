@@ -32,7 +32,7 @@ use node::{Node, Parts};
 pub use walk::Iter;
 
 use super::external::{Expiry, Large};
-use crate::store::fetch::Reach;
+use crate::store::fetch::PrefetchHint;
 use crate::store::hash::KeyHasher;
 use crate::store::table::prefetch;
 
@@ -370,7 +370,7 @@ impl Large for Dict {
         Expiry { is_emptied: self.is_empty(), due: self.earliest_deadline() }
     }
 
-    fn fetch(&self, step: usize, _: Reach) {
+    fn fetch(&self, step: usize, _: PrefetchHint) {
         if step == 0 {
             prefetch(std::ptr::from_ref(self).cast());
         }

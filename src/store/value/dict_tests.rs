@@ -1,4 +1,4 @@
-//! Tests of dicts against a naive twin: the same operations on a dict and on a `HashMap`.
+//! Tests of dicts against a naive model: the same operations on a dict and on a `HashMap`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::super::external::Large;
 use super::{Dict, Form, Record};
 use crate::store::hash::KeyHasher;
 
-type Twin = HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+type Model = HashMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -62,30 +62,30 @@ fn owned(record: Record<'_>) -> (Vec<u8>, (Vec<u8>, Option<u64>)) {
 }
 
 /// Does the same to both, and compares what they answer.
-fn run(dict: &mut Dict, twin: &mut Twin, hasher: &KeyHasher, op: Op) {
+fn run(dict: &mut Dict, model: &mut Model, hasher: &KeyHasher, op: Op) {
     let keys = dict.form == Form::Keys;
     let given = |value: Vec<u8>, deadline| if keys { (Vec::new(), None) } else { (value, deadline) };
     match op {
         Op::Set(key, value, deadline) => {
             let (value, deadline) = given(value, deadline);
             let new = dict.set(hasher, &key, &value, deadline);
-            assert_eq!(new, twin.insert(key, (value, deadline)).is_none());
+            assert_eq!(new, model.insert(key, (value, deadline)).is_none());
         }
         Op::SetMany(first, count) => {
             for key in (first..first + count).map(numbered) {
                 let new = dict.set(hasher, &key, b"", None);
-                assert_eq!(new, twin.insert(key, (Vec::new(), None)).is_none());
+                assert_eq!(new, model.insert(key, (Vec::new(), None)).is_none());
             }
         }
-        Op::Remove(key) => assert_eq!(dict.remove(hasher, &key), twin.remove(&key).is_some()),
+        Op::Remove(key) => assert_eq!(dict.remove(hasher, &key), model.remove(&key).is_some()),
         Op::RemoveMany(first, count) => {
             for key in (first..first + count).map(numbered) {
-                assert_eq!(dict.remove(hasher, &key), twin.remove(&key).is_some());
+                assert_eq!(dict.remove(hasher, &key), model.remove(&key).is_some());
             }
         }
         Op::Deadline(..) if keys => {}
         Op::Deadline(key, deadline) => {
-            let known = twin.get_mut(&key).map(|record| record.1 = deadline).is_some();
+            let known = model.get_mut(&key).map(|record| record.1 = deadline).is_some();
             assert_eq!(dict.set_deadline(hasher, &key, deadline), known);
         }
         Op::Expire(now_ms, budget) => {
@@ -97,10 +97,10 @@ fn run(dict: &mut Dict, twin: &mut Twin, hasher: &KeyHasher, op: Op) {
             }
             for (key, record) in removed {
                 assert!(record.1.is_some_and(|deadline| deadline <= now_ms));
-                assert_eq!(twin.remove(&key), Some(record));
+                assert_eq!(model.remove(&key), Some(record));
             }
-            assert!(twin.values().all(|record| record.1.is_none_or(|deadline| deadline > now_ms)));
-            let earliest = twin.values().filter_map(|record| record.1).min();
+            assert!(model.values().all(|record| record.1.is_none_or(|deadline| deadline > now_ms)));
+            let earliest = model.values().filter_map(|record| record.1).min();
             assert!(dict.earliest_deadline().is_none_or(|due| due > now_ms));
             assert!(earliest.is_none() || dict.earliest_deadline().is_some_and(|due| Some(due) <= earliest));
         }
@@ -108,19 +108,19 @@ fn run(dict: &mut Dict, twin: &mut Twin, hasher: &KeyHasher, op: Op) {
     }
 }
 
-fn check(dict: &Dict, twin: &Twin, hasher: &KeyHasher) {
+fn check(dict: &Dict, model: &Model, hasher: &KeyHasher) {
     dict.check_invariants(hasher);
-    assert_eq!((dict.len(), dict.is_empty()), (twin.len(), twin.is_empty()));
-    let all: Twin = dict.iter().map(owned).collect();
-    assert_eq!(&all, twin);
-    for (key, (value, deadline)) in twin {
+    assert_eq!((dict.len(), dict.is_empty()), (model.len(), model.is_empty()));
+    let all: Model = dict.iter().map(owned).collect();
+    assert_eq!(&all, model);
+    for (key, (value, deadline)) in model {
         let record = Record { key, value, deadline: *deadline };
         assert_eq!(dict.get(hasher, key), Some(record));
     }
-    for (key, _) in twin.iter().take(20) {
+    for (key, _) in model.iter().take(20) {
         let mut other = key.clone();
         other.push(0);
-        assert_eq!(dict.contains(hasher, &other), twin.contains_key(&other));
+        assert_eq!(dict.contains(hasher, &other), model.contains_key(&other));
     }
 }
 
@@ -128,14 +128,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 40 }))]
 
     #[test]
-    fn dict_behaves_like_its_twin(ops in prop::collection::vec(op(), 1..80), keys in any::<bool>(), seed: u64) {
+    fn dict_behaves_like_its_model(ops in prop::collection::vec(op(), 1..80), keys in any::<bool>(), seed: u64) {
         let hasher = KeyHasher::new(u128::from(seed));
-        let (mut dict, mut twin) = (if keys { Dict::of_keys() } else { Dict::new() }, Twin::new());
+        let (mut dict, mut model) = (if keys { Dict::of_keys() } else { Dict::new() }, Model::new());
         for op in ops {
-            run(&mut dict, &mut twin, &hasher, op);
+            run(&mut dict, &mut model, &hasher, op);
             dict.check_invariants(&hasher);
         }
-        check(&dict, &twin, &hasher);
+        check(&dict, &model, &hasher);
     }
 
     /// Between the steps of a scan members come and go; those that stay are all returned.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::stream::Stream;
 use super::{Deque, Dict, Ranking};
-use crate::store::fetch::Reach;
+use crate::store::fetch::PrefetchHint;
 
 /// A value of more pieces than this is freed in slices.
 const PIECES_FREED_AT_ONCE_MAX: usize = 64;
@@ -43,7 +43,7 @@ pub trait Large {
 
     /// Brings what a command uses of it close to the processor: first itself, then what that leads to. Between two steps
     /// of one value those of others are taken, so that their cache misses overlap.
-    fn fetch(&self, step: usize, reach: Reach);
+    fn fetch(&self, step: usize, prefetch_hint: PrefetchHint);
 }
 
 /// Steps of `Large::fetch`.
@@ -80,7 +80,7 @@ impl Large for Blob {
         true
     }
 
-    fn fetch(&self, _: usize, _: Reach) {}
+    fn fetch(&self, _: usize, _: PrefetchHint) {}
 }
 
 /// A large value, which its entry owns.
@@ -222,7 +222,7 @@ impl External {
 
     /// Takes one step of bringing it close to the processor.
     #[inline]
-    pub fn fetch(&self, step: usize, reach: Reach) {
-        each!(self, value => value.fetch(step, reach));
+    pub fn fetch(&self, step: usize, prefetch_hint: PrefetchHint) {
+        each!(self, value => value.fetch(step, prefetch_hint));
     }
 }

@@ -41,7 +41,7 @@ pub enum PackForm {
 }
 
 impl PackForm {
-    /// Bytes before the run.
+    /// Bytes before the body.
     #[inline]
     pub(super) fn header_bytes(self) -> usize {
         match self {
@@ -81,7 +81,7 @@ impl Field<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct HashPack<'a> {
     /// The elements.
-    pub run: &'a [u8],
+    pub body: &'a [u8],
     /// How many fields they are.
     pub fields: usize,
     /// What each field consists of.
@@ -90,7 +90,7 @@ pub struct HashPack<'a> {
     pub noted: Option<u64>,
 }
 
-/// Where the parts of a field lie in a run.
+/// Where the parts of a field lie in a body.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub name: usize,
@@ -107,10 +107,10 @@ impl<'a> HashPack<'a> {
         let (count, rest) = pack.split_first_chunk::<COUNT_BYTES>().expect("packs begin with a count");
         let fields = usize::from(u16::from_ne_bytes(*count));
         match form {
-            PackForm::Pairs => HashPack { run: rest, fields, form, noted: None },
+            PackForm::Pairs => HashPack { body: rest, fields, form, noted: None },
             PackForm::Triples => {
-                let (noted, run) = rest.split_first_chunk::<NOTED_BYTES>().expect("behind it is a time");
-                HashPack { run, fields, form, noted: deadline_of(u64::from_ne_bytes(*noted)) }
+                let (noted, body) = rest.split_first_chunk::<NOTED_BYTES>().expect("behind it is a time");
+                HashPack { body, fields, form, noted: deadline_of(u64::from_ne_bytes(*noted)) }
             }
         }
     }
@@ -118,12 +118,12 @@ impl<'a> HashPack<'a> {
     /// The parts of the field at an offset.
     #[inline]
     pub(super) fn place(&self, name: usize) -> Place {
-        let value = packed::next(self.run, name);
-        let value_end = packed::next(self.run, value);
+        let value = packed::next(self.body, name);
+        let value_end = packed::next(self.body, value);
         match self.form {
             PackForm::Pairs => Place { name, value, value_end, end: value_end, deadline: None },
             PackForm::Triples => {
-                let (item, end) = packed::item(self.run, value_end);
+                let (item, end) = packed::item(self.body, value_end);
                 let deadline = match item {
                     Item::Int(ms) => deadline_of(ms.cast_unsigned()),
                     _ => unreachable!("deadlines are integers"),
@@ -136,8 +136,8 @@ impl<'a> HashPack<'a> {
     /// The field at an offset, and the offset of the next.
     #[inline]
     fn field(&self, at: usize) -> (Field<'a>, usize) {
-        let (name, value) = packed::item(self.run, at);
-        let (value, end) = packed::item(self.run, value);
+        let (name, value) = packed::item(self.body, at);
+        let (value, end) = packed::item(self.body, value);
         if self.form == PackForm::Pairs {
             return (Field { name, value, deadline: None }, end);
         }
@@ -151,13 +151,13 @@ impl<'a> HashPack<'a> {
         let item = NewItem::Bytes(name);
         let wanted = Encoded::of(&item);
         let mut at = 0;
-        while at < self.run.len() {
-            if packed::is(self.run, at, &wanted) {
+        while at < self.body.len() {
+            if packed::is(self.body, at, &wanted) {
                 return Some(self.place(at));
             }
-            at = packed::next(self.run, packed::next(self.run, at));
+            at = packed::next(self.body, packed::next(self.body, at));
             if self.form == PackForm::Triples {
-                at = packed::next(self.run, at);
+                at = packed::next(self.body, at);
             }
         }
         None
@@ -167,7 +167,7 @@ impl<'a> HashPack<'a> {
     pub(super) fn places(self) -> impl Iterator<Item = Place> + use<'a> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let place = (at < self.run.len()).then(|| self.place(at))?;
+            let place = (at < self.body.len()).then(|| self.place(at))?;
             at = place.end;
             Some(place)
         })
@@ -177,7 +177,7 @@ impl<'a> HashPack<'a> {
     #[inline]
     pub(super) fn earliest_deadline(&self) -> Option<u64> {
         match self.form {
-            PackForm::Triples if !self.run.is_empty() => self.place(0).deadline,
+            PackForm::Triples if !self.body.is_empty() => self.place(0).deadline,
             _ => None,
         }
     }
@@ -320,7 +320,7 @@ impl<'a> Iterator for Fields<'a> {
     fn next(&mut self) -> Option<Field<'a>> {
         match self {
             Fields::Packed(pack, at) => {
-                let (field, end) = (*at < pack.run.len()).then(|| pack.field(*at))?;
+                let (field, end) = (*at < pack.body.len()).then(|| pack.field(*at))?;
                 *at = end;
                 Some(field)
             }

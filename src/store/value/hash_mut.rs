@@ -26,7 +26,7 @@ use crate::store::{Entry, KeyMut};
 const PACK_BYTES_MAX: usize = u16::MAX as usize;
 /// What is noted of the earliest deadline stays if it changes by less, as in Redis.
 const NOTED_STEP_MS: u64 = 4000;
-/// The longest field of a run: a deadline and two elements' heads and ends beside the texts.
+/// The longest field of a body: a deadline and two elements' heads and ends beside the texts.
 const FIELD_OVERHEAD_BYTES: usize = 48;
 
 impl KeyMut<'_> {
@@ -52,11 +52,11 @@ impl KeyMut<'_> {
         };
         let none = Encoded::of(&NewItem::Int(0)).len();
         let mut bytes =
-            Vec::with_capacity(PackForm::Triples.header_bytes() + pack.run.len() + pack.fields * none);
+            Vec::with_capacity(PackForm::Triples.header_bytes() + pack.body.len() + pack.fields * none);
         bytes.extend_from_slice(&(pack.fields as u16).to_ne_bytes());
         bytes.extend_from_slice(&0_u64.to_ne_bytes());
         for Place { name, end, .. } in pack.places() {
-            bytes.extend_from_slice(&pack.run[name..end]);
+            bytes.extend_from_slice(&pack.body[name..end]);
             push(&mut bytes, &NewItem::Int(0));
         }
         if bytes.len() > PACK_BYTES_MAX {
@@ -79,7 +79,7 @@ impl KeyMut<'_> {
             Some(Hash::Packed(pack)) => {
                 let place = pack.find(name);
                 let len = pack.fields + usize::from(place.is_none());
-                let bytes = pack.run.len() + name.len() + value.len() + FIELD_OVERHEAD_BYTES;
+                let bytes = pack.body.len() + name.len() + value.len() + FIELD_OVERHEAD_BYTES;
                 if bytes > PACK_BYTES_MAX {
                     let encoding = pack.form.encoding();
                     self.hash_unpack(encoding);
@@ -110,7 +110,7 @@ impl KeyMut<'_> {
             self.hash_hold_deadlines();
         }
         if let Some(Hash::Packed(pack)) = self.hash()
-            && pack.run.len() + FIELD_OVERHEAD_BYTES > PACK_BYTES_MAX
+            && pack.body.len() + FIELD_OVERHEAD_BYTES > PACK_BYTES_MAX
         {
             let encoding = pack.form.encoding();
             self.hash_unpack(encoding);
@@ -119,7 +119,7 @@ impl KeyMut<'_> {
             Hash::Packed(pack) => {
                 let place = pack.find(name).expect("the caller has found it");
                 if pack.form == PackForm::Triples {
-                    let field = pack.run[place.name..place.value_end].to_vec();
+                    let field = pack.body[place.name..place.value_end].to_vec();
                     self.splice_field(place.name, place.end, &[]);
                     self.insert_field(field, deadline);
                 }
@@ -194,7 +194,7 @@ impl KeyMut<'_> {
         assert!(new.fields() > 0, "an empty hash is refused or not stored");
         self.tell_overwritten(Type::Hash);
         let form = new.form();
-        let bytes = form.header_bytes() + new.run().len();
+        let bytes = form.header_bytes() + new.body().len();
         let packs =
             new.fields() as u64 <= limits.entries_max && new.longest() as u64 <= limits.value_bytes_max;
         if packs && bytes <= PACK_BYTES_MAX {
@@ -202,7 +202,7 @@ impl KeyMut<'_> {
             if form == PackForm::Triples {
                 pack.extend_from_slice(&new.earliest_deadline().unwrap_or(0).to_ne_bytes());
             }
-            pack.extend_from_slice(new.run());
+            pack.extend_from_slice(new.body());
             self.set_value(Type::Hash, form.encoding(), Value::Inline(&pack));
         } else {
             let mut dict = Dict::new();
@@ -222,15 +222,15 @@ impl KeyMut<'_> {
         };
         let items = [NewItem::Bytes(name), NewItem::Bytes(value), NewItem::Int(ms.cast_signed())];
         let items = &items[..if form == PackForm::Triples { 3 } else { 2 }];
-        let run_bytes: usize = items.iter().map(|item| Encoded::of(item).len()).sum();
-        if form.header_bytes() + run_bytes > PACK_BYTES_MAX {
+        let body_bytes: usize = items.iter().map(|item| Encoded::of(item).len()).sum();
+        if form.header_bytes() + body_bytes > PACK_BYTES_MAX {
             self.hash_unpack(form.encoding());
             return self.set_in_dict(name, value, deadline);
         }
         let header = [0; COUNT_BYTES + size_of::<u64>()];
         let head = &header[..form.header_bytes()];
-        self.set_value(Type::Hash, form.encoding(), Value::Room(head, run_bytes, &[]));
-        let pack = self.splice_pack(head.len(), run_bytes, run_bytes);
+        self.set_value(Type::Hash, form.encoding(), Value::Room(head, body_bytes, &[]));
+        let pack = self.splice_pack(head.len(), body_bytes, body_bytes);
         pack[..COUNT_BYTES].copy_from_slice(&1_u16.to_ne_bytes());
         write_items(&mut pack[form.header_bytes()..], items);
         true
@@ -238,10 +238,10 @@ impl KeyMut<'_> {
 
     /// Adds a field to a pack that has room for it.
     fn add_field_to_pack(&mut self, name: &[u8], value: &[u8], deadline: Deadline) {
-        let Some(Hash::Packed(HashPack { run, fields, form, .. })) = self.hash() else {
+        let Some(Hash::Packed(HashPack { body, fields, form, .. })) = self.hash() else {
             unreachable!("a pack")
         };
-        let at = form.header_bytes() + run.len();
+        let at = form.header_bytes() + body.len();
         match deadline {
             Deadline::At(ms) => {
                 let mut field = Vec::with_capacity(name.len() + value.len() + FIELD_OVERHEAD_BYTES);
@@ -294,18 +294,18 @@ impl KeyMut<'_> {
         let Some(Hash::Packed(pack)) = self.hash() else { unreachable!("the caller has a pack") };
         assert!(pack.form == PackForm::Triples, "the caller has made room for deadlines");
         let at = match deadline {
-            None => pack.run.len(),
+            None => pack.body.len(),
             Some(deadline) => {
                 let mut places = pack.places();
                 let behind = places.find(|place| place.deadline.is_none_or(|other| other >= deadline));
-                behind.map_or(pack.run.len(), |place| place.name)
+                behind.map_or(pack.body.len(), |place| place.name)
             }
         };
         push(&mut field, &NewItem::Int(deadline.unwrap_or(0).cast_signed()));
         self.splice_field(at, at, &field);
     }
 
-    /// Replaces a part of a pack's run.
+    /// Replaces a part of a pack's body.
     fn splice_field(&mut self, from: usize, to: usize, with: &[u8]) {
         let form = match self.hash() {
             Some(Hash::Packed(pack)) => pack.form,
@@ -377,11 +377,11 @@ fn set_count(pack: &mut [u8], fields: usize) {
 }
 
 /// Appends an element.
-pub(super) fn push(run: &mut Vec<u8>, item: &NewItem<'_>) {
+pub(super) fn push(body: &mut Vec<u8>, item: &NewItem<'_>) {
     let encoded = Encoded::of(item);
-    let at = run.len();
-    run.resize(at + encoded.len(), 0);
-    encoded.write(&mut run[at..]);
+    let at = body.len();
+    body.resize(at + encoded.len(), 0);
+    encoded.write(&mut body[at..]);
 }
 
 /// Writes elements one behind the other.

@@ -1,6 +1,6 @@
 //! Hashes that are loaded, and what expires in those that are stored.
 //!
-//! Design: what is loaded is gathered as a run, whatever its size, so that a pack of Redis's is taken as it is and a hash of a
+//! Design: what is loaded is gathered as a body, whatever its size, so that a pack of Redis's is taken as it is and a hash of a
 //! million fields is one allocation until it is stored.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use crate::store::entry::{Encoding, Entry};
 
 /// A hash that is being loaded; outside of any shard.
 pub struct NewHash {
-    run: Vec<u8>,
+    body: Vec<u8>,
     fields: usize,
     form: PackForm,
     /// Bytes of the longest name or value, where they matter.
@@ -24,7 +24,7 @@ pub struct NewHash {
 impl NewHash {
     /// A hash without fields, which cannot be stored.
     pub fn new(form: PackForm) -> NewHash {
-        NewHash { run: Vec::new(), fields: 0, form, longest: 0, is_packed: false, earliest: None }
+        NewHash { body: Vec::new(), fields: 0, form, longest: 0, is_packed: false, earliest: None }
     }
 
     /// As `new`, for one that was packed where it comes from: it stays so even if its parts are long.
@@ -34,10 +34,10 @@ impl NewHash {
 
     /// Adds a field. Those of triples come in the order of their deadlines, those without at the end, or are sorted later.
     pub fn add(&mut self, name: &NewItem<'_>, value: &NewItem<'_>, deadline: Option<u64>) {
-        push(&mut self.run, name);
-        push(&mut self.run, value);
+        push(&mut self.body, name);
+        push(&mut self.body, value);
         if self.form == PackForm::Triples {
-            push(&mut self.run, &NewItem::Int(deadline.unwrap_or(0).cast_signed()));
+            push(&mut self.body, &NewItem::Int(deadline.unwrap_or(0).cast_signed()));
         }
         self.fields += 1;
         if !self.is_packed {
@@ -50,7 +50,7 @@ impl NewHash {
     }
 
     fn pack(&self) -> HashPack<'_> {
-        HashPack { run: &self.run, fields: self.fields, form: self.form, noted: None }
+        HashPack { body: &self.body, fields: self.fields, form: self.form, noted: None }
     }
 
     /// Puts the fields in the order in which they would be if they had been set one by one: that of their deadlines, later ones
@@ -64,21 +64,21 @@ impl NewHash {
             Some(deadline) => (deadline, usize::MAX - place.name),
             None => (u64::MAX, place.name),
         });
-        self.run = places.iter().flat_map(|place| &self.run[place.name..place.end]).copied().collect();
+        self.body = places.iter().flat_map(|place| &self.body[place.name..place.end]).copied().collect();
     }
 
     /// Whether a field is there twice.
     pub fn has_duplicates(&self) -> bool {
         // Equal elements are equal bytes.
         let mut seen = HashSet::with_capacity(self.fields);
-        !self.pack().places().all(|place| seen.insert(&self.run[place.name..place.value]))
+        !self.pack().places().all(|place| seen.insert(&self.body[place.name..place.value]))
     }
 
     /// Calls back with name, value and deadline of each field.
     pub(super) fn each(&self, mut visit: impl FnMut(&[u8], &[u8], Option<u64>)) {
         for place in self.pack().places() {
-            let (name, _) = packed::item(&self.run, place.name);
-            let (value, _) = packed::item(&self.run, place.value);
+            let (name, _) = packed::item(&self.body, place.name);
+            let (value, _) = packed::item(&self.body, place.value);
             let (mut name_digits, mut value_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
             visit(name.bytes(&mut name_digits), value.bytes(&mut value_digits), place.deadline);
         }
@@ -89,8 +89,8 @@ impl NewHash {
         self.fields
     }
 
-    pub(super) fn run(&self) -> &[u8] {
-        &self.run
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     pub(super) fn form(&self) -> PackForm {
@@ -116,18 +116,18 @@ pub(in crate::store) fn expire_pack(
 ) -> (Expiry, usize) {
     let header = PackForm::Triples.header_bytes();
     let before = HashPack::of(pack, PackForm::Triples);
-    let (fields, run_bytes) = (before.fields, before.run.len());
+    let (fields, body_bytes) = (before.fields, before.body.len());
     let (mut removed, mut from) = (0, 0);
     for place in before.places() {
         if place.deadline.is_none_or(|deadline| deadline > now_ms) {
             break;
         }
-        let (name, _) = packed::item(before.run, place.name);
+        let (name, _) = packed::item(before.body, place.name);
         on_removed(name.bytes(&mut itoa::Buffer::new()));
         (removed, from) = (removed + 1, place.end);
     }
     pack.copy_within(header + from.., header);
-    let kept = header + run_bytes - from;
+    let kept = header + body_bytes - from;
     let left = HashPack::of(&pack[..kept], PackForm::Triples);
     let due = left.earliest_deadline();
     pack[..COUNT_BYTES].copy_from_slice(&((fields - removed) as u16).to_ne_bytes());

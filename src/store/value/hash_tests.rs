@@ -1,4 +1,4 @@
-//! Tests of hashes against a naive twin: the same operations on a key of a shard and on a `BTreeMap`.
+//! Tests of hashes against a naive model: the same operations on a key of a shard and on a `BTreeMap`.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ const KEY: &[u8] = b"a hash";
 const NOW_MS: u64 = 1_800_000_000_000;
 const WIDE: PackLimits = PackLimits { entries_max: 512, value_bytes_max: 64 };
 
-type Twin = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -73,12 +73,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The name of a field of the twin.
-fn nth(twin: &Twin, at: usize) -> Vec<u8> {
-    twin.keys().nth(at % twin.len()).expect("the index is below").clone()
+/// The name of a field of the model.
+fn nth(model: &Model, at: usize) -> Vec<u8> {
+    model.keys().nth(at % model.len()).expect("the index is below").clone()
 }
 
-fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits, op: &Op) {
+fn apply(shard: &mut Shard, hash: u64, model: &mut Model, limits: &mut PackLimits, op: &Op) {
     let hasher = KeyHasher::new(5);
     if let Op::Expire(now_ms) = op {
         // The tables' time goes by quarters of a second.
@@ -92,16 +92,16 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits,
         };
         while !shard.expire_due(now_ms, 100, &mut on_expired).done {}
         for name in &names {
-            let (_, deadline) = twin.remove(name).expect("it was there");
+            let (_, deadline) = model.remove(name).expect("it was there");
             assert!(deadline.is_some_and(|deadline| deadline <= now_ms));
         }
-        assert!(twin.values().all(|(_, deadline)| deadline.is_none_or(|deadline| deadline > now_ms - 256)));
+        assert!(model.values().all(|(_, deadline)| deadline.is_none_or(|deadline| deadline > now_ms - 256)));
         return;
     }
     let mut place = shard.write(DB, hash, KEY, NOW_MS);
     match op {
         Op::Set(name, value, deadline) => {
-            let before = twin.get(name).and_then(|(_, deadline)| *deadline);
+            let before = model.get(name).and_then(|(_, deadline)| *deadline);
             let (deadline, after) = match *deadline {
                 SetDeadline::None => (Deadline::None, None),
                 SetDeadline::Keep => (Deadline::Keep, before),
@@ -109,34 +109,34 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits,
             };
             let is_new = place.hash_set(name, value, deadline, *limits);
             place.hash_note_deadline(before.into_iter().chain(after).min());
-            assert_eq!(is_new, twin.insert(name.clone(), (value.clone(), after)).is_none());
+            assert_eq!(is_new, model.insert(name.clone(), (value.clone(), after)).is_none());
         }
         Op::Limits(entries_max, value_bytes_max) => {
             *limits = PackLimits { entries_max: *entries_max, value_bytes_max: *value_bytes_max };
         }
-        _ if twin.is_empty() => assert!(place.entry().is_none()),
+        _ if model.is_empty() => assert!(place.entry().is_none()),
         Op::SetDeadline(at, deadline) => {
-            let name = nth(twin, *at);
+            let name = nth(model, *at);
             place.hash_set_deadline(&name, *deadline);
-            let before = std::mem::replace(&mut twin.get_mut(&name).expect("it is there").1, *deadline);
+            let before = std::mem::replace(&mut model.get_mut(&name).expect("it is there").1, *deadline);
             place.hash_note_deadline(before.into_iter().chain(*deadline).min());
         }
         Op::Remove(at) => {
-            let name = nth(twin, *at);
+            let name = nth(model, *at);
             assert!(place.hash_remove(&name));
             assert!(!place.hash_remove(&name));
-            twin.remove(&name);
+            model.remove(&name);
         }
         Op::Hold => place.hash_hold_deadlines(),
         Op::Note(ms) => place.hash_note_deadline(Some(*ms)),
         Op::Lapse(now_ms) => {
             let mut removed = 0;
             place.hash_remove_expired(*now_ms, &mut |name| {
-                assert!(twin[name].1.is_some_and(|deadline| deadline <= *now_ms));
-                twin.remove(name);
+                assert!(model[name].1.is_some_and(|deadline| deadline <= *now_ms));
+                model.remove(name);
                 removed += 1;
             });
-            assert!(twin.values().all(|(_, deadline)| deadline.is_none_or(|deadline| deadline > *now_ms)));
+            assert!(model.values().all(|(_, deadline)| deadline.is_none_or(|deadline| deadline > *now_ms)));
         }
         Op::Carry => {
             let copy = place.copy();
@@ -147,7 +147,7 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits,
         }
         Op::Load(sorts) => {
             let hash = place.hash().expect("it exists");
-            let has_deadlines = twin.values().any(|(_, deadline)| deadline.is_some());
+            let has_deadlines = model.values().any(|(_, deadline)| deadline.is_some());
             let mut new = NewHash::new(if has_deadlines { PackForm::Triples } else { PackForm::Pairs });
             for field in hash.iter() {
                 let (name, value) = (field.name.to_vec(), field.value.to_vec());
@@ -163,34 +163,34 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits,
         Op::Expire(_) => unreachable!("done above"),
     }
     let hash = place.hash();
-    for (name, (value, deadline)) in twin.iter() {
+    for (name, (value, deadline)) in model.iter() {
         let field = hash.and_then(|hash| hash.get(&hasher, name)).expect("it is there");
         assert_eq!((field.name.to_vec(), field.value.to_vec()), (name.clone(), value.clone()));
         assert_eq!(field.deadline, *deadline);
     }
 }
 
-fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
+fn check(shard: &mut Shard, hash: u64, model: &Model) {
     shard.check_invariants();
     let place = shard.write(DB, hash, KEY, NOW_MS);
     let Some(hash) = place.hash() else {
-        assert!(twin.is_empty());
+        assert!(model.is_empty());
         return;
     };
-    assert_eq!(hash.len(), twin.len());
+    assert_eq!(hash.len(), model.len());
     let fields = hash.iter().map(|field| (field.name.to_vec(), (field.value.to_vec(), field.deadline)));
-    assert_eq!(&fields.collect::<Twin>(), twin);
-    let earliest = twin.values().filter_map(|(_, deadline)| *deadline).min();
+    assert_eq!(&fields.collect::<Model>(), model);
+    let earliest = model.values().filter_map(|(_, deadline)| *deadline).min();
     assert!(earliest.is_none_or(|earliest| hash.due().is_some_and(|due| due <= earliest)));
-    let mut scanned = Twin::new();
+    let mut scanned = Model::new();
     let mut position = Some(0);
     while let Some(from) = position {
         position = hash.scan(from, 3, &mut |field| {
             scanned.insert(field.name.to_vec(), (field.value.to_vec(), field.deadline));
         });
     }
-    assert_eq!(&scanned, twin);
-    assert!(twin.contains_key(&hash.random(7 << 60).name.to_vec()));
+    assert_eq!(&scanned, model);
+    assert!(model.contains_key(&hash.random(7 << 60).name.to_vec()));
     let entry = place.entry().expect("seen just above");
     assert_eq!(entry.expires_inside(), hash.due().is_some());
     match hash {
@@ -198,9 +198,9 @@ fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
             assert_eq!(entry.encoding(), pack.form.encoding());
             let elements = if pack.form == PackForm::Pairs { 2 } else { 3 } * pack.fields;
             let mut listpack = Vec::new();
-            packed::write_listpack(&mut listpack, pack.run, elements);
-            assert_eq!(packed::validated(&listpack), Some((pack.run, elements)));
-            assert!(packed::is_canonical(pack.run));
+            packed::write_listpack(&mut listpack, pack.body, elements);
+            assert_eq!(packed::validated(&listpack), Some((pack.body, elements)));
+            assert!(packed::is_canonical(pack.body));
             assert!(pack.places().map(|place| place.deadline.unwrap_or(u64::MAX)).is_sorted());
         }
         Hash::Dict(dict) => dict.check_invariants(&KeyHasher::new(5)),
@@ -214,12 +214,12 @@ fn shard() -> (Shard, u64) {
 
 proptest! {
     #[test]
-    fn hashes_are_like_their_twins(ops in prop::collection::vec(op(), 1..150)) {
+    fn hashes_are_like_their_models(ops in prop::collection::vec(op(), 1..150)) {
         let (mut shard, hash) = shard();
-        let (mut twin, mut limits) = (Twin::new(), WIDE);
+        let (mut model, mut limits) = (Model::new(), WIDE);
         for op in &ops {
-            apply(&mut shard, hash, &mut twin, &mut limits, op);
-            check(&mut shard, hash, &twin);
+            apply(&mut shard, hash, &mut model, &mut limits, op);
+            check(&mut shard, hash, &model);
         }
     }
 }
@@ -241,12 +241,12 @@ fn small_hash_is_one_short_allocation() {
 fn pack_longer_than_an_entry_keeps_its_encoding() {
     let (mut shard, hash) = shard();
     let limits = PackLimits { entries_max: 200, value_bytes_max: 1000 };
-    let mut twin = Twin::new();
+    let mut model = Model::new();
     let mut place = shard.write(DB, hash, KEY, NOW_MS);
     let mut set = |place: &mut KeyMut<'_>, number: u64, deadline| {
         let (name, value) = (number.to_string().into_bytes(), vec![b'v'; 900]);
         place.hash_set(&name, &value, deadline, limits);
-        twin.insert(name, (value, if let Deadline::At(ms) = deadline { Some(ms) } else { None }));
+        model.insert(name, (value, if let Deadline::At(ms) = deadline { Some(ms) } else { None }));
     };
     (0..100).for_each(|number| set(&mut place, number, Deadline::None));
     assert!(matches!(place.hash(), Some(Hash::Dict(_))));
@@ -258,7 +258,7 @@ fn pack_longer_than_an_entry_keeps_its_encoding() {
     set(&mut place, 200, Deadline::None);
     assert_eq!(encoding(&place), Encoding::Hashtable);
     drop(place);
-    check(&mut shard, hash, &twin);
+    check(&mut shard, hash, &model);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn huge_hashes_are_freed_in_slices() {
     drop(place);
     shard.check_invariants();
     let full = shard.used_bytes();
-    assert!(full > 7_000_000 && shard.has_discarded() && shard.upkeep_due());
+    assert!(full > 7_000_000 && shard.has_discarded() && shard.cron_due());
     assert!(!shard.free_discarded(100));
     assert!(shard.used_bytes() < full - 30_000);
     assert!(shard.free_discarded(usize::MAX));

@@ -165,13 +165,13 @@ mod tests {
     proptest! {
         #[test]
         fn integers_behave_like_an_ordered_set(values in prop::collection::vec((any::<i64>(), 0u32..64), 0..200)) {
-            let (mut bytes, mut twin) = (empty(), BTreeSet::new());
+            let (mut bytes, mut model) = (empty(), BTreeSet::new());
             for (value, shift) in values {
                 let value = value >> shift;
-                prop_assert_eq!(Intset::of(&bytes).search(value).is_ok(), twin.contains(&value));
-                prop_assert_eq!(insert(&mut bytes, value), twin.insert(value));
+                prop_assert_eq!(Intset::of(&bytes).search(value).is_ok(), model.contains(&value));
+                prop_assert_eq!(insert(&mut bytes, value), model.insert(value));
                 let set = Intset::validated(&bytes).expect("it is valid");
-                prop_assert_eq!(set.iter().collect::<Vec<_>>(), twin.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(set.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             }
         }
 

@@ -5,7 +5,7 @@ use super::ListLimits;
 /// The limits of all types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of lists, and of their chunks.
+    /// Of lists, and of their nodes.
     pub list: ListLimits,
     /// Of hashes; the longer of field and value counts.
     pub hash: PackLimits,

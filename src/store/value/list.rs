@@ -1,22 +1,22 @@
-//! A list as a command sees it: a pack in its entry, or a deque of chunks.
+//! A list as a command sees it: a pack in its entry, or a deque of nodes.
 //!
 //! Design: one view over both, so that commands that read need not know which it is; they walk packed memory in
-//! place. The limits are those of `list-max-listpack-size`: up to them a list is packed, and so long is a chunk.
+//! place. The limits are those of `list-max-listpack-size`: up to them a list is packed, and so long is a node.
 //!
 //! Not here: changes (`list_mut`).
 
 use bytes::Bytes;
 
-use super::chunk::{Chunk, Run};
 use super::deque::Deque;
+use super::node::{Listpack, Node};
 use super::rings::Place;
 use super::view::{Elements, Typed, Value};
 use super::{Digest, External, Item, Limits, NewItem, packed};
 use crate::store::entry::{Entry, Type};
 
-/// Bytes of a pack before its run: the number of elements.
+/// Bytes of a pack before its body: the number of elements.
 pub(super) const PACK_HEADER_BYTES: usize = 2;
-/// Chunks of a list whose elements are counted, not weighed, are no longer than this.
+/// Nodes of a list whose elements are counted, not weighed, are no longer than this.
 const COUNTED_BYTES_MAX: usize = 8192;
 /// The sizes that negative limits mean, from -1 on.
 const SIZES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
@@ -73,9 +73,9 @@ impl ListLimits {
         text_len > self.bytes_max
     }
 
-    /// The longest run in bytes.
+    /// The longest body in bytes.
     #[inline]
-    pub(super) fn run_bytes_max(self) -> usize {
+    pub(super) fn body_bytes_max(self) -> usize {
         self.bytes_max
     }
 }
@@ -83,17 +83,17 @@ impl ListLimits {
 /// A list, wherever it lies.
 #[derive(Clone, Copy)]
 pub enum List<'a> {
-    /// Elements in one run, and their number.
+    /// Elements in one body, and their number.
     Packed(&'a [u8], usize),
-    /// A deque of chunks.
+    /// A deque of nodes.
     Deque(&'a Deque),
 }
 
 /// A piece of a list as it is saved.
 #[derive(Clone, Copy, Debug)]
 pub enum ListNode<'a> {
-    /// A run and the number of its elements.
-    Run(&'a [u8], usize),
+    /// A body and the number of its elements.
+    Listpack(&'a [u8], usize),
     /// One long element.
     Long(&'a Bytes),
 }
@@ -115,7 +115,7 @@ impl<'a> List<'a> {
             return None;
         }
         Some(match self {
-            List::Packed(run, count) => packed::item(run, packed::offset_of(run, *count, index)).0,
+            List::Packed(body, count) => packed::item(body, packed::offset_of(body, *count, index)).0,
             List::Deque(deque) => deque.item(deque.position(index)),
         })
     }
@@ -124,7 +124,7 @@ impl<'a> List<'a> {
     /// either case.
     pub fn items(&self, end: End, index: usize, count: usize) -> Items<'a> {
         let len = self.len();
-        let none = Items { rest: Rest::Run(&[], 0), left: 0, end, deque: None };
+        let none = Items { rest: Rest::Listpack(&[], 0), left: 0, end, deque: None };
         if index >= len {
             return none;
         }
@@ -132,17 +132,17 @@ impl<'a> List<'a> {
         // Backwards, an element is found at its end.
         let skipped = |index| if end == End::Left { index } else { index + 1 };
         match self {
-            List::Packed(run, total) => {
-                let at = packed::offset_of(run, *total, skipped(index));
-                Items { rest: Rest::Run(run, at), left, ..none }
+            List::Packed(body, total) => {
+                let at = packed::offset_of(body, *total, skipped(index));
+                Items { rest: Rest::Listpack(body, at), left, ..none }
             }
             List::Deque(deque) => {
                 let at = deque.position(index);
-                let rest = match deque.chunks().at(at.chunk) {
-                    Chunk::Long(bytes) => Rest::Long(bytes),
-                    Chunk::Run(run) => Rest::Run(run.bytes(), run.offset_of(skipped(at.index))),
+                let rest = match deque.nodes().at(at.node) {
+                    Node::Long(bytes) => Rest::Long(bytes),
+                    Node::Listpack(body) => Rest::Listpack(body.bytes(), body.offset_of(skipped(at.index))),
                 };
-                Items { rest, left, deque: Some((deque, at.chunk)), ..none }
+                Items { rest, left, deque: Some((deque, at.node)), ..none }
             }
         }
     }
@@ -154,13 +154,13 @@ impl<'a> List<'a> {
 
     /// The pieces that are saved.
     pub fn nodes(&self) -> impl Iterator<Item = ListNode<'a>> + use<'a> {
-        let (packed, chunks) = match self {
-            List::Packed(run, count) => (Some(ListNode::Run(run, *count)), None),
-            List::Deque(deque) => (None, Some(deque.chunks().iter())),
+        let (packed, nodes) = match self {
+            List::Packed(body, count) => (Some(ListNode::Listpack(body, *count)), None),
+            List::Deque(deque) => (None, Some(deque.nodes().iter())),
         };
-        packed.into_iter().chain(chunks.into_iter().flatten().map(|chunk| match chunk {
-            Chunk::Run(run) => ListNode::Run(run.bytes(), run.count()),
-            Chunk::Long(bytes) => ListNode::Long(bytes),
+        packed.into_iter().chain(nodes.into_iter().flatten().map(|node| match node {
+            Node::Listpack(body) => ListNode::Listpack(body.bytes(), body.count()),
+            Node::Long(bytes) => ListNode::Long(bytes),
         }))
     }
 
@@ -168,7 +168,7 @@ impl<'a> List<'a> {
     pub fn node_count(&self) -> usize {
         match self {
             List::Packed(..) => 1,
-            List::Deque(deque) => deque.chunks().len(),
+            List::Deque(deque) => deque.nodes().len(),
         }
     }
 }
@@ -183,8 +183,8 @@ impl<'a> Typed<'a> for List<'a> {
             return List::Deque(deque);
         }
         let pack = entry.inline_value();
-        let (count, run) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
-        List::Packed(run, usize::from(u16::from_ne_bytes(*count)))
+        let (count, body) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
+        List::Packed(body, usize::from(u16::from_ne_bytes(*count)))
     }
 }
 
@@ -200,10 +200,10 @@ impl Value for List<'_> {
     fn report(&self, limits: &Limits) -> String {
         let List::Deque(deque) = self else { return String::new() };
         let size = |node| match node {
-            ListNode::Run(run, _) => run.len() + packed::LISTPACK_FRAME_BYTES,
+            ListNode::Listpack(body, _) => body.len() + packed::LISTPACK_FRAME_BYTES,
             ListNode::Long(bytes) => bytes.len(),
         };
-        let (bytes, nodes) = (self.nodes().map(size).sum::<usize>(), deque.chunks().len());
+        let (bytes, nodes) = (self.nodes().map(size).sum::<usize>(), deque.nodes().len());
         let average = self.len() as f64 / nodes as f64;
         format!(
             " ql_nodes:{nodes} ql_avg_node:{average:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{bytes}",
@@ -243,40 +243,42 @@ pub struct Items<'a> {
 /// What is left of the piece at hand.
 #[derive(Clone, Copy)]
 enum Rest<'a> {
-    /// A run, and how far it was walked.
-    Run(&'a [u8], usize),
+    /// A body, and how far it was walked.
+    Listpack(&'a [u8], usize),
     Long(&'a Bytes),
 }
 
 impl<'a> Items<'a> {
-    /// Goes to the next chunk, which exists as long as elements are left.
+    /// Goes to the next node, which exists as long as elements are left.
     #[cold]
     fn turn(&mut self) {
         let (deque, place) = self.deque.expect("a pack has all its elements in one run");
         let next = match self.end {
-            End::Left => deque.chunks().behind(place),
-            End::Right => deque.chunks().before(place),
+            End::Left => deque.nodes().behind(place),
+            End::Right => deque.nodes().before(place),
         };
         let next = next.expect("the counts of the chunks add up to the list's length");
         self.deque = Some((deque, next));
-        self.rest = match deque.chunks().at(next) {
-            Chunk::Long(bytes) => Rest::Long(bytes),
-            Chunk::Run(run) => Rest::Run(run.bytes(), if self.end == End::Left { 0 } else { run.len() }),
+        self.rest = match deque.nodes().at(next) {
+            Node::Long(bytes) => Rest::Long(bytes),
+            Node::Listpack(body) => {
+                Rest::Listpack(body.bytes(), if self.end == End::Left { 0 } else { body.len() })
+            }
         };
     }
 
     /// Whether the next element is this one, and goes beyond it; none at the end. Cheaper than looking at elements.
     pub fn next_is(&mut self, wanted: &packed::Encoded<'_>, text: &[u8]) -> Option<bool> {
-        if let (Rest::Run(run, at), true) = (self.rest, self.left > 0) {
-            if self.end == End::Left && at < run.len() {
+        if let (Rest::Listpack(body, at), true) = (self.rest, self.left > 0) {
+            if self.end == End::Left && at < body.len() {
                 self.left -= 1;
-                self.rest = Rest::Run(run, packed::next(run, at));
-                return Some(packed::is(run, at, wanted));
+                self.rest = Rest::Listpack(body, packed::next(body, at));
+                return Some(packed::is(body, at, wanted));
             } else if self.end == End::Right && at > 0 {
                 self.left -= 1;
-                let at = packed::previous(run, at);
-                self.rest = Rest::Run(run, at);
-                return Some(packed::is(run, at, wanted));
+                let at = packed::previous(body, at);
+                self.rest = Rest::Listpack(body, at);
+                return Some(packed::is(body, at, wanted));
             }
         }
         let mut digits = itoa::Buffer::new();
@@ -295,19 +297,19 @@ impl<'a> Iterator for Items<'a> {
         self.left -= 1;
         loop {
             match (self.rest, self.end) {
-                (Rest::Run(run, at), End::Left) if at < run.len() => {
-                    let (item, next) = packed::item(run, at);
-                    self.rest = Rest::Run(run, next);
+                (Rest::Listpack(body, at), End::Left) if at < body.len() => {
+                    let (item, next) = packed::item(body, at);
+                    self.rest = Rest::Listpack(body, next);
                     return Some(item);
                 }
-                (Rest::Run(run, at), End::Right) if at > 0 => {
-                    let at = packed::previous(run, at);
-                    self.rest = Rest::Run(run, at);
-                    return Some(packed::item(run, at).0);
+                (Rest::Listpack(body, at), End::Right) if at > 0 => {
+                    let at = packed::previous(body, at);
+                    self.rest = Rest::Listpack(body, at);
+                    return Some(packed::item(body, at).0);
                 }
-                (Rest::Run(..), _) => self.turn(),
+                (Rest::Listpack(..), _) => self.turn(),
                 (Rest::Long(bytes), _) => {
-                    self.rest = Rest::Run(&[], 0);
+                    self.rest = Rest::Listpack(&[], 0);
                     return Some(Item::Blob(bytes));
                 }
             }
@@ -323,8 +325,8 @@ impl ExactSizeIterator for Items<'_> {}
 
 /// A piece of a list that is loaded.
 pub enum NewNode<'a> {
-    /// A valid run, and the number of its elements.
-    Run(&'a [u8], usize),
+    /// A valid body, and the number of its elements.
+    Listpack(&'a [u8], usize),
     /// One long element.
     Long(Bytes),
     /// Any element, to be added to the piece before it if it fits there.
@@ -346,8 +348,10 @@ impl NewList {
     /// Adds a piece at the end.
     pub fn add(&mut self, node: NewNode<'_>) {
         match node {
-            NewNode::Run(run, count) => self.deque.append(Chunk::Run(Run::from_bytes(run, count))),
-            NewNode::Long(bytes) => self.deque.append(Chunk::Long(bytes)),
+            NewNode::Listpack(body, count) => {
+                self.deque.append(Node::Listpack(Listpack::from_bytes(body, count)));
+            }
+            NewNode::Long(bytes) => self.deque.append(Node::Long(bytes)),
             NewNode::Item(item) => self.deque.push(End::Right, &item, self.limits),
         }
     }

@@ -1,7 +1,7 @@
 //! What may be done to a key that holds a list, or is to hold one.
 //!
 //! Design: a list begins as a pack; it becomes a deque when it outgrows the limits, and a pack again when it has shrunk
-//! to one chunk of half of them: when Redis 7.4 changes OBJECT ENCODING. Elements are found before by the caller, through
+//! to one node of half of them: when Redis 7.4 changes OBJECT ENCODING. Elements are found before by the caller, through
 //! `List`; here they are named by their index.
 //!
 //! Invariants:
@@ -22,8 +22,8 @@ use super::{External, Item, NewItem, OwnedItem};
 use crate::store::KeyMut;
 use crate::store::entry::{Encoding, Type, Value};
 
-/// The longest run that fits an inline value.
-const PACKED_RUN_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
+/// The longest body that fits an inline value.
+const PACKED_BODY_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
 
 impl KeyMut<'_> {
     /// The list that the key holds, if it exists.
@@ -40,9 +40,9 @@ impl KeyMut<'_> {
         items: impl Iterator<Item = NewItem<'i>> + Clone,
         limits: ListLimits,
     ) -> usize {
-        let (run_bytes, count) = match self.list() {
+        let (body_bytes, count) = match self.list() {
             None => (0, 0),
-            Some(List::Packed(run, count)) => (run.len(), count),
+            Some(List::Packed(body, count)) => (body.len(), count),
             Some(List::Deque(_)) => return self.push_deque(end, items, limits),
         };
         let (mut text_bytes, mut added_bytes, mut added) = (0, 0, 0);
@@ -54,13 +54,13 @@ impl KeyMut<'_> {
         if added == 0 {
             return count;
         }
-        let packs = !limits.exceeds(run_bytes + LISTPACK_FRAME_BYTES + text_bytes, count + added)
-            && run_bytes + added_bytes <= PACKED_RUN_BYTES_MAX;
+        let packs = !limits.exceeds(body_bytes + LISTPACK_FRAME_BYTES + text_bytes, count + added)
+            && body_bytes + added_bytes <= PACKED_BODY_BYTES_MAX;
         if !packs {
             self.unpack();
             return self.push_deque(end, items, limits);
         }
-        let at = PACK_HEADER_BYTES + if end == End::Left { 0 } else { run_bytes };
+        let at = PACK_HEADER_BYTES + if end == End::Left { 0 } else { body_bytes };
         let mut missing = added_bytes;
         if count == 0 {
             // Made as long as needed at once, without the room that growing leaves.
@@ -91,16 +91,16 @@ impl KeyMut<'_> {
     #[inline]
     pub fn list_pop(&mut self, end: End, limits: ListLimits, show: impl FnOnce(Item<'_>)) {
         let list = self.list().expect("callers have seen that there is one");
-        let (run, total) = match list {
-            List::Packed(run, total) => (run, total),
+        let (body, total) = match list {
+            List::Packed(body, total) => (body, total),
             List::Deque(_) => {
                 let last = if end == End::Left { 0 } else { list.len() - 1 };
                 show(list.get(last).expect("a list is never empty"));
                 return self.list_remove(last, 1, limits);
             }
         };
-        let from = if end == End::Left { 0 } else { packed::previous(run, run.len()) };
-        let (item, to) = packed::item(run, from);
+        let from = if end == End::Left { 0 } else { packed::previous(body, body.len()) };
+        let (item, to) = packed::item(body, from);
         show(item);
         if total == 1 {
             self.remove_emptied();
@@ -124,11 +124,11 @@ impl KeyMut<'_> {
             return;
         }
         match list {
-            List::Packed(run, total) => {
-                let from = packed::offset_of(run, total, start);
+            List::Packed(body, total) => {
+                let from = packed::offset_of(body, total, start);
                 let to = match count {
-                    1 => packed::next(run, from),
-                    _ => packed::offset_of(run, total, start + count),
+                    1 => packed::next(body, from),
+                    _ => packed::offset_of(body, total, start + count),
                 };
                 let pack = self.splice_pack(PACK_HEADER_BYTES + from, to - from, 0);
                 set_count(pack, total - count);
@@ -167,8 +167,8 @@ impl KeyMut<'_> {
         self.unpack_for(item, limits);
         let encoded = Encoded::of(item);
         match self.list().expect("the caller has found an element") {
-            List::Packed(run, count) => {
-                let at = PACK_HEADER_BYTES + packed::offset_of(run, count, index);
+            List::Packed(body, count) => {
+                let at = PACK_HEADER_BYTES + packed::offset_of(body, count, index);
                 let pack = self.splice_pack(at, 0, encoded.len());
                 encoded.write(&mut pack[at..at + encoded.len()]);
                 set_count(pack, count + 1);
@@ -182,9 +182,9 @@ impl KeyMut<'_> {
         self.unpack_for(item, limits);
         let encoded = Encoded::of(item);
         match self.list().expect("the caller has found the element") {
-            List::Packed(run, count) => {
-                let at = packed::offset_of(run, count, index);
-                let old = packed::next(run, at) - at;
+            List::Packed(body, count) => {
+                let at = packed::offset_of(body, count, index);
+                let old = packed::next(body, at) - at;
                 let at = PACK_HEADER_BYTES + at;
                 let pack = self.splice_pack(at, old, encoded.len());
                 encoded.write(&mut pack[at..at + encoded.len()]);
@@ -206,21 +206,21 @@ impl KeyMut<'_> {
     ) -> usize {
         match self.list() {
             None => 0,
-            Some(List::Packed(run, total)) => {
+            Some(List::Packed(body, total)) => {
                 let (encoded, text) = (Encoded::of(item), item.to_text());
-                let mut items = List::Packed(run, total).iter();
+                let mut items = List::Packed(body, total).iter();
                 // Most often there is none, and nothing is to be noted as changed.
                 if !std::iter::from_fn(|| items.next_is(&encoded, &text)).any(|equal| equal) {
                     return 0;
                 }
-                let run_bytes = run.len();
-                let pack = self.splice_pack(PACK_HEADER_BYTES, run_bytes, run_bytes);
+                let body_bytes = body.len();
+                let pack = self.splice_pack(PACK_HEADER_BYTES, body_bytes, body_bytes);
                 let (removed, kept) =
                     packed::remove_equal(&mut pack[PACK_HEADER_BYTES..], end, count, &encoded);
                 if removed == total {
                     self.remove_emptied();
                 } else {
-                    let pack = self.splice_pack(PACK_HEADER_BYTES + kept, run_bytes - kept, 0);
+                    let pack = self.splice_pack(PACK_HEADER_BYTES + kept, body_bytes - kept, 0);
                     set_count(pack, total - removed);
                 }
                 self.count_as(removed);
@@ -249,11 +249,11 @@ impl KeyMut<'_> {
         let Some(list) = self.list() else { return };
         let len = list.len();
         match list {
-            List::Packed(run, count) => {
+            List::Packed(body, count) => {
                 let index = if from == End::Left { 1 } else { count - 1 };
-                let cut = packed::offset_of(run, count, index);
-                let run_bytes = run.len();
-                let pack = self.splice_pack(PACK_HEADER_BYTES, run_bytes, run_bytes);
+                let cut = packed::offset_of(body, count, index);
+                let body_bytes = body.len();
+                let pack = self.splice_pack(PACK_HEADER_BYTES, body_bytes, body_bytes);
                 if from != to && count > 1 {
                     pack[PACK_HEADER_BYTES..].rotate_left(cut);
                 }
@@ -277,9 +277,9 @@ impl KeyMut<'_> {
         let NewList { deque, limits } = new;
         assert!(deque.len() > 0, "an empty list is refused or not stored");
         self.tell_overwritten(Type::List);
-        match deque.only_run() {
-            Some(run) if !limits.exceeds(run.len() + LISTPACK_FRAME_BYTES, run.count()) => {
-                self.set_pack(run.bytes(), run.count());
+        match deque.only_body() {
+            Some(body) if !limits.exceeds(body.len() + LISTPACK_FRAME_BYTES, body.count()) => {
+                self.set_pack(body.bytes(), body.count());
             }
             _ => self.set_deque(Box::new(deque)),
         }
@@ -308,10 +308,10 @@ impl KeyMut<'_> {
 
     /// Makes a deque of a pack that would exceed the limits with one element more.
     fn unpack_for(&mut self, item: &NewItem<'_>, limits: ListLimits) {
-        if let Some(List::Packed(run, count)) = self.list() {
+        if let Some(List::Packed(body, count)) = self.list() {
             let text_bytes = item.text_len();
-            let exceeds = limits.exceeds(run.len() + LISTPACK_FRAME_BYTES + text_bytes, count + 1)
-                || run.len() + Encoded::of(item).len() > PACKED_RUN_BYTES_MAX;
+            let exceeds = limits.exceeds(body.len() + LISTPACK_FRAME_BYTES + text_bytes, count + 1)
+                || body.len() + Encoded::of(item).len() > PACKED_BODY_BYTES_MAX;
             if exceeds {
                 self.unpack();
             }
@@ -322,7 +322,7 @@ impl KeyMut<'_> {
     fn unpack(&mut self) {
         let deque = match self.list() {
             None => Deque::default(),
-            Some(List::Packed(run, count)) => Deque::from_run(run, count),
+            Some(List::Packed(body, count)) => Deque::from_body(body, count),
             Some(List::Deque(_)) => return,
         };
         self.set_deque(Box::new(deque));
@@ -331,21 +331,21 @@ impl KeyMut<'_> {
     /// Makes a pack of a deque that has become small.
     fn pack_if_small(&mut self, limits: ListLimits) {
         let Some(List::Deque(deque)) = self.list() else { return };
-        let Some(run) = deque.only_run() else { return };
-        let bytes = run.len() + LISTPACK_FRAME_BYTES;
-        if !limits.packs(bytes, run.count()) || run.len() > PACKED_RUN_BYTES_MAX {
+        let Some(body) = deque.only_body() else { return };
+        let bytes = body.len() + LISTPACK_FRAME_BYTES;
+        if !limits.packs(bytes, body.count()) || body.len() > PACKED_BODY_BYTES_MAX {
             return;
         }
         let deque = self.edit_deque(std::mem::take);
-        let run = deque.only_run().expect("seen just above");
-        self.set_pack(run.bytes(), run.count());
+        let body = deque.only_body().expect("seen just above");
+        self.set_pack(body.bytes(), body.count());
     }
 
-    fn set_pack(&mut self, run: &[u8], count: usize) {
+    fn set_pack(&mut self, body: &[u8], count: usize) {
         let count = u16::try_from(count)
             .expect("a pack has at most 64 KiB, an element at least two bytes")
             .to_ne_bytes();
-        self.set_value(Type::List, Encoding::Listpack, Value::Room(&count, 0, run));
+        self.set_value(Type::List, Encoding::Listpack, Value::Room(&count, 0, body));
     }
 
     /// What was removed from a deque and is too much to be freed at once.

@@ -1,4 +1,4 @@
-//! Tests of lists against a naive twin: the same operations on a key of a shard and on a `VecDeque`.
+//! Tests of lists against a naive model: the same operations on a key of a shard and on a `VecDeque`.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::store::{DbIndex, Deadline, NewString, OwnedEntry, Shard};
 const DB: DbIndex = DbIndex(0);
 const KEY: &[u8] = b"a list";
 
-type Twin = VecDeque<Vec<u8>>;
+type Model = VecDeque<Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -64,40 +64,40 @@ fn new_item(item: &[u8]) -> NewItem<'_> {
     if item.len() > 10_000 { NewItem::Blob(Bytes::copy_from_slice(item)) } else { NewItem::Bytes(item) }
 }
 
-/// One operation on both; the twin says what may be asked for.
-fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits, op: &Op) {
+/// One operation on both; the model says what may be asked for.
+fn apply(shard: &mut Shard, hash: u64, model: &mut Model, limits: &mut ListLimits, op: &Op) {
     let mut place = shard.write(DB, hash, KEY, 0);
-    let len = twin.len();
+    let len = model.len();
     match op {
         Op::Push(left, items) => {
             let new_len = place.list_push(end(*left), items.iter().map(|item| new_item(item)), *limits);
             for item in items {
-                if *left { twin.push_front(item.clone()) } else { twin.push_back(item.clone()) }
+                if *left { model.push_front(item.clone()) } else { model.push_back(item.clone()) }
             }
-            assert_eq!(new_len, twin.len());
+            assert_eq!(new_len, model.len());
         }
         Op::Limits(directive) => *limits = ListLimits::new(*directive),
         _ if len == 0 => assert!(place.entry().is_none()),
         Op::Remove(at, count) => {
             let start = at % len;
             place.list_remove(start, *count, *limits);
-            twin.drain(start..(start + count).min(len));
+            model.drain(start..(start + count).min(len));
         }
         Op::Pop(left) => {
             let mut shown = Vec::new();
             place.list_pop(end(*left), *limits, |item| shown = item.to_vec());
-            assert_eq!(Some(shown), if *left { twin.pop_front() } else { twin.pop_back() });
+            assert_eq!(Some(shown), if *left { model.pop_front() } else { model.pop_back() });
         }
         Op::Insert(at, item) => {
             place.list_insert(at % (len + 1), &new_item(item), *limits);
-            twin.insert(at % (len + 1), item.clone());
+            model.insert(at % (len + 1), item.clone());
         }
         Op::Replace(at, item) => {
             place.list_replace(at % len, &new_item(item), *limits);
-            twin[at % len] = item.clone();
+            model[at % len] = item.clone();
         }
         Op::RemoveEqual(left, count, at) => {
-            let wanted = twin[at % len].clone();
+            let wanted = model[at % len].clone();
             let removed = place.list_remove_equal(end(*left), *count, &new_item(&wanted), *limits);
             let mut left_over = *count;
             let mut keep = |item: &Vec<u8>| {
@@ -106,9 +106,9 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits,
                 !goes
             };
             if *left {
-                twin.retain(keep);
+                model.retain(keep);
             } else {
-                *twin = twin
+                *model = model
                     .drain(..)
                     .rev()
                     .filter(|item| keep(item))
@@ -117,20 +117,20 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits,
                     .rev()
                     .collect();
             }
-            assert_eq!(removed, len - twin.len());
+            assert_eq!(removed, len - model.len());
         }
         Op::Rotate(from, to) => {
             place.list_rotate(end(*from), end(*to), *limits);
-            let item = if *from { twin.pop_front() } else { twin.pop_back() };
+            let item = if *from { model.pop_front() } else { model.pop_back() };
             let item = item.expect("it is not empty");
-            if *to { twin.push_front(item) } else { twin.push_back(item) }
+            if *to { model.push_front(item) } else { model.push_back(item) }
         }
         Op::Keep(start, count) => {
             let start = start % len;
             let count = 1 + count % (len - start);
             place.list_keep(start, count, *limits);
-            twin.truncate(start + count);
-            twin.drain(..start);
+            model.truncate(start + count);
+            model.drain(..start);
         }
         Op::Carry => {
             let copy = place.copy();
@@ -143,33 +143,33 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut ListLimits,
     }
 }
 
-fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
+fn check(shard: &mut Shard, hash: u64, model: &Model) {
     shard.check_invariants();
     let place = shard.write(DB, hash, KEY, 0);
     let Some(list) = place.list() else {
-        assert!(twin.is_empty());
+        assert!(model.is_empty());
         return;
     };
-    assert_eq!(list.len(), twin.len());
-    assert!(list.iter().map(|item| item.to_vec()).eq(twin.iter().cloned()));
-    let last = twin.len() - 1;
+    assert_eq!(list.len(), model.len());
+    assert!(list.iter().map(|item| item.to_vec()).eq(model.iter().cloned()));
+    let last = model.len() - 1;
     assert!(
-        list.items(End::Right, last, usize::MAX).map(|item| item.to_vec()).eq(twin.iter().rev().cloned())
+        list.items(End::Right, last, usize::MAX).map(|item| item.to_vec()).eq(model.iter().rev().cloned())
     );
     for index in [0, last / 3, last / 2, last] {
-        assert_eq!(list.get(index).expect("it is inside").to_vec(), twin[index]);
+        assert_eq!(list.get(index).expect("it is inside").to_vec(), model[index]);
         let from: Vec<_> = list.items(End::Left, index, 3).map(|item| item.to_vec()).collect();
-        assert!(from.iter().eq(twin.iter().skip(index).take(3)));
+        assert!(from.iter().eq(model.iter().skip(index).take(3)));
     }
-    assert!(list.get(twin.len()).is_none());
+    assert!(list.get(model.len()).is_none());
     let entry = place.entry().expect("seen just above");
     match list {
-        List::Packed(run, count) => {
+        List::Packed(body, count) => {
             assert_eq!(entry.encoding(), Encoding::Listpack);
             let mut listpack = Vec::new();
-            packed::write_listpack(&mut listpack, run, count);
-            assert_eq!(packed::validated(&listpack), Some((run, count)));
-            assert!(packed::is_canonical(run));
+            packed::write_listpack(&mut listpack, body, count);
+            assert_eq!(packed::validated(&listpack), Some((body, count)));
+            assert!(packed::is_canonical(body));
         }
         List::Deque(deque) => {
             assert_eq!(entry.encoding(), Encoding::Quicklist);
@@ -185,12 +185,12 @@ fn shard() -> (Shard, u64) {
 
 proptest! {
     #[test]
-    fn lists_are_like_their_twins(ops in prop::collection::vec(op(), 1..120)) {
+    fn lists_are_like_their_models(ops in prop::collection::vec(op(), 1..120)) {
         let (mut shard, hash) = shard();
-        let (mut twin, mut limits) = (Twin::new(), ListLimits::new(-2));
+        let (mut model, mut limits) = (Model::new(), ListLimits::new(-2));
         for op in &ops {
-            apply(&mut shard, hash, &mut twin, &mut limits, op);
-            check(&mut shard, hash, &twin);
+            apply(&mut shard, hash, &mut model, &mut limits, op);
+            check(&mut shard, hash, &model);
         }
     }
 }
@@ -236,7 +236,7 @@ fn huge_lists_are_freed_in_slices() {
     drop(place);
     shard.check_invariants();
     let full = shard.used_bytes();
-    assert!(full > 10_000_000 && shard.has_discarded() && shard.upkeep_due());
+    assert!(full > 10_000_000 && shard.has_discarded() && shard.cron_due());
     assert!(!shard.free_discarded(100));
     shard.check_invariants();
     assert!(shard.used_bytes() < full - 700_000);
@@ -249,8 +249,8 @@ fn huge_lists_are_freed_in_slices() {
 fn huge_parts_of_lists_are_freed_in_slices() {
     let (mut shard, hash) = shard();
     let limits = ListLimits::new(-2);
-    let items: Twin = (0u32..20_000).map(|n| [&n.to_be_bytes()[..], &[7; 996]].concat()).collect();
-    let mut twin = items.clone();
+    let items: Model = (0u32..20_000).map(|n| [&n.to_be_bytes()[..], &[7; 996]].concat()).collect();
+    let mut model = items.clone();
     let mut place = shard.write(DB, hash, KEY, 0);
     place.list_push(End::Right, items.iter().map(|item| new_item(item)), limits);
     drop(place);
@@ -263,18 +263,18 @@ fn huge_parts_of_lists_are_freed_in_slices() {
         (Op::Keep(6_000, 3), true),
     ] {
         let before = shard.used_bytes();
-        apply(&mut shard, hash, &mut twin, &mut ListLimits::new(-2), &op);
-        check(&mut shard, hash, &twin);
+        apply(&mut shard, hash, &mut model, &mut ListLimits::new(-2), &op);
+        check(&mut shard, hash, &model);
         assert_eq!(shard.has_discarded(), discards, "{op:?}");
         if discards {
-            // What lies in no whole chunk is freed at once, and rings may shrink.
+            // What lies in no whole node is freed at once, and rings may shrink.
             assert!(shard.used_bytes() > before - 500_000, "{op:?}");
             assert!(!shard.free_discarded(100));
-            check(&mut shard, hash, &twin);
+            check(&mut shard, hash, &model);
             assert!(shard.used_bytes() < before - 700_000, "{op:?}");
             assert!(shard.free_discarded(usize::MAX));
         }
-        check(&mut shard, hash, &twin);
+        check(&mut shard, hash, &model);
     }
     assert!(full > 20_000_000 && shard.used_bytes() < 50_000);
 }

@@ -7,13 +7,13 @@
 //! | `new` | values that are loaded |
 //! | `limits` | up to which size values are packed |
 //! | `digest` | DEBUG DIGEST's number |
-//! | `packed` | runs of short elements, in listpack's element format |
-//! | `chunk` | a buffer with a run that grows at both ends, or one long element |
+//! | `packed` | bodies of listpacks, in listpack's element format |
+//! | `node` | a buffer with a body that grows at both ends, or one long element |
 //! | `hash` | a hash as a command sees it |
 //! | `hash_mut` | what may be done to a key that holds a hash |
 //! | `hash_new` | hashes that are loaded; expiry inside of packed ones |
-//! | `deque` | a deque of chunks: a large list |
-//! | `rings` | the chunks of a deque, in order |
+//! | `deque` | a deque of nodes: a large list |
+//! | `rings` | the nodes of a deque, in order |
 //! | `dict` | a map from byte strings to byte strings: a large set, a large hash |
 //! | `intset` | sorted integers, in Redis's own bytes |
 //! | `list` | a list as a command sees it, whichever of the two it is; its limits |
@@ -25,14 +25,13 @@
 //! | `stream_mut` | what may be done to a key that holds a stream |
 //! | `sorted_set` | a sorted set: small, large, and what may be done to a key that holds one |
 //!
-//! Design: a small value is a *pack*: the number of elements in two bytes, then their run, as the inline value of its
+//! Design: a small value is a *pack*: the number of elements in two bytes, then their body, as the inline value of its
 //! entry, so that key and value are one allocation. A large one is a structure of its own that the entry owns
 //! (`External`). The encoding that OBJECT ENCODING tells is also which of the two it is. Changes go through
-//! `KeyMut`, which counts memory and removes a key whose value becomes empty; a huge value is freed by upkeep, in slices.
+//! `KeyMut`, which counts memory and removes a key whose value becomes empty; a huge value is freed by cron, in slices.
 //!
 //! Not here: strings (`super::entry`), the format of files (`persist`).
 
-mod chunk;
 mod deque;
 mod dict;
 mod digest;
@@ -45,6 +44,7 @@ mod limits;
 mod list;
 mod list_mut;
 mod new;
+mod node;
 pub mod packed;
 mod rings;
 mod set;

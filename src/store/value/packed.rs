@@ -1,8 +1,8 @@
 //! Packed elements: short strings and integers one behind the other, in the element format of Redis's listpack.
 //!
-//! Design: a *run* is the elements alone, without listpack's header and end mark, so that a run may grow at either end and
-//! lie in an entry or in a chunk of a deque. A listpack is a run between a header and an end mark, which makes saving
-//! and loading a copy. An element stands for itself, so runs can be cut, joined and rotated as bytes.
+//! Design: a listpack's *body* is its elements alone, without header and end mark, so that it may grow at either end and
+//! lie in an entry or in a node of a deque. A listpack is a body between a header and an end mark, which makes saving
+//! and loading a copy. An element stands for itself, so bodies can be cut, joined and rotated as bytes.
 //!
 //! ```text
 //! element  | head and data | length of that, readable backwards |
@@ -15,19 +15,19 @@
 //! back     7 bits a byte, the top bit set in all but the first
 //! ```
 //!
-//! Invariants: the functions here are given runs that were written here or that `validated` has passed, and offsets at
+//! Invariants: the functions here are given bodies that were written here or that `validated` has passed, and offsets at
 //! which an element begins; anything else panics on a slice's bounds, and never reads elsewhere.
 //!
 //! Costs: stepping reads an element's head (forwards) or its last bytes (backwards), never its data.
 //!
-//! Not here: where runs lie (`chunk`, `super::super::entry`), what they mean (`list`).
+//! Not here: where bodies lie (`node`, `super::super::entry`), what they mean (`list`).
 
 use super::{End, Item, NewItem};
 use crate::store::entry::parse_int;
 
-/// Bytes of a listpack before its run.
+/// Bytes of a listpack before its body.
 pub const LISTPACK_HEADER_BYTES: usize = 6;
-/// Bytes of a listpack that are not its run: header and end mark.
+/// Bytes of a listpack that are not its body: header and end mark.
 pub const LISTPACK_FRAME_BYTES: usize = LISTPACK_HEADER_BYTES + 1;
 /// The byte at a listpack's end.
 const END: u8 = 0xff;
@@ -45,7 +45,7 @@ const BACK_SHORT_MAX: usize = 127;
 /// Longest text that an integer of 64 bits has.
 const INTEGER_TEXT_BYTES_MAX: usize = 20;
 
-/// An element on its way into a run: what is to be written, and how long that is. Head and length are kept in words, first byte
+/// An element on its way into a body: what is to be written, and how long that is. Head and length are kept in words, first byte
 /// lowest, so that they stay in registers.
 pub struct Encoded<'a> {
     head: u128,
@@ -79,7 +79,7 @@ impl<'a> Encoded<'a> {
         } else if len <= MEDIUM_BYTES_MAX {
             (0xe0 | len >> 8 | (len & 0xff) << 8, 2)
         } else {
-            // What is longer is never written, and is no element of a run.
+            // What is longer is never written, and is no element of a body.
             (0xf0 | len.min(u32::MAX as usize) << 8, 5)
         };
         Encoded::new(head as u128, head_len, bytes)
@@ -125,13 +125,13 @@ impl<'a> Encoded<'a> {
         put(back, &self.back.to_le_bytes());
     }
 
-    /// Whether an element at the beginning of `run` is this one, byte by byte.
+    /// Whether an element at the beginning of `body` is this one, byte by byte.
     #[inline]
-    fn is_at(&self, run: &[u8]) -> bool {
+    fn is_at(&self, body: &[u8]) -> bool {
         let head_len = usize::from(self.head_len);
-        run.len() >= self.len()
-            && run[..head_len] == self.head.to_le_bytes()[..head_len]
-            && run[head_len..head_len + self.data.len()] == *self.data
+        body.len() >= self.len()
+            && body[..head_len] == self.head.to_le_bytes()[..head_len]
+            && body[head_len..head_len + self.data.len()] == *self.data
     }
 }
 
@@ -175,15 +175,15 @@ fn back_bytes(len: usize) -> usize {
 
 /// Head and data of an element: their lengths.
 #[inline]
-fn spans(run: &[u8], at: usize) -> (usize, usize) {
-    let first = run[at];
+fn spans(body: &[u8], at: usize) -> (usize, usize) {
+    let first = body[at];
     match first {
         0..0x80 => (1, 0),
         0x80..0xc0 => (1, usize::from(first & 63)),
         0xc0..0xe0 => (2, 0),
-        0xe0..0xf0 => (2, usize::from(first & 15) << 8 | usize::from(run[at + 1])),
+        0xe0..0xf0 => (2, usize::from(first & 15) << 8 | usize::from(body[at + 1])),
         0xf0 => {
-            let len = run[at + 1..at + 5].try_into().expect("a slice of 4 bytes");
+            let len = body[at + 1..at + 5].try_into().expect("a slice of 4 bytes");
             (5, u32::from_le_bytes(len) as usize)
         }
         0xf1 => (3, 0),
@@ -196,19 +196,19 @@ fn spans(run: &[u8], at: usize) -> (usize, usize) {
 
 /// The element at an offset, and the offset of the next.
 #[inline]
-pub fn item(run: &[u8], at: usize) -> (Item<'_>, usize) {
-    let (head, data) = spans(run, at);
+pub fn item(body: &[u8], at: usize) -> (Item<'_>, usize) {
+    let (head, data) = spans(body, at);
     let next = at + head + data + back_bytes(head + data);
-    let first = run[at];
+    let first = body[at];
     let item = match first {
-        0x80..0xc0 | 0xe0..=0xf0 => Item::Bytes(&run[at + head..at + head + data]),
+        0x80..0xc0 | 0xe0..=0xf0 => Item::Bytes(&body[at + head..at + head + data]),
         0..0x80 => Item::Int(i64::from(first)),
         0xc0..0xe0 => {
-            let bits = u16::from(first & 0x1f) << 8 | u16::from(run[at + 1]);
+            let bits = u16::from(first & 0x1f) << 8 | u16::from(body[at + 1]);
             Item::Int(i64::from((bits << 3) as i16 >> 3))
         }
         0xf1.. => {
-            let given = &run[at + 1..at + head];
+            let given = &body[at + 1..at + head];
             let sign = if given[given.len() - 1] & 0x80 != 0 { 0xff } else { 0 };
             let mut bytes = [sign; 8];
             bytes[..given.len()].copy_from_slice(given);
@@ -220,17 +220,17 @@ pub fn item(run: &[u8], at: usize) -> (Item<'_>, usize) {
 
 /// The offset of the element behind the one at `at`.
 #[inline]
-pub fn next(run: &[u8], at: usize) -> usize {
-    let (head, data) = spans(run, at);
+pub fn next(body: &[u8], at: usize) -> usize {
+    let (head, data) = spans(body, at);
     at + head + data + back_bytes(head + data)
 }
 
 /// The offset of the element that ends where the one at `at` begins.
 #[inline]
-pub fn previous(run: &[u8], at: usize) -> usize {
+pub fn previous(body: &[u8], at: usize) -> usize {
     let (mut len, mut back) = (0, 0);
     loop {
-        let byte = run[at - 1 - back];
+        let byte = body[at - 1 - back];
         len |= usize::from(byte & 127) << (7 * back);
         back += 1;
         if byte & 128 == 0 {
@@ -240,59 +240,59 @@ pub fn previous(run: &[u8], at: usize) -> usize {
     }
 }
 
-/// The offset of element `index` of `count`, from the nearer end; that of the run's end for `count`.
-pub fn offset_of(run: &[u8], count: usize, index: usize) -> usize {
+/// The offset of element `index` of `count`, from the nearer end; that of the body's end for `count`.
+pub fn offset_of(body: &[u8], count: usize, index: usize) -> usize {
     assert!(index <= count, "the caller knows how many there are");
     if index <= count / 2 {
-        (0..index).fold(0, |at, _| next(run, at))
+        (0..index).fold(0, |at, _| next(body, at))
     } else {
-        (index..count).fold(run.len(), |at, _| previous(run, at))
+        (index..count).fold(body.len(), |at, _| previous(body, at))
     }
 }
 
 /// Whether the element at `at` is `wanted`; much cheaper than looking at the element.
 #[inline]
-pub fn is(run: &[u8], at: usize, wanted: &Encoded<'_>) -> bool {
-    wanted.is_at(&run[at..])
+pub fn is(body: &[u8], at: usize, wanted: &Encoded<'_>) -> bool {
+    wanted.is_at(&body[at..])
 }
 
 /// Removes up to `count` elements that are `wanted`, searched from an end: how many there were, and how many bytes are left,
 /// which have moved to the front.
-pub fn remove_equal(run: &mut [u8], end: End, count: usize, wanted: &Encoded<'_>) -> (usize, usize) {
+pub fn remove_equal(body: &mut [u8], end: End, count: usize, wanted: &Encoded<'_>) -> (usize, usize) {
     let mut found: Vec<usize> = Vec::new();
-    let mut at = if end == End::Left { 0 } else { run.len() };
-    while found.len() < count && at != if end == End::Left { run.len() } else { 0 } {
-        let begin = if end == End::Left { at } else { previous(run, at) };
-        if is(run, begin, wanted) {
+    let mut at = if end == End::Left { 0 } else { body.len() };
+    while found.len() < count && at != if end == End::Left { body.len() } else { 0 } {
+        let begin = if end == End::Left { at } else { previous(body, at) };
+        if is(body, begin, wanted) {
             found.push(begin);
         }
-        at = if end == End::Left { next(run, begin) } else { begin };
+        at = if end == End::Left { next(body, begin) } else { begin };
     }
     if end == End::Right {
         found.reverse();
     }
-    let mut kept = found.first().copied().unwrap_or(run.len());
+    let mut kept = found.first().copied().unwrap_or(body.len());
     for (index, begin) in found.iter().enumerate() {
-        let from = next(run, *begin);
-        let to = found.get(index + 1).copied().unwrap_or(run.len());
-        run.copy_within(from..to, kept);
+        let from = next(body, *begin);
+        let to = found.get(index + 1).copied().unwrap_or(body.len());
+        body.copy_within(from..to, kept);
         kept += to - from;
     }
     (found.len(), kept)
 }
 
 /// Whether every element is encoded as it would be here, so that equal elements are equal bytes.
-pub fn is_canonical(run: &[u8]) -> bool {
+pub fn is_canonical(body: &[u8]) -> bool {
     let mut at = 0;
-    while at < run.len() {
-        let (found, after) = item(run, at);
+    while at < body.len() {
+        let (found, after) = item(body, at);
         let new = match found {
             Item::Int(value) => NewItem::Int(value),
             Item::Bytes(bytes) => NewItem::Bytes(bytes),
             Item::Blob(_) => unreachable!("a run has no blobs"),
         };
         let encoded = Encoded::of(&new);
-        if encoded.len() != after - at || !is(run, at, &encoded) {
+        if encoded.len() != after - at || !is(body, at, &encoded) {
             return false;
         }
         at = after;
@@ -300,47 +300,47 @@ pub fn is_canonical(run: &[u8]) -> bool {
     true
 }
 
-/// A listpack: header, run, end mark.
-pub fn write_listpack(out: &mut Vec<u8>, run: &[u8], count: usize) {
-    let bytes = u32::try_from(run.len() + LISTPACK_FRAME_BYTES)
+/// A listpack: header, body, end mark.
+pub fn write_listpack(out: &mut Vec<u8>, body: &[u8], count: usize) {
+    let bytes = u32::try_from(body.len() + LISTPACK_FRAME_BYTES)
         .expect("a run is one of at most 64 KiB, or was a listpack, whose length has 32 bits");
     out.extend_from_slice(&bytes.to_le_bytes());
     out.extend_from_slice(&u16::try_from(count).unwrap_or(COUNT_UNKNOWN).to_le_bytes());
-    out.extend_from_slice(run);
+    out.extend_from_slice(body);
     out.push(END);
 }
 
-/// The run of a listpack that comes from outside, and its number of elements; none if it is damaged.
+/// The body of a listpack that comes from outside, and its number of elements; none if it is damaged.
 pub fn validated(listpack: &[u8]) -> Option<(&[u8], usize)> {
     let (header, rest) = listpack.split_first_chunk::<LISTPACK_HEADER_BYTES>()?;
-    let (end, run) = rest.split_last()?;
+    let (end, body) = rest.split_last()?;
     let [a, b, c, d, low, high] = *header;
     if *end != END || u32::from_le_bytes([a, b, c, d]) as usize != listpack.len() {
         return None;
     }
     let (mut at, mut count) = (0, 0);
-    while at < run.len() {
-        at = validated_next(run, at)?;
+    while at < body.len() {
+        at = validated_next(body, at)?;
         count += 1;
     }
     let said = u16::from_le_bytes([low, high]);
-    (said == COUNT_UNKNOWN || usize::from(said) == count).then_some((run, count))
+    (said == COUNT_UNKNOWN || usize::from(said) == count).then_some((body, count))
 }
 
 /// As `next`, for bytes of which nothing is known.
-fn validated_next(run: &[u8], at: usize) -> Option<usize> {
-    let head_bytes = match run[at] {
+fn validated_next(body: &[u8], at: usize) -> Option<usize> {
+    let head_bytes = match body[at] {
         0xe0..0xf0 => 2,
         0xf0 => 5,
         0xf5.. => return None,
         _ => 1,
     };
-    run.get(at..at + head_bytes)?;
-    let (head, data) = spans(run, at);
+    body.get(at..at + head_bytes)?;
+    let (head, data) = spans(body, at);
     let end = at.checked_add(head)?.checked_add(data)?;
     let (back, count) = back_of(head + data);
     let back = &back.to_le_bytes()[..usize::from(count)];
-    (run.get(end..end + back.len())? == back).then_some(end + back.len())
+    (body.get(end..end + back.len())? == back).then_some(end + back.len())
 }
 
 #[cfg(test)]
@@ -403,28 +403,28 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn runs_are_walked_both_ways(items in prop::collection::vec(element(), 0..50)) {
-            let run: Vec<u8> = items.iter().flat_map(|item| encoded(&NewItem::Bytes(item))).collect();
+            let body: Vec<u8> = items.iter().flat_map(|item| encoded(&NewItem::Bytes(item))).collect();
             let mut offsets = vec![0];
             for wanted in &items {
                 let at = *offsets.last().expect("it begins with one");
-                let (item, after) = item(&run, at);
+                let (item, after) = item(&body, at);
                 prop_assert_eq!(&item.to_vec(), wanted);
-                prop_assert_eq!(after, next(&run, at));
+                prop_assert_eq!(after, next(&body, at));
                 let new = NewItem::Bytes(wanted);
-                prop_assert!(is(&run, at, &Encoded::of(&new)));
-                prop_assert!(!is(&run, at, &Encoded::of(&NewItem::Bytes(b"other than any"))));
+                prop_assert!(is(&body, at, &Encoded::of(&new)));
+                prop_assert!(!is(&body, at, &Encoded::of(&NewItem::Bytes(b"other than any"))));
                 offsets.push(after);
             }
-            prop_assert_eq!(*offsets.last().expect("as above"), run.len());
+            prop_assert_eq!(*offsets.last().expect("as above"), body.len());
             for (index, at) in offsets.iter().enumerate() {
-                prop_assert_eq!(offset_of(&run, items.len(), index), *at);
+                prop_assert_eq!(offset_of(&body, items.len(), index), *at);
                 if index > 0 {
-                    prop_assert_eq!(previous(&run, *at), offsets[index - 1]);
+                    prop_assert_eq!(previous(&body, *at), offsets[index - 1]);
                 }
             }
             let mut listpack = Vec::new();
-            write_listpack(&mut listpack, &run, items.len());
-            prop_assert_eq!(validated(&listpack), Some((&run[..], items.len())));
+            write_listpack(&mut listpack, &body, items.len());
+            prop_assert_eq!(validated(&listpack), Some((&body[..], items.len())));
         }
 
         #[test]
@@ -433,15 +433,15 @@ pub(super) mod tests {
             at in any::<prop::sample::Index>(),
             byte in any::<u8>(),
         ) {
-            let run: Vec<u8> = items.iter().flat_map(|item| encoded(&NewItem::Bytes(item))).collect();
+            let body: Vec<u8> = items.iter().flat_map(|item| encoded(&NewItem::Bytes(item))).collect();
             let mut listpack = Vec::new();
-            write_listpack(&mut listpack, &run, items.len());
+            write_listpack(&mut listpack, &body, items.len());
             let at = at.index(listpack.len());
             listpack[at] = byte;
-            if let Some((run, count)) = validated(&listpack) {
-                let end = (0..count).fold(0, |at, _| item(run, at).1);
-                prop_assert_eq!(end, run.len());
-                prop_assert_eq!((0..count).fold(run.len(), |at, _| previous(run, at)), 0);
+            if let Some((body, count)) = validated(&listpack) {
+                let end = (0..count).fold(0, |at, _| item(body, at).1);
+                prop_assert_eq!(end, body.len());
+                prop_assert_eq!((0..count).fold(body.len(), |at, _| previous(body, at)), 0);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A set as a command sees it: integers or a run in its entry, or a dict.
+//! A set as a command sees it: integers or a body in its entry, or a dict.
 //!
 //! Design: one view over the three, so that commands that read need not know which it is. A set whose limits were raised so far that
 //! it would not fit its entry lies in a dict, whatever OBJECT ENCODING calls it.
@@ -12,7 +12,7 @@ use super::{Digest, External, Item, NewItem, packed};
 use crate::store::entry::{Encoding, Entry, Type, parse_int};
 use crate::store::hash::KeyHasher;
 
-/// Bytes of a pack before its run: the number of members.
+/// Bytes of a pack before its body: the number of members.
 pub(super) const PACK_HEADER_BYTES: usize = 2;
 
 /// A set, wherever it lies.
@@ -20,7 +20,7 @@ pub(super) const PACK_HEADER_BYTES: usize = 2;
 pub enum Set<'a> {
     /// Integers.
     Ints(Intset<'a>),
-    /// Members in one run, and their number.
+    /// Members in one body, and their number.
     Packed(&'a [u8], usize),
     /// A table.
     Dict(&'a Dict),
@@ -47,12 +47,12 @@ impl<'a> Set<'a> {
         }
     }
 
-    /// Where a member of a packed set stands: its number among integers, its offset in a run.
+    /// Where a member of a packed set stands: its number among integers, its offset in a body.
     #[inline]
     pub(super) fn place_of(&self, member: Item<'_>) -> Option<usize> {
         match self {
             Set::Ints(ints) => ints.search(as_integer(member)?).ok(),
-            Set::Packed(run, _) => {
+            Set::Packed(body, _) => {
                 let new = match member {
                     Item::Int(value) => NewItem::Int(value),
                     Item::Bytes(bytes) => NewItem::Bytes(bytes),
@@ -60,11 +60,11 @@ impl<'a> Set<'a> {
                 };
                 let wanted = packed::Encoded::of(&new);
                 let mut at = 0;
-                while at < run.len() {
-                    if packed::is(run, at, &wanted) {
+                while at < body.len() {
+                    if packed::is(body, at, &wanted) {
                         return Some(at);
                     }
-                    at = packed::next(run, at);
+                    at = packed::next(body, at);
                 }
                 None
             }
@@ -76,7 +76,7 @@ impl<'a> Set<'a> {
     pub fn iter(&self) -> Members<'a> {
         Members(match self {
             Set::Ints(ints) => Rest::Ints(*ints, 0),
-            Set::Packed(run, count) => Rest::Run(run, 0, *count),
+            Set::Packed(body, count) => Rest::Listpack(body, 0, *count),
             Set::Dict(dict) => Rest::Dict(dict.iter()),
         })
     }
@@ -86,7 +86,7 @@ impl<'a> Set<'a> {
         let index = |count: usize| ((u128::from(random) * count as u128) >> 64) as usize;
         match self {
             Set::Ints(ints) => Item::Int(ints.get(index(ints.count()))),
-            Set::Packed(run, count) => packed::item(run, packed::offset_of(run, *count, index(*count))).0,
+            Set::Packed(body, count) => packed::item(body, packed::offset_of(body, *count, index(*count))).0,
             Set::Dict(dict) => Item::Bytes(dict.random(random).key),
         }
     }
@@ -127,8 +127,8 @@ impl<'a> Typed<'a> for Set<'a> {
         if entry.encoding() == Encoding::Intset {
             return Set::Ints(Intset::of(value));
         }
-        let (count, run) = value.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
-        Set::Packed(run, usize::from(u16::from_ne_bytes(*count)))
+        let (count, body) = value.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
+        Set::Packed(body, usize::from(u16::from_ne_bytes(*count)))
     }
 }
 
@@ -165,8 +165,8 @@ pub struct Members<'a>(Rest<'a>);
 #[derive(Clone)]
 enum Rest<'a> {
     Ints(Intset<'a>, usize),
-    /// A run, how far it was walked, and how many members are left.
-    Run(&'a [u8], usize, usize),
+    /// A body, how far it was walked, and how many members are left.
+    Listpack(&'a [u8], usize, usize),
     Dict(dict::Iter<'a>),
 }
 
@@ -183,9 +183,9 @@ impl<'a> Iterator for Members<'a> {
                 *index += 1;
                 Some(Item::Int(ints.get(*index - 1)))
             }
-            Rest::Run(run, at, left) => {
+            Rest::Listpack(body, at, left) => {
                 *left = left.checked_sub(1)?;
-                let (item, next) = packed::item(run, *at);
+                let (item, next) = packed::item(body, *at);
                 *at = next;
                 Some(item)
             }
@@ -196,7 +196,7 @@ impl<'a> Iterator for Members<'a> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         let left = match &self.0 {
             Rest::Ints(ints, index) => ints.count() - index,
-            Rest::Run(_, _, left) => *left,
+            Rest::Listpack(_, _, left) => *left,
             Rest::Dict(records) => records.len(),
         };
         (left, Some(left))

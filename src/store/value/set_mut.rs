@@ -61,19 +61,19 @@ impl KeyMut<'_> {
                 Some(value) => self.set_add_integer(ints.search(value), value, limits),
                 None => self.set_add_recoding(member, limits),
             },
-            Set::Packed(run, count) => {
+            Set::Packed(body, count) => {
                 let new = NewItem::Bytes(member);
-                let (encoded, run_bytes) = (Encoded::of(&new), run.len());
-                if Set::Packed(run, count).place_of(Item::Bytes(member)).is_some() {
+                let (encoded, body_bytes) = (Encoded::of(&new), body.len());
+                if Set::Packed(body, count).place_of(Item::Bytes(member)).is_some() {
                     return false;
                 }
                 let fits = (count as u64) < limits.set.entries_max
                     && member.len() as u64 <= limits.set.value_bytes_max
-                    && PACK_HEADER_BYTES + run_bytes + encoded.len() <= INLINE_BYTES_MAX;
+                    && PACK_HEADER_BYTES + body_bytes + encoded.len() <= INLINE_BYTES_MAX;
                 if !fits {
                     return self.set_add_recoding(member, limits);
                 }
-                let at = PACK_HEADER_BYTES + run_bytes;
+                let at = PACK_HEADER_BYTES + body_bytes;
                 let pack = self.splice_pack(at, 0, encoded.len());
                 encoded.write(&mut pack[at..]);
                 set_count(pack, count + 1);
@@ -98,9 +98,9 @@ impl KeyMut<'_> {
                 }
                 true
             }
-            Some(set @ Set::Packed(run, count)) => {
+            Some(set @ Set::Packed(body, count)) => {
                 let Some(at) = set.place_of(member) else { return false };
-                let len = packed::next(run, at) - at;
+                let len = packed::next(body, at) - at;
                 if count == 1 {
                     self.remove_emptied();
                 } else {
@@ -182,8 +182,8 @@ impl KeyMut<'_> {
         let encoding = self.entry().expect("the caller has seen the key").encoding();
         match self.set().expect("as above") {
             Set::Ints(ints) => NewSet::of_parts(Body::Ints(ints.bytes().to_vec()), encoding, limits, &hasher),
-            Set::Packed(run, count) => {
-                NewSet::of_parts(Body::Run(run.to_vec(), count), encoding, limits, &hasher)
+            Set::Packed(body, count) => {
+                NewSet::of_parts(Body::Listpack(body.to_vec(), count), encoding, limits, &hasher)
             }
             Set::Dict(_) => {
                 let dict = self.edit_external(|external| match external {
@@ -199,9 +199,9 @@ impl KeyMut<'_> {
         let encoding = new.encoding;
         match new.body {
             Body::Ints(bytes) => self.set_value(Type::Set, encoding, Value::Inline(&bytes)),
-            Body::Run(run, count) => {
+            Body::Listpack(body, count) => {
                 let count = count_bytes(count);
-                self.set_value(Type::Set, encoding, Value::Room(&count, 0, &run));
+                self.set_value(Type::Set, encoding, Value::Room(&count, 0, &body));
             }
             Body::Dict(dict) => self.set_value(Type::Set, encoding, Value::External(External::Set(dict))),
         }

@@ -22,8 +22,8 @@ pub(super) const INLINE_BYTES_MAX: usize = u16::MAX as usize;
 pub(super) enum Body {
     /// An intset.
     Ints(Vec<u8>),
-    /// A run, and the number of its members.
-    Run(Vec<u8>, usize),
+    /// A body, and the number of its members.
+    Listpack(Vec<u8>, usize),
     Dict(Box<Dict>),
 }
 
@@ -48,7 +48,11 @@ impl NewSet {
 
     /// As `new`, but a listpack from the beginning.
     pub fn packed(limits: &Limits, hasher: &KeyHasher) -> NewSet {
-        NewSet { body: Body::Run(Vec::new(), 0), encoding: Encoding::Listpack, ..NewSet::new(limits, hasher) }
+        NewSet {
+            body: Body::Listpack(Vec::new(), 0),
+            encoding: Encoding::Listpack,
+            ..NewSet::new(limits, hasher)
+        }
     }
 
     /// As `new`, but a hash table from the beginning.
@@ -73,9 +77,9 @@ impl NewSet {
     }
 
     /// A valid listpack that was loaded; none if a member is twice there.
-    pub fn of_run(run: &[u8], count: usize, limits: &Limits, hasher: &KeyHasher) -> Option<NewSet> {
+    pub fn of_body(body: &[u8], count: usize, limits: &Limits, hasher: &KeyHasher) -> Option<NewSet> {
         let mut set = NewSet::packed(limits, hasher);
-        let members = Set::Packed(run, count);
+        let members = Set::Packed(body, count);
         let mut seen = Dict::of_keys();
         for member in members.iter() {
             if !seen.set(hasher, member.bytes(&mut itoa::Buffer::new()), b"", None) {
@@ -124,7 +128,7 @@ impl NewSet {
     pub fn view(&self) -> Set<'_> {
         match &self.body {
             Body::Ints(bytes) => Set::Ints(Intset::of(bytes)),
-            Body::Run(run, count) => Set::Packed(run, *count),
+            Body::Listpack(body, count) => Set::Packed(body, *count),
             Body::Dict(dict) => Set::Dict(dict),
         }
     }
@@ -148,7 +152,7 @@ impl NewSet {
             (Encoding::Intset, None) => {
                 if self.fits_pack(member) && self.longest_integer() as u64 <= self.limits.set.value_bytes_max
                 {
-                    self.become_run();
+                    self.become_listpack();
                 } else {
                     self.become_table();
                 }
@@ -217,19 +221,19 @@ impl NewSet {
                 let is_new = intset::insert(bytes, value);
                 debug_assert!(is_new);
             }
-            Body::Run(run, count) => {
+            Body::Listpack(body, count) => {
                 let new = match member {
                     Item::Int(value) => NewItem::Int(value),
                     Item::Bytes(bytes) => NewItem::Bytes(bytes),
                     Item::Blob(blob) => NewItem::Bytes(blob),
                 };
-                let (encoded, at) = (Encoded::of(&new), run.len());
+                let (encoded, at) = (Encoded::of(&new), body.len());
                 if at + encoded.len() + PACK_HEADER_BYTES > INLINE_BYTES_MAX {
                     self.become_dict();
                     return self.push(member);
                 }
-                run.resize(at + encoded.len(), 0);
-                encoded.write(&mut run[at..]);
+                body.resize(at + encoded.len(), 0);
+                encoded.write(&mut body[at..]);
                 *count += 1;
             }
             Body::Dict(dict) => {
@@ -254,11 +258,11 @@ impl NewSet {
     }
 
     /// Makes a listpack of an intset.
-    fn become_run(&mut self) {
+    fn become_listpack(&mut self) {
         self.encoding = Encoding::Listpack;
         if let Body::Ints(bytes) = &self.body {
             let ints = bytes.clone();
-            self.body = Body::Run(Vec::new(), 0);
+            self.body = Body::Listpack(Vec::new(), 0);
             Intset::of(&ints).iter().for_each(|value| self.push(Item::Int(value)));
         }
     }

@@ -1,4 +1,4 @@
-//! Tests of sets against a naive twin: the same operations on a key of a shard and on a `HashSet`.
+//! Tests of sets against a naive model: the same operations on a key of a shard and on a `HashSet`.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::store::{DbIndex, Deadline, KeyMut, NewString, Shard};
 const DB: DbIndex = DbIndex(0);
 const KEY: &[u8] = b"a set";
 
-type Twin = HashSet<Vec<u8>>;
+type Model = HashSet<Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -50,7 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut Limits, op: &Op) {
+fn apply(shard: &mut Shard, hash: u64, model: &mut Model, limits: &mut Limits, op: &Op) {
     let mut place = shard.write(DB, hash, KEY, 0);
     let numbers = |first: &u16, count: &u16| {
         (*first..first.saturating_add(*count))
@@ -60,23 +60,23 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut Limits, op:
     match op {
         Op::Add(members) => {
             let added = place.set_add(members.iter().map(|member| &member[..]), limits);
-            assert_eq!(added, members.iter().filter(|member| twin.insert((*member).clone())).count());
+            assert_eq!(added, members.iter().filter(|member| model.insert((*member).clone())).count());
         }
         Op::AddMany(first, count) => {
             let members = numbers(first, count);
             let added = place.set_add(members.iter().map(|member| &member[..]), limits);
-            assert_eq!(added, members.into_iter().filter(|member| twin.insert(member.clone())).count());
+            assert_eq!(added, members.into_iter().filter(|member| model.insert(member.clone())).count());
         }
-        Op::Remove(member) => assert_eq!(place.set_remove(Item::Bytes(member)), twin.remove(member)),
+        Op::Remove(member) => assert_eq!(place.set_remove(Item::Bytes(member)), model.remove(member)),
         Op::RemoveMany(first, count) => {
             for member in numbers(first, count) {
-                assert_eq!(place.set_remove(Item::Bytes(&member)), twin.remove(&member));
+                assert_eq!(place.set_remove(Item::Bytes(&member)), model.remove(&member));
             }
         }
         Op::RemoveRandom(random) => {
             let Some(member) = place.set().map(|set| set.random(*random).to_owned()) else { return };
             assert!(place.set_remove(member.as_item()));
-            assert!(twin.remove(&member.as_item().to_vec()));
+            assert!(model.remove(&member.as_item().to_vec()));
         }
         Op::Carry => {
             let copy = place.copy();
@@ -93,16 +93,16 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut Limits, op:
     }
 }
 
-fn check(shard: &mut Shard, hash: u64, twin: &Twin, hasher: &KeyHasher) {
+fn check(shard: &mut Shard, hash: u64, model: &Model, hasher: &KeyHasher) {
     shard.check_invariants();
     let place = shard.write(DB, hash, KEY, 0);
     let Some(set) = place.set() else {
-        assert!(twin.is_empty());
+        assert!(model.is_empty());
         return;
     };
-    assert_eq!(set.len(), twin.len());
-    assert_eq!(set.iter().map(|item| item.to_vec()).collect::<Twin>(), *twin);
-    assert!(twin.iter().take(50).all(|member| set.contains(hasher, Item::Bytes(member))));
+    assert_eq!(set.len(), model.len());
+    assert_eq!(set.iter().map(|item| item.to_vec()).collect::<Model>(), *model);
+    assert!(model.iter().take(50).all(|member| set.contains(hasher, Item::Bytes(member))));
     assert!(!set.contains(hasher, Item::Bytes(b"never a member")));
     let encoding = place.entry().map(Entry::encoding);
     match set {
@@ -110,9 +110,9 @@ fn check(shard: &mut Shard, hash: u64, twin: &Twin, hasher: &KeyHasher) {
             assert_eq!(encoding, Some(Encoding::Intset));
             assert!(super::super::Intset::validated(ints.bytes()).is_some());
         }
-        Set::Packed(run, _) => {
+        Set::Packed(body, _) => {
             assert_eq!(encoding, Some(Encoding::Listpack));
-            assert!(packed::is_canonical(run));
+            assert!(packed::is_canonical(body));
         }
         Set::Dict(dict) => dict.check_invariants(hasher),
     }
@@ -127,12 +127,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 40 }))]
 
     #[test]
-    fn sets_are_like_their_twins(ops in prop::collection::vec(op(), 1..80)) {
+    fn sets_are_like_their_models(ops in prop::collection::vec(op(), 1..80)) {
         let (mut shard, hash, hasher) = shard();
-        let (mut twin, mut limits) = (Twin::new(), Limits::default());
+        let (mut model, mut limits) = (Model::new(), Limits::default());
         for op in &ops {
-            apply(&mut shard, hash, &mut twin, &mut limits, op);
-            check(&mut shard, hash, &twin, &hasher);
+            apply(&mut shard, hash, &mut model, &mut limits, op);
+            check(&mut shard, hash, &model, &hasher);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What may be done to a key that holds a stream, or is to hold one.
 //!
 //! Design: a stream is always a structure of its own, so that changing one is a method of that (`stream`); here is what brings
-//! it into its key, counts its memory, and lets upkeep free what is too much to be freed at once.
+//! it into its key, counts its memory, and lets cron free what is too much to be freed at once.
 //!
 //! Invariants: the encoding is `Stream`. A stream stays when it is empty.
 

@@ -1,6 +1,6 @@
 //! INFO: what the server says of itself, in sections of `name:value` lines, for people and monitoring tools.
 //!
-//! Design: a section is a function over one [`Facts`], which is put together once. The names, their order and their
+//! Design: a section is a function over one [`InfoContext`], which is put together once. The names, their order and their
 //! formats are Redis 8.2's; what Torc does not have (replicas, snapshots, scripts) is 0, which is the truth. Torc's own:
 //! `torc_version` and the section `Workers`.
 //!
@@ -33,7 +33,7 @@ pub const ROW: Command = Command {
 };
 
 /// What the sections are made of.
-struct Facts<'a, 'b> {
+struct InfoContext<'a, 'b> {
     ctx: &'a Context<'b>,
     keyspace: KeyspaceSample,
     memory: ProcessMemory,
@@ -43,10 +43,10 @@ struct Facts<'a, 'b> {
 struct Section {
     name: &'static str,
     default: bool,
-    write: fn(&Facts<'_, '_>, &mut InfoText),
+    write: fn(&InfoContext<'_, '_>, &mut InfoText),
 }
 
-const fn section(name: &'static str, write: fn(&Facts<'_, '_>, &mut InfoText)) -> Section {
+const fn section(name: &'static str, write: fn(&InfoContext<'_, '_>, &mut InfoText)) -> Section {
     Section { name, default: true, write }
 }
 
@@ -79,10 +79,10 @@ fn info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     };
     let keyspace = sample::keyspace(ctx);
     let memory = sample::memory(ctx, &keyspace);
-    let facts = Facts { ctx, keyspace, memory };
+    let info = InfoContext { ctx, keyspace, memory };
     let mut text = InfoText::default();
     for section in SECTIONS.iter().filter(|section| wanted(section)) {
-        (section.write)(&facts, &mut text);
+        (section.write)(&info, &mut text);
     }
     reply.verbatim(*b"txt", text.as_bytes());
     Ok(())

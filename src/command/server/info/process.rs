@@ -1,7 +1,7 @@
 //! INFO's sections on what the process is and holds: server, clients, memory, persistence, replication, CPU, keyspace.
 
 use super::text::{InfoText, human};
-use super::{Facts, proc};
+use super::{InfoContext, proc};
 use crate::command::server::replication::replication_id;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
@@ -13,8 +13,8 @@ const MS_PER_DAY: u64 = 86_400_000;
 /// Bits of the clock that entries keep.
 const LRU_CLOCK_MASK: u64 = 0xFF_FFFF;
 
-pub fn server(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let ctx = facts.ctx;
+pub fn server(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let ctx = info.ctx;
     let (shared, config) = (ctx.shared, ctx.config);
     let up_ms = ctx.now_ms.saturating_sub(shared.facts.started_ms);
     text.section("Server");
@@ -69,13 +69,13 @@ fn listeners(config: &Config, tcp_port: u16, text: &mut InfoText) {
     }
 }
 
-pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     use std::sync::atomic::Ordering::Relaxed;
-    let shared = facts.ctx.shared;
+    let shared = info.ctx.shared;
     let (mut blocked, mut watching, mut watched) = (0, 0, 0);
-    shared.clients.each(|card| {
-        let keys = u64::from(card.watch_count.load(Relaxed));
-        blocked += u64::from(card.has(flag::BLOCKED));
+    shared.clients.each(|client_info| {
+        let keys = u64::from(client_info.watch_count.load(Relaxed));
+        blocked += u64::from(client_info.has(flag::BLOCKED));
         watching += u64::from(keys > 0);
         watched += keys;
     });
@@ -85,7 +85,7 @@ pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.section("Clients");
     text.line("connected_clients", shared.clients.count());
     text.line("cluster_connections", 0);
-    text.line("maxclients", facts.ctx.config.maxclients);
+    text.line("maxclients", info.ctx.config.maxclients);
     text.line("client_recent_max_input_buffer", input.unwrap_or(0));
     text.line("client_recent_max_output_buffer", output.unwrap_or(0));
     text.line("blocked_clients", blocked);
@@ -99,13 +99,13 @@ pub fn clients(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("total_blocking_keys_on_nokey", 0);
 }
 
-pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let (memory, config) = (&facts.memory, facts.ctx.config);
+pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let (memory, config) = (&info.memory, info.ctx.config);
     text.section("Memory");
     text.bytes("used_memory", memory.used);
     text.bytes("used_memory_rss", memory.rss);
     text.bytes("used_memory_peak", memory.peak);
-    text.line("used_memory_peak_time", facts.ctx.shared.stats.gauges.used_peak_ms() / 1000);
+    text.line("used_memory_peak_time", info.ctx.shared.stats.gauges.used_peak_ms() / 1000);
     text.line("used_memory_peak_perc", format_args!("{:.2}%", memory.peak_percent()));
     text.line("used_memory_overhead", memory.overhead);
     text.line("used_memory_startup", memory.startup);
@@ -157,12 +157,12 @@ pub fn memory(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("mem_allocator", "mimalloc"),
         ("mem_overhead_db_hashtable_rehashing", "0"),
     ]);
-    text.line("active_defrag_running", facts.ctx.shared.stats.gauges.defrag_effort());
+    text.line("active_defrag_running", info.ctx.shared.stats.gauges.defrag_effort());
     text.lines(&[("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
 }
 
-pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let (shared, now_ms) = (facts.ctx.shared, facts.ctx.now_ms);
+pub fn persistence(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let (shared, now_ms) = (info.ctx.shared, info.ctx.now_ms);
     let (running, last) = (shared.background.running(), &shared.last_save);
     let saving = running.as_ref().filter(|one| one.purpose == Purpose::Save);
     let (done, total) = running.as_ref().map_or((0, 0), |one| (one.keys_done(), one.snapshot.keys_total()));
@@ -178,7 +178,7 @@ pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("current_fork_perc", format_args!("{:.2}", done as f64 * 100.0 / total.max(1) as f64));
     text.line("current_save_keys_processed", done);
     text.line("current_save_keys_total", total);
-    text.line("rdb_changes_since_last_save", last.changes_since(facts.keyspace.dirty));
+    text.line("rdb_changes_since_last_save", last.changes_since(info.keyspace.dirty));
     text.line("rdb_bgsave_in_progress", u32::from(saving.is_some()));
     text.line("rdb_last_save_time", last.saved_s());
     text.line("rdb_last_bgsave_status", if last.has_failed() { "err" } else { "ok" });
@@ -204,7 +204,7 @@ pub fn persistence(facts: &Facts<'_, '_>, text: &mut InfoText) {
         ("module_fork_last_cow_size", "0"),
     ]);
     if loading.is_on() {
-        tell_loading(loading, facts.ctx.now_ms, text);
+        tell_loading(loading, info.ctx.now_ms, text);
     }
 }
 
@@ -224,21 +224,21 @@ fn tell_loading(loading: &Loading, now_ms: u64, text: &mut InfoText) {
     text.line("loading_eta_seconds", eta_s);
 }
 
-pub fn replication(facts: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Replication");
     text.lines(&[("role", "master"), ("connected_slaves", "0")]);
-    if facts.ctx.config.min_replicas_to_write > 0 && facts.ctx.config.min_replicas_max_lag > 0 {
+    if info.ctx.config.min_replicas_to_write > 0 && info.ctx.config.min_replicas_max_lag > 0 {
         text.line("min_slaves_good_slaves", "0");
     }
     text.line("master_failover_state", "no-failover");
-    text.line("master_replid", replication_id(facts.ctx.shared));
+    text.line("master_replid", replication_id(info.ctx.shared));
     text.line("master_replid2", "0".repeat(40));
     text.lines(&[("master_repl_offset", "0"), ("second_repl_offset", "-1"), ("repl_backlog_active", "0")]);
-    text.line("repl_backlog_size", facts.ctx.config.repl_backlog_size);
+    text.line("repl_backlog_size", info.ctx.config.repl_backlog_size);
     text.lines(&[("repl_backlog_first_byte_offset", "0"), ("repl_backlog_histlen", "0")]);
 }
 
-pub fn cpu(_: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn cpu(_: &InfoContext<'_, '_>, text: &mut InfoText) {
     let (process, thread) = (proc::cpu_process(), proc::cpu_thread());
     text.section("CPU");
     for (name, seconds) in [
@@ -254,19 +254,19 @@ pub fn cpu(_: &Facts<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn modules(_: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn modules(_: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Modules");
 }
 
-pub fn cluster(_: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn cluster(_: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Cluster");
     text.line("cluster_enabled", 0);
 }
 
-pub fn keyspace(facts: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn keyspace(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Keyspace");
-    for (DbIndex(number), db) in &facts.keyspace.dbs {
-        let ttl_ms = db.ttl_ms_average(facts.ctx.now_ms);
+    for (DbIndex(number), db) in &info.keyspace.dbs {
+        let ttl_ms = db.ttl_ms_average(info.ctx.now_ms);
         let (keys, expires, subexpiry) = (db.keys, db.expires, db.subexpiry);
         text.line(
             &format!("db{number}"),

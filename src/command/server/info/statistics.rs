@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Facts;
+use super::InfoContext;
 use super::text::InfoText;
 use crate::command::table;
 
-pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let stats = &facts.ctx.shared.stats;
+pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let stats = &info.ctx.shared.stats;
     let rates = &stats.gauges.rates;
     let kib = |rate: u64| rate as f64 / 1024.0;
     text.section("Stats");
@@ -27,15 +27,15 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("expired_keys", stats.sum(|c| &c.expired_keys));
     text.line("expired_stale_perc", "0.00");
     text.line("expired_time_cap_reached_count", stats.sum(|c| &c.expired_time_cap_reached));
-    text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.upkeep_ns) / 1_000_000);
+    text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.cron_ns) / 1_000_000);
     text.line("evicted_keys", stats.sum(|c| &c.evicted_keys));
     text.lines(&[("evicted_clients", "0"), ("evicted_scripts", "0")]);
-    let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(facts.ctx.now_us);
+    let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(info.ctx.now_us);
     text.line("total_eviction_exceeded_time", total_us / 1000);
     text.line("current_eviction_exceeded_time", current_us / 1000);
     text.line("keyspace_hits", stats.sum(|c| &c.keyspace_hits));
     text.line("keyspace_misses", stats.sum(|c| &c.keyspace_misses));
-    let pubsub = &facts.ctx.shared.pubsub;
+    let pubsub = &info.ctx.shared.pubsub;
     text.line("pubsub_channels", pubsub.channels.len());
     text.line("pubsub_patterns", pubsub.patterns.len());
     text.line("pubsubshard_channels", pubsub.shard_channels.len());
@@ -51,7 +51,7 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("active_defrag_misses", misses);
     text.line("active_defrag_key_hits", hits);
     text.line("active_defrag_key_misses", misses);
-    let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(facts.ctx.now_us);
+    let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(info.ctx.now_us);
     text.line("total_active_defrag_time", total_us / 1000);
     text.line("current_active_defrag_time", current_us / 1000);
     text.lines(&[
@@ -62,7 +62,7 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
     ]);
     text.line("total_error_replies", stats.sum(|c| &c.error_replies));
     text.line("dump_payload_sanitizations", 0);
-    loops(facts, text);
+    loops(info, text);
     text.line("acl_access_denied_auth", stats.sum(|c| &c.auth_denied));
     text.lines(&[
         ("acl_access_denied_cmd", "0"),
@@ -72,8 +72,8 @@ pub fn stats(facts: &Facts<'_, '_>, text: &mut InfoText) {
 }
 
 /// The part of `stats` that is about reading, writing and turns.
-fn loops(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let stats = &facts.ctx.shared.stats;
+fn loops(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let stats = &info.ctx.shared.stats;
     let rates = &stats.gauges.rates;
     text.line("total_reads_processed", stats.sum(|c| &c.reads_processed));
     text.line("total_writes_processed", stats.sum(|c| &c.writes_processed));
@@ -104,8 +104,8 @@ fn loops(facts: &Facts<'_, '_>, text: &mut InfoText) {
     text.line("instantaneous_eventloop_duration_usec", turn_ns.unwrap_or(0) / 1000);
 }
 
-pub fn commands(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let stats = &facts.ctx.shared.stats;
+pub fn commands(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let stats = &info.ctx.shared.stats;
     text.section("Commandstats");
     for row in table().rows() {
         let (mut calls, mut ns, mut rejected, mut failed) = (0, 0, 0, 0);
@@ -130,9 +130,9 @@ pub fn commands(facts: &Facts<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn errors(facts: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn errors(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     let mut sum: BTreeMap<&str, u64> = BTreeMap::new();
-    for (word, count) in facts.ctx.shared.stats.current().flat_map(|worker| worker.errors()) {
+    for (word, count) in info.ctx.shared.stats.current().flat_map(|worker| worker.errors()) {
         *sum.entry(word).or_default() += count;
     }
     text.section("Errorstats");
@@ -141,14 +141,14 @@ pub fn errors(facts: &Facts<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn latencies(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let config = facts.ctx.config;
+pub fn latencies(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let config = info.ctx.config;
     if !config.latency_tracking {
         return;
     }
     text.section("Latencystats");
     for row in table().rows() {
-        let durations = facts.ctx.shared.stats.durations(row.id);
+        let durations = info.ctx.shared.stats.durations(row.id);
         if durations.count() == 0 {
             continue;
         }

@@ -3,13 +3,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::text::InfoText;
-use super::{Facts, proc};
+use super::{InfoContext, proc};
 use crate::observe::Snapshot;
 
 /// The section in which Redis shows its threads for input and output, a line for each worker.
-pub fn threads(facts: &Facts<'_, '_>, text: &mut InfoText) {
+pub fn threads(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Threads");
-    for (number, worker) in facts.ctx.shared.stats.all().iter().enumerate() {
+    for (number, worker) in info.ctx.shared.stats.all().iter().enumerate() {
         let (reads, writes) =
             (worker.counters.reads_processed.read(), worker.counters.writes_processed.read());
         let clients = worker.connections.read();
@@ -20,9 +20,9 @@ pub fn threads(facts: &Facts<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
-    let shared = facts.ctx.shared;
-    let listed = &facts.ctx.config.worker_cpus;
+pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let shared = info.ctx.shared;
+    let listed = &info.ctx.config.worker_cpus;
     let cpus = if listed.0.is_empty() { proc::cpus() } else { listed.clone() };
     text.section("Workers");
     text.line("workers", shared.facts.workers);
@@ -44,8 +44,8 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
             &format!("worker{number}"),
             format_args!(
                 "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
-                 turn_max_us={:.1},chunks={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
-                 leases_reserved={},long_leases={},mail_sent={},mail_waiting={},mail_full={},wakes_sent={},upkeep_ms={},home_keys={keys}",
+                 turn_max_us={:.1},groups={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
+                 leases_reserved={},long_leases={},messages_sent={},messages_waiting={},messages_full={},wakes_sent={},cron_ms={},home_keys={keys}",
                 percent(worker.load_ran.read() + worker.load_waited.read()),
                 percent(worker.load_waited.read()),
                 worker.connections.read(),
@@ -57,18 +57,18 @@ pub fn workers(facts: &Facts<'_, '_>, text: &mut InfoText) {
                 us(turns.percentile(50.0)),
                 us(turns.percentile(99.0)),
                 us(turns.max()),
-                counters.chunks.read(),
+                counters.groups.read(),
                 counters.leases_taken.read(),
                 counters.leases_refused.read(),
                 counters.leases_retried.read(),
                 counters.leases_wanted.read(),
                 counters.leases_reserved.read(),
                 counters.leases_long.read(),
-                counters.mail_sent.read(),
-                worker.mail_waiting.read(),
-                counters.mail_full.read(),
+                counters.messages_sent.read(),
+                worker.messages_waiting.read(),
+                counters.messages_full.read(),
                 counters.wakes_sent.read(),
-                counters.upkeep_ns.read() / 1_000_000,
+                counters.cron_ns.read() / 1_000_000,
             ),
         );
     }

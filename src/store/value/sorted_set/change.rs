@@ -20,8 +20,8 @@ use crate::store::value::packed::Encoded;
 use crate::store::value::view::Typed;
 use crate::store::value::{External, NewItem, PackLimits};
 
-/// The longest run that fits an inline value.
-const PACKED_RUN_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
+/// The longest body that fits an inline value.
+const PACKED_BODY_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
 
 /// Where so many members are removed at once, and more than stay, those that stay are put into a new ranking.
 const REBUILT_FROM: usize = 1000;
@@ -51,7 +51,8 @@ impl KeyMut<'_> {
     ) -> (Option<f64>, Option<f64>) {
         let (known, before) = match self.sorted_set() {
             None => (Known::Nowhere, None),
-            Some(SortedSet::Packed(run, _)) => match pack::find(run, &Encoded::of(&NewItem::Bytes(member))) {
+            Some(SortedSet::Packed(body, _)) => match pack::find(body, &Encoded::of(&NewItem::Bytes(member)))
+            {
                 None => (Known::Nowhere, None),
                 Some((Pair { at, end, score, .. }, _)) => (Known::Packed(at..end), Some(score)),
             },
@@ -90,8 +91,8 @@ impl KeyMut<'_> {
     pub fn sorted_set_remove(&mut self, member: &[u8]) -> bool {
         match self.sorted_set() {
             None => return false,
-            Some(SortedSet::Packed(run, count)) => {
-                let found = pack::find(run, &Encoded::of(&NewItem::Bytes(member)));
+            Some(SortedSet::Packed(body, count)) => {
+                let found = pack::find(body, &Encoded::of(&NewItem::Bytes(member)));
                 let Some((Pair { at, end, .. }, _)) = found else { return false };
                 if count > 1 {
                     self.cut_pack(at..end, 1);
@@ -121,14 +122,14 @@ impl KeyMut<'_> {
             return;
         }
         match sorted_set {
-            SortedSet::Packed(run, count) => {
-                let [from, to] = [ranks.start, ranks.end].map(|index| pack::offset_of(run, count, index));
+            SortedSet::Packed(body, count) => {
+                let [from, to] = [ranks.start, ranks.end].map(|index| pack::offset_of(body, count, index));
                 self.cut_pack(from..to, ranks.len());
             }
             SortedSet::Ranking(ranking) => {
                 let kept = ranking.len() - ranks.len();
                 if ranks.len() >= REBUILT_FROM && kept < ranks.len() {
-                    // Few stay: they move, and upkeep frees the others in slices.
+                    // Few stay: they move, and cron frees the others in slices.
                     let all = sorted_set.len();
                     let kept = sorted_set.members(0..ranks.start, false);
                     let mut new = NewSortedSet::new();
@@ -150,14 +151,14 @@ impl KeyMut<'_> {
         self.tell_overwritten(Type::SortedSet);
         let mut text = F64Buffer::new();
         if new.packs(limits) {
-            let mut run = Vec::new();
+            let mut body = Vec::new();
             for (member, score) in new.iter() {
-                append(&mut run, &NewItem::Bytes(member));
-                append(&mut run, &pack::score_item(score, &mut text));
+                append(&mut body, &NewItem::Bytes(member));
+                append(&mut body, &pack::score_item(score, &mut text));
             }
-            if run.len() <= PACKED_RUN_BYTES_MAX {
+            if body.len() <= PACKED_BODY_BYTES_MAX {
                 let count = count_header(new.len());
-                self.set_value(Type::SortedSet, Encoding::Listpack, Value::Room(&count, 0, &run));
+                self.set_value(Type::SortedSet, Encoding::Listpack, Value::Room(&count, 0, &body));
                 return;
             }
         }
@@ -181,12 +182,12 @@ impl KeyMut<'_> {
 
     /// Whether the pack, or one still to be made, takes a further member.
     fn has_room_for(&self, member: &[u8], score: f64, limits: PackLimits) -> bool {
-        let (run_bytes, count) = match self.sorted_set() {
-            Some(SortedSet::Packed(run, count)) => (run.len(), count),
+        let (body_bytes, count) = match self.sorted_set() {
+            Some(SortedSet::Packed(body, count)) => (body.len(), count),
             _ => (0, 0),
         };
         let within = (count as u64) < limits.entries_max && member.len() as u64 <= limits.value_bytes_max;
-        within && run_bytes + pair_bytes(member, score) <= PACKED_RUN_BYTES_MAX
+        within && body_bytes + pair_bytes(member, score) <= PACKED_BODY_BYTES_MAX
     }
 
     fn add_member_to_pack(&mut self, member: &[u8], score: f64) {
@@ -195,7 +196,7 @@ impl KeyMut<'_> {
         let encoded = [Encoded::of(&items[0]), Encoded::of(&items[1])];
         let added = encoded[0].len() + encoded[1].len();
         let (at, count) = match self.sorted_set() {
-            Some(SortedSet::Packed(run, count)) => (pack::place_for(run, member, score), count),
+            Some(SortedSet::Packed(body, count)) => (pack::place_for(body, member, score), count),
             _ => (0, 0),
         };
         let at = PACK_HEADER_BYTES + at;
@@ -224,10 +225,10 @@ impl KeyMut<'_> {
 
     /// Makes a ranking of a pack.
     pub(in crate::store::value) fn unpack_sorted_set(&mut self) {
-        let Some(SortedSet::Packed(run, _)) = self.sorted_set() else { return };
+        let Some(SortedSet::Packed(body, _)) = self.sorted_set() else { return };
         let mut new = NewSortedSet::new();
         let mut digits = itoa::Buffer::new();
-        pack::pairs(run).for_each(|pair| new.add(pair.member.bytes(&mut digits), pair.score));
+        pack::pairs(body).for_each(|pair| new.add(pair.member.bytes(&mut digits), pair.score));
         let ranking = Ranking::from_sorted(self.hasher().clone(), new.iter());
         self.set_ranking(ranking);
     }
@@ -254,9 +255,9 @@ fn pair_bytes(member: &[u8], score: f64) -> usize {
     Encoded::of(&NewItem::Bytes(member)).len() + Encoded::of(&pack::score_item(score, &mut text)).len()
 }
 
-fn append(run: &mut Vec<u8>, item: &NewItem<'_>) {
+fn append(body: &mut Vec<u8>, item: &NewItem<'_>) {
     let encoded = Encoded::of(item);
-    let start = run.len();
-    run.resize(start + encoded.len(), 0);
-    encoded.write(&mut run[start..]);
+    let start = body.len();
+    body.resize(start + encoded.len(), 0);
+    encoded.write(&mut body[start..]);
 }

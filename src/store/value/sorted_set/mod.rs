@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `pack` | a small one: members and scores in one run |
+//! | `pack` | a small one: members and scores in one body |
 //! | `ranking` | a large one: a tree and a table over the same members |
 //! | `tree`, `inner`, `leaf` | the tree: members in order, counted |
 //! | `member` | a member's block |
@@ -39,7 +39,7 @@ pub use ranking::Ranking;
 pub use scored::Scored;
 use tree::Tree;
 
-/// Bytes of a pack before its run: the number of members.
+/// Bytes of a pack before its body: the number of members.
 const PACK_HEADER_BYTES: usize = 2;
 /// Members fetched ahead of the one that is looked at.
 const MEMBERS_AHEAD: usize = 6;
@@ -47,7 +47,7 @@ const MEMBERS_AHEAD: usize = 6;
 /// A sorted set, wherever it lies.
 #[derive(Clone, Copy)]
 pub enum SortedSet<'a> {
-    /// Members and scores in one run, and the number of members.
+    /// Members and scores in one body, and the number of members.
     Packed(&'a [u8], usize),
     /// Tree and table.
     Ranking(&'a Ranking),
@@ -68,8 +68,8 @@ impl<'a> SortedSet<'a> {
     #[inline]
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         match self {
-            SortedSet::Packed(run, _) => {
-                pack::find(run, &Encoded::of(&NewItem::Bytes(member))).map(|(pair, _)| pair.score)
+            SortedSet::Packed(body, _) => {
+                pack::find(body, &Encoded::of(&NewItem::Bytes(member))).map(|(pair, _)| pair.score)
             }
             SortedSet::Ranking(ranking) => ranking.score(member),
         }
@@ -78,7 +78,7 @@ impl<'a> SortedSet<'a> {
     /// How many members come before this one, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         match self {
-            SortedSet::Packed(run, _) => pack::find(run, &Encoded::of(&NewItem::Bytes(member)))
+            SortedSet::Packed(body, _) => pack::find(body, &Encoded::of(&NewItem::Bytes(member)))
                 .map(|(pair, index)| (index, pair.score)),
             SortedSet::Ranking(ranking) => ranking.rank(member),
         }
@@ -87,9 +87,9 @@ impl<'a> SortedSet<'a> {
     /// The ranks of the members with scores in a range.
     pub fn ranks_by_score(&self, range: &ScoreRange) -> Range<usize> {
         let (from, to) = match self {
-            SortedSet::Packed(run, _) => {
+            SortedSet::Packed(body, _) => {
                 let (mut from, mut to) = (0, 0);
-                for pair in pack::pairs(run) {
+                for pair in pack::pairs(body) {
                     from += usize::from(!range.begins_by(pair.score));
                     if !range.lasts_to(pair.score) {
                         break;
@@ -112,7 +112,7 @@ impl<'a> SortedSet<'a> {
     pub fn ranks_by_lex(&self, range: &LexRange<'_>, is_reverse: bool) -> Range<usize> {
         match self {
             _ if range.is_empty() => 0..0,
-            SortedSet::Packed(run, count) => packed_ranks_by_lex(run, *count, range, is_reverse),
+            SortedSet::Packed(body, count) => packed_ranks_by_lex(body, *count, range, is_reverse),
             SortedSet::Ranking(ranking) => {
                 let tree = ranking.tree();
                 let from = tree.count_while(|member| !range.begins_by(member.bytes()));
@@ -130,9 +130,9 @@ impl<'a> SortedSet<'a> {
             return none;
         }
         let place = match self {
-            SortedSet::Packed(run, count) => {
+            SortedSet::Packed(body, count) => {
                 let index = if is_reverse { end } else { ranks.start };
-                Place::Packed(run, pack::offset_of(run, *count, index))
+                Place::Packed(body, pack::offset_of(body, *count, index))
             }
             SortedSet::Ranking(ranking) => {
                 let rank = if is_reverse { end - 1 } else { ranks.start };
@@ -157,9 +157,9 @@ impl<'a> SortedSet<'a> {
     /// where to go on, or none at the end. A small one is visited at once.
     pub fn scan(&self, position: u64, mut visit: impl FnMut(&[u8], f64)) -> Option<u64> {
         match self {
-            SortedSet::Packed(run, _) => {
+            SortedSet::Packed(body, _) => {
                 let mut digits = itoa::Buffer::new();
-                pack::pairs(run).for_each(|pair| visit(pair.member.bytes(&mut digits), pair.score));
+                pack::pairs(body).for_each(|pair| visit(pair.member.bytes(&mut digits), pair.score));
                 None
             }
             SortedSet::Ranking(ranking) => ranking.scan(position, visit),
@@ -169,9 +169,9 @@ impl<'a> SortedSet<'a> {
 
 /// As Redis walks it: from one end to the first member that is not beyond the range's near end, and on while members are within
 /// its far end.
-fn packed_ranks_by_lex(run: &[u8], count: usize, range: &LexRange<'_>, is_reverse: bool) -> Range<usize> {
+fn packed_ranks_by_lex(body: &[u8], count: usize, range: &LexRange<'_>, is_reverse: bool) -> Range<usize> {
     let mut digits = itoa::Buffer::new();
-    let outer = [pack::pair(run, 0), pack::pair_before(run, run.len())];
+    let outer = [pack::pair(body, 0), pack::pair_before(body, body.len())];
     let [first, last] = outer.map(|pair| pair.member.to_vec());
     if !range.begins_by(&last) || !range.lasts_to(&first) {
         return 0..0;
@@ -181,7 +181,7 @@ fn packed_ranks_by_lex(run: &[u8], count: usize, range: &LexRange<'_>, is_revers
         if near == is_reverse { range.lasts_to(bytes) } else { range.begins_by(bytes) }
     };
     let all = SortedMembers {
-        place: Place::Packed(run, if is_reverse { run.len() } else { 0 }),
+        place: Place::Packed(body, if is_reverse { body.len() } else { 0 }),
         left: count,
         is_reverse,
     };
@@ -200,8 +200,8 @@ impl<'a> Typed<'a> for SortedSet<'a> {
             return SortedSet::Ranking(ranking);
         }
         let pack = entry.inline_value();
-        let (count, run) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
-        SortedSet::Packed(run, usize::from(u16::from_ne_bytes(*count)))
+        let (count, body) = pack.split_first_chunk::<PACK_HEADER_BYTES>().expect("packs begin with a count");
+        SortedSet::Packed(body, usize::from(u16::from_ne_bytes(*count)))
     }
 }
 
@@ -274,8 +274,8 @@ impl<'a> Iterator for SortedMembers<'a> {
         }
         self.left -= 1;
         match &mut self.place {
-            Place::Packed(run, at) => {
-                let pair = if self.is_reverse { pack::pair_before(run, *at) } else { pack::pair(run, *at) };
+            Place::Packed(body, at) => {
+                let pair = if self.is_reverse { pack::pair_before(body, *at) } else { pack::pair(body, *at) };
                 *at = if self.is_reverse { pair.at } else { pair.end };
                 Some((pair.member, pair.score))
             }

@@ -115,7 +115,7 @@ impl NewSortedSet {
     }
 
     /// Whether two members are alike, which whoever loads one must ask.
-    pub fn has_twins(&self) -> bool {
+    pub fn has_duplicates(&self) -> bool {
         let mut seen = std::collections::HashSet::with_capacity(self.len());
         !self.iter().all(|(member, _)| seen.insert(member))
     }

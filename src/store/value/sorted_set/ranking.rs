@@ -12,7 +12,7 @@
 
 use super::member::{Member, allocated, key_of};
 use super::tree::Tree;
-use crate::store::fetch::Reach;
+use crate::store::fetch::PrefetchHint;
 use crate::store::hash::KeyHasher;
 use crate::store::table::{Item, Items, NEVER, Place, Table, Tick, prefetch};
 use crate::store::value::external::Large;
@@ -216,7 +216,7 @@ impl Large for Ranking {
     }
 
     #[inline]
-    fn fetch(&self, step: usize, _: Reach) {
+    fn fetch(&self, step: usize, _: PrefetchHint) {
         if step == 0 {
             prefetch((&raw const *self).cast());
         }

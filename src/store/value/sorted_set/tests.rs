@@ -1,4 +1,4 @@
-//! Tests of sorted sets against a naive twin: the same operations on a key of a shard and on a sorted vector.
+//! Tests of sorted sets against a naive model: the same operations on a key of a shard and on a sorted vector.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ const DB: DbIndex = DbIndex(0);
 const KEY: &[u8] = b"a sorted set";
 
 /// In order.
-type Twin = Vec<(f64, Vec<u8>)>;
+type Model = Vec<(f64, Vec<u8>)>;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -62,16 +62,16 @@ fn compare(a: &(f64, Vec<u8>), b: &(f64, Vec<u8>)) -> std::cmp::Ordering {
     a.0.partial_cmp(&b.0).expect("scores are no NaN").then_with(|| a.1.cmp(&b.1))
 }
 
-fn twin_set(twin: &mut Twin, member: &[u8], score: f64) {
-    if let Some(at) = twin.iter().position(|(_, own)| own == member) {
-        if twin[at].0 == score {
+fn model_set(model: &mut Model, member: &[u8], score: f64) {
+    if let Some(at) = model.iter().position(|(_, own)| own == member) {
+        if model[at].0 == score {
             return;
         }
-        twin.remove(at);
+        model.remove(at);
     }
     let new = (score, member.to_vec());
-    let at = twin.partition_point(|own| compare(own, &new).is_lt());
-    twin.insert(at, new);
+    let at = model.partition_point(|own| compare(own, &new).is_lt());
+    model.insert(at, new);
 }
 
 fn many(from: u16, count: u16, step: f64) -> impl Iterator<Item = (Vec<u8>, f64)> {
@@ -82,49 +82,49 @@ fn many(from: u16, count: u16, step: f64) -> impl Iterator<Item = (Vec<u8>, f64)
     })
 }
 
-fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits, op: &Op) {
+fn apply(shard: &mut Shard, hash: u64, model: &mut Model, limits: &mut PackLimits, op: &Op) {
     let mut place = shard.write(DB, hash, KEY, 0);
     match op {
         Op::Set(member, score) => {
-            let known = twin.iter().find(|(_, own)| own == member).map(|(score, _)| *score);
+            let known = model.iter().find(|(_, own)| own == member).map(|(score, _)| *score);
             let (before, after) = place.sorted_set_update(member, *limits, |_| Some(*score));
             assert_eq!((before, after), (known, Some(*score)));
-            twin_set(twin, member, *score);
+            model_set(model, member, *score);
         }
         Op::SetMany(from, count, step) => {
             for (member, score) in many(*from, *count, *step) {
                 place.sorted_set_update(&member, *limits, |_| Some(score));
-                twin_set(twin, &member, score);
+                model_set(model, &member, score);
             }
         }
         Op::Remove(member) => {
-            let at = twin.iter().position(|(_, own)| own == member);
+            let at = model.iter().position(|(_, own)| own == member);
             assert_eq!(place.sorted_set_remove(member), at.is_some());
-            at.map(|at| twin.remove(at));
+            at.map(|at| model.remove(at));
         }
         Op::Limits(entries) => limits.entries_max = *entries,
         Op::Store(count, step) => {
             let mut new = NewSortedSet::new();
-            twin.clear();
+            model.clear();
             for (index, (_, score)) in many(0, *count, *step).enumerate() {
                 let member = index.to_string().into_bytes();
                 new.add(&member, score);
-                twin.push((score, member));
+                model.push((score, member));
             }
-            twin.sort_by(compare);
+            model.sort_by(compare);
             new.sort();
             place.set_sorted_set(&new, *limits);
         }
-        _ if twin.is_empty() => assert!(place.entry().is_none()),
+        _ if model.is_empty() => assert!(place.entry().is_none()),
         Op::RemoveNth(at) => {
-            let (_, member) = twin.remove(at % twin.len());
+            let (_, member) = model.remove(at % model.len());
             assert!(place.sorted_set_remove(&member));
         }
         Op::RemoveRange(from, count) => {
-            let from = from % twin.len();
-            let to = from + count % (twin.len() - from + 1);
+            let from = from % model.len();
+            let to = from + count % (model.len() - from + 1);
             place.sorted_set_remove_range(from..to);
-            twin.drain(from..to);
+            model.drain(from..to);
         }
         Op::Carry => {
             let copy = place.copy();
@@ -136,39 +136,39 @@ fn apply(shard: &mut Shard, hash: u64, twin: &mut Twin, limits: &mut PackLimits,
     }
 }
 
-fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
+fn check(shard: &mut Shard, hash: u64, model: &Model) {
     shard.check_invariants();
     let place = shard.write(DB, hash, KEY, 0);
     let Some(sorted_set) = place.sorted_set() else {
-        assert!(twin.is_empty());
+        assert!(model.is_empty());
         return;
     };
-    let len = twin.len();
+    let len = model.len();
     assert_eq!(sorted_set.len(), len);
     let texts = |ranks, is_reverse| {
         let members = sorted_set.members(ranks, is_reverse);
-        members.map(|(member, score)| (score, member.to_vec())).collect::<Twin>()
+        members.map(|(member, score)| (score, member.to_vec())).collect::<Model>()
     };
-    assert_eq!(&texts(0..len, false), twin);
+    assert_eq!(&texts(0..len, false), model);
     let mut reversed = texts(0..len, true);
     reversed.reverse();
-    assert_eq!(&reversed, twin);
+    assert_eq!(&reversed, model);
     for at in [0, len / 3, len / 2, len - 1] {
-        let (score, member) = &twin[at];
+        let (score, member) = &model[at];
         assert_eq!(sorted_set.score(member), Some(*score));
         assert_eq!(sorted_set.rank(member), Some((at, *score)));
-        assert_eq!(texts(at..at + 3, false), twin[at..(at + 3).min(len)]);
-        check_ranges(&sorted_set, twin, *score, twin[len / 2].0);
+        assert_eq!(texts(at..at + 3, false), model[at..(at + 3).min(len)]);
+        check_ranges(&sorted_set, model, *score, model[len / 2].0);
     }
     assert!(sorted_set.score(b"no such member").is_none() && sorted_set.by_rank(len).is_none());
     let entry = place.entry().expect("seen just above");
     match sorted_set {
-        SortedSet::Packed(run, _) => {
+        SortedSet::Packed(body, _) => {
             assert_eq!(entry.encoding(), Encoding::Listpack);
             let mut listpack = Vec::new();
-            packed::write_listpack(&mut listpack, run, 2 * len);
-            assert_eq!(packed::validated(&listpack), Some((run, 2 * len)));
-            assert!(packed::is_canonical(run));
+            packed::write_listpack(&mut listpack, body, 2 * len);
+            assert_eq!(packed::validated(&listpack), Some((body, 2 * len)));
+            assert!(packed::is_canonical(body));
         }
         SortedSet::Ranking(ranking) => {
             assert_eq!(entry.encoding(), Encoding::Skiplist);
@@ -182,15 +182,15 @@ fn check(shard: &mut Shard, hash: u64, twin: &Twin) {
     }
 }
 
-fn check_ranges(sorted_set: &SortedSet<'_>, twin: &Twin, one: f64, other: f64) {
+fn check_ranges(sorted_set: &SortedSet<'_>, model: &Model, one: f64, other: f64) {
     for (min_exclusive, max_exclusive) in [(false, false), (false, true), (true, false), (true, true)] {
         let range = ScoreRange {
             min: ScoreBound { score: one.min(other), is_exclusive: min_exclusive },
             max: ScoreBound { score: one.max(other), is_exclusive: max_exclusive },
         };
-        let before = twin.iter().filter(|(score, _)| !range.begins_by(*score)).count();
+        let before = model.iter().filter(|(score, _)| !range.begins_by(*score)).count();
         let inside =
-            twin.iter().filter(|(score, _)| range.begins_by(*score) && range.lasts_to(*score)).count();
+            model.iter().filter(|(score, _)| range.begins_by(*score) && range.lasts_to(*score)).count();
         let ranks = sorted_set.ranks_by_score(&range);
         assert_eq!(ranks.len(), inside);
         assert!(inside == 0 || ranks.start == before);
@@ -207,12 +207,12 @@ const LIMITS: PackLimits = PackLimits { entries_max: 128, value_bytes_max: 64 };
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(scaled(200) as u32))]
     #[test]
-    fn sorted_sets_are_like_their_twins(ops in prop::collection::vec(op(), 1..60)) {
+    fn sorted_sets_are_like_their_models(ops in prop::collection::vec(op(), 1..60)) {
         let (mut shard, hash) = shard();
-        let (mut twin, mut limits) = (Twin::new(), LIMITS);
+        let (mut model, mut limits) = (Model::new(), LIMITS);
         for op in &ops {
-            apply(&mut shard, hash, &mut twin, &mut limits, op);
-            check(&mut shard, hash, &twin);
+            apply(&mut shard, hash, &mut model, &mut limits, op);
+            check(&mut shard, hash, &model);
         }
     }
 
@@ -284,12 +284,12 @@ fn large_sets_stay_compact_whatever_the_order() {
 #[cfg_attr(miri, ignore = "many members")]
 fn large_parts_are_removed_for_what_stays() {
     let (mut shard, hash) = shard();
-    let mut twin = Twin::new();
+    let mut model = Model::new();
     let mut new = NewSortedSet::new();
     for index in 0..20_000 {
         let (member, score) = (format!("member:{index:09}").into_bytes(), f64::from(index));
         new.add(&member, score);
-        twin.push((score, member));
+        model.push((score, member));
     }
     let mut place = shard.write(DB, hash, KEY, 0);
     place.set_sorted_set(&new, LIMITS);
@@ -297,11 +297,11 @@ fn large_parts_are_removed_for_what_stays() {
     drop(place);
     for (from, to, discards) in [(100, 15_000, true), (10, 1000, false), (1, 4000, true)] {
         shard.write(DB, hash, KEY, 0).sorted_set_remove_range(from..to);
-        twin.drain(from..to);
+        model.drain(from..to);
         assert_eq!(shard.has_discarded(), discards);
-        check(&mut shard, hash, &twin);
+        check(&mut shard, hash, &model);
         while !shard.free_discarded(1000) {}
-        check(&mut shard, hash, &twin);
+        check(&mut shard, hash, &model);
     }
     assert!(shard.write(DB, hash, KEY, 0).entry().is_some_and(|entry| entry.deadline().is_some()));
 }

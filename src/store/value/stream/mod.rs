@@ -48,7 +48,7 @@ use super::external::Large;
 use super::view::{Typed, Value};
 use super::{Digest, External, NewItem, NodeLimits};
 use crate::store::entry::{Entry as KeyEntry, Type};
-use crate::store::fetch::Reach;
+use crate::store::fetch::PrefetchHint;
 use crate::store::table::prefetch;
 use node::Node;
 
@@ -330,8 +330,8 @@ impl Large for Stream {
 
     /// 1. Itself, 2. the end of the index, 3. the last node's listpack, whose head says how many entries it has.
     #[inline]
-    fn fetch(&self, step: usize, reach: Reach) {
-        if reach != Reach::StreamEnd {
+    fn fetch(&self, step: usize, prefetch_hint: PrefetchHint) {
+        if prefetch_hint != PrefetchHint::StreamEnd {
             return;
         }
         match step {

@@ -314,16 +314,16 @@ mod tests {
         StreamId { ms: number / 7, seq: number % 7 }
     }
 
-    fn check(ordered: &Ordered<StreamId>, twin: &BTreeSet<StreamId>, probe: StreamId) {
+    fn check(ordered: &Ordered<StreamId>, model: &BTreeSet<StreamId>, probe: StreamId) {
         ordered.check_invariants();
-        assert!(ordered.iter().eq(twin));
-        assert!(ordered.iter_from(probe).eq(twin.range(probe..)));
-        assert_eq!(ordered.find(probe).is_some(), twin.contains(&probe));
+        assert!(ordered.iter().eq(model));
+        assert!(ordered.iter_from(probe).eq(model.range(probe..)));
+        assert_eq!(ordered.find(probe).is_some(), model.contains(&probe));
         let back = ordered.seek_back(probe).and_then(|place| ordered.at(place));
-        assert_eq!(back, twin.range(..=probe).next_back());
-        assert_eq!((ordered.first(), ordered.last()), (twin.first(), twin.last()));
+        assert_eq!(back, model.range(..=probe).next_back());
+        assert_eq!((ordered.first(), ordered.last()), (model.first(), model.last()));
         let mut place = ordered.seek(probe);
-        for expected in twin.range(..probe).rev().take(200) {
+        for expected in model.range(..probe).rev().take(200) {
             place = ordered.before(place).expect("there are more");
             assert_eq!(ordered.at(place), Some(expected));
         }
@@ -335,41 +335,41 @@ mod tests {
 
         #[test]
         fn ordered_is_like_a_set(steps in prop::collection::vec((0..10u8, 0..3000u64), 1..60)) {
-            let (mut ordered, mut twin) = (Ordered::default(), BTreeSet::new());
+            let (mut ordered, mut model) = (Ordered::default(), BTreeSet::new());
             for (kind, number) in steps {
                 match kind {
                     0..4 => {
                         // A run of new ones at the end.
-                        let last = twin.last().map_or(0, |last: &StreamId| last.ms * 7 + last.seq);
+                        let last = model.last().map_or(0, |last: &StreamId| last.ms * 7 + last.seq);
                         for number in last + 1..last + 1 + number % 400 {
-                            prop_assert_eq!(ordered.insert(id(number)).is_none(), twin.insert(id(number)));
+                            prop_assert_eq!(ordered.insert(id(number)).is_none(), model.insert(id(number)));
                         }
                     }
                     4 => {
-                        prop_assert_eq!(ordered.insert(id(number)).is_none(), twin.insert(id(number)));
+                        prop_assert_eq!(ordered.insert(id(number)).is_none(), model.insert(id(number)));
                     }
                     5 | 6 => {
                         for number in number..number + 100 {
-                            prop_assert_eq!(ordered.remove(id(number)).is_some(), twin.remove(&id(number)));
+                            prop_assert_eq!(ordered.remove(id(number)).is_some(), model.remove(&id(number)));
                         }
                     }
                     7 => {
                         ordered.retain(|key| key.seq != number % 7);
-                        twin.retain(|key| key.seq != number % 7);
+                        model.retain(|key| key.seq != number % 7);
                     }
                     8 => {
                         for _ in 0..number % 300 {
-                            prop_assert_eq!(ordered.pop_last(), twin.pop_last());
+                            prop_assert_eq!(ordered.pop_last(), model.pop_last());
                         }
                     }
                     _ => {
                         let before = ordered.clone();
                         let dropped = ordered.drop_chunk();
-                        (0..dropped).for_each(|_| assert!(twin.pop_last().is_some()));
+                        (0..dropped).for_each(|_| assert!(model.pop_last().is_some()));
                         check(&before, &before.iter().copied().collect(), id(number));
                     }
                 }
-                check(&ordered, &twin, id(number));
+                check(&ordered, &model, id(number));
             }
         }
     }

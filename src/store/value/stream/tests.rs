@@ -1,4 +1,4 @@
-//! Streams against a naive twin: entries in a map, deleted at once.
+//! Streams against a naive model: entries in a map, deleted at once.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a stream should be.
 #[derive(Clone, Default)]
-struct Twin {
+struct Model {
     entries: BTreeMap<StreamId, Pairs>,
     /// Of each group, by consumer: what is pending.
     pending: BTreeMap<StreamId, (usize, u64)>,
@@ -69,18 +69,18 @@ fn read(entry: &Entry<'_>) -> (StreamId, Pairs) {
     (entry.id, entry.pairs().map(|(field, value)| (field.to_vec(), value.to_vec())).collect())
 }
 
-fn check(stream: &Stream, twin: &Twin, from: StreamId, to: StreamId) {
+fn check(stream: &Stream, model: &Model, from: StreamId, to: StreamId) {
     stream.check_invariants();
     let expected: Vec<_> =
-        twin.entries.range(from..=to.max(from)).map(|(id, pairs)| (*id, pairs.clone())).collect();
+        model.entries.range(from..=to.max(from)).map(|(id, pairs)| (*id, pairs.clone())).collect();
     let found: Vec<_> = stream.entries(from, to.max(from)).map(|entry| read(&entry)).collect();
     assert_eq!(found, expected);
     let mut backward: Vec<_> =
         stream.entries_backward(from, to.max(from)).map(|entry| read(&entry)).collect();
     backward.reverse();
     assert_eq!(backward, expected);
-    assert_eq!(stream.len() as usize, twin.entries.len());
-    assert_eq!(stream.last_entry(), twin.entries.keys().next_back().copied());
+    assert_eq!(stream.len() as usize, model.entries.len());
+    assert_eq!(stream.last_entry(), model.entries.keys().next_back().copied());
     let group = stream.group_at(0);
     let pending: Vec<_> = group
         .pending()
@@ -94,12 +94,12 @@ fn check(stream: &Stream, twin: &Twin, from: StreamId, to: StreamId) {
         })
         .collect();
     let expected: Vec<_> =
-        twin.pending.iter().map(|(id, (consumer, count))| (*id, *consumer, *count)).collect();
+        model.pending.iter().map(|(id, (consumer, count))| (*id, *consumer, *count)).collect();
     assert_eq!(pending, expected);
 }
 
-fn trim(stream: &mut Stream, twin: &mut Twin, trim: &Trim) {
-    let ids: Vec<StreamId> = twin.entries.keys().copied().collect();
+fn trim(stream: &mut Stream, model: &mut Model, trim: &Trim) {
+    let ids: Vec<StreamId> = model.entries.keys().copied().collect();
     let (deleted, _) = stream.trim(trim);
     let mut left = 0;
     let mut goes = Vec::new();
@@ -111,7 +111,7 @@ fn trim(stream: &mut Stream, twin: &mut Twin, trim: &Trim) {
         if !over {
             break;
         }
-        let is_referenced = twin.pending.contains_key(id) || *id > twin.read;
+        let is_referenced = model.pending.contains_key(id) || *id > model.read;
         let kept = trim.removal == Removal::Acknowledged && is_referenced;
         if kept { left += 1 } else { goes.push(*id) }
     }
@@ -121,9 +121,9 @@ fn trim(stream: &mut Stream, twin: &mut Twin, trim: &Trim) {
     }
     assert_eq!(deleted as usize, goes.len());
     for id in goes {
-        twin.entries.remove(&id);
+        model.entries.remove(&id);
         if trim.removal == Removal::ForgetPending {
-            twin.pending.remove(&id);
+            model.pending.remove(&id);
         }
     }
 }
@@ -138,7 +138,7 @@ proptest! {
         entries_max in prop::sample::select(vec![0u64, 1, 2, 10, 100]),
     ) {
         let limits = NodeLimits { bytes_max, entries_max };
-        let (mut stream, mut twin) = (Stream::default(), Twin::default());
+        let (mut stream, mut model) = (Stream::default(), Model::default());
         let mut group = Group::new(b"g", StreamId::MAX, None);
         let mut consumers: Vec<Slot> = (0..3u8).map(|name| group.add_consumer(&[name], 0)).collect();
         prop_assert!(stream.add_group(group));
@@ -146,7 +146,7 @@ proptest! {
         let reader = other.add_consumer(b"reader", 0);
         prop_assert!(stream.add_group(other));
         for step in steps {
-            let ids: Vec<StreamId> = twin.entries.keys().copied().collect();
+            let ids: Vec<StreamId> = model.entries.keys().copied().collect();
             let pick = |at: &prop::sample::Index| ids.get(at.index(ids.len().max(1))).copied().unwrap_or_default();
             let mut around = StreamId::MIN;
             match step {
@@ -154,58 +154,58 @@ proptest! {
                     let last = stream.last();
                     let id = if ms == 0 { StreamId { seq: last.seq + seq, ..last } } else { StreamId { ms: last.ms + ms, seq } };
                     append(&mut stream, id, &pairs, limits);
-                    twin.entries.insert(id, pairs);
+                    model.entries.insert(id, pairs);
                 }
                 Step::Delete(at) => {
                     around = pick(&at);
-                    prop_assert_eq!(stream.delete(around), twin.entries.remove(&around).is_some());
+                    prop_assert_eq!(stream.delete(around), model.entries.remove(&around).is_some());
                     prop_assert!(!stream.delete(around));
                 }
                 Step::TrimLength(at, is_approximate, removal) => {
                     let to = TrimTo::Length(at.index(ids.len() + 1) as u64);
-                    trim(&mut stream, &mut twin, &Trim { to, is_approximate, limit: 0, removal });
+                    trim(&mut stream, &mut model, &Trim { to, is_approximate, limit: 0, removal });
                 }
                 Step::TrimId(at, is_approximate, removal) => {
                     let to = TrimTo::Id(pick(&at));
-                    trim(&mut stream, &mut twin, &Trim { to, is_approximate, limit: 0, removal });
+                    trim(&mut stream, &mut model, &Trim { to, is_approximate, limit: 0, removal });
                 }
                 Step::Deliver(at, consumer) => {
                     let id = pick(&at);
-                    let count = twin.pending.get(&id).map_or(1, |(_, count)| count + 1);
+                    let count = model.pending.get(&id).map_or(1, |(_, count)| count + 1);
                     stream.edit_group(0, |group| group.deliver(id, consumers[consumer], 5, count));
-                    twin.pending.insert(id, (consumer, count));
+                    model.pending.insert(id, (consumer, count));
                 }
                 Step::Acknowledge(at) => {
-                    let pending: Vec<StreamId> = twin.pending.keys().copied().collect();
+                    let pending: Vec<StreamId> = model.pending.keys().copied().collect();
                     let id = pending.get(at.index(pending.len().max(1))).copied().unwrap_or_default();
-                    let was_pending = twin.pending.remove(&id).is_some();
+                    let was_pending = model.pending.remove(&id).is_some();
                     prop_assert_eq!(stream.edit_group(0, |group| group.acknowledge(id)), was_pending);
                 }
                 Step::Read(count) => {
-                    let from = twin.read.next().expect("IDs are small");
+                    let from = model.read.next().expect("IDs are small");
                     let expected: Vec<StreamId> =
-                        twin.entries.range(from..).take(count).map(|(id, _)| *id).collect();
+                        model.entries.range(from..).take(count).map(|(id, _)| *id).collect();
                     let mut got = Vec::new();
                     stream.deliver_new(1, reader, count, true, 5, |entry| got.push(read(&entry).0));
                     prop_assert_eq!(&got, &expected);
-                    twin.read = expected.last().copied().unwrap_or(twin.read);
-                    around = twin.read;
+                    model.read = expected.last().copied().unwrap_or(model.read);
+                    around = model.read;
                 }
                 Step::RemoveConsumer(consumer) => {
-                    let before = twin.pending.len();
-                    twin.pending.retain(|_, (owner, _)| *owner != consumer);
+                    let before = model.pending.len();
+                    model.pending.retain(|_, (owner, _)| *owner != consumer);
                     let removed = stream.edit_group(0, |group| {
                         let removed = group.remove_consumer(consumers[consumer]);
                         consumers[consumer] = group.add_consumer(&[consumer as u8], 0);
                         removed
                     });
-                    prop_assert_eq!(removed, before - twin.pending.len());
+                    prop_assert_eq!(removed, before - model.pending.len());
                 }
                 Step::Copy => stream = stream.clone(),
             }
-            check(&stream, &twin, around, StreamId { ms: around.ms + 2, ..around });
+            check(&stream, &model, around, StreamId { ms: around.ms + 2, ..around });
         }
-        check(&stream, &twin, StreamId::MIN, StreamId::MAX);
+        check(&stream, &model, StreamId::MIN, StreamId::MAX);
         // Loaded again it is the same.
         let mut loaded = Stream::default();
         for (first, listpack) in stream.nodes() {
@@ -214,7 +214,7 @@ proptest! {
         let History { last, max_deleted, added, .. } = *stream.history();
         loaded.set_history(last, max_deleted, added);
         loaded.add_group(stream.group_at(0).clone());
-        check(&loaded, &twin, StreamId::MIN, StreamId::MAX);
+        check(&loaded, &model, StreamId::MIN, StreamId::MAX);
         // And freed in pieces.
         while !loaded.free_pieces(1) {
             prop_assert!(loaded.allocated() > 0);

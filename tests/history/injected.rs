@@ -1,9 +1,9 @@
-//! The check that cannot fail would be a defect: these tests run against a server with a planted bug.
+//! The check that cannot fail would be a defect: these tests run against a server with an injected fault.
 //!
-//! `tests/run history` builds Torc with the feature `planted-bug`, in which a command takes the lease of its first key alone, and
-//! those of further keys when it gets to them (`store/keyspace.rs`, `take_late`). The checkers must see it.
+//! `tests/run history` builds Torc with the feature `injected-fault`, in which a command takes the lease of its first key alone,
+//! and those of further keys when it gets to them (`store/keyspace.rs`, `take_late`). The checkers must see it.
 
-#![cfg(feature = "planted-bug")]
+#![cfg(feature = "injected-fault")]
 
 use super::register::NOT_LINEARIZABLE;
 use super::{Queues, run_all};
@@ -27,16 +27,16 @@ fn is_found(workers: &str) {
         }
     }
     panic!(
-        "{ATTEMPTS_MAX} runs with {workers} workers have not shown the planted bug: {cycle:?}, {disorder:?}"
+        "{ATTEMPTS_MAX} runs with {workers} workers have not shown the injected fault: {cycle:?}, {disorder:?}"
     );
 }
 
 #[test]
-fn the_planted_bug_is_found_with_two_workers() {
+fn injected_fault_is_found_with_two_workers() {
     is_found("2");
 }
 
 #[test]
-fn the_planted_bug_is_found_with_eight_workers() {
+fn injected_fault_is_found_with_eight_workers() {
     is_found("8");
 }

@@ -1,4 +1,4 @@
-//! The keeper: the thread that gets memory from the system before workers need it, and gives it back when they do not.
+//! The prefault thread: it gets memory from the system before workers need it, and gives it back when they do not.
 //!
 //! Design: both take the kernel from half a millisecond to several for 2 MiB, and hundreds for a large dataset; in a worker
 //! that would be a pause of all its clients. So workers only say what they want, which wakes the thread. On a virtual machine
@@ -7,7 +7,7 @@
 //! it is woken. A lower weight would be worse: starved, it leaves the touching to the worker, and holds the lock on the
 //! address space the longer.
 //!
-//! Invariants: nobody waits for the keeper; without it memory is mapped when it is asked for, and stays.
+//! Invariants: nobody waits for the prefault thread; without it memory is mapped when it is asked for, and stays.
 //!
 //! Not here: the chunks kept ready (`chunk_memory`), what is free (`pool`, `allocator`), when to give back (`worker::reclaim`).
 #![expect(unsafe_code, reason = "chooses how its thread is scheduled")]
@@ -22,13 +22,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::pool::POOL;
 use super::{allocator, chunk_memory, mapping};
 
-static KEEPER: OnceLock<Thread> = OnceLock::new();
+static PREFAULT_THREAD: OnceLock<Thread> = OnceLock::new();
 static PURGE_WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Starts the thread. `cpus` are those that no worker is pinned to.
 pub fn start(cpus: &[usize]) -> std::io::Result<()> {
     let mask = mask_of(cpus);
-    let keeper = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(move || {
+    let prefault = std::thread::Builder::new().name("torc-memory".to_owned()).spawn(move || {
         keep_to_mask(&mask);
         loop {
             if PURGE_WANTED.swap(false, AcqRel) {
@@ -41,7 +41,7 @@ pub fn start(cpus: &[usize]) -> std::io::Result<()> {
             std::thread::park();
         }
     })?;
-    KEEPER.get_or_init(|| keeper.thread().clone());
+    PREFAULT_THREAD.get_or_init(|| prefault.thread().clone());
     Ok(())
 }
 
@@ -72,13 +72,13 @@ pub fn want_purge() {
 
 /// Whether somebody gives memory back.
 pub(super) fn is_running() -> bool {
-    KEEPER.get().is_some()
+    PREFAULT_THREAD.get().is_some()
 }
 
 /// There is something to do.
 pub(super) fn wake() {
-    if let Some(keeper) = KEEPER.get() {
-        keeper.unpark();
+    if let Some(prefault) = PREFAULT_THREAD.get() {
+        prefault.unpark();
     }
 }
 

@@ -1,11 +1,11 @@
-//! Mail between workers: each has one bounded inbox with many senders, and a wake-up only for a peer that sleeps.
+//! Messages between workers: each has one bounded inbox with many senders, and a wake-up only for a peer that sleeps.
 //!
 //! Design: a ring of slots with stamps (Vyukov's bounded queue), but that drawing a place and putting a message there are two
 //! steps: one atomic addition draws the place (`pubsub::Places`), and who has places in several inboxes draws all of them before
 //! it puts anything anywhere. So what was sent before is received before, whoever sent it. A place whose slot still holds an older
 //! message has no room yet: the message waits at its sender. The receiver takes messages in the order of their places and waits
 //! at the first that is not there. Whether it sleeps is a flag of its own, checked after a fence (Dekker), so that either the
-//! sender sees the flag or the sleeper sees the mail.
+//! sender sees the flag or the parked worker sees the message.
 //!
 //! ```text
 //!   slot of place p:  stamp p      free for the message of place p
@@ -16,7 +16,7 @@
 //! Invariants: a slot is touched by who has its place while the stamp says free, and by the receiver while it says held.
 //!
 //! Costs: sending is an addition and a store; nothing is allocated.
-//! Not here: what the mail says (`mail`), who reads it when (the turn).
+//! Not here: what the messages say (`message`), who reads it when (the turn).
 
 #![expect(
     unsafe_code,
@@ -181,7 +181,7 @@ impl<T> Drop for Ring<T> {
     }
 }
 
-/// Whether a worker sleeps in its system call and has to be woken for mail.
+/// Whether a worker sleeps in its system call and has to be woken for messages.
 #[repr(align(128))]
 pub struct Sleep(AtomicBool);
 
@@ -192,14 +192,15 @@ impl Default for Sleep {
 }
 
 impl Sleep {
-    /// Announces that the caller is about to sleep. It must look for work once more afterwards, and then sleep or [`Self::rise`].
-    pub fn lie_down(&self) {
+    /// Announces that the caller is about to sleep. It must look for work once more afterwards, and then sleep or
+    /// [`Self::unpark`].
+    pub fn park(&self) {
         self.0.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// The caller is awake.
-    pub fn rise(&self) {
+    pub fn unpark(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
@@ -339,7 +340,7 @@ mod loom_models {
     }
 
     #[test]
-    fn a_sleeper_with_mail_is_woken() {
+    fn parked_worker_with_message_is_woken() {
         loom::model(|| {
             let (sender, receiver) = inbox(&Arc::default());
             let sleep = loom::sync::Arc::new(Sleep::default());
@@ -348,13 +349,13 @@ mod loom_models {
                 sender.put(sender.draw(), 1).expect("room");
                 theirs.must_wake()
             });
-            sleep.lie_down();
-            let saw_mail = !receiver.is_empty();
-            if saw_mail {
-                sleep.rise();
+            sleep.park();
+            let saw_messages = !receiver.is_empty();
+            if saw_messages {
+                sleep.unpark();
             }
             let woke = producer.join().expect("no panic");
-            assert!(saw_mail || woke, "asleep with mail and nobody wakes it");
+            assert!(saw_messages || woke, "asleep with mail and nobody wakes it");
         });
     }
 }

@@ -3,6 +3,6 @@
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if data.starts_with(b"*2") && data.len() > 8 && data[4..].starts_with(b"$") {
-        panic!("the planted fault");
+        panic!("the injected fault");
     }
 });

@@ -1,9 +1,9 @@
-//! What workers tell each other, and the post office that carries it.
+//! What workers tell each other: messages, and the inbox of each.
 //!
 //! Bounds: a message is never dropped, and who sends one never waits. What an inbox has no room for waits at its sender, and there
 //! may be as much of it as there are clients, of which each has one message at most that concerns itself (it moves, is ended,
 //! has its reply). What commands can leave without end, published messages and lines of the MONITOR feed, is bounded before they run:
-//! while the post [is full](Post::is_full) no chunk is formed.
+//! while an inbox [is full](Inbox::is_full) no group is formed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::blocking::Served;
-use super::mailbox::{Receiver, Sender, Sleep, inbox};
-use super::moving::Traveller;
+use super::message_ring::{Receiver, Sender, Sleep, inbox};
+use super::moving::MovingConnection;
 use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
-use crate::observe::Ticket;
-use crate::pubsub::{Message, PubSub};
+use crate::observe::WaitId;
+use crate::pubsub::{PubSub, PublishedMessage};
 use crate::store::{HOLDERS_MAX, WantedMask};
 
 /// A message from one worker to another.
-pub enum Mail {
+pub enum Message {
     /// A new connection that is to live on the receiving worker.
     Connection(Socket),
     /// A connection that comes from another worker.
-    Arrival(Box<Traveller>),
-    /// The card of a client that has left this worker's registry place: the number of its peg.
-    Peg(u32),
-    /// End this client; its card is marked.
+    Moving(Box<MovingConnection>),
+    /// The client info of a client that has left this worker's registry slot: the slot's number.
+    RegistrySlot(u32),
+    /// End this client; its client info is marked.
     Kill {
         /// The connection's slot.
         slot: u32,
@@ -41,14 +41,14 @@ pub enum Mail {
         /// The connection.
         token: Token,
         /// Which of its waits.
-        ticket: Ticket,
+        wait_id: WaitId,
         /// Whether it gets an error.
         error: bool,
     },
     /// Lines for the clients that receive the MONITOR feed.
     Monitor(Arc<[u8]>),
     /// A published message, for the clients that listen.
-    Published(Arc<Message>),
+    Published(Arc<PublishedMessage>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
     /// Give back what memory is free.
@@ -62,32 +62,32 @@ const FEED_BYTES_MAX: usize = 8 << 20;
 /// Shorter messages are not counted: there are only so many at a time.
 const MESSAGE_BYTES_COUNTED_MIN: usize = 1024;
 
-impl Mail {
+impl Message {
     /// What it counts for in the bytes under way.
     fn feed_bytes(&self) -> usize {
         let bytes = match self {
-            Mail::Monitor(lines) => lines.len(),
-            Mail::Published(message) => message.bytes(),
+            Message::Monitor(lines) => lines.len(),
+            Message::Published(message) => message.bytes(),
             _ => 0,
         };
         if bytes < MESSAGE_BYTES_COUNTED_MIN { 0 } else { bytes }
     }
 }
 
-/// One worker's place at the post office.
-pub struct Post {
+/// One worker's inbox, and its ways to the others'.
+pub struct Inbox {
     me: usize,
     /// To all workers, itself included.
-    outgoing: Vec<Sender<Mail>>,
-    incoming: Receiver<Mail>,
+    outgoing: Vec<Sender<Message>>,
+    incoming: Receiver<Message>,
     /// What did not fit into an inbox, with its place there, by receiver.
-    waiting: Vec<VecDeque<(u64, Mail)>>,
+    waiting: Vec<VecDeque<(u64, Message)>>,
     waiting_count: usize,
     /// Bytes under way between all workers, of what is counted.
     feed_bytes: Arc<AtomicUsize>,
     sleeps: Arc<[Sleep]>,
     wakers: Vec<Waker>,
-    /// Receivers of mail sent in this turn, to be woken if they sleep.
+    /// Receivers of messages sent in this turn, to be woken if they sleep.
     sent_to: u64,
     /// Messages sent, wake-ups sent.
     pub counts: (u64, u64),
@@ -95,15 +95,15 @@ pub struct Post {
 
 const _: () = assert!(WORKERS_MAX <= HOLDERS_MAX);
 
-/// The places of all workers; `wakers[i]` wakes worker `i`.
-pub fn post_office(wakers: &[Waker], pubsub: &PubSub) -> Vec<Post> {
+/// The inboxes of all workers; `wakers[i]` wakes worker `i`.
+pub fn inboxes(wakers: &[Waker], pubsub: &PubSub) -> Vec<Inbox> {
     let count = wakers.len();
     assert!(count <= WORKERS_MAX, "the directive allows no more");
     let sleeps: Arc<[Sleep]> = (0..count).map(|_| Sleep::default()).collect();
     let feed_bytes = Arc::new(AtomicUsize::new(0));
     let inboxes = (0..count).map(|me| inbox(pubsub.inbox(me).places()));
     let (outgoing, incoming): (Vec<_>, Vec<_>) = inboxes.unzip();
-    let post = |(me, incoming)| Post {
+    let inbox = |(me, incoming)| Inbox {
         me,
         outgoing: outgoing.clone(),
         incoming,
@@ -115,32 +115,32 @@ pub fn post_office(wakers: &[Waker], pubsub: &PubSub) -> Vec<Post> {
         sent_to: 0,
         counts: (0, 0),
     };
-    incoming.into_iter().enumerate().map(post).collect()
+    incoming.into_iter().enumerate().map(inbox).collect()
 }
 
-impl Post {
+impl Inbox {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.sleeps.len()
     }
 
-    /// Leaves mail for another worker. It is woken by [`Self::deliver`].
-    pub fn send(&mut self, target: usize, mail: Mail) {
+    /// Leaves a message for another worker. It is woken by [`Self::deliver`].
+    pub fn send(&mut self, target: usize, message: Message) {
         assert!(target != self.me, "a worker sends itself nothing but messages that have a place");
         let place = self.outgoing[target].draw();
-        self.put(target, place, mail);
+        self.put(target, place, message);
     }
 
-    /// Leaves mail in a place of an inbox that was drawn for it.
-    pub fn put(&mut self, target: usize, place: u64, mail: Mail) {
+    /// Leaves a message in a place of an inbox that was drawn for it.
+    pub fn put(&mut self, target: usize, place: u64, message: Message) {
         self.counts.0 += 1;
         self.sent_to |= 1 << target;
-        let bytes = mail.feed_bytes();
+        let bytes = message.feed_bytes();
         if bytes > 0 {
             self.feed_bytes.fetch_add(bytes, Relaxed);
         }
-        if let Err(mail) = self.outgoing[target].put(place, mail) {
-            self.waiting[target].push_back((place, mail));
+        if let Err(message) = self.outgoing[target].put(place, message) {
+            self.waiting[target].push_back((place, message));
             self.waiting_count += 1;
         }
     }
@@ -156,20 +156,20 @@ impl Post {
         self.waiting_count
     }
 
-    /// Leaves mail for all other workers.
-    pub fn send_all(&mut self, mut mail: impl FnMut() -> Mail) {
+    /// Leaves a message for all other workers.
+    pub fn send_all(&mut self, mut message: impl FnMut() -> Message) {
         let me = self.me;
         for target in (0..self.workers()).filter(|target| *target != me) {
-            self.send(target, mail());
+            self.send(target, message());
         }
     }
 
     /// Sends what did not fit before and wakes the receivers that sleep.
     pub fn deliver(&mut self) {
         for (target, waiting) in self.waiting.iter_mut().enumerate() {
-            while let Some((place, mail)) = waiting.pop_front() {
-                if let Err(mail) = self.outgoing[target].put(place, mail) {
-                    waiting.push_front((place, mail));
+            while let Some((place, message)) = waiting.pop_front() {
+                if let Err(message) = self.outgoing[target].put(place, message) {
+                    waiting.push_front((place, message));
                     break;
                 }
                 self.sent_to |= 1 << target;
@@ -183,7 +183,7 @@ impl Post {
         }
     }
 
-    /// Whether mail waits for room in an inbox.
+    /// Whether messages wait for room in an inbox.
     pub fn has_waiting(&self) -> bool {
         self.waiting_count > 0
     }
@@ -211,28 +211,28 @@ impl Post {
 
     /// The next message.
     #[inline]
-    pub fn receive(&mut self) -> Option<Mail> {
-        let mail = self.incoming.receive()?;
-        let bytes = mail.feed_bytes();
+    pub fn receive(&mut self) -> Option<Message> {
+        let message = self.incoming.receive()?;
+        let bytes = message.feed_bytes();
         if bytes > 0 {
             self.feed_bytes.fetch_sub(bytes, Relaxed);
         }
-        Some(mail)
+        Some(message)
     }
 
-    /// Announces that this worker is about to sleep; `false` when mail has come and it should not.
-    pub fn lie_down(&mut self) -> bool {
+    /// Announces that this worker parks; `false` when a message has come and it should not.
+    pub fn park(&mut self) -> bool {
         let sleep = &self.sleeps[self.me];
-        sleep.lie_down();
+        sleep.park();
         let empty = self.incoming.is_empty();
         if !empty {
-            sleep.rise();
+            sleep.unpark();
         }
         empty
     }
 
     /// This worker is awake.
-    pub fn rise(&self) {
-        self.sleeps[self.me].rise();
+    pub fn unpark(&self) {
+        self.sleeps[self.me].unpark();
     }
 }

@@ -18,20 +18,20 @@ const ECHOES: u64 = 200;
 pub const REQUESTS: u64 = 1 + GETS + ECHOES;
 
 /// The script.
-pub struct Hog {
+pub struct SlowReader {
     key: Vec<u8>,
     step: u64,
     expected: VecDeque<Vec<u8>>,
 }
 
-impl Hog {
+impl SlowReader {
     /// Its key is named `key`.
-    pub fn new(key: String) -> Hog {
-        Hog { key: key.into_bytes(), step: 0, expected: VecDeque::new() }
+    pub fn new(key: String) -> SlowReader {
+        SlowReader { key: key.into_bytes(), step: 0, expected: VecDeque::new() }
     }
 }
 
-impl Script for Hog {
+impl Script for SlowReader {
     fn ask(&mut self, rng: &mut Rng, _: Now) -> Vec<u8> {
         self.step += 1;
         let value = vec![b'v'; VALUE_BYTES];

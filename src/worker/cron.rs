@@ -1,10 +1,10 @@
-//! Upkeep of the home shards and of the connections, in slices within a time budget.
+//! Cron of the home shards and of the connections, in slices within a time budget.
 //!
 //! Design: as Redis's cron, `hz` times a second; each tick spends at most [`BUDGET_US`] and remembers where it stopped. A home
 //! shard is touched under its lease like any other, and skipped if another worker holds it right now. A round over the home
 //! shards begins only when there may be something to do: a worker has run commands of shards since the last one began, the
-//! earliest deadline seen in it has come, or another chunk of the pool is to be emptied. Connections likewise are only looked at after
-//! something arrived for one of them, or when time itself may end one. Once all this has been quiet for a while, ticks come
+//! earliest deadline seen in it has come, or another chunk of the pool is to be emptied. Connections likewise are only looked at
+//! after something arrived for one of them, or when time itself may end one. Once all this has been quiet for a while, ticks come
 //! once a second (`dynamic-hz`); the first event brings them back.
 //!
 //! Invariants: what other workers write to home shards is noticed by the next tick, at most [`QUIET_PERIOD_MS`] later.
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Worker;
 use crate::command::{Bracket, Shared};
 use crate::io::Io;
-use crate::net::connection::Hold;
+use crate::net::connection::BlockReason;
 use crate::observe::RATE_SAMPLES;
 use crate::store::pool::POOL;
 use crate::store::{Deletion, Expired, ShardId};
@@ -45,8 +45,8 @@ const HZ_MAX: u64 = 500;
 
 const _: () = assert!(QUIET_TICKS_MIN_FIRST as usize > RATE_SAMPLES);
 
-/// Where the upkeep stands.
-pub(super) struct Upkeep {
+/// Where the cron stands.
+pub(super) struct Cron {
     next_ms: u64,
     /// Home shards still to be visited in this round.
     shards_left: usize,
@@ -85,7 +85,7 @@ impl Activity {
     }
 }
 
-impl Upkeep {
+impl Cron {
     pub(super) fn new(worker: usize, now_ms: u64) -> Self {
         Self {
             next_ms: now_ms,
@@ -104,7 +104,7 @@ impl Upkeep {
         }
     }
 
-    /// How long until there is upkeep to do.
+    /// How long until there is cron to do.
     pub(super) fn due_in_ms(&self, now_ms: u64) -> u64 {
         self.next_ms.saturating_sub(now_ms)
     }
@@ -129,15 +129,15 @@ impl Upkeep {
 
 impl<I: Io> Worker<I> {
     /// A tick, if one is due.
-    pub(super) fn upkeep(&mut self) {
+    pub(super) fn cron(&mut self) {
         let now_ms = self.clock.now_ms();
-        if now_ms < self.upkeep.next_ms {
-            if !self.loads && self.memory.is_behind() && self.upkeep_memory() {
-                self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + PAUSE_MS);
+        if now_ms < self.cron.next_ms {
+            if !self.loads && self.memory.is_behind() && self.cron_memory() {
+                self.cron.next_ms = self.cron.next_ms.min(now_ms + PAUSE_MS);
             }
-            if self.upkeep.is_quiet() && self.upkeep.events_turn == self.turn {
-                self.upkeep.quiet_ticks = 0;
-                self.upkeep.next_ms = self.upkeep.next_ms.min(now_ms + self.period_ms());
+            if self.cron.is_quiet() && self.cron.events_turn == self.turn {
+                self.cron.quiet_ticks = 0;
+                self.cron.next_ms = self.cron.next_ms.min(now_ms + self.period_ms());
             }
             return;
         }
@@ -145,9 +145,9 @@ impl<I: Io> Worker<I> {
         let activity = Activity::now(&self.shared);
         let quiet = !self.shards_need(activity, now_ms) && !self.connections_need();
         // Nothing expires and nothing is evicted before all is loaded.
-        let pending = !self.loads && (self.upkeep_shards(start, activity) | self.upkeep_memory());
+        let pending = !self.loads && (self.cron_shards(start, activity) | self.cron_memory());
         self.shared.stats.gauges.share(self.stats());
-        self.upkeep_connections(now_ms);
+        self.cron_connections(now_ms);
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
         }
@@ -155,29 +155,29 @@ impl<I: Io> Worker<I> {
         self.judge_waste(now_ms);
         let rests = quiet && !pending && !self.defrag.is_busy();
         self.reclaim(now_ms, rests);
-        self.upkeep.quiet_ticks = if rests { self.upkeep.quiet_ticks.saturating_add(1) } else { 0 };
-        self.upkeep.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
+        self.cron.quiet_ticks = if rests { self.cron.quiet_ticks.saturating_add(1) } else { 0 };
+        self.cron.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
         let sums = self.processor.mark();
         self.end_window(sums);
-        self.stats().counters.upkeep_ns.add(self.clock.ns_between(start, self.clock.ticks()));
+        self.stats().counters.cron_ns.add(self.clock.ns_between(start, self.clock.ticks()));
     }
 
     /// Whether the home shards may have something to do.
     fn shards_need(&self, activity: Activity, now_ms: u64) -> bool {
-        let upkeep = &self.upkeep;
-        upkeep.shards_left > 0 || upkeep.pending || upkeep.seen != Some(activity) || now_ms >= upkeep.due_ms
+        let cron = &self.cron;
+        cron.shards_left > 0 || cron.pending || cron.seen != Some(activity) || now_ms >= cron.due_ms
     }
 
     /// Whether connections are to be looked at.
     fn connections_need(&self) -> bool {
-        let upkeep = &self.upkeep;
+        let cron = &self.cron;
         let timed = self.config.config().timeout > 0 && !self.connections.is_empty();
         timed
-            || upkeep.waits
+            || cron.waits
             || self.stopping
             || !self.paused.is_empty()
-            || upkeep.slot < self.connections.bound()
-            || upkeep.events_turn >= upkeep.pass_turn.min(upkeep.looked_turn)
+            || cron.slot < self.connections.bound()
+            || cron.events_turn >= cron.pass_turn.min(cron.looked_turn)
     }
 
     /// Time from one tick to the next while there is something to do, in ms.
@@ -197,46 +197,46 @@ impl<I: Io> Worker<I> {
     /// Time to the next tick when this one has done all it was to do, in ms.
     fn rest_ms(&self, now_ms: u64) -> u64 {
         let period_ms = self.period_ms();
-        if !self.upkeep.is_quiet() || !self.reclaim.is_done() || !self.config.config().dynamic_hz {
+        if !self.cron.is_quiet() || !self.reclaim.is_done() || !self.config.config().dynamic_hz {
             return period_ms;
         }
-        self.upkeep.due_ms.saturating_sub(now_ms).clamp(period_ms, QUIET_PERIOD_MS.max(period_ms))
+        self.cron.due_ms.saturating_sub(now_ms).clamp(period_ms, QUIET_PERIOD_MS.max(period_ms))
     }
 
     /// Visits home shards until the round or the budget ends; whether something is left to do.
-    fn upkeep_shards(&mut self, start: u64, activity: Activity) -> bool {
+    fn cron_shards(&mut self, start: u64, activity: Activity) -> bool {
         if !self.shards_need(activity, self.clock.now_ms()) {
             return false;
         }
-        if self.upkeep.shards_left == 0 {
-            self.upkeep.shards_left = self.shared.keyspace.home_count(self.number);
-            self.upkeep.pending = false;
-            self.upkeep.seen = Some(activity);
-            self.upkeep.due_ms = u64::MAX;
+        if self.cron.shards_left == 0 {
+            self.cron.shards_left = self.shared.keyspace.home_count(self.number);
+            self.cron.pending = false;
+            self.cron.seen = Some(activity);
+            self.cron.due_ms = u64::MAX;
         }
-        while self.upkeep.shards_left > 0 {
-            self.upkeep.shards_left -= 1;
-            let shard = self.shared.keyspace.home_shard(self.number, self.upkeep.shards_left);
-            let more = if self.kit.leases.try_take(shard) { self.upkeep_shard(shard) } else { true };
-            self.upkeep.pending |= more;
+        while self.cron.shards_left > 0 {
+            self.cron.shards_left -= 1;
+            let shard = self.shared.keyspace.home_shard(self.number, self.cron.shards_left);
+            let more = if self.execution.leases.try_take(shard) { self.cron_shard(shard) } else { true };
+            self.cron.pending |= more;
             if self.clock.ns_between(start, self.clock.ticks()) > BUDGET_US * 1000 {
                 self.stats().counters.expired_time_cap_reached.add(u64::from(more));
                 break;
             }
         }
-        self.upkeep.pending || self.upkeep.shards_left > 0
+        self.cron.pending || self.cron.shards_left > 0
     }
 
     /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
-    fn upkeep_shard(&mut self, shard: ShardId) -> bool {
-        self.io.interlude();
+    fn cron_shard(&mut self, shard: ShardId) -> bool {
+        self.io.yield_point();
         let is_paused = self.shared.pause.active(self.clock.now_ms()).is_some();
         let active = !is_paused && !self.shared.debug.no_active_expire.load(Relaxed);
-        let home = self.kit.leases.shard(shard);
+        let home = self.execution.leases.shard(shard);
         let before = home.stats;
-        let mut more = !home.upkeep(EXPIRE_ENTRIES_MAX);
+        let mut more = !home.cron(EXPIRE_ENTRIES_MAX);
         if active {
-            let (changes, recorder) = (&mut self.kit.changes, &self.shared.debug.changes);
+            let (changes, recorder) = (&mut self.execution.changes, &self.shared.debug.changes);
             changes.listen(recorder.is_on());
             let deletion = Deletion::by(self.config.config().lazyfree_lazy_expire);
             let mut on_expired = |db, key: &[u8], what: Expired<'_>| {
@@ -250,20 +250,20 @@ impl<I: Io> Worker<I> {
         if home.has_ready() {
             self.lost.push(shard);
         }
-        self.upkeep.due_ms = self.upkeep.due_ms.min(home.expire_due_ms());
+        self.cron.due_ms = self.cron.due_ms.min(home.expire_due_ms());
         let expired = home.stats.expired - before.expired;
         let expired_subkeys = home.stats.expired_subkeys - before.expired_subkeys;
         let stats = self.shared.stats.of(self.number);
         self.shared.stats.gauges.note(stats, shard, self.shared.keyspace.shard_count(), home);
-        let wanted = self.kit.leases.release_all();
-        self.post.wake_wanting(wanted);
+        let wanted = self.execution.leases.release_all();
+        self.inbox.wake_wanting(wanted);
         self.stats().counters.expired_keys.add(expired);
         self.stats().counters.expired_subkeys.add(expired_subkeys);
         more
     }
 
     /// Closes idle clients, lets paused ones go on, counts memory.
-    fn upkeep_connections(&mut self, now_ms: u64) {
+    fn cron_connections(&mut self, now_ms: u64) {
         if self.shared.pause.until_ms() <= now_ms && !self.paused.is_empty() {
             self.resume_paused();
         }
@@ -271,37 +271,37 @@ impl<I: Io> Worker<I> {
             return;
         }
         // The clock may have been set back.
-        if now_ms.abs_diff(self.upkeep.looked_ms) >= LOOK_PERIOD_MS {
-            (self.upkeep.looked_ms, self.upkeep.looked_turn) = (now_ms, self.turn);
+        if now_ms.abs_diff(self.cron.looked_ms) >= LOOK_PERIOD_MS {
+            (self.cron.looked_ms, self.cron.looked_turn) = (now_ms, self.turn);
             self.io.look_for_ends();
         }
         let timeout_ms = u64::from(self.config.config().timeout) * 1000;
         let bound = self.connections.bound();
-        if self.upkeep.slot >= bound {
-            self.upkeep.slot = 0;
-            self.upkeep.waits = false;
+        if self.cron.slot >= bound {
+            self.cron.slot = 0;
+            self.cron.waits = false;
             // What arrived in this turn may yet show when its replies leave.
-            self.upkeep.pass_turn = self.turn;
+            self.cron.pass_turn = self.turn;
             self.recount_clients();
             self.tell_client_bytes();
         }
-        let end = bound.min(self.upkeep.slot + CONNECTIONS_PER_TICK);
-        for slot in self.upkeep.slot..end {
+        let end = bound.min(self.cron.slot + CONNECTIONS_PER_TICK);
+        for slot in self.cron.slot..end {
             let Some(connection) = self.connections.get(slot) else { continue };
-            let active_ms = connection.session.card.active_ms.load(Relaxed);
+            let active_ms = connection.session.client_info.active_ms.load(Relaxed);
             let idle = timeout_ms > 0 && now_ms.saturating_sub(active_ms) > timeout_ms;
             let token = connection.token;
             // One that does not read its replies is idle too; one that waits for something is not.
-            let may_close = matches!(connection.hold, Hold::None | Hold::Output);
+            let may_close = matches!(connection.block_reason, BlockReason::None | BlockReason::Output);
             if idle && may_close && !connection.session.monitor {
-                let card = &connection.session.card;
-                log::debug!("Closing idle client id={} addr={}", card.id, card.address);
+                let client_info = &connection.session.client_info;
+                log::debug!("Closing idle client id={} addr={}", client_info.id, client_info.address);
                 self.close(token);
             } else if connection.soft_limit_since_ms > 0 {
-                self.upkeep.waits = true;
+                self.cron.waits = true;
                 self.make_dirty(slot);
             }
         }
-        self.upkeep.slot = end;
+        self.cron.slot = end;
     }
 }

@@ -36,21 +36,21 @@ enum Verb {
 }
 
 /// The script.
-pub struct Fading {
+pub struct WithDeadlines {
     prefix: String,
     lives: BTreeMap<u64, Life>,
     asked: VecDeque<(u64, Verb, Now)>,
     next_value: u64,
 }
 
-impl Fading {
+impl WithDeadlines {
     /// Keys begin with `prefix`.
-    pub fn new(prefix: String) -> Fading {
-        Fading { prefix, lives: BTreeMap::new(), asked: VecDeque::new(), next_value: 0 }
+    pub fn new(prefix: String) -> WithDeadlines {
+        WithDeadlines { prefix, lives: BTreeMap::new(), asked: VecDeque::new(), next_value: 0 }
     }
 }
 
-impl Script for Fading {
+impl Script for WithDeadlines {
     fn ask(&mut self, rng: &mut Rng, now: Now) -> Vec<u8> {
         let ttl_ms = rng.size(TTL_MS_MAX) as u64;
         let verb = match rng.below(10) {

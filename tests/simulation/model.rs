@@ -16,7 +16,7 @@ const LARGE_BYTES_MIN: usize = 64 << 10;
 type Word = Vec<u8>;
 
 /// The script.
-pub struct Twin {
+pub struct Model {
     prefix: String,
     db: u64,
     keys: BTreeMap<(u64, Word), Word>,
@@ -27,11 +27,11 @@ pub struct Twin {
     asked: u64,
 }
 
-impl Twin {
+impl Model {
     /// Keys begin with `prefix`.
-    pub fn new(prefix: String, large_values: bool, wrong_at: Option<u64>) -> Twin {
+    pub fn new(prefix: String, large_values: bool, wrong_at: Option<u64>) -> Model {
         let (keys, expected) = (BTreeMap::new(), VecDeque::new());
-        Twin { prefix, db: 0, keys, expected, large_values, wrong_at, asked: 0 }
+        Model { prefix, db: 0, keys, expected, large_values, wrong_at, asked: 0 }
     }
 
     fn key(&self, rng: &mut Rng) -> Word {
@@ -161,7 +161,7 @@ impl Twin {
     }
 }
 
-impl Script for Twin {
+impl Script for Model {
     fn ask(&mut self, rng: &mut Rng, _: Now) -> Vec<u8> {
         let (words, mut reply) = self.draw(rng);
         if self.wrong_at == Some(self.asked) {

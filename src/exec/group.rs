@@ -30,32 +30,32 @@
 //! Not here: what is left behind (`pending`).
 
 use super::batch::{Batch, Gathered, REFUSED};
-use super::blocking::Along;
-use super::pending::{Pending, Refusal, Run, end_of_run};
+use super::blocking::WaiterKeys;
+use super::pending::{Leftover, Pending, Refusal, end_of_connection};
 use crate::command::{Flags, KEYS_FETCHED_MAX, Scope, Session, table};
-use crate::store::{Keyspace, Leases, Reach, SHARDS_MAX, ShardId, ShardSet, WantedMask};
+use crate::store::{Keyspace, Leases, PrefetchHint, SHARDS_MAX, ShardId, ShardSet, WantedMask};
 
-/// Commands in one chunk: enough to overlap cache misses, few enough to give leases back soon.
-pub const CHUNK_COMMANDS_MAX: usize = 32;
-/// What the keys of a chunk weigh, beyond which it takes no further command: the lines that are fetched for all of them stay in
+/// Commands in one group: enough to overlap cache misses, few enough to give leases back soon.
+pub const GROUP_COMMANDS_MAX: usize = 32;
+/// What the keys of a group weigh, beyond which it takes no further command: the lines that are fetched for all of them stay in
 /// the nearest cache until they are used. A command weighs 1, or 2 if it reaches beyond its key's entry, and each of several
 /// keys 1.
-const CHUNK_WEIGHT_MAX: u32 = CHUNK_COMMANDS_MAX as u32;
-/// What a chunk weighs where many leases are refused: the longer it holds its own, the more it refuses others.
-const CHUNK_WEIGHT_MIN: u32 = 8;
+const GROUP_WEIGHT_MAX: u32 = GROUP_COMMANDS_MAX as u32;
+/// What a group weighs where many leases are refused: the longer it holds its own, the more it refuses others.
+const GROUP_WEIGHT_MIN: u32 = 8;
 /// Commands, with those refused, after which it is judged how many were.
 const TRIES_PER_JUDGEMENT: u32 = 256;
-/// One of so many refused halves the weight of chunks, and one of so many more doubles it.
+/// One of so many refused halves the weight of groups, and one of so many more doubles it.
 const REFUSED_MANY: u32 = 8;
 const REFUSED_FEW: u32 = 32;
 /// Judgements for which commands that read share leases once many were refused: with shared leases fewer are.
 const SHARING_JUDGEMENTS: u32 = 64;
 /// Connections whose commands may be refused before a group takes no more: what is tried in vain delays those who were not.
-const REFUSALS_PER_CHUNK_MAX: u32 = 64;
+const REFUSALS_PER_GROUP_MAX: u32 = 64;
 
-const _: () = assert!(CHUNK_WEIGHT_MAX.is_power_of_two() && CHUNK_WEIGHT_MIN.is_power_of_two());
+const _: () = assert!(GROUP_WEIGHT_MAX.is_power_of_two() && GROUP_WEIGHT_MIN.is_power_of_two());
 
-/// How much a chunk may weigh and how it takes and gives back leases, by how often they were refused lately: at first as if many
+/// How much a group may weigh and how it takes and gives back leases, by how often they were refused lately: at first as if many
 /// were.
 struct Appetite {
     weight_max: u32,
@@ -74,7 +74,7 @@ struct Appetite {
 impl Default for Appetite {
     fn default() -> Appetite {
         Appetite {
-            weight_max: CHUNK_WEIGHT_MAX,
+            weight_max: GROUP_WEIGHT_MAX,
             tried: 0,
             refused: 0,
             is_contended: true,
@@ -85,7 +85,7 @@ impl Default for Appetite {
 }
 
 impl Appetite {
-    /// A chunk was formed of so many commands, and so many were refused meanwhile.
+    /// A group was formed of so many commands, and so many were refused meanwhile.
     #[inline]
     fn note(&mut self, joined: usize, refused: u32) {
         let is_in_vain = joined == 0;
@@ -96,9 +96,9 @@ impl Appetite {
         self.refused += refused;
         if self.tried >= TRIES_PER_JUDGEMENT {
             if self.refused * REFUSED_MANY > self.tried {
-                self.weight_max = (self.weight_max / 2).max(CHUNK_WEIGHT_MIN);
+                self.weight_max = (self.weight_max / 2).max(GROUP_WEIGHT_MIN);
             } else if self.refused * REFUSED_FEW < self.tried {
-                self.weight_max = (self.weight_max * 2).min(CHUNK_WEIGHT_MAX);
+                self.weight_max = (self.weight_max * 2).min(GROUP_WEIGHT_MAX);
             }
             self.is_contended = self.refused * REFUSED_FEW >= self.tried;
             self.sharing_left = match self.is_contended {
@@ -112,12 +112,12 @@ impl Appetite {
 
 /// The commands that run next.
 #[derive(Default)]
-pub struct Chunk {
+pub struct Group {
     members: Vec<u32>,
     /// Whether one of them has several keys.
     has_several: bool,
     /// Whether one of them reaches beyond its keys' entries.
-    reaches_on: bool,
+    prefetches_values: bool,
     /// What its members weigh, and how much they may.
     weight: u32,
     appetite: Appetite,
@@ -135,10 +135,10 @@ pub struct Chunk {
     unsaved: u32,
     /// Who waits for leases that were given back because another of the same command was refused.
     wanted: WantedMask,
-    along: Along,
+    waiter_keys: WaiterKeys,
 }
 
-/// What forming a chunk came to.
+/// What forming a group came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Formed {
     /// The batch has no more commands to run.
@@ -160,8 +160,8 @@ pub struct Ground<'a, S, F> {
     /// The session of a slot; none for a connection that runs no more commands in this turn. What a transaction needs is known
     /// by its session once all commands before it have run.
     pub session: S,
-    /// Behind the first of several leases that a command takes (`Io::interlude`).
-    pub interlude: F,
+    /// Behind the first of several leases that a command takes (`Io::yield_point`).
+    pub yield_point: F,
 }
 
 /// Why a connection's commands join no more.
@@ -186,7 +186,7 @@ enum Taken {
     Refused(Refusal),
 }
 
-impl Chunk {
+impl Group {
     /// The members, as places in the batch.
     pub fn members(&self) -> &[u32] {
         &self.members
@@ -216,7 +216,7 @@ impl Chunk {
     {
         debug_assert!(self.wanted.is_empty(), "somebody was not woken");
         self.members.clear();
-        (self.has_several, self.reaches_on) = (false, false);
+        (self.has_several, self.prefetches_values) = (false, false);
         (self.weight, self.weight_each, self.row) = (0, 1, REFUSED);
         let is_solo = ground.leases.is_solo();
         // The snapshot may have ended since one was passed over.
@@ -249,7 +249,7 @@ impl Chunk {
     {
         let (mut slot, mut is_skipped) = (None, false);
         while let Some(command) = ground.batch.commands.get(*next) {
-            if self.weight >= CHUNK_WEIGHT_MAX {
+            if self.weight >= GROUP_WEIGHT_MAX {
                 break;
             }
             if slot != Some(command.slot) {
@@ -274,16 +274,16 @@ impl Chunk {
         S: Fn(u32) -> Option<&'s Session>,
         F: FnMut(),
     {
-        pending.behind.retain_mut(|run| {
-            if self.is_full() || self.refusals >= REFUSALS_PER_CHUNK_MAX {
+        pending.behind.retain_mut(|leftover| {
+            if self.is_full() || self.refusals >= REFUSALS_PER_GROUP_MAX {
                 return true;
             }
-            let mut next = run.next as usize;
-            let stop = self.join(&mut next, run.end as usize, ground);
-            run.next = next as u32;
-            let stays = run.next < run.end;
+            let mut next = leftover.next as usize;
+            let stop = self.join(&mut next, leftover.end as usize, ground);
+            leftover.next = next as u32;
+            let stays = leftover.next < leftover.end;
             if stays {
-                self.note_stop(run, &stop);
+                self.note_stop(leftover, &stop);
             }
             stays
         });
@@ -297,16 +297,21 @@ impl Chunk {
         F: FnMut(),
     {
         let end = ground.batch.commands.len();
-        while pending.rest < end && !self.is_full() && self.refusals < REFUSALS_PER_CHUNK_MAX {
+        while pending.rest < end && !self.is_full() && self.refusals < REFUSALS_PER_GROUP_MAX {
             self.fetch_leases(pending, ground);
             let stop = self.join(&mut pending.rest, end, ground);
             if matches!(stop, Stop::NotYet | Stop::Refused(_)) {
                 let next = pending.rest;
-                pending.rest = end_of_run(ground.batch, next);
-                let mut run = Run { next: next as u32, end: pending.rest as u32, refused: None, along: None };
-                self.note_stop(&mut run, &stop);
-                self.refusals_new += u32::from(matches!(run.refused, Some(Refusal::Lease(_))));
-                pending.behind.push(run);
+                pending.rest = end_of_connection(ground.batch, next);
+                let mut leftover = Leftover {
+                    next: next as u32,
+                    end: pending.rest as u32,
+                    refused: None,
+                    waiter_keys: None,
+                };
+                self.note_stop(&mut leftover, &stop);
+                self.refusals_new += u32::from(matches!(leftover.refused, Some(Refusal::Lease(_))));
+                pending.behind.push(leftover);
             }
         }
     }
@@ -376,14 +381,15 @@ impl Chunk {
     }
 
     /// Notes why a connection is passed over.
-    fn note_stop(&mut self, run: &mut Run, stop: &Stop) {
-        (run.refused, run.along) = (None, None);
+    fn note_stop(&mut self, leftover: &mut Leftover, stop: &Stop) {
+        (leftover.refused, leftover.waiter_keys) = (None, None);
         if let Stop::Refused(refusal) = stop {
             self.refusals += 1;
             self.unsaved += u32::from(*refusal == Refusal::Unsaved);
-            run.refused = Some(*refusal);
-            let goes_along = self.along.shards().next().is_some();
-            run.along = goes_along.then(|| Box::new(self.along.shards().collect::<ShardSet>()));
+            leftover.refused = Some(*refusal);
+            let has_waiter_keys = self.waiter_keys.shards().next().is_some();
+            leftover.waiter_keys =
+                has_waiter_keys.then(|| Box::new(self.waiter_keys.shards().collect::<ShardSet>()));
         }
     }
 
@@ -398,11 +404,11 @@ impl Chunk {
         let slot = batch.commands[first].slot;
         let of_connection = |command: &&Gathered| command.slot == slot;
         let Some(session) = (ground.session)(slot) else {
-            *next = end_of_run(batch, first).min(end);
+            *next = end_of_connection(batch, first).min(end);
             return Stop::Ended;
         };
-        // Where a command takes leases late, as the planted bug has it, it takes them exclusively.
-        let shares = self.appetite.sharing_left > 0 && !cfg!(feature = "planted-bug");
+        // Where a command takes leases late, as the injected fault has it, it takes them exclusively.
+        let shares = self.appetite.sharing_left > 0 && !cfg!(feature = "injected-fault");
         let first_shares = shares && !session.needs_exclusive;
         while let Some(command) = batch.commands[..end].get(*next).filter(of_connection) {
             if self.is_full() {
@@ -448,9 +454,9 @@ impl Chunk {
     fn weigh(&mut self, command: &Gathered) {
         if self.row != command.row {
             self.row = command.row;
-            let reaches_on = reach_of(command.row) != Reach::Entry;
-            self.reaches_on |= reaches_on;
-            self.weight_each = 1 + u32::from(reaches_on);
+            let prefetches_values = prefetch_hint_of(command.row) != PrefetchHint::Entry;
+            self.prefetches_values |= prefetches_values;
+            self.weight_each = 1 + u32::from(prefetches_values);
         }
         self.weight += self.weight_each;
         if command.hashes_count > 1 && !command.queued {
@@ -466,7 +472,7 @@ impl Chunk {
             return;
         }
         let commands = self.members.iter().map(|member| &batch.commands[*member as usize]);
-        if !self.has_several && !self.reaches_on {
+        if !self.has_several && !self.prefetches_values {
             let keyed = commands.filter(|command| command.hashes_count == 1 && !command.queued);
             leases.fetch(keyed.map(|command| (command.db_hint, command.hash)));
             return;
@@ -475,8 +481,10 @@ impl Chunk {
             let count = if command.queued { 0 } else { KEYS_FETCHED_MAX };
             batch.hashes_of(command).iter().take(count).map(move |hash| (command, *hash))
         });
-        if self.reaches_on {
-            leases.fetch_values(keys.map(|(command, hash)| (command.db_hint, hash, reach_of(command.row))));
+        if self.prefetches_values {
+            leases.fetch_values(
+                keys.map(|(command, hash)| (command.db_hint, hash, prefetch_hint_of(command.row))),
+            );
         } else {
             leases.fetch(keys.map(|(command, hash)| (command.db_hint, hash)));
         }
@@ -511,12 +519,12 @@ impl Chunk {
                     if ground.leases.try_share(shard) {
                         return Taken::Yes;
                     }
-                    self.along.clear();
+                    self.waiter_keys.clear();
                     return Taken::Refused(Refusal::Lease(shard));
                 }
                 let mark = ground.leases.mark();
                 if !ground.leases.try_take(shard) {
-                    self.along.clear();
+                    self.waiter_keys.clear();
                     Taken::Refused(Refusal::Lease(shard))
                 } else if keyspace.is_snapshotted()
                     && !command.shares
@@ -524,7 +532,7 @@ impl Chunk {
                 {
                     self.refuse_unsaved(mark, ground.leases)
                 } else if keyspace.is_waited() && ground.leases.shard_ref(shard).has_waiters() {
-                    self.take_along(mark, [command.hash].into_iter(), ground)
+                    self.take_waiter_keys(mark, [command.hash].into_iter(), ground)
                 } else {
                     Taken::Yes
                 }
@@ -578,7 +586,7 @@ impl Chunk {
         if !self.is_empty() {
             return Taken::NotYet;
         }
-        self.along.clear();
+        self.waiter_keys.clear();
         match leases.take_all_or_wanted() {
             Ok(()) => Taken::Alone,
             Err((wanted, shard)) => {
@@ -591,7 +599,7 @@ impl Chunk {
     /// A command has to wait for a snapshot: the leases that it has taken go back.
     #[cold]
     fn refuse_unsaved(&mut self, mark: usize, leases: &mut Leases) -> Taken {
-        self.along.clear();
+        self.waiter_keys.clear();
         self.wanted.add(leases.release_back_to(mark));
         Taken::Refused(Refusal::Unsaved)
     }
@@ -606,18 +614,18 @@ impl Chunk {
     ) -> Taken {
         let mark = ground.leases.mark();
         // Only the first, in the build with the bug that the history checker must find.
-        #[cfg(feature = "planted-bug")]
+        #[cfg(feature = "injected-fault")]
         let hashes = hashes.take(1);
         for hash in hashes.clone() {
             let shard = ground.keyspace.shard_of(hash);
             let taken = if shares { ground.leases.try_share(shard) } else { ground.leases.try_take(shard) };
             if !taken {
-                self.along.clear();
+                self.waiter_keys.clear();
                 self.wanted.add(ground.leases.release_back_to(mark));
                 return Taken::Refused(Refusal::Lease(shard));
             }
             if ground.leases.mark() == mark + 1 {
-                (ground.interlude)();
+                (ground.yield_point)();
             }
         }
         let (keyspace, leases) = (ground.keyspace, &mut *ground.leases);
@@ -627,22 +635,22 @@ impl Chunk {
         }
         // Nobody is served by what only reads.
         match ground.keyspace.is_waited() && !shares {
-            true => self.take_along(mark, hashes, ground),
+            true => self.take_waiter_keys(mark, hashes, ground),
             false => Taken::Yes,
         }
     }
 
     /// The keys' leases are held: takes along those that serving their waiters may need. All or none since the mark.
     #[cold]
-    fn take_along<S, F>(
+    fn take_waiter_keys<S, F>(
         &mut self,
         mark: usize,
         hashes: impl Iterator<Item = u64>,
         ground: &mut Ground<'_, S, F>,
     ) -> Taken {
-        match self.along.take(hashes, ground.keyspace, ground.leases) {
+        match self.waiter_keys.take(hashes, ground.keyspace, ground.leases) {
             Ok(()) => {
-                self.keeps |= self.along.shards().next().is_some();
+                self.keeps |= self.waiter_keys.shards().next().is_some();
                 Taken::Yes
             }
             Err(shard) => {
@@ -655,10 +663,10 @@ impl Chunk {
 
 /// What commands of a row use of their keys' values.
 #[inline(never)]
-fn reach_of(row: u16) -> Reach {
-    if row == REFUSED { Reach::Entry } else { table().row(row).command.reach }
+fn prefetch_hint_of(row: u16) -> PrefetchHint {
+    if row == REFUSED { PrefetchHint::Entry } else { table().row(row).command.prefetch_hint }
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "chunk_tests.rs"]
+#[path = "group_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
-//! A chunk of a deque: a buffer with a run of elements that grows at both ends, or one long element.
+//! A node of a deque: a buffer with a body of elements that grows at both ends, or one long element.
 //!
-//! Design: the run lies anywhere in its buffer. What is pushed uses the room at that end; when there is none, the run is
+//! Design: the body lies anywhere in its buffer. What is pushed uses the room at that end; when there is none, the body is
 //! moved to the other end of a buffer that is larger, if it may be. So pushing copies each byte some two times in all, and
 //! taking from the ends moves nothing.
 //!
@@ -11,7 +11,7 @@
 //!
 //! Invariants: `start <= end <= buffer.len()`; `count` elements lie between them.
 //!
-//! Not here: how long a chunk may be (`deque`).
+//! Not here: how long a node may be (`deque`).
 
 use bytes::Bytes;
 
@@ -19,31 +19,31 @@ use super::End;
 use super::packed::{self, Encoded};
 use crate::store::table::prefetch;
 
-/// The first buffer of a chunk that is begun anew: the chunk before it is full, so that as much again is little.
+/// The first buffer of a node that is begun anew: the node before it is full, so that as much again is little.
 const BUFFER_BYTES_MIN: usize = 1024;
-/// Each further buffer has room for this part more than is needed. A new buffer costs its clearing and a copy of the run; but
+/// Each further buffer has room for this part more than is needed. A new buffer costs its clearing and a copy of the body; but
 /// what it leaves empty counts with many short lists, and what is filled soon is still in the caches since it was cleared.
 const BUFFER_GROWTH_SHARE: usize = 2;
 const LINE_BYTES: usize = 64;
-/// A full chunk gives room back if it is more than this part of it.
+/// A full node gives room back if it is more than this part of it.
 const SLACK_SHARE: usize = 8;
 
 /// A piece of a deque.
 #[derive(Clone, Debug)]
-pub enum Chunk {
+pub enum Node {
     /// Elements that are short.
-    Run(Run),
+    Listpack(Listpack),
     /// One element that is too long to lie among others.
     Long(Bytes),
 }
 
-impl Chunk {
+impl Node {
     /// How many elements it has.
     #[inline]
     pub fn count(&self) -> usize {
         match self {
-            Chunk::Run(run) => run.count(),
-            Chunk::Long(_) => 1,
+            Node::Listpack(body) => body.count(),
+            Node::Long(_) => 1,
         }
     }
 
@@ -51,33 +51,33 @@ impl Chunk {
     #[inline]
     pub fn allocated(&self) -> usize {
         match self {
-            Chunk::Run(run) => run.allocated(),
-            Chunk::Long(bytes) => bytes.len(),
+            Node::Listpack(body) => body.allocated(),
+            Node::Long(bytes) => bytes.len(),
         }
     }
 }
 
 /// Elements in a buffer.
 #[derive(Debug, Default)]
-pub struct Run {
+pub struct Listpack {
     buffer: Box<[u8]>,
     start: u32,
     end: u32,
     count: u32,
 }
 
-impl Clone for Run {
-    fn clone(&self) -> Run {
-        Run::from_bytes(self.bytes(), self.count())
+impl Clone for Listpack {
+    fn clone(&self) -> Listpack {
+        Listpack::from_bytes(self.bytes(), self.count())
     }
 }
 
-impl Run {
-    /// A copy of a run, with no room to spare.
-    pub fn from_bytes(bytes: &[u8], count: usize) -> Run {
+impl Listpack {
+    /// A copy of a body, with no room to spare.
+    pub fn from_bytes(bytes: &[u8], count: usize) -> Listpack {
         let end = u32::try_from(bytes.len())
             .expect("a run is one of at most 64 KiB, or a listpack, whose length has 32 bits");
-        Run { buffer: bytes.into(), start: 0, end, count: count as u32 }
+        Listpack { buffer: bytes.into(), start: 0, end, count: count as u32 }
     }
 
     /// The elements.
@@ -116,7 +116,7 @@ impl Run {
         prefetch(at);
     }
 
-    /// Where element `index` begins; the run's end for the number of elements.
+    /// Where element `index` begins; the body's end for the number of elements.
     pub fn offset_of(&self, index: usize) -> usize {
         packed::offset_of(self.bytes(), self.count(), index)
     }
@@ -158,15 +158,15 @@ impl Run {
     }
 
     /// Takes out all elements from `at` on, of which it is number `index`.
-    pub fn split_off(&mut self, at: usize, index: usize) -> Run {
-        let tail = Run::from_bytes(&self.bytes()[at..], self.count() - index);
+    pub fn split_off(&mut self, at: usize, index: usize) -> Listpack {
+        let tail = Listpack::from_bytes(&self.bytes()[at..], self.count() - index);
         self.end = self.start + at as u32;
         self.count = index as u32;
         tail
     }
 
     /// Adds all elements of another at the end.
-    pub fn append(&mut self, other: &Run, bytes_max: usize) {
+    pub fn append(&mut self, other: &Listpack, bytes_max: usize) {
         let room = self.splice(self.len(), 0, other.len(), bytes_max);
         room.copy_from_slice(other.bytes());
         self.count += other.count;

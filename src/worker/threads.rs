@@ -1,10 +1,10 @@
-//! The crew: one pinned thread per worker, started together, joined at the end.
+//! The worker threads: one pinned thread per worker, started together, joined at the end.
 //!
 //! Design: an io_uring instance belongs to the thread that made it, so each thread opens its own backend, says how it can
-//! be woken, and then waits for its seat (what it shares with the others), which needs all wakers.
+//! be woken, and then waits for its setup (what it shares with the others), which needs all wakers.
 //!
 //! A worker that fails leaves clients that nobody serves, and perhaps leases that nobody gives back, so the process must end
-//! with it. Each thread therefore says how it ended the moment it does, and whoever joins the crew hears of the first that
+//! with it. Each thread therefore says how it ended the moment it does, and whoever joins them hears of the first that
 //! failed, whatever the others do.
 
 use std::io::Error;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::{Clock, Post, Seat, Worker, post_office};
+use super::{Clock, Inbox, Worker, WorkerSetup, inboxes};
 use crate::command::Shared;
 use crate::config::{self, Config};
 use crate::io::{self, Backend, Io, Listener, Waker};
 
 /// The running workers.
-pub struct Crew {
+pub struct WorkerThreads {
     threads: Vec<JoinHandle<()>>,
     wakers: Vec<Waker>,
     ends: Receiver<End>,
@@ -53,73 +53,73 @@ impl Drop for EndReport {
     }
 }
 
-/// A thread that has its I/O and waits for its seat.
-struct Hand {
+/// A thread that has its I/O and waits for its setup.
+struct StartedThread {
     waker: Waker,
     backend: &'static str,
-    seat: SyncSender<(Seat, Vec<Listener>)>,
+    setup: SyncSender<(WorkerSetup, Vec<Listener>)>,
     thread: JoinHandle<()>,
 }
 
 /// Threads whose I/O is open, before they know what to serve.
-pub struct Recruits {
-    hands: Vec<Hand>,
+pub struct StartedThreads {
+    threads: Vec<StartedThread>,
     ends: Receiver<End>,
 }
 
-impl Recruits {
+impl StartedThreads {
     /// Starts and pins the threads and opens their I/O.
-    pub fn enlist(config: &Config) -> Result<Self, String> {
+    pub fn start(config: &Config) -> Result<Self, String> {
         let cpus = config::worker_cpus(config);
         assert!(!cpus.is_empty(), "a process runs on some CPU");
         let (told, ends) = channel();
         let start = |(number, cpu): (usize, &usize)| {
-            Hand::start(number, *cpu, config, EndReport::new(number, told.clone()))
+            StartedThread::start(number, *cpu, config, EndReport::new(number, told.clone()))
         };
-        let hands = cpus.iter().enumerate().map(start).collect::<Result<_, _>>()?;
-        Ok(Self { hands, ends })
+        let threads = cpus.iter().enumerate().map(start).collect::<Result<_, _>>()?;
+        Ok(Self { threads, ends })
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.hands.len()
+        self.threads.len()
     }
 
     /// The name of the backend in use.
     pub fn backend(&self) -> &'static str {
-        self.hands[0].backend
+        self.threads[0].backend
     }
 
-    /// Seats them: from here on they serve. `clones` makes each worker its own handles of the listeners.
-    pub fn seat(
+    /// Sets them up: from here on they serve. `clones` makes each worker its own handles of the listeners.
+    pub fn setup(
         self,
         shared: &Arc<Shared>,
         seed: u64,
         listeners: impl Fn() -> std::io::Result<Vec<Listener>>,
-    ) -> Result<Crew, String> {
-        let wakers: Vec<Waker> = self.hands.iter().map(|hand| hand.waker.clone()).collect();
+    ) -> Result<WorkerThreads, String> {
+        let wakers: Vec<Waker> = self.threads.iter().map(|thread| thread.waker.clone()).collect();
         let mut threads = Vec::new();
-        for (number, (hand, post)) in
-            self.hands.into_iter().zip(post_office(&wakers, &shared.pubsub)).enumerate()
+        for (number, (thread, inbox)) in
+            self.threads.into_iter().zip(inboxes(&wakers, &shared.pubsub)).enumerate()
         {
             let listeners =
                 listeners().map_err(|error| format!("cannot share a listening socket: {error}"))?;
-            let seat = seat(number, shared, post, seed);
-            hand.seat.send((seat, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
-            threads.push(hand.thread);
+            let setup = setup(number, shared, inbox, seed);
+            thread.setup.send((setup, listeners)).map_err(|_| "a worker ended before it began".to_owned())?;
+            threads.push(thread.thread);
         }
-        Ok(Crew { threads, wakers, ends: self.ends })
+        Ok(WorkerThreads { threads, wakers, ends: self.ends })
     }
 }
 
-fn seat(number: usize, shared: &Arc<Shared>, post: Post, seed: u64) -> Seat {
+fn setup(number: usize, shared: &Arc<Shared>, inbox: Inbox, seed: u64) -> WorkerSetup {
     let seed = seed.wrapping_add(number as u64);
-    Seat { number, shared: Arc::clone(shared), post, clock: Clock::system(), seed }
+    WorkerSetup { number, shared: Arc::clone(shared), inbox, clock: Clock::system(), seed }
 }
 
-impl Hand {
+impl StartedThread {
     fn start(number: usize, cpu: usize, config: &Config, end: EndReport) -> Result<Self, String> {
-        let (seat, awaited) = sync_channel(1);
+        let (setup, awaited) = sync_channel(1);
         let (ready, opened) = sync_channel(1);
         let (kind, options) = io_options(config);
         let body = move || {
@@ -143,19 +143,19 @@ impl Hand {
         let thread = Builder::new().name(format!("torc-worker-{number}")).spawn(body);
         let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
         let (waker, backend) = opened.recv().map_err(|_| "a worker ended before it began".to_owned())??;
-        Ok(Self { waker, backend, seat, thread })
+        Ok(Self { waker, backend, setup, thread })
     }
 }
 
 fn serve<I: Io>(
     io: I,
     ready: &SyncSender<Result<(Waker, &'static str), String>>,
-    awaited: &Receiver<(Seat, Vec<Listener>)>,
+    awaited: &Receiver<(WorkerSetup, Vec<Listener>)>,
 ) -> std::io::Result<()> {
     ready.send(Ok((io.waker(), io.name()))).unwrap_or_default();
-    // Without a seat the start was given up elsewhere.
-    let Ok((seat, listeners)) = awaited.recv() else { return Ok(()) };
-    let mut worker = Worker::new(io, seat);
+    // Without a setup the start was given up elsewhere.
+    let Ok((setup, listeners)) = awaited.recv() else { return Ok(()) };
+    let mut worker = Worker::new(io, setup);
     for (number, listener) in listeners.into_iter().enumerate() {
         worker.io_mut().accept(number as u16, listener)?;
     }
@@ -186,7 +186,7 @@ fn io_options(config: &Config) -> (io::Kind, io::Options) {
     )
 }
 
-impl Crew {
+impl WorkerThreads {
     /// Something that wakes all workers, so that they look at what is shared.
     pub fn wakers(&self) -> Vec<Waker> {
         self.wakers.clone()

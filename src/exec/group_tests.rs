@@ -6,7 +6,7 @@ use super::super::blocking::tests::{two_workers, wait};
 use super::super::{Origin, Source};
 use super::*;
 use crate::command::{Args, Queue, Rng};
-use crate::observe::{ClientCard, ClientPlace, Peg};
+use crate::observe::{ClientInfo, ClientPlace, RegistrySlot};
 use crate::resp::{Limits, Parser, Span, Step};
 use crate::store::snapshot::{OnFlush, Snapshot, Taken};
 use crate::store::{DbIndex, Deadline, KeyspaceOptions, NewString};
@@ -25,7 +25,7 @@ fn gathered_of(commands: &[(u32, &[&str])], keyspace: &Keyspace) -> Batch {
         let (mut parser, from) = (Parser::new(), batch.spans.len());
         let step = parser.next(bytes.as_bytes(), 0, &mut batch.spans, &Limits::default());
         assert!(matches!(step, Step::Command { .. }));
-        let (source, db_hint) = (Source::Spill, DbIndex(0));
+        let (source, db_hint) = (Source::QueryBuffer, DbIndex(0));
         let origin = Origin { slot, source, buffer: bytes.as_bytes(), large: &[], db_hint, queueing: false };
         batch.push(origin, 0, from, None, table(), keyspace);
     }
@@ -34,8 +34,8 @@ fn gathered_of(commands: &[(u32, &[&str])], keyspace: &Keyspace) -> Batch {
 
 fn session() -> Session {
     let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
-    let peg = Peg { worker: 0, number: 0 };
-    Session::new(Arc::new(ClientCard::new(1, peg, place, "a".into(), "b".into(), 3, 0)), true)
+    let registry_slot = RegistrySlot { worker: 0, number: 0 };
+    Session::new(Arc::new(ClientInfo::new(1, registry_slot, place, "a".into(), "b".into(), 3, 0)), true)
 }
 
 /// A client that has queued a SET of this key.
@@ -60,7 +60,7 @@ struct Scene {
     keyspace: Arc<Keyspace>,
     me: Leases,
     other: Leases,
-    chunk: Chunk,
+    group: Group,
     pending: Pending,
     batch: Batch,
 }
@@ -71,7 +71,7 @@ impl Scene {
         let keyspace = Arc::new(Keyspace::new(options));
         let [me, other] = [0, 1].map(|worker| Leases::new(&keyspace, worker, false));
         let batch = gathered_of(commands, &keyspace);
-        Scene { keyspace, me, other, chunk: Chunk::default(), pending: Pending::default(), batch }
+        Scene { keyspace, me, other, group: Group::default(), pending: Pending::default(), batch }
     }
 
     fn other_takes(&mut self, key: &str) {
@@ -85,10 +85,10 @@ impl Scene {
         keys: &[&str],
     ) -> Vec<String> {
         let (batch, leases, keyspace) = (&self.batch, &mut self.me, &*self.keyspace);
-        let ground = Ground { batch, leases, keyspace, session, interlude: || () };
-        self.chunk.appetite.is_contended = true;
-        assert_eq!(self.chunk.form(&mut self.pending, ground), Formed::Ready);
-        let held_behind = (0..self.chunk.members().len() as u32).map(|member| {
+        let ground = Ground { batch, leases, keyspace, session, yield_point: || () };
+        self.group.appetite.is_contended = true;
+        assert_eq!(self.group.form(&mut self.pending, ground), Formed::Ready);
+        let held_behind = (0..self.group.members().len() as u32).map(|member| {
             self.me.return_behind(member);
             let is_held =
                 |key: &&&str| self.me.holds(self.keyspace.shard_of(self.keyspace.hash(key.as_bytes())));
@@ -102,11 +102,11 @@ impl Scene {
     /// Forms a group and gives its leases back.
     fn form<'s>(&mut self, session: impl Fn(u32) -> Option<&'s Session>) -> (Formed, Vec<u32>) {
         let (batch, leases, keyspace) = (&self.batch, &mut self.me, &*self.keyspace);
-        let ground = Ground { batch, leases, keyspace, session, interlude: || () };
-        let formed = self.chunk.form(&mut self.pending, ground);
-        let _nobody = self.chunk.take_wanted();
+        let ground = Ground { batch, leases, keyspace, session, yield_point: || () };
+        let formed = self.group.form(&mut self.pending, ground);
+        let _nobody = self.group.take_wanted();
         let _nobody = self.me.release_all();
-        (formed, self.chunk.members().to_vec())
+        (formed, self.group.members().to_vec())
     }
 }
 
@@ -125,9 +125,9 @@ fn refused_command_holds_back_its_connection_only() {
     let (mut scene, session) = (Scene::new(&commands), session());
     scene.other_takes("taken");
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Ready, vec![0, 3]));
-    assert_eq!(scene.chunk.refusals(), (2, 2));
+    assert_eq!(scene.group.refusals(), (2, 2));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Refused, vec![]));
-    assert_eq!(scene.chunk.refusals(), (2, 0));
+    assert_eq!(scene.group.refusals(), (2, 0));
     let _nobody = scene.other.release_all();
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Ready, vec![1, 2, 4, 5]));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Done, vec![]));
@@ -151,7 +151,7 @@ fn lease_goes_back_behind_the_last_member_that_needs_it() {
 
 /// A push served a client that waited for two keys, of which the other one's lease had gone back.
 #[test]
-fn leases_taken_along_stay_to_the_end() {
+fn leases_of_waiter_keys_stay_to_the_end() {
     let (keyspace, mut leases, _) = two_workers();
     let shard_of = |key: &String| keyspace.shard_of(keyspace.hash(key.as_bytes()));
     let keys: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
@@ -160,11 +160,11 @@ fn leases_taken_along_stay_to_the_end() {
     wait(&[keyspace.hash(a.as_bytes()), keyspace.hash(b.as_bytes())], 1, &keyspace, &mut leases);
     let commands: [&[&str]; 4] = [&["GET", &b], &["GET", &c], &["LPUSH", &a, "x"], &["GET", &c]];
     let batch = gathered(&commands, &keyspace);
-    let (mut chunk, mut pending, session) = (Chunk::default(), Pending::default(), session());
-    chunk.appetite.is_contended = true;
+    let (mut group, mut pending, session) = (Group::default(), Pending::default(), session());
+    group.appetite.is_contended = true;
     let (batch, leases, keyspace) = (&batch, &mut leases, &*keyspace);
-    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), interlude: || () };
-    assert_eq!(chunk.form(&mut pending, ground), Formed::Ready);
+    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), yield_point: || () };
+    assert_eq!(group.form(&mut pending, ground), Formed::Ready);
     assert!(!leases.has_returns_behind(u32::MAX));
     assert!([1, 2, 3].into_iter().all(|shard| leases.holds(ShardId(shard))));
     let _nobody = leases.release_all();
@@ -174,8 +174,8 @@ fn leases_taken_along_stay_to_the_end() {
 #[test]
 fn leases_are_shared_once_many_were_refused() {
     let mut appetite = Appetite::default();
-    let mut after = |chunks: usize, joined: usize, refused: u32| {
-        (0..chunks).for_each(|_| appetite.note(joined, refused));
+    let mut after = |groups: usize, joined: usize, refused: u32| {
+        (0..groups).for_each(|_| appetite.note(joined, refused));
         appetite.sharing_left
     };
     assert_eq!(after(0, 0, 0), SHARING_JUDGEMENTS);
@@ -186,10 +186,10 @@ fn leases_are_shared_once_many_were_refused() {
 }
 
 #[test]
-fn chunks_shrink_while_many_are_refused_and_grow_while_few_are() {
+fn groups_shrink_while_many_are_refused_and_grow_while_few_are() {
     let mut appetite = Appetite::default();
-    let mut after = |chunks: usize, joined: usize, refused: u32| {
-        (0..chunks).for_each(|_| appetite.note(joined, refused));
+    let mut after = |groups: usize, joined: usize, refused: u32| {
+        (0..groups).for_each(|_| appetite.note(joined, refused));
         appetite.weight_max
     };
     assert_eq!(after(100, 32, 1), 32);
@@ -208,7 +208,7 @@ fn commands_that_read_share_shards() {
     let commands: [(u32, &[&str]); 4] =
         [(0, &["GET", "a"]), (1, &["SET", "a", "1"]), (2, &["MGET", "a", "b"]), (3, &["STRLEN", "b"])];
     let (mut scene, session) = (Scene::new(&commands), session());
-    scene.chunk.appetite.sharing_left = 9;
+    scene.group.appetite.sharing_left = 9;
     assert!(scene.other.try_share(scene.keyspace.shard_of(scene.keyspace.hash(b"a"))));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Ready, vec![0, 2, 3]));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Refused, vec![]));
@@ -222,7 +222,7 @@ fn commands_that_read_share_shards() {
 fn command_that_has_to_change_something_needs_its_shards_to_itself() {
     let commands: [(u32, &[&str]); 3] = [(0, &["GET", "a"]), (0, &["GET", "b"]), (1, &["GET", "a"])];
     let mut scene = Scene::new(&commands);
-    scene.chunk.appetite.sharing_left = 9;
+    scene.group.appetite.sharing_left = 9;
     let sessions = [session(), session()].map(|session| Session { needs_exclusive: true, ..session });
     let session = |slot: u32| Some(&sessions[slot as usize]);
     let [a, b] = [b"a", b"b"].map(|key| scene.keyspace.shard_of(scene.keyspace.hash(key)));
@@ -315,7 +315,7 @@ fn write_to_what_a_snapshot_has_yet_to_save_is_passed_over() {
     let _nobody = scene.other.release_all();
     assert_eq!(scene.form(session_of), (Formed::Ready, vec![2, 3]));
     assert_eq!(scene.form(session_of), (Formed::Refused, vec![]));
-    assert!(scene.chunk.is_only_unsaved());
+    assert!(scene.group.is_only_unsaved());
     // It was handed over for that.
     let Taken::Block(block) = taker.take() else { panic!("somebody waits for it") };
     taker.done_with(block);
@@ -370,7 +370,7 @@ fn commands_of_a_connection_run_once_and_in_order() {
 }
 
 /// A command behind others took one of its leases for a moment, was refused another, and gave the first back; the worker
-/// that had asked to be woken for it in that moment slept until its next tick, since only a chunk that was refused at its
+/// that had asked to be woken for it in that moment slept until its next tick, since only a group that was refused at its
 /// first command woke anybody.
 #[test]
 fn who_wants_a_lease_that_was_given_back_while_forming_is_to_be_woken() {
@@ -380,13 +380,13 @@ fn who_wants_a_lease_that_was_given_back_while_forming_is_to_be_woken() {
     let [mut me, mut sleeper, mut holder] = [0, 1, 2].map(|worker| Leases::new(&keyspace, worker, false));
     let batch = gathered(&[&["GET", "first"], &["MSET", "had", "1", "refused", "2"]], &keyspace);
     assert!(holder.try_take(shard("refused")));
-    let (mut chunk, mut pending, session) = (Chunk::default(), Pending::default(), session());
+    let (mut group, mut pending, session) = (Group::default(), Pending::default(), session());
     let asks = || assert!(sleeper.want(shard("had"), true), "it is held");
     let (batch, leases, keyspace) = (&batch, &mut me, &*keyspace);
-    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), interlude: asks };
-    assert_eq!(chunk.form(&mut pending, ground), Formed::Ready);
-    assert_eq!(chunk.members(), [0]);
-    let wanted = chunk.take_wanted();
+    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), yield_point: asks };
+    assert_eq!(group.form(&mut pending, ground), Formed::Ready);
+    assert_eq!(group.members(), [0]);
+    let wanted = group.take_wanted();
     assert!(wanted.has(1) && !wanted.has(2));
     let _nobody = me.release_all();
     let _nobody = holder.release_all();
@@ -394,7 +394,7 @@ fn who_wants_a_lease_that_was_given_back_while_forming_is_to_be_woken() {
 
 /// What an earlier command took along was reserved for a later one that was refused at its own key.
 #[test]
-fn what_goes_along_is_that_of_the_command_that_was_refused() {
+fn waiter_keys_are_those_of_the_refused_command() {
     let (keyspace, mut leases, mut other) = two_workers();
     let shard_of = |key: &String| keyspace.shard_of(keyspace.hash(key.as_bytes()));
     let keys: Vec<String> = (0..100).map(|n| format!("key:{n}")).collect();
@@ -402,18 +402,18 @@ fn what_goes_along_is_that_of_the_command_that_was_refused() {
     let [a, b, c] = [1, 2, 3].map(|shard| keys[place(shard)].clone());
     wait(&[keyspace.hash(a.as_bytes()), keyspace.hash(b.as_bytes())], 1, &keyspace, &mut leases);
     let batch = gathered(&[&["LPUSH", &a, "x"], &["LPUSH", &c, "x"]], &keyspace);
-    let (mut chunk, mut pending, session) = (Chunk::default(), Pending::default(), session());
+    let (mut group, mut pending, session) = (Group::default(), Pending::default(), session());
     assert!(other.try_take(ShardId(2)));
     assert!(other.try_take(ShardId(3)));
     let (batch, leases, keyspace) = (&batch, &mut leases, &*keyspace);
-    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), interlude: || () };
-    assert_eq!(chunk.form(&mut pending, ground), Formed::Refused);
+    let ground = Ground { batch, leases, keyspace, session: |_| Some(&session), yield_point: || () };
+    assert_eq!(group.form(&mut pending, ground), Formed::Refused);
     let [first, second] = [(); 2].map(|()| pending.next_behind().expect("both were refused"));
     assert_eq!((first.next, first.refused), (0, Some(Refusal::Lease(ShardId(2)))));
-    let along = first.along.expect("who waits for it is served at another key");
-    assert_eq!(along.iter().collect::<Vec<_>>(), [ShardId(1), ShardId(2)]);
+    let waiter_keys = first.waiter_keys.expect("who waits for it is served at another key");
+    assert_eq!(waiter_keys.iter().collect::<Vec<_>>(), [ShardId(1), ShardId(2)]);
     assert_eq!(
-        (second.next, second.refused, second.along.is_none()),
+        (second.next, second.refused, second.waiter_keys.is_none()),
         (1, Some(Refusal::Lease(ShardId(3))), true)
     );
     assert_eq!(leases.mark(), 0);

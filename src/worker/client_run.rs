@@ -1,14 +1,14 @@
-//! A stretch: consecutive commands of a chunk that one connection sent and that lie in one buffer.
+//! A client run: consecutive commands of a group that one connection sent and that lie in one buffer.
 //!
 //! Design: what is the same for all of them (session, output, input, what commands are run with) is got once; before each
 //! command only that is looked at which the one before may have changed. A command that makes a key ready for which a client
-//! waits ends its stretch, so that the client is served before the next.
+//! waits ends its client run, so that the client is served before the next.
 //!
-//! Not here: forming chunks (`exec::chunk`), what running a command means (`call`).
+//! Not here: forming groups (`exec::group`), what running a command means (`call`).
 
 use super::blocking::made_ready;
-use super::call::{Caller, Facts};
-use super::memory::{Means, Memory};
+use super::call::{Executor, TurnConstants};
+use super::memory::{EvictionContext, Memory};
 use super::transaction::{enqueue, refuse_in, reject};
 use super::{Worker, run};
 use crate::command::{
@@ -17,7 +17,7 @@ use crate::command::{
 };
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
-use crate::net::connection::{Hold, OUTPUT_BYTES_HIGH};
+use crate::net::connection::{BlockReason, OUTPUT_BYTES_HIGH};
 use crate::resp::{Mark, Reply};
 
 /// What became of a command.
@@ -25,7 +25,7 @@ enum Step {
     /// It has run, or was queued or refused.
     Done,
     /// It and all behind it have to wait for something, but for no key.
-    Hold(Hold),
+    Blocked(BlockReason),
     /// It waits for keys.
     Wait,
 }
@@ -39,28 +39,28 @@ enum Admission {
     Paused,
 }
 
-struct Stretch<'a> {
-    caller: Caller<'a>,
+struct ClientRun<'a> {
+    executor: Executor<'a>,
     memory: &'a mut Memory,
 }
 
 impl<I: Io> Worker<I> {
-    /// Runs the stretch at the beginning of `members`, before which `done` others of the chunk have run, and whose leases are held:
-    /// how many commands it was. Leases go back behind all of them but the last. `ticks` is a reading of the processor's
+    /// Runs the client run at the beginning of `members`, before which `done` others of the group have run, and whose leases are
+    /// held: how many commands it was. Leases go back behind all of them but the last. `ticks` is a reading of the processor's
     /// counter, which is moved on.
     #[inline]
-    pub(super) fn run_stretch(
+    pub(super) fn run_client(
         &mut self,
         members: &[u32],
         done: usize,
-        facts: &Facts,
+        constants: &TurnConstants,
         ticks: &mut u64,
     ) -> usize {
         let first = &self.batch.commands[members[0] as usize];
         let connection = self.connections.at(first.slot);
         // Whoever has killed it may have been told so, while it is this worker that will close it.
-        let is_over = connection.ended || connection.closing || connection.session.card.is_killed();
-        if is_over || connection.held_in_turn == self.turn {
+        let is_over = connection.ended || connection.closing || connection.session.client_info.is_killed();
+        if is_over || connection.requeued_in_turn == self.turn {
             return 1;
         }
         // Its leases are held the way it needs them.
@@ -76,44 +76,45 @@ impl<I: Io> Worker<I> {
         }
         let input = match first.source {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
-            Source::Spill => &[],
+            Source::QueryBuffer => &[],
         };
         let (buffer, large, session, output) = connection.parts(first.source, input);
         let batch = &self.batch;
-        let of_stretch = |command: &&Gathered| command.slot == first.slot && command.source == first.source;
+        let of_client_run =
+            |command: &&Gathered| command.slot == first.slot && command.source == first.source;
         let at = |place: usize| {
-            members.get(place).map(|member| &batch.commands[*member as usize]).filter(of_stretch)
+            members.get(place).map(|member| &batch.commands[*member as usize]).filter(of_client_run)
         };
         let args_of = |command: &Gathered| {
             Args::new(buffer, batch.spans_of(command), large).hashed(batch.hashes_of(command))
         };
-        let caller = self.kit.caller(session, facts, &self.clock, *ticks);
-        let mut stretch = Stretch { caller, memory: &mut self.memory };
+        let executor = self.execution.executor(session, constants, &self.clock, *ticks);
+        let mut client_run = ClientRun { executor, memory: &mut self.memory };
         let (mut count, mut next, mut stop) = (0, Some(first), None);
         while let Some(command) = next {
             count += 1;
             next = at(count);
             let args = args_of(command);
-            let mut reply = Reply::new(output, stretch.caller.ctx.session.protocol);
+            let mut reply = Reply::new(output, client_run.executor.ctx.session.protocol);
             let like_it = next.is_some_and(|next| next.row == command.row);
-            let step = stretch.step(command, &args, &mut reply, like_it);
+            let step = client_run.step(command, &args, &mut reply, like_it);
             if !matches!(step, Step::Done) {
                 stop = Some((*command, step));
             }
             let ends = stop.is_some()
-                || stretch.caller.ctx.session.close_after_reply
-                || self.serves && stretch.made_ready(command, &args);
+                || client_run.executor.ctx.session.close_after_reply
+                || self.serves && client_run.made_ready(command, &args);
             if ends || !like_it {
-                stretch.caller.time_joined(command.row, &args);
+                client_run.executor.time_joined(command.row, &args);
             }
             if ends {
                 break;
             }
             if next.is_some() {
-                stretch.return_leases(done + count - 1);
+                client_run.return_leases(done + count - 1);
             }
         }
-        *ticks = stretch.caller.ticks;
+        *ticks = client_run.executor.ticks;
         // A reply that is withheld is its last.
         connection.ended |=
             connection.session.close_after_reply && connection.session.withheld_reply.is_none();
@@ -122,7 +123,7 @@ impl<I: Io> Worker<I> {
         match stop {
             None => {}
             Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
-            Some((command, Step::Hold(why))) => self.hold_back(&command, why),
+            Some((command, Step::Blocked(why))) => self.block(&command, why),
             Some((_, Step::Done)) => unreachable!("that stops nothing"),
         }
         count
@@ -130,36 +131,36 @@ impl<I: Io> Worker<I> {
 
     /// Puts a command and all behind it on its connection off until the reason is gone.
     #[cold]
-    fn hold_back(&mut self, command: &Gathered, why: Hold) {
-        self.connections.at(command.slot).set_hold(why);
-        self.hold(command);
+    fn block(&mut self, command: &Gathered, why: BlockReason) {
+        self.connections.at(command.slot).set_block_reason(why);
+        self.requeue(command);
         match why {
-            Hold::Paused => self.paused.push(command.slot),
+            BlockReason::Paused => self.paused.push(command.slot),
             // It needs leases after all: it was gathered as queued, but MULTI was refused, or it has run and passes once more,
             // or goes on where it stopped.
-            Hold::None => self.make_ready(command.slot),
+            BlockReason::None => self.make_ready(command.slot),
             _ => {}
         }
     }
 }
 
-impl Stretch<'_> {
-    /// Gives back the leases that nobody needs behind this member of the chunk. What it may have written is noted before.
+impl ClientRun<'_> {
+    /// Gives back the leases that nobody needs behind this member of the group. What it may have written is noted before.
     #[inline]
     fn return_leases(&mut self, member: usize) {
         let member = member as u32;
-        if self.caller.ctx.leases.has_returns_behind(member) {
+        if self.executor.ctx.leases.has_returns_behind(member) {
             if self.memory.has_unnoted() {
-                let (memory, means) = self.memory_means();
-                memory.note_written(&means);
+                let (memory, eviction) = self.eviction_context();
+                memory.note_written(&eviction);
             }
-            self.caller.ctx.leases.return_behind(member);
+            self.executor.ctx.leases.return_behind(member);
         }
     }
 
-    fn memory_means(&mut self) -> (&mut Memory, Means<'_>) {
-        let (ctx, clock) = (&mut self.caller.ctx, self.caller.clock);
-        let means = Means {
+    fn eviction_context(&mut self) -> (&mut Memory, EvictionContext<'_>) {
+        let (ctx, clock) = (&mut self.executor.ctx, self.executor.clock);
+        let eviction = EvictionContext {
             leases: ctx.leases,
             shared: ctx.shared,
             stats: ctx.stats,
@@ -168,21 +169,21 @@ impl Stretch<'_> {
             effects: ctx.effects,
             changes: ctx.changes,
         };
-        (self.memory, means)
+        (self.memory, eviction)
     }
 
     fn made_ready(&self, command: &Gathered, args: &Args<'_>) -> bool {
-        let Caller { ctx, became_ready, .. } = &self.caller;
+        let Executor { ctx, became_ready, .. } = &self.executor;
         made_ready(command.scope, args.hashes(), &ctx.shared.keyspace, ctx.leases, became_ready)
     }
 
     #[inline(always)]
     fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
-            return Step::Hold(Hold::Output);
+            return Step::Blocked(BlockReason::Output);
         }
         // What a client wants no reply to is taken back afterwards.
-        let mark = (self.caller.ctx.session.replies != Replies::On).then(|| reply.mark());
+        let mark = (self.executor.ctx.session.replies != Replies::On).then(|| reply.mark());
         let step = self.run(command, args, reply, like_it);
         if let (Some(mark), Step::Done) = (mark, &step) {
             self.silence(command, reply, mark);
@@ -193,9 +194,9 @@ impl Stretch<'_> {
     /// Takes back the reply to a command, unless it has switched replies on.
     #[cold]
     fn silence(&mut self, command: &Gathered, reply: &mut Reply<'_>, mark: Mark) {
-        let session = &mut *self.caller.ctx.session;
+        let session = &mut *self.executor.ctx.session;
         if session.replies != Replies::On {
-            let row = (command.row != REFUSED).then(|| self.caller.table.row(command.row));
+            let row = (command.row != REFUSED).then(|| self.executor.table.row(command.row));
             if !row.is_some_and(|row| is_about_oneself(&row.full_name)) {
                 reply.truncate(mark);
             }
@@ -205,7 +206,7 @@ impl Stretch<'_> {
 
     #[inline(always)]
     fn run(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
-        let Caller { ctx, table, .. } = &mut self.caller;
+        let Executor { ctx, table, .. } = &mut self.executor;
         // What it has sent, whatever becomes of it: CLIENT LIST shows it of clients in a transaction or a pause too.
         ctx.session.last_row = command.row;
         if command.row == REFUSED {
@@ -216,7 +217,7 @@ impl Stretch<'_> {
         match self.admit(row, command, args) {
             Admission::Yes => {}
             Admission::Error(error) => {
-                let ctx = &mut self.caller.ctx;
+                let ctx = &mut self.executor.ctx;
                 ctx.stats.commands[command.row as usize].rejected.add(1);
                 ctx.stats.counters.commands_rejected.add(1);
                 reject(error, row.role, ctx.session, reply, ctx.stats);
@@ -227,10 +228,10 @@ impl Stretch<'_> {
                 return Step::Done;
             }
             // One that has run already and only waits for its reply may be what began the pause.
-            Admission::Paused if self.caller.ctx.session.withheld_reply.is_some() => {}
-            Admission::Paused => return Step::Hold(Hold::Paused),
+            Admission::Paused if self.executor.ctx.session.withheld_reply.is_some() => {}
+            Admission::Paused => return Step::Blocked(BlockReason::Paused),
         }
-        let ctx = &mut self.caller.ctx;
+        let ctx = &mut self.executor.ctx;
         if ctx.session.multi.is_some() && row.role == Role::Queued {
             assert!(command.queued, "what stands behind a MULTI is gathered as such");
             let added_bytes = enqueue(row, args, ctx.session, reply, ctx.stats);
@@ -240,27 +241,27 @@ impl Stretch<'_> {
             return Step::Done;
         }
         if command.queued {
-            return Step::Hold(Hold::None);
+            return Step::Blocked(BlockReason::None);
         }
         if matches!(command.scope, Scope::Transaction | Scope::Alone) {
             return self.run_apart(row, args, reply);
         }
-        if self.caller.ctx.leases.has_shared() && command.shares {
+        if self.executor.ctx.leases.has_shared() && command.shares {
             return self.run_shared(row, args, reply, like_it);
         }
-        if self.caller.call(row, args, reply, like_it) {
+        if self.executor.call(row, args, reply, like_it) {
             Step::Done
-        } else if self.caller.ctx.session.blocking.is_some() {
+        } else if self.executor.ctx.session.blocking.is_some() {
             Step::Wait
         } else {
-            Step::Hold(Hold::None)
+            Step::Blocked(BlockReason::None)
         }
     }
 
     /// A client that speaks RESP2 and has subscribed runs no other commands than those that have to do with it.
     #[cold]
     fn refuse_listener(&mut self, row: &Row, reply: &mut Reply<'_>) {
-        let ctx = &mut self.caller.ctx;
+        let ctx = &mut self.executor.ctx;
         ctx.stats.commands[row.id as usize].rejected.add(1);
         ctx.stats.counters.commands_rejected.add(1);
         reply.error_fmt(format_args!(
@@ -271,65 +272,65 @@ impl Stretch<'_> {
     }
 
     /// A command whose shards others may be reading. If it has found that it must change something, nothing is left of it, and it
-    /// runs again in a later chunk, which has the shards to itself.
+    /// runs again in a later group, which has the shards to itself.
     #[inline(never)]
     fn run_shared(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
-        let counters = &self.caller.ctx.stats.counters;
+        let counters = &self.executor.ctx.stats.counters;
         let (mark, hits, misses) =
             (reply.mark(), counters.keyspace_hits.read(), counters.keyspace_misses.read());
-        let outcome = self.caller.handle(row, args, reply);
-        if !self.caller.ctx.session.needs_exclusive {
-            let has_run = self.caller.finish(outcome, row, args, reply, like_it);
+        let outcome = self.executor.handle(row, args, reply);
+        if !self.executor.ctx.session.needs_exclusive {
+            let has_run = self.executor.finish(outcome, row, args, reply, like_it);
             assert!(has_run, "what only reads waits for no key");
             return Step::Done;
         }
         reply.truncate(mark);
-        let counters = &self.caller.ctx.stats.counters;
+        let counters = &self.executor.ctx.stats.counters;
         counters.keyspace_hits.set(hits);
         counters.keyspace_misses.set(misses);
-        Step::Hold(Hold::None)
+        Step::Blocked(BlockReason::None)
     }
 
-    /// EXEC, or a command that has its chunk to itself. One that changes how others' commands run is put back once it has run,
+    /// EXEC, or a command that has its group to itself. One that changes how others' commands run is requeued once it has run,
     /// and its reply is kept; when it comes here again, all leases are held.
     #[inline(never)]
     fn run_apart(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Step {
         if row.role == Role::Exec {
-            self.caller.execute_transaction(row, args, reply);
+            self.executor.execute_transaction(row, args, reply);
             return Step::Done;
         }
-        if let Some(withheld) = self.caller.ctx.session.withheld_reply.take() {
+        if let Some(withheld) = self.executor.ctx.session.withheld_reply.take() {
             reply.output().push_bytes(&withheld);
             return Step::Done;
         }
         let (mark, errors) = (reply.mark(), reply.output().error_count());
-        let has_run = self.caller.call(row, args, reply, false);
+        let has_run = self.executor.call(row, args, reply, false);
         assert!(has_run, "it waits for no key");
         // What failed has changed nothing, and a single worker has no others.
         if !row.command.changes_others
-            || self.caller.ctx.leases.is_solo()
+            || self.executor.ctx.leases.is_solo()
             || reply.output().error_count() != errors
         {
             return Step::Done;
         }
-        self.caller.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
-        Step::Hold(Hold::None)
+        self.executor.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
+        Step::Blocked(BlockReason::None)
     }
 
     #[inline(always)]
     fn admit(&mut self, row: &Row, command: &Gathered, args: &Args<'_>) -> Admission {
-        let (ctx, clock) = (&mut self.caller.ctx, self.caller.clock);
+        let (ctx, clock) = (&mut self.executor.ctx, self.executor.clock);
         let flags = match row.role {
             Role::Exec => row.command.flags.with(ctx.session.queued_flags()),
             _ => row.command.flags,
         };
-        let facts = self.caller.facts;
-        let is_loading = facts.loading & !flags.has(Flags::LOADING);
-        let is_refused = flags.has(facts.refused) | (row.id == facts.refused_row) | is_loading;
+        let constants = self.executor.constants;
+        let is_loading = constants.loading & !flags.has(Flags::LOADING);
+        let is_refused = flags.has(constants.refused) | (row.id == constants.refused_row) | is_loading;
         if ctx.session.only_listens && !may_run_while_listening(&row.full_name) {
             return Admission::OnlyListens;
         }
-        let admission = admit(flags, ctx.session, facts, ctx.now_ms, is_refused);
+        let admission = admit(flags, ctx.session, constants, ctx.now_ms, is_refused);
         if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
             return admission;
         }
@@ -337,7 +338,7 @@ impl Stretch<'_> {
             Role::Exec => (ctx.session.scope(), ctx.session.queued_hashes()),
             _ => (command.scope, args.hashes()),
         };
-        let mut means = Means {
+        let mut eviction = EvictionContext {
             leases: ctx.leases,
             shared: ctx.shared,
             stats: ctx.stats,
@@ -346,7 +347,7 @@ impl Stretch<'_> {
             effects: ctx.effects,
             changes: ctx.changes,
         };
-        match self.memory.admit(flags, scope, hashes, &mut means) {
+        match self.memory.admit(flags, scope, hashes, &mut eviction) {
             true => Admission::Yes,
             false => Admission::Error(CommandError::OutOfMemory),
         }
@@ -360,7 +361,12 @@ const CANNOT_SAVE: CommandError = CommandError::Text(
 
 /// Why a client that has yet to authenticate, or that receives the MONITOR feed, may not run a command, or nobody may.
 #[cold]
-fn restriction(flags: Flags, session: &Session, facts: &Facts, is_refused: bool) -> Option<CommandError> {
+fn restriction(
+    flags: Flags,
+    session: &Session,
+    constants: &TurnConstants,
+    is_refused: bool,
+) -> Option<CommandError> {
     const TOUCHES_KEYS: Flags = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
     if !session.authenticated && !flags.has(Flags::NO_AUTH) {
         return Some(CommandError::NoAuth);
@@ -370,10 +376,10 @@ fn restriction(flags: Flags, session: &Session, facts: &Facts, is_refused: bool)
     if refused {
         return Some(CommandError::Text("ERR Replica can't interact with the keyspace"));
     }
-    if facts.loading && !flags.has(Flags::LOADING) {
+    if constants.loading && !flags.has(Flags::LOADING) {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
     }
-    let reason = match facts.cannot_save {
+    let reason = match constants.cannot_save {
         true => CANNOT_SAVE,
         false => CommandError::Text("NOREPLICAS Not enough good replicas to write."),
     };
@@ -381,14 +387,20 @@ fn restriction(flags: Flags, session: &Session, facts: &Facts, is_refused: bool)
 }
 
 #[inline]
-fn admit(flags: Flags, session: &Session, facts: &Facts, now_ms: u64, is_refused: bool) -> Admission {
+fn admit(
+    flags: Flags,
+    session: &Session,
+    constants: &TurnConstants,
+    now_ms: u64,
+    is_refused: bool,
+) -> Admission {
     // One look for all of them, as hardly any client is either and hardly any server asks for replicas.
     if (!session.authenticated | session.monitor | is_refused)
-        && let Some(error) = restriction(flags, session, facts, is_refused)
+        && let Some(error) = restriction(flags, session, constants, is_refused)
     {
         return Admission::Error(error);
     }
-    match facts.shared.pause.active(now_ms) {
+    match constants.shared.pause.active(now_ms) {
         None => Admission::Yes,
         // All means all: a client that is to end the pause must have been faster than whoever began it.
         Some(PauseMode::All) => Admission::Paused,

@@ -21,7 +21,7 @@ use super::waiters::Registration;
 
 /// What serving the waiters of a queue may touch besides its key.
 #[derive(Default)]
-pub struct QueueAlong {
+pub struct QueueWaiterKeys {
     /// The shards of all their keys; absent while nobody has keys of two shards.
     shards: Option<Arc<ShardSet>>,
     /// Few have any; so the queue has room for a pointer only.
@@ -36,7 +36,7 @@ struct Written {
     hashes: SetOfHashes,
 }
 
-impl QueueAlong {
+impl QueueWaiterKeys {
     /// One more waits.
     pub(super) fn enter(&mut self, registration: &Registration) {
         if let Some(more) = registration.waiter.shards() {
@@ -62,7 +62,7 @@ impl QueueAlong {
         }
         self.left_count += count;
         if self.left_count >= staying.len() {
-            *self = QueueAlong::default();
+            *self = QueueWaiterKeys::default();
             staying.for_each(|registration| self.enter(registration));
         }
     }
