@@ -2,7 +2,7 @@
 //!
 //! Design: what is the same for all of them (session, output, input, what commands are run with) is got once; before each
 //! command only that is looked at which the one before may have changed. A command that makes a key ready for which a client
-//! waits ends its client run, so that the client is served before the next.
+//! waits ends the client run, so that the client is served before the next.
 //!
 //! Not here: forming groups (`exec::group`), what running a command means (`call`).
 
@@ -45,7 +45,7 @@ struct ClientRun<'a> {
 }
 
 impl<I: Io> Worker<I> {
-    /// Runs the client run at the beginning of `members`, before which `done` others of the group have run, and whose leases are
+    /// Runs the first client run of `members`, before which `done` others of the group have run, and whose leases are
     /// held: how many commands it was. Leases go back behind all of them but the last. `ticks` is a reading of the processor's
     /// counter, which is moved on.
     #[inline]

@@ -31,7 +31,7 @@
 //! Costs: without a snapshot one predictable branch for a guard that finds its key, and one for each that changed something. An
 //! entry's copy takes its bytes and 8 more until it is encoded.
 //!
-//! Not here: what is made of the blocks (`persist`), when the walk goes on (`worker::snapshot`), which writers wait
+//! Not here: what is made of the blocks (`persist`), when the walk goes on (`worker::walk`), which writers wait
 //! (`exec::group`).
 
 mod block;
