@@ -355,7 +355,7 @@ mod loom_models {
                 sleep.unpark();
             }
             let woke = producer.join().expect("no panic");
-            assert!(saw_messages || woke, "asleep with mail and nobody wakes it");
+            assert!(saw_messages || woke, "parked with a message and nobody wakes it");
         });
     }
 }
