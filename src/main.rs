@@ -14,6 +14,7 @@ use torc::command::{Ask, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
 use torc::io::Waker;
 use torc::observe::{Registry, SlowLog, Stats};
+use torc::persist::aof::check::Check;
 use torc::persist::background::{Background, LastSave};
 use torc::persist::load::{self, Loading};
 use torc::persist::rdb::file::check;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
         Action::Help => print!("{}", config::help()),
         Action::CheckRdb => return check_rdb(),
+        Action::CheckAof { fixes, until_s } => return check_aof(fixes, until_s),
         Action::Run => return run(startup).map_or_else(|error| fail(&error), ExitCode::from),
     }
     ExitCode::SUCCESS
@@ -55,6 +57,28 @@ fn check_rdb() -> ExitCode {
         }
         Err(error) => {
             println!("{}: {error}", Path::new(&path).display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether the append-only file can be loaded that is the last argument, and mends its end if that is wanted.
+fn check_aof(fixes: bool, until_s: Option<i64>) -> ExitCode {
+    let path = std::env::args_os().next_back().unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut say = |line: &str| println!("{line}");
+    let mut ask = |question: &str| {
+        use std::io::Write as _;
+        print!("{question}");
+        let mut answer = String::new();
+        let answered = std::io::stdout().flush().and_then(|()| std::io::stdin().read_line(&mut answer));
+        answered.is_ok() && answer.starts_with(['y', 'Y'])
+    };
+    let now_ms = now.as_millis() as u64;
+    match (Check { fixes, until_s, now_ms, say: &mut say, ask: &mut ask }).run(Path::new(&path)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
             ExitCode::FAILURE
         }
     }

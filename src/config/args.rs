@@ -24,6 +24,13 @@ pub enum Action {
     Help,
     /// Look whether the file that is the next argument can be loaded, and stop.
     CheckRdb,
+    /// Look whether the append-only file that is the last argument can be loaded, and stop.
+    CheckAof {
+        /// Whether to cut off an end that is not whole.
+        fixes: bool,
+        /// Unix time in s: cut off what was written later.
+        until_s: Option<i64>,
+    },
 }
 
 /// What a start needs to know.
@@ -70,6 +77,7 @@ impl Config {
                 return Ok(Startup { action: Action::CheckRdb, ..startup });
             }
             Some(b"--check-rdb") => return Err(Fatal::Usage("Usage: torc --check-rdb FILE".to_owned())),
+            Some(b"--check-aof") => return Ok(Startup { action: check_aof(&args[1..])?, ..startup }),
             Some(b"-h" | b"--help") => return Ok(Startup { action: Action::Help, ..startup }),
             Some(b"--test-memory" | b"--check-system" | b"--sentinel") => {
                 let option = String::from_utf8_lossy(&args[0]).into_owned();
@@ -104,6 +112,29 @@ impl Config {
         loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
         let loaded = loader.finish()?;
         Ok(Startup { config: loaded.config, places: loaded.places, warnings: loaded.warnings, ..startup })
+    }
+}
+
+/// `[--fix] [--truncate-to-timestamp T] FILE`.
+fn check_aof(mut args: &[Vec<u8>]) -> Result<Action, Fatal> {
+    const USAGE: &str = "Usage: torc --check-aof [--fix] [--truncate-to-timestamp SECONDS] FILE";
+    let (mut fixes, mut until_s) = (false, None);
+    loop {
+        args = match args {
+            [_] => return Ok(Action::CheckAof { fixes, until_s }),
+            [option, rest @ ..] if option == b"--fix" => {
+                fixes = true;
+                rest
+            }
+            [option, time, rest @ ..] if option == b"--truncate-to-timestamp" => {
+                let time = std::str::from_utf8(time).ok().and_then(|time| time.parse().ok());
+                let time = time.filter(|time: &i64| *time > 0);
+                let invalid = || Fatal::Usage(format!("Invalid timestamp. {USAGE}"));
+                until_s = Some(time.ok_or_else(invalid)?);
+                rest
+            }
+            _ => return Err(Fatal::Usage(USAGE.to_owned())),
+        };
     }
 }
 

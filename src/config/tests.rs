@@ -126,6 +126,13 @@ fn the_file_then_stdin_then_options_win() {
     assert_eq!(start_with(&["-", "--timeout", "3"], "hz 2").expect("it starts").config.hz, 2);
     assert_eq!(start(&["-v"]).map(|startup| startup.action), Ok(Action::Version));
     assert_eq!(start(&["--help"]).map(|startup| startup.action), Ok(Action::Help));
+    let check = |args: &[&str]| start(&[&["--check-aof"], args].concat()).map(|startup| startup.action).ok();
+    assert_eq!(check(&["a"]), Some(Action::CheckAof { fixes: false, until_s: None }));
+    let both = ["--fix", "--truncate-to-timestamp", "7", "a"];
+    assert_eq!(check(&both), Some(Action::CheckAof { fixes: true, until_s: Some(7) }));
+    for wrong in [&[][..], &["a", "b"], &["--truncate-to-timestamp", "0", "a"]] {
+        assert_eq!(check(wrong), None, "{wrong:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub fn help() -> String {
        torc -v or --version
        torc -h or --help
        torc --check-rdb FILE (says what an RDB file holds, or where it is damaged)
+       torc --check-aof [--fix] [--truncate-to-timestamp SECONDS] FILE (the same of an append-only file or its
+            manifest; --fix cuts off an end that is not whole, after a question)
 
 Examples:
        torc (run the server with default conf)

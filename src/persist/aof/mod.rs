@@ -15,11 +15,13 @@
 //! | `manifest` | the manifest, as text and as a list of files |
 //! | `store` | which files there are, and a rewrite's steps from one manifest to the next |
 //! | `file` | one file that is appended to |
+//! | `check` | whether all of it can be loaded, for people |
 //! | `reader` | one file's commands, and how it ends |
 //! | `disk` | changes to a directory that outlive a power cut |
 //!
 //! Not here: what is appended and when (the journal), what becomes of the commands (loading), the RDB format (`rdb`).
 
+pub mod check;
 mod disk;
 pub mod file;
 pub mod manifest;
@@ -35,6 +37,26 @@ pub use file::AofFile;
 pub use manifest::Manifest;
 pub use reader::{AofReader, Next};
 pub use store::{AofStore, BaseFormat, Existing, Part};
+
+/// For fuzzing: any bytes as a manifest and as a file of commands.
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(bytes) {
+        assert_eq!(Manifest::parse(&manifest.format()).as_ref(), Ok(&manifest));
+    }
+    let mut reader = AofReader::new(bytes, Path::new(""), 0, bytes.len() as u64);
+    loop {
+        let before = reader.offset();
+        match reader.next() {
+            Ok(Next::Command(command)) => assert!(command.end > before && !command.is_empty()),
+            Ok(Next::Annotation(line)) => assert!(line.end > before),
+            Ok(Next::End { offset }) => return assert_eq!(offset, bytes.len() as u64),
+            Ok(Next::Torn { offset, .. } | Next::Damaged { offset, .. }) => {
+                return assert_eq!(offset, before);
+            }
+            Err(error) => unreachable!("memory is read without errors: {error}"),
+        }
+    }
+}
 
 /// Where in a file something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

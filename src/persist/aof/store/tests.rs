@@ -28,15 +28,22 @@ pub(in super::super) fn observe(step: Step, path: &Path) {
     }
 }
 
-struct TempDir(PathBuf);
+/// A directory that is removed at the end.
+pub(in super::super) struct TempDir(PathBuf);
 
 impl TempDir {
-    fn new() -> Self {
+    /// A new, empty one.
+    pub(in super::super) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("torc-aof-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("the directory for temporary files can be written");
         Self(path)
+    }
+
+    /// Where it is.
+    pub(in super::super) fn path(&self) -> &Path {
+        &self.0
     }
 
     fn store(&self) -> AofStore {

@@ -26,19 +26,33 @@ struct Keys {
 /// # Errors
 /// It cannot be read, or is damaged, and where.
 pub fn check(path: &Path, now_ms: u64) -> Result<String, FileError> {
+    let (file, size) = open(path)?;
+    read(file, size, now_ms).map(|(report, _)| report)
+}
+
+/// Reads the RDB data with which an append-only file begins; what it holds, as lines of text, and where it ends.
+///
+/// # Errors
+/// It cannot be read, or is damaged, and where.
+pub fn check_preamble(path: &Path, now_ms: u64) -> Result<(String, u64), FileError> {
+    let (file, size) = open(path)?;
+    read(file, size, now_ms)
+}
+
+fn open(path: &Path) -> Result<(File, u64), FileError> {
     let failed = |error: std::io::Error| FileError::new(0, format!("cannot be opened: {error}"));
     let file = File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    read(file, size, now_ms)
+    Ok((file, size))
 }
 
 /// For fuzzing: any bytes as a file, with whatever checksum.
 pub fn fuzz(file: &[u8]) {
     // What it says is not known; that it says something is.
-    let _: Result<String, FileError> = read(file, file.len() as u64, 0);
+    let _: Result<(String, u64), FileError> = read(file, file.len() as u64, 0);
 }
 
-fn read(source: impl Read, size: u64, now_ms: u64) -> Result<String, FileError> {
+fn read(source: impl Read, size: u64, now_ms: u64) -> Result<(String, u64), FileError> {
     let mut splitter = Splitter::new(source, size, u32::MAX as usize, true)?;
     let (limits, hasher) = (Limits::default(), KeyHasher::new(1));
     let mut dbs: BTreeMap<u32, Keys> = BTreeMap::new();
@@ -55,7 +69,8 @@ fn read(source: impl Read, size: u64, now_ms: u64) -> Result<String, FileError> 
         })?;
         spare = piece.bytes;
     }
-    Ok(report(size, &splitter.findings, &dbs))
+    let end = splitter.findings.end;
+    Ok((report(end, &splitter.findings, &dbs), end))
 }
 
 fn report(size: u64, findings: &Findings, dbs: &BTreeMap<u32, Keys>) -> String {
