@@ -112,17 +112,19 @@ pub fn secret<const BYTES: usize>() -> Result<[u8; BYTES], String> {
     Ok(secret)
 }
 
-/// A line for each file in the working directory that a Redis would load, and that nobody loads yet: whoever moves a
-/// server's directory here must not take the empty server for its data.
+/// What is said of data that is there and is not loaded: of two files of it, the one that the configuration does not ask for.
 pub fn data_not_loaded(config: &Config) -> Vec<String> {
-    let (directory, log) = (config.dir.as_path(), config.appendfilename.as_path());
-    let base = directory.join(config.appenddirname.as_path());
+    let directory = config.dir.as_path();
+    if config.appendonly {
+        return Vec::new();
+    }
+    let (log, base) = (config.appendfilename.as_path(), directory.join(config.appenddirname.as_path()));
     // Where it was before Redis 7.
     let places = [base, directory.join(log)];
     let there = places.into_iter().filter(|path| path != directory && path.exists());
     let said = there.map(|path| {
         format!(
-            "{} is there, and is not loaded: Torc cannot load an append-only file yet. It is left as it is",
+            "{} is there, and is not loaded, as 'appendonly' is 'no'. It is left as it is",
             path.display()
         )
     });

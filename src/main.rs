@@ -1,24 +1,23 @@
 //! The `torc` binary: arguments to configuration to one pinned thread per worker.
 
+mod data;
 mod host;
 
-use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use torc::command::{Ask, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
-use torc::io::Waker;
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::persist::aof::check::Check;
 use torc::persist::background::{Background, LastSave};
-use torc::persist::load::{self, Loading};
+use torc::persist::journal::{Journal, Order};
+use torc::persist::load::Loading;
 use torc::persist::rdb::file::check;
-use torc::persist::rdb::file::split::Splitter;
 use torc::pubsub::PubSub;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
@@ -26,9 +25,6 @@ use torc::{command, net, observe};
 
 #[global_allocator]
 static ALLOCATOR: torc::store::mapping::Allocator = torc::store::mapping::Allocator;
-
-/// After why a file is not loaded.
-const NOT_LOADED: &str = "Fatal error loading the DB, check server logs. Exiting.";
 
 fn main() -> ExitCode {
     observe::panic::report_and_abort();
@@ -125,8 +121,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let listeners = net::listener::open(&config)?;
     let path = config.dir.as_path().join(config.dbfilename.as_path());
-    let opened = load::open(&path, config.databases as usize, config.rdbchecksum);
-    let opened = opened.map_err(|error| format!("{}: {error}. {NOT_LOADED}", path.display()))?;
+    let kept = data::Kept::open(&config, path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let shared = Arc::new(Shared {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions {
@@ -145,6 +140,9 @@ fn serve(startup: Startup) -> Result<u8, String> {
         pubsub: PubSub::new(started.count()),
         attack_warned_ms: Default::default(),
         loading: Loading::default(),
+        journal: Arc::new(Journal::default()),
+        append_only: Arc::default(),
+        replay: Default::default(),
         facts: Facts {
             // Published, so drawn apart from what is secret.
             run_id: host::secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -160,19 +158,19 @@ fn serve(startup: Startup) -> Result<u8, String> {
         config: Live::new(config.clone()),
     });
     let copies = || listeners.sockets.iter().map(|(listener, _)| listener.try_clone()).collect();
-    if let Some((_, size)) = &opened {
-        shared.loading.begin(*size, now.as_millis() as u64);
+    if let Some(bytes) = kept.bytes() {
+        shared.loading.begin(bytes, now.as_millis() as u64);
     }
     let threads = started.setup(&shared, u64::from_ne_bytes(host::secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
-    match opened {
-        Some((splitter, _)) => {
-            let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
-            std::thread::spawn(move || load_file(splitter, &path, &shared, &wakers, &ready));
-        }
-        None => tell_ready(&ready),
+    let journal_thread = data::start_journal(&shared, threads.wakers())?;
+    if kept.bytes().is_some() {
+        let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
+        std::thread::spawn(move || kept.load(&shared, &wakers, &ready));
+    } else {
+        data::tell_ready(&ready);
     }
 
     let (wakers, told) = (threads.wakers(), Arc::clone(&shared));
@@ -186,6 +184,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
     });
     let outcome = threads.join();
     shared.background.stop();
+    shared.journal.order(Order::Finish);
+    journal_thread.join().map_err(|_| "the journal's thread panicked".to_owned())?;
     host::notify_supervisor("STOPPING=1");
     for path in [config.pidfile.as_path(), config.unixsocket.as_path()] {
         // They may be gone already, or never have been.
@@ -194,30 +194,6 @@ fn serve(startup: Startup) -> Result<u8, String> {
     outcome?;
     log::warn!("Torc is now ready to exit, bye bye...");
     Ok(shared.shutdown.exit_code() as u8)
-}
-
-fn tell_ready(ready: &str) {
-    log::info!("{ready}");
-    host::notify_supervisor("READY=1");
-}
-
-/// Reads the data of the last time, which the workers store; clients may connect meanwhile.
-fn load_file(splitter: Splitter<File>, path: &Path, shared: &Shared, wakers: &[Waker], ready: &str) {
-    let start = Instant::now();
-    let wake = || wakers.iter().for_each(|waker| waker.wake());
-    match shared.loading.run(splitter, wake) {
-        Ok(findings) => {
-            load::tell_findings(&findings, shared.loading.keys());
-            log::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
-            shared.loading.end();
-            tell_ready(ready);
-        }
-        Err(error) => {
-            observe::log::crash_log(&format!("{}: {error}. {NOT_LOADED}", path.display()));
-            shared.shutdown.fail();
-        }
-    }
-    wake();
 }
 
 /// What an operator asks first of a log: which server this is, what it was told, and what it runs on.

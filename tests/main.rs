@@ -13,6 +13,7 @@ mod clients;
 mod crowd;
 mod deadlines;
 mod differential;
+mod durability;
 mod effects;
 mod ends;
 mod eviction;

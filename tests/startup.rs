@@ -98,7 +98,7 @@ fn an_unknown_directive_is_named_with_file_and_line() {
 fn commands_that_are_not_there_can_be_switched_off() {
     let dir = TempDir::new();
     let file = dir.path().join("torc.conf");
-    let lines = "rename-command EVAL \"\"\nrename-command BGREWRITEAOF hidden\nrename-command KEYS \"\"\n\
+    let lines = "rename-command EVAL \"\"\nrename-command FAILOVER hidden\nrename-command KEYS \"\"\n\
         rename-command GET fetch\nrename-command CONFIG GET\n";
     let server = Server::with_file(TORC, lines, &["--workers", "1"]);
     let mut client = server.client();
@@ -201,8 +201,7 @@ fn data_that_is_not_loaded_is_named() {
     drop(server);
     std::fs::create_dir(&path).expect("it can be made");
     let log = Server::start(&args).log();
-    let said =
-        format!("{} is there, and is not loaded: Torc cannot load an append-only file yet.", path.display());
+    let said = format!("{} is there, and is not loaded, as 'appendonly' is 'no'.", path.display());
     assert_eq!(log.matches(&said).count(), 1, "{log}");
 }
 
@@ -361,9 +360,7 @@ fn a_cpu_that_is_not_there_stops_the_start() {
 fn config_set_does_not_pretend() {
     let server = Server::start(&["--workers", "1"]);
     let mut client = server.client();
-    for (name, value) in
-        [("port", "7000"), ("bind", "127.0.0.2"), ("tls-port", "7000"), ("appendonly", "yes")]
-    {
+    for (name, value) in [("port", "7000"), ("bind", "127.0.0.2"), ("tls-port", "7000")] {
         let reply = client.call(&["CONFIG", "SET", "maxclients", "20", name, value]).string();
         let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - ");
         assert!(reply.starts_with(&start), "{reply}");

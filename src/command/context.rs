@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
+use super::recorder::hand_over;
 use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
+use crate::persist::journal::Writer;
 use crate::pubsub::{Kind, PublishedMessage, Subscriptions};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
@@ -113,6 +115,8 @@ pub struct Context<'a> {
     pub leases: &'a mut Leases,
     /// What the current unit has changed.
     pub changes: &'a mut Changes,
+    /// The effects of the current group.
+    pub journal: &'a mut Writer,
     /// Argument of the command's first key, and the distance to the next.
     pub key_places: (usize, usize),
 }
@@ -195,7 +199,7 @@ impl<'a> Context<'a> {
 
     /// All that belongs together has run, and somebody listens.
     pub fn end_unit(&mut self, bracket: Bracket) {
-        self.shared.debug.changes.take_over(self.changes, bracket);
+        hand_over(self.changes, self.shared, self.journal, bracket);
     }
 
     /// What hashes the parts of large values.

@@ -14,6 +14,7 @@ pub mod help;
 mod item;
 pub mod keys;
 mod recorder;
+mod replay;
 pub mod row;
 mod session;
 mod shared;
@@ -45,9 +46,13 @@ pub use error::{CommandError, Outcome};
 pub use generic::scan::Scan;
 use item::reply_item;
 pub use pubsub::{is_about_oneself, may_run_while_listening};
-pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder};
+pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
+pub use replay::Replay;
 pub use row::{Command, Flags, Group, Scope};
-pub use server::{cut_for_save, save_is_due, save_now, server_bytes};
+pub use server::{
+    aof_store, base_options, changes, cut_for_rewrite, cut_for_save, save_is_due, save_now, server_bytes,
+    sync_policy,
+};
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};

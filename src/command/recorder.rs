@@ -1,15 +1,16 @@
-//! Who listens to what commands change: so far a recorder that DEBUG CHANGES starts, for tests.
+//! Who listens to what commands change: the journal, and a recorder that DEBUG CHANGES starts, for tests.
 //!
 //! Design: workers ask whether somebody listens once they have leases (`Recorder::is_on`), and hand their unit over before they
 //! give them back. It is started and stopped under all leases, so that every unit is recorded whole or not at all, and units
-//! that touch the same shard are in the order of their leases. What stands here once there are a journal and notifications
-//! decides who of them gets which part of a unit.
+//! that touch the same shard are in the order of their leases. [`hand_over`] decides who gets which part of a unit.
 //!
-//! Not here: what a unit holds (`store::Changes`).
+//! Not here: what a unit holds (`store::Changes`), the order of effects (`persist::journal`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Shared;
+use crate::persist::journal::Writer;
 use crate::store::{Changes, DbIndex, Event};
 
 /// A command that was recorded, with its database.
@@ -41,6 +42,25 @@ pub enum Bracket {
     None,
 }
 
+/// Whether anybody listens; asked for under a lease.
+#[inline]
+pub fn is_listened(shared: &Shared) -> bool {
+    shared.journal.is_on() | shared.debug.changes.is_on()
+}
+
+/// A unit has ended, whose leases are held: each who listens gets its part.
+#[cold]
+pub fn hand_over(unit: &mut Changes, shared: &Shared, writer: &mut Writer, bracket: Bracket) {
+    if shared.journal.is_on() {
+        writer.record(&shared.journal, unit, bracket == Bracket::Several);
+    }
+    if shared.debug.changes.is_on() {
+        shared.debug.changes.take_over(unit, bracket);
+    } else {
+        unit.clear();
+    }
+}
+
 /// Records units of all workers.
 #[derive(Default)]
 pub struct Recorder {
@@ -68,8 +88,7 @@ impl Recorder {
     }
 
     /// Takes a unit over.
-    #[cold]
-    pub fn take_over(&self, unit: &mut Changes, bracket: Bracket) {
+    fn take_over(&self, unit: &mut Changes, bracket: Bracket) {
         let brackets = bracket == Bracket::Several && unit.effect_count() > 1;
         let mut recorded = self.lock();
         if brackets {

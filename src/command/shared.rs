@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::recorder::Recorder;
+use super::replay::Replay;
 use crate::config::ConfigFile;
 use crate::config::live::Live;
 use crate::observe::{Registry, SlowLog, Stats};
+use crate::persist::append_only::AppendOnly;
 use crate::persist::background::{Background, LastSave};
+use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::store::Keyspace;
@@ -40,6 +43,12 @@ pub struct Shared {
     pub attack_warned_ms: AtomicU64,
     /// A file that is being loaded.
     pub loading: Loading,
+    /// The effects of all commands, in one order.
+    pub journal: Arc<Journal>,
+    /// The append-only file.
+    pub append_only: Arc<AppendOnly>,
+    /// Commands of an append-only file that is being loaded.
+    pub replay: Replay,
     /// Facts fixed at start.
     pub facts: Facts,
     /// The snapshot under way.

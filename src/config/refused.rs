@@ -1,7 +1,7 @@
 //! What stops a start, because a server that went on without it would lose data or show it to others.
 //!
 //! Design: a row says what is asked for and why not. Values are judged when all lines have been read, so that a later line
-//! or an option (`torc redis.conf --appendonly no`) can take back what a file says; the line that is blamed is the last one
+//! or an option (`torc redis.conf --cluster-enabled no`) can take back what a file says; the line that is blamed is the last one
 //! that said it. CONFIG SET asks the same rows. Whoever builds what a row asks for removes the row.
 //!
 //! Not here: what is accepted without effect (`inert`), users (`user`), what only a file of Valkey can say (`valkey`).
@@ -28,12 +28,6 @@ const REFUSALS: &[Refusal] = &[
         is_asked: |config| config.replicaof.0.is_some(),
         reason: "Torc cannot be a replica yet: this server would have data of its own and accept writes. \
             Remove this line, or say 'replicaof no one'",
-    },
-    Refusal {
-        name: "appendonly",
-        is_asked: |config| config.appendonly,
-        reason: "Torc has no append-only file yet: nothing would be written to disk, and a restart would begin empty. \
-            If the data may be lost, say 'appendonly no'",
     },
     Refusal {
         name: "cluster-enabled",

@@ -533,28 +533,30 @@ directives! {
     loading_process_events_interval_bytes: u64 = MIB / 2; "loading-process-events-interval-bytes";
         Kind::Integer(1024, INT); MUTABLE | HIDDEN | INERT;
         "Bytes loaded between two looks at clients."
-    appendonly: bool = false; "appendonly"; Kind::Bool; MUTABLE | INERT;
+    appendonly: bool = false; "appendonly"; Kind::Bool; MUTABLE;
         "Keep the append-only log."
     appendfilename: Text = text("appendonly.aof"); "appendfilename";
-        Kind::FileName("appendfilename"); FIXED | INERT;
+        Kind::FileName("appendfilename"); FIXED;
         "Base name of the log."
     appenddirname: Text = text("appendonlydir"); "appenddirname";
-        Kind::FileName("appenddirname"); FIXED | INERT;
+        Kind::FileName("appenddirname"); FIXED;
         "Directory of the log, under dir."
     appendfsync: AppendFsync = AppendFsync::Everysec; "appendfsync";
-        Kind::Words(AppendFsync::WORDS); MUTABLE | INERT;
+        Kind::Words(AppendFsync::WORDS); MUTABLE;
         "When the log is synced: always, everysec, no."
+    journal_limit: u64 = 256 * MIB; "journal-limit"; Kind::Memory(1 << 20, LONG); MUTABLE | OWN;
+        "Bytes that wait to be appended, beyond which commands that write wait."
     no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Kind::Bool; MUTABLE | INERT;
         "Do not sync while rewriting."
     auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage";
-        Kind::Integer(0, INT); MUTABLE | INERT;
+        Kind::Integer(0, INT); MUTABLE;
         "Growth at which the log is rewritten, percent; 0 never."
     auto_aof_rewrite_min_size: u64 = 64 * MIB; "auto-aof-rewrite-min-size";
-        Kind::Memory(0, LONG); MUTABLE | INERT;
+        Kind::Memory(0, LONG); MUTABLE;
         "Size below which the log is not rewritten."
-    aof_load_truncated: bool = true; "aof-load-truncated"; Kind::Bool; MUTABLE | INERT;
+    aof_load_truncated: bool = true; "aof-load-truncated"; Kind::Bool; MUTABLE;
         "Load a log whose end is torn."
-    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Kind::Bool; MUTABLE | INERT;
+    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Kind::Bool; MUTABLE;
         "Rewrite the log as a snapshot."
     aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Kind::Bool; MUTABLE | INERT;
         "Note times in the log."

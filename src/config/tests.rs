@@ -219,7 +219,7 @@ fn what_has_no_effect_is_listed_once() {
     assert!(start(&["--hz", "5"]).expect("it starts").warnings.is_empty());
 }
 
-/// The defaults that a whole redis.conf repeats used to hide an `appendonly yes` among them.
+/// The defaults that a whole redis.conf repeats used to hide a `replicaof` among them.
 #[test]
 fn only_what_asks_for_something_is_named() {
     let warnings = |lines: &str| start_with(&["-"], lines).unwrap_or_else(|error| panic!("{error}")).warnings;
@@ -243,7 +243,6 @@ fn only_what_asks_for_something_is_named() {
 #[test]
 fn what_would_lose_or_expose_data_stops_the_start() {
     let cases = [
-        ("appendonly yes", "say 'appendonly no'"),
         ("replicaof 127.0.0.1 6380", "say 'replicaof no one'"),
         ("slaveof 127.0.0.1 6380", "say 'replicaof no one'"),
         ("cluster-enabled yes", "say 'cluster-enabled no'"),
@@ -261,13 +260,12 @@ fn what_would_lose_or_expose_data_stops_the_start() {
         assert!(error.contains("Reading the command line, at option 2") && error.contains(remedy), "{error}");
     }
     // What comes later counts, and whoever reads the log learns which line it was.
-    let takes_back =
-        "appendonly yes\ntls-port 7000\nreplicaof a 1\nappendonly no\ntls-port 0\nreplicaof no one\n";
+    let takes_back = "tls-port 7000\nreplicaof a 1\ntls-port 0\nreplicaof no one\n";
     assert!(start_with(&["-"], takes_back).is_ok());
-    let twice =
-        start_with(&["-"], "appendonly yes\nhz 10\nappendonly YES\n").expect_err("it is on").to_string();
-    assert!(twice.contains("at line 3\n>>> 'appendonly YES'\n"), "{twice}");
-    assert!(start_with(&["-", "--appendonly", "no"], "appendonly yes\n").is_ok());
+    let twice = start_with(&["-"], "cluster-enabled yes\nhz 10\ncluster-enabled YES\n");
+    let twice = twice.expect_err("it is on").to_string();
+    assert!(twice.contains("at line 3\n>>> 'cluster-enabled YES'\n"), "{twice}");
+    assert!(start_with(&["-", "--cluster-enabled", "no"], "cluster-enabled yes\n").is_ok());
     // Redis's reason for what it refuses too.
     for lines in ["cluster-enabled yes\nreplicaof a 1\n", "replicaof a 1\ncluster-enabled yes\n"] {
         let error = start_with(&["-"], lines).expect_err("Redis refuses it").to_string();
@@ -280,11 +278,10 @@ fn what_would_lose_or_expose_data_stops_the_start() {
 
 #[test]
 fn what_would_lose_data_cannot_be_set() {
-    for (name, value) in [("appendonly", "yes"), ("tls-port", "7000")] {
-        let error = set(&Config::default(), &[("hz", "5"), (name, value)], Caller::Local).expect_err(name);
-        let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - Torc has no ");
-        assert!(error.to_string().starts_with(&start), "{error}");
-    }
+    let (name, value) = ("tls-port", "7000");
+    let error = set(&Config::default(), &[("hz", "5"), (name, value)], Caller::Local).expect_err(name);
+    let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - Torc has no ");
+    assert!(error.to_string().starts_with(&start), "{error}");
 }
 
 /// Directives without a reader outside of the configuration that are true all the same, and why.

@@ -200,6 +200,18 @@ pub struct Origin<'a> {
     pub queueing: bool,
 }
 
+/// The row of a command that is no client's, and the hashes of its keys, which are appended; none for what is no command.
+pub fn resolve<'t>(
+    args: &Args<'_>,
+    table: &'t Table,
+    keyspace: &Keyspace,
+    hashes: &mut Vec<u64>,
+) -> Option<&'t Row> {
+    let row = table.resolve(args.at(0), || args.find(1), args.len()).ok()?;
+    hash_keys(row, args, keyspace, hashes);
+    Some(row)
+}
+
 /// Whether one of the keys is longer than an entry can hold: only bulks that were received by themselves are.
 #[cold]
 #[inline(never)]

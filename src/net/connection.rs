@@ -32,7 +32,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::command::{Role, Session, Table};
 use crate::exec::{Batch, Origin, Source, Waiter};
-use crate::io::{Input, Io, Token};
+use crate::io::{Input, Io, Outgoing, Token};
 use crate::observe::flag;
 use crate::resp::{Limits, Output, Parser, ProtocolError, Span, Step, inline};
 use crate::store::Keyspace;
@@ -68,6 +68,8 @@ pub struct Connection {
     pub output: Output,
     /// Bytes of the send in flight; 0 when there is none.
     pub sending_bytes: usize,
+    /// Replies, counted as being sent, that leave once what they tell is on disk.
+    pub held: Option<Outgoing>,
     /// In the worker's list of connections with input to parse.
     pub ready: bool,
     /// In the worker's list of connections with output to send.
@@ -202,6 +204,7 @@ impl Connection {
             session,
             output: Output::new(),
             sending_bytes: 0,
+            held: None,
             ready: false,
             dirty: false,
             requeued_in_turn: 0,

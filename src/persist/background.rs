@@ -186,6 +186,11 @@ impl Background {
         self.lock().running.clone()
     }
 
+    /// The snapshot under way, if an append-only file is its purpose.
+    pub fn running_rewrite(&self) -> Option<Arc<Running>> {
+        self.running().filter(|running| running.purpose == Purpose::Rewrite)
+    }
+
     /// Takes the picture of this instant, at which all leases are held; `start` is to be called once they are given back. `order` is
     /// asked for, with the changes counted so far, if no snapshot is under way; none then.
     pub fn cut(&self, leases: &mut Leases, now_ms: u64, order: impl FnOnce(u64) -> Order) -> Option<()> {
@@ -280,10 +285,10 @@ impl Background {
         self.end(on_end, &outcome, &running);
     }
 
-    /// The snapshot under way is given up for one that is newer: when this returns it writes nothing more, and its file does not
+    /// The save under way is given up for one that is newer: when this returns it writes nothing more, and its file does not
     /// take the place of another. Waits as long as the disk takes for what has begun.
     pub fn give_up(&self) {
-        let Some(running) = self.running() else { return };
+        let Some(running) = self.running().filter(|running| running.purpose == Purpose::Save) else { return };
         running.cancel();
         while !running.is_fed.load(Acquire) {
             park_timeout(STOP_LOOK);

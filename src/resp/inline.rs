@@ -42,15 +42,19 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
 
 /// Appends the arguments as a RESP array of bulks.
 pub fn encode_to<A: AsRef<[u8]>>(out: &mut Vec<u8>, args: &[A]) {
+    encode_words(out, args.iter().map(AsRef::as_ref));
+}
+
+/// Appends words as a RESP array of bulks.
+pub fn encode_words<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
     out.push(b'*');
-    write_i64(out, args.len() as i64);
+    write_i64(out, words.len() as i64);
     out.extend_from_slice(b"\r\n");
-    for arg in args {
-        let arg = arg.as_ref();
+    for word in words {
         out.push(b'$');
-        write_i64(out, arg.len() as i64);
+        write_i64(out, word.len() as i64);
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
+        out.extend_from_slice(word);
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -366,7 +366,7 @@ impl Changes {
     }
 
     /// The unit's effects, in their order, with their databases.
-    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, impl Iterator<Item = &[u8]>)> {
+    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, impl ExactSizeIterator<Item = &[u8]>)> {
         self.effects.iter().map(|effect| {
             let db = effect.db.expect("the command has ended");
             (db, effect.words.clone().map(|word| self.words.at(word)))

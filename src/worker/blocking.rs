@@ -154,6 +154,7 @@ impl<I: Io> Worker<I> {
             if !self.serve_shard(shard, &constants) {
                 self.lost.push(shard);
             }
+            self.execution.journal.publish(&self.shared.journal);
             let wanted = self.execution.leases.release_all();
             self.inbox.wake_wanting(wanted);
         }
@@ -250,6 +251,7 @@ impl<I: Io> Worker<I> {
             // Its wait may be over by now, and another may have begun, which has a timer of its own.
             let Some(waiter) = waiter.filter(|waiter| waiter.timer_ms() == DUE) else { continue };
             let is_served = !is_paused && self.serve_in_time(&waiter, &constants);
+            self.execution.journal.publish(&self.shared.journal);
             let wanted = self.execution.leases.release_all();
             self.inbox.wake_wanting(wanted);
             if !is_served {

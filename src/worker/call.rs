@@ -17,12 +17,14 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::{Slowest, Worker};
 use crate::command::{
-    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, table,
+    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table,
+    is_listened, table,
 };
 use crate::config::Config;
 use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
+use crate::persist::journal::Writer;
 use crate::resp::Reply;
 use crate::store::{AccessClock, Changes, Leases, ReadyKey};
 
@@ -49,6 +51,8 @@ pub(super) struct ExecutionContext {
     pub(super) access_clock: AccessClock,
     /// What the current unit has changed.
     pub(super) changes: Changes,
+    /// The effects of the current group.
+    pub(super) journal: Writer,
 }
 
 impl ExecutionContext {
@@ -64,6 +68,7 @@ impl ExecutionContext {
             slowest: Slowest::default(),
             access_clock: AccessClock::new(now_ms, false),
             changes: Changes::default(),
+            journal: Writer::default(),
         }
     }
 
@@ -77,7 +82,7 @@ impl ExecutionContext {
         ticks: u64,
     ) -> Executor<'a> {
         let worker = self.leases.worker();
-        self.changes.listen(constants.shared.debug.changes.is_on());
+        self.changes.listen(is_listened(&constants.shared));
         Executor {
             constants,
             clock,
@@ -100,6 +105,7 @@ impl ExecutionContext {
                 queues: &mut self.queues,
                 leases: &mut self.leases,
                 changes: &mut self.changes,
+                journal: &mut self.journal,
                 key_places: (0, 0),
             },
         }
@@ -232,12 +238,12 @@ impl Executor<'_> {
 impl<I: Io> Worker<I> {
     /// What is the same for all commands of this turn.
     pub(super) fn constants(&mut self) -> Box<TurnConstants> {
-        let cannot_save = self.cannot_save();
+        let obstacles = self.obstacles();
         if let Some(mut constants) = self.constants.take()
             && Arc::ptr_eq(&constants.config, self.config.config_arc())
         {
-            if constants.cannot_save != cannot_save {
-                constants.note_cannot_save(cannot_save);
+            if constants.obstacles != obstacles {
+                constants.note_obstacles(obstacles);
             }
             return constants;
         }
@@ -258,20 +264,37 @@ impl<I: Io> Worker<I> {
             looked_at_ns: slow_ns.min(event_ns).min(CLOCK_KEPT_NS_MAX),
             joins: slow_ns.min(event_ns) >= JOINED_NS_MIN,
             lacks_replicas: config.min_replicas_max_lag > 0 && config.min_replicas_to_write > 0,
-            cannot_save,
+            obstacles,
             refused: Flags::NONE,
             refused_row: REFUSED,
             config,
         });
-        constants.note_cannot_save(cannot_save);
+        constants.note_obstacles(obstacles);
         constants
     }
 
-    /// Whether nothing may change as the last save has failed, and whoever configured it wants to notice.
-    fn cannot_save(&self) -> bool {
-        let config = self.config.config();
-        self.shared.last_save.has_failed() && config.stop_writes_on_bgsave_error && !config.save.0.is_empty()
+    /// Why nothing may change at present.
+    fn obstacles(&self) -> Obstacles {
+        let (config, journal) = (self.config.config(), &self.shared.journal);
+        Obstacles {
+            cannot_save: self.shared.last_save.has_failed()
+                && config.stop_writes_on_bgsave_error
+                && !config.save.0.is_empty(),
+            cannot_append: journal.failure(),
+            must_wait: journal.is_full(),
+        }
     }
+}
+
+/// Why commands that write may not run at present.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Obstacles {
+    /// The last save has failed, and whoever configured it wants to notice.
+    pub(super) cannot_save: bool,
+    /// The append-only file cannot be written: the error's number.
+    pub(super) cannot_append: Option<i32>,
+    /// The disk is behind: they wait.
+    pub(super) must_wait: bool,
 }
 
 /// What is the same for all commands of a turn. Kept from turn to turn, as counting references to what all workers share
@@ -288,9 +311,9 @@ pub(super) struct TurnConstants {
     /// Whether quick commands may be timed together.
     joins: bool,
     /// Whether there are fewer replicas (none, so far) than writes need.
-    lacks_replicas: bool,
-    /// Whether writes are refused as the last save has failed.
-    pub(super) cannot_save: bool,
+    pub(super) lacks_replicas: bool,
+    /// Why writes are refused, or wait.
+    pub(super) obstacles: Obstacles,
     /// Whether a file is being loaded.
     pub(super) loading: bool,
     /// Commands that are refused because of the first two, and which is although it writes nothing.
@@ -300,11 +323,13 @@ pub(super) struct TurnConstants {
 
 impl TurnConstants {
     #[cold]
-    fn note_cannot_save(&mut self, cannot_save: bool) {
-        self.cannot_save = cannot_save;
-        self.refused = if cannot_save || self.lacks_replicas { Flags::WRITE } else { Flags::NONE };
+    fn note_obstacles(&mut self, obstacles: Obstacles) {
+        self.obstacles = obstacles;
+        let refuses = obstacles.cannot_save || obstacles.cannot_append.is_some();
+        let concerns = refuses || obstacles.must_wait || self.lacks_replicas;
+        self.refused = if concerns { Flags::WRITE } else { Flags::NONE };
         // In Redis PING shows monitoring tools what is wrong.
-        let ping = table().find(b"ping").filter(|_| cannot_save);
+        let ping = table().find(b"ping").filter(|_| refuses);
         self.refused_row = ping.map_or(REFUSED, |ping| ping.id);
     }
 

@@ -168,6 +168,7 @@ impl ClientRun<'_> {
             rng: ctx.rng,
             effects: ctx.effects,
             changes: ctx.changes,
+            journal: ctx.journal,
         };
         (self.memory, eviction)
     }
@@ -346,6 +347,7 @@ impl ClientRun<'_> {
             rng: ctx.rng,
             effects: ctx.effects,
             changes: ctx.changes,
+            journal: ctx.journal,
         };
         match self.memory.admit(flags, scope, hashes, &mut eviction) {
             true => Admission::Yes,
@@ -379,11 +381,28 @@ fn restriction(
     if constants.loading && !flags.has(Flags::LOADING) {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
     }
-    let reason = match constants.cannot_save {
-        true => CANNOT_SAVE,
-        false => CommandError::Text("NOREPLICAS Not enough good replicas to write."),
+    let obstacles = constants.obstacles;
+    let reason = match obstacles.cannot_append {
+        _ if obstacles.cannot_save => CANNOT_SAVE,
+        Some(errno) => CommandError::Text(cannot_append(errno)),
+        None if constants.lacks_replicas => {
+            CommandError::Text("NOREPLICAS Not enough good replicas to write.")
+        }
+        None => return None,
     };
     is_refused.then_some(reason)
+}
+
+/// What writes are refused with after the append-only file could not be written.
+fn cannot_append(errno: i32) -> &'static str {
+    match errno {
+        libc::ENOSPC => "MISCONF Errors writing to the AOF file: No space left on device",
+        libc::EDQUOT => "MISCONF Errors writing to the AOF file: Disk quota exceeded",
+        libc::EFBIG => "MISCONF Errors writing to the AOF file: File too large",
+        libc::EROFS => "MISCONF Errors writing to the AOF file: Read-only file system",
+        libc::EIO => "MISCONF Errors writing to the AOF file: Input/output error",
+        _ => "MISCONF Errors writing to the AOF file: the log says why",
+    }
 }
 
 #[inline]
@@ -399,6 +418,9 @@ fn admit(
         && let Some(error) = restriction(flags, session, constants, is_refused)
     {
         return Admission::Error(error);
+    }
+    if constants.obstacles.must_wait && flags.has(Flags::WRITE) {
+        return Admission::Paused;
     }
     match constants.shared.pause.active(now_ms) {
         None => Admission::Yes,

@@ -16,7 +16,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use crate::command::{Bracket, Shared};
+use crate::command::{Bracket, Shared, hand_over, is_listened};
 use crate::io::Io;
 use crate::net::connection::BlockReason;
 use crate::observe::RATE_SAMPLES;
@@ -152,6 +152,7 @@ impl<I: Io> Worker<I> {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
         }
         self.save_when_due(now_ms);
+        self.rewrite_when_due(now_ms);
         self.judge_waste(now_ms);
         let rests = quiet && !pending && !self.defrag.is_busy();
         self.reclaim(now_ms, rests);
@@ -231,18 +232,20 @@ impl<I: Io> Worker<I> {
     fn cron_shard(&mut self, shard: ShardId) -> bool {
         self.io.yield_point();
         let is_paused = self.shared.pause.active(self.clock.now_ms()).is_some();
-        let active = !is_paused && !self.shared.debug.no_active_expire.load(Relaxed);
+        let active =
+            !is_paused && !self.shared.journal.is_full() && !self.shared.debug.no_active_expire.load(Relaxed);
         let home = self.execution.leases.shard(shard);
         let before = home.stats;
         let mut more = !home.cron(EXPIRE_ENTRIES_MAX);
         if active {
-            let (changes, recorder) = (&mut self.execution.changes, &self.shared.debug.changes);
-            changes.listen(recorder.is_on());
+            let (changes, journal, shared) =
+                (&mut self.execution.changes, &mut self.execution.journal, &self.shared);
+            changes.listen(is_listened(shared));
             let deletion = Deletion::by(self.config.config().lazyfree_lazy_expire);
             let mut on_expired = |db, key: &[u8], what: Expired<'_>| {
                 if let Some(changes) = changes.listener() {
                     changes.expired_actively(db, key, what, deletion);
-                    recorder.take_over(changes, Bracket::None);
+                    hand_over(changes, shared, journal, Bracket::None);
                 }
             };
             more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut on_expired).done;
@@ -255,6 +258,7 @@ impl<I: Io> Worker<I> {
         let expired_subkeys = home.stats.expired_subkeys - before.expired_subkeys;
         let stats = self.shared.stats.of(self.number);
         self.shared.stats.gauges.note(stats, shard, self.shared.keyspace.shard_count(), home);
+        self.execution.journal.publish(&self.shared.journal);
         let wanted = self.execution.leases.release_all();
         self.inbox.wake_wanting(wanted);
         self.stats().counters.expired_keys.add(expired);

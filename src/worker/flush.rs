@@ -14,6 +14,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn flush(&mut self) {
         let now_ms = self.clock.now_ms();
         let dirty = std::mem::take(&mut self.dirty);
+        let awaited = self.awaited_ticket();
         for slot in dirty.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.dirty = false;
@@ -43,7 +44,12 @@ impl<I: Io> Worker<I> {
                 };
                 connection.sending_bytes = outgoing.byte_count();
                 // Who is to be closed, or let go on, after these replies needs to know of their end at once.
-                if connection.ended || connection.input_ended || connection.block_reason != BlockReason::None
+                if let Some(ticket) = awaited {
+                    connection.held = Some(outgoing);
+                    self.held.push((token, ticket));
+                } else if connection.ended
+                    || connection.input_ended
+                    || connection.block_reason != BlockReason::None
                 {
                     self.io.send(token, outgoing);
                 } else {
@@ -67,6 +73,9 @@ impl<I: Io> Worker<I> {
             }
         }
         put_list_back(&mut self.dirty, dirty);
+        if awaited.is_some() {
+            self.release_held();
+        }
     }
 
     /// Ends a connection now; replies not yet sent are lost.

@@ -21,6 +21,7 @@ impl<I: Io> Worker<I> {
         }
         if !self.shared.loading.is_on() {
             self.loads = false;
+            self.replay_session = None;
             self.constants = None;
             self.cron.hurry();
             return;

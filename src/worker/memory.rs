@@ -13,10 +13,11 @@
 //! Not here: what is chosen in a shard (`store::candidates`), the gauges (`observe`).
 
 use super::{Clock, Worker};
-use crate::command::{Bracket, Effect, Flags, Rng, Scope, Shared, server_bytes};
+use crate::command::{Bracket, Effect, Flags, Rng, Scope, Shared, hand_over, is_listened, server_bytes};
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::io::Io;
 use crate::observe::WorkerStats;
+use crate::persist::journal::Writer;
 use crate::store::candidates::{Candidate, Candidates, Evicted};
 use crate::store::eviction::{Frequencies, Policy, Rank};
 use crate::store::{Changes, DbIndex, Deletion, Leases, Shard, ShardId, WantedMask};
@@ -104,6 +105,7 @@ pub(super) struct EvictionContext<'a> {
     pub rng: &'a mut Rng,
     pub effects: &'a mut Vec<Effect>,
     pub changes: &'a mut Changes,
+    pub journal: &'a mut Writer,
 }
 
 impl EvictionContext<'_> {
@@ -377,14 +379,16 @@ impl Memory {
 
     /// Tells whoever listens that a key was removed, whose shard's lease is held.
     fn tell_removed(&self, db: DbIndex, evicted: Evicted, eviction: &mut EvictionContext<'_>) {
-        let recorder = &eviction.shared.debug.changes;
-        eviction.changes.listen(recorder.is_on());
+        eviction.changes.listen(is_listened(eviction.shared));
         if let Some(changes) = eviction.changes.listener() {
             match evicted {
                 Evicted::Key => changes.evicted(db, self.candidates.removed_key(), self.evicted_by),
                 _ => changes.expired(db, self.candidates.removed_key(), self.expired_by),
             }
-            recorder.take_over(changes, Bracket::None);
+            // Its lease was not held when the group drew its ticket.
+            eviction.journal.publish(&eviction.shared.journal);
+            hand_over(changes, eviction.shared, eviction.journal, Bracket::None);
+            eviction.journal.publish(&eviction.shared.journal);
         }
     }
 
@@ -490,6 +494,7 @@ impl<I: Io> Worker<I> {
             rng: &mut self.execution.rng,
             effects: &mut self.execution.effects,
             changes: &mut self.execution.changes,
+            journal: &mut self.execution.journal,
         };
         (&mut self.memory, eviction)
     }

@@ -15,6 +15,10 @@
 //! | `memory` | the memory limit and eviction |
 //! | `client_bytes` | what clients hold |
 //! | `loading` | a file at the start |
+//! | `recovery` | the append-only file at the start: reading it |
+//! | `rewrite` | the append-only file as the configuration wants it |
+//! | `replay` | commands of an append-only file at the start |
+//! | `journal` | replies that wait for the disk |
 //! | `ending` | the end that a signal asks for |
 //! | `flush` | replies out, connections closed |
 //! | `defrag` | entries out of sparse memory |
@@ -45,6 +49,7 @@ mod cron;
 mod defrag;
 mod ending;
 mod flush;
+mod journal;
 mod loading;
 mod memory;
 mod message;
@@ -55,7 +60,10 @@ mod processor;
 mod pubsub;
 mod reap;
 mod reclaim;
+mod recovery;
 mod refuse;
+mod replay;
+mod rewrite;
 mod run;
 mod threads;
 mod timers;
@@ -78,6 +86,7 @@ pub use balance::active_at_start;
 pub use clock::Clock;
 pub use message::{Inbox, Message, inboxes};
 pub use moving::MovingConnection;
+pub use recovery::Recovery;
 pub use threads::{StartedThreads, WorkerThreads};
 
 /// How long the end of the process waits for clients to take their last replies, in ms.
@@ -109,6 +118,8 @@ pub struct Worker<I: Io> {
     gathered: Vec<u32>,
     /// Connections with output to send.
     dirty: Vec<u32>,
+    /// Connections whose replies wait for the disk, and for which ticket.
+    held: Vec<(Token, u64)>,
     /// Connections that a pause holds back.
     paused: Vec<u32>,
     /// Connections that receive the MONITOR feed.
@@ -147,6 +158,8 @@ pub struct Worker<I: Io> {
     client_bytes: client_bytes::ClientBytes,
     /// What is the same for all commands of a turn; away while they run.
     constants: Option<Box<call::TurnConstants>>,
+    /// What the commands of an append-only file run as, while it is loaded.
+    replay_session: Option<Box<crate::command::Session>>,
     /// Whether a file is being loaded, as far as this worker knows.
     loads: bool,
     stopping: bool,
@@ -208,7 +221,9 @@ impl<I: Io> Worker<I> {
             ready: Vec::new(),
             gathered: Vec::new(),
             dirty: Vec::new(),
+            held: Vec::new(),
             paused: Vec::new(),
+            replay_session: None,
             monitors: Vec::new(),
             shown: Vec::new(),
             listeners: Listeners::default(),
@@ -264,8 +279,10 @@ impl<I: Io> Worker<I> {
         self.begin_turn();
         self.reap(); // 3. completions into state
         self.read_messages(); // 4. messages, bounded; then the waits whose time is up, which messages may have ended in time
+        self.release_held();
         self.end_waits();
         self.load();
+        self.replay();
         self.gather(); // 5. parse every connection that has input
         let touches_shards = self.batch.touches_shards();
         self.run_batch(); // 6. the batch, group by group
@@ -315,7 +332,8 @@ impl<I: Io> Worker<I> {
 
     /// Whether there is anything to do but commands.
     fn has_other_work(&self) -> bool {
-        let loads = self.loads && self.shared.loading.has_pieces();
+        let loads = self.loads
+            && (self.shared.loading.has_pieces() || self.number == 0 && self.shared.replay.has_waiting());
         self.inbox.has_waiting()
             || self.cleanups.has_untried()
             || !self.lost.is_empty()
@@ -395,6 +413,8 @@ impl<I: Io> Worker<I> {
 
     /// Takes up what CONFIG SET has changed and what does not follow by itself.
     fn follow_config(&mut self) {
+        let config = self.config.config();
+        self.shared.journal.follow(crate::command::sync_policy(config.appendfsync), config.journal_limit);
         self.follow_memory();
         self.cron.hurry();
     }

@@ -169,6 +169,7 @@ impl<I: Io> Worker<I> {
 
     /// Gives back the leases of the group, and wakes who wants one.
     fn give_back_leases(&mut self) {
+        self.execution.journal.publish(&self.shared.journal);
         let mut wanted = self.execution.leases.release_all();
         // Those of leases that a command behind the group had for a moment, and gave back.
         wanted.add(self.group.take_wanted());
@@ -293,7 +294,8 @@ impl<I: Io> Worker<I> {
         let (members, mut done) = (group.members(), 0);
         while done < members.len() {
             if group.has_long() && done + 1 == members.len() {
-                // Nobody sleeps meanwhile for what has gone back already.
+                // Nobody sleeps meanwhile for what has gone back already, nor does anybody's journal wait.
+                self.execution.journal.publish(&self.shared.journal);
                 let wanted = self.execution.leases.take_wanted();
                 self.inbox.wake_wanting(wanted);
             }

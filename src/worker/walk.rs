@@ -163,16 +163,14 @@ impl<I: Io> Worker<I> {
         let used_bytes = self.shared.stats.gauges.used_bytes(self.shared.stats.of(self.number));
         let leases = &mut self.execution.leases;
         let is_cut = cut_for_save(&self.shared, config, leases, used_bytes, now_ms, access_clock);
-        let mut wanted = self.execution.leases.release_all();
-        wanted.add(self.execution.leases.unreserve());
-        self.inbox.wake_wanting(wanted);
+        self.release_all_leases();
         if is_cut.is_some() {
             self.start_snapshot();
         }
     }
 
     /// Tries for all leases, which others are kept off meanwhile, for as long as their groups take; false with nothing held.
-    fn take_all_leases(&mut self) -> bool {
+    pub(super) fn take_all_leases(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         if self.execution.leases.is_solo() {
             return true;

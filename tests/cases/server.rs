@@ -234,6 +234,15 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "BGREWRITEAOF",
+        steps: &[
+            ("BGREWRITEAOF now", "!ERR wrong number of arguments for 'bgrewriteaof' command"),
+            ("MULTI", "OK"),
+            ("BGREWRITEAOF", "QUEUED"),
+            ("EXEC", "[<simple>]"),
+        ],
+    },
+    Case {
         name: "torc: LOLWUT",
         steps: &[
             ("LOLWUT", r#"has"Redis ver. ""#),

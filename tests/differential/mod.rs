@@ -316,3 +316,12 @@ fn every_command_on_keys_is_drawn() {
         .collect();
     assert!(missing.is_empty(), "no shape draws {missing:?}");
 }
+
+/// Random commands of all kinds, for other tests: none waits for ever.
+pub fn commands(seed: u64, count: usize) -> Vec<Vec<Vec<u8>>> {
+    let families = FAMILIES.iter().flat_map(|family| family.shapes);
+    let shapes: Vec<&'static Shape> =
+        SHAPES.iter().chain(families).filter(|shape| takes_part(shape)).collect();
+    let mut rng = Rng(seed);
+    (0..count).map(|_| shapes::draw(&shapes, &mut rng).0).collect()
+}

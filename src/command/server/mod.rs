@@ -10,6 +10,7 @@
 //! | `debug/` | DEBUG |
 //! | `shutdown` | SHUTDOWN |
 //! | `replication` | ROLE, REPLICAOF |
+//! | `rewriting` | BGREWRITEAOF |
 //! | `saving` | BGSAVE, LASTSAVE |
 //! | `time`, `lolwut`, `module` | TIME, LOLWUT, MODULE |
 //!
@@ -24,6 +25,7 @@ mod memory;
 mod module;
 mod monitor;
 mod replication;
+mod rewriting;
 mod sample;
 mod save;
 mod saving;
@@ -31,8 +33,9 @@ mod shutdown;
 mod slowlog;
 mod time;
 
+pub use rewriting::{aof_store, base_options, cut_for_rewrite, sync_policy};
 pub use sample::server_bytes;
-pub use save::save_now;
+pub use save::{changes, save_now};
 pub use saving::{cut_for_save, save_is_due};
 
 use super::row::BASE;
@@ -66,6 +69,7 @@ pub const ROWS: &[Command] = &[
     debug::ROW,
     info::ROW,
     save::SAVE,
+    rewriting::BGREWRITEAOF,
     saving::BGSAVE,
     saving::LASTSAVE,
     latency::ROW,

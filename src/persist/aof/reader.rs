@@ -90,6 +90,11 @@ impl<'a> Command<'a> {
         self.words.iter().map(move |word| &bytes[word.start..word.end])
     }
 
+    /// Where its words lie in [`Self::bytes`].
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = std::ops::Range<usize>> + use<'a> {
+        self.words.iter().map(|word| word.start..word.end)
+    }
+
     /// How many words it has: at least one.
     pub fn len(&self) -> usize {
         self.words.len()

@@ -87,6 +87,11 @@ impl Loading {
         (self.total_bytes.load(Relaxed), self.loaded_bytes.load(Relaxed))
     }
 
+    /// So much of it has been read.
+    pub fn note_read(&self, bytes: u64) {
+        self.loaded_bytes.store(bytes, Relaxed);
+    }
+
     /// Memory that whoever wrote the file used then.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Relaxed)

@@ -1,7 +1,7 @@
 //! DEBUG CHANGES: what commands changed, as a journal and notifications are told, for tests.
 
 use super::{Args, Context, Outcome, Reply};
-use crate::command::help;
+use crate::command::{help, is_listened};
 
 /// START, TAKE, STOP. TAKE replies two arrays: effects, each a database and the words of a command, and events, each a database,
 /// the letter of the class, the name and the key.
@@ -32,7 +32,7 @@ pub fn changes(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     }
     recorder.switch(on);
     // Other workers ask when they have leases again; this one may go on with the next command.
-    ctx.changes.listen(on);
+    ctx.changes.listen(is_listened(ctx.shared));
     reply.ok();
     Ok(())
 }

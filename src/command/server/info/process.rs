@@ -5,6 +5,7 @@ use super::{InfoContext, proc};
 use crate::command::server::replication::replication_id;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
+use crate::persist::append_only::Stage;
 use crate::persist::background::Purpose;
 use crate::persist::load::Loading;
 use crate::store::DbIndex;
@@ -189,22 +190,39 @@ pub fn persistence(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.lines(&[("rdb_last_cow_size", "0")]);
     text.line("rdb_last_load_keys_expired", loading.keys().expired);
     text.line("rdb_last_load_keys_loaded", loading.keys().loaded);
-    text.lines(&[
-        ("aof_enabled", "0"),
-        ("aof_rewrite_in_progress", "0"),
-        ("aof_rewrite_scheduled", "0"),
-        ("aof_last_rewrite_time_sec", "-1"),
-        ("aof_current_rewrite_time_sec", "-1"),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_rewrites", "0"),
-        ("aof_rewrites_consecutive_failures", "0"),
-        ("aof_last_write_status", "ok"),
-        ("aof_last_cow_size", "0"),
-        ("module_fork_in_progress", "0"),
-        ("module_fork_last_cow_size", "0"),
-    ]);
+    append_only(info, text);
     if loading.is_on() {
         tell_loading(loading, info.ctx.now_ms, text);
+    }
+}
+
+/// The append-only file.
+fn append_only(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let (shared, now_ms) = (info.ctx.shared, info.ctx.now_ms);
+    let (append_only, journal) = (&shared.append_only, &shared.journal);
+    let report = append_only.report();
+    let is_rewriting = append_only.stage() != Stage::None;
+    let status = |has_failed| if has_failed { "err" } else { "ok" };
+    text.line("aof_enabled", u8::from(info.ctx.config.appendonly));
+    text.line("aof_rewrite_in_progress", u8::from(is_rewriting));
+    text.line("aof_rewrite_scheduled", u8::from(append_only.is_asked_for()));
+    text.line("aof_last_rewrite_time_sec", report.took_s);
+    let current_s = now_ms.saturating_sub(report.begun_ms) / 1000;
+    text.line("aof_current_rewrite_time_sec", if is_rewriting { current_s as i64 } else { -1 });
+    text.line("aof_last_bgrewrite_status", status(report.has_failed));
+    text.line("aof_rewrites", report.rewrites);
+    text.line("aof_rewrites_consecutive_failures", report.failures_in_row);
+    text.line("aof_last_write_status", status(journal.failure().is_some()));
+    text.line("aof_last_cow_size", 0);
+    text.line("module_fork_in_progress", 0);
+    text.line("module_fork_last_cow_size", 0);
+    if info.ctx.config.appendonly {
+        text.line("aof_current_size", report.base_bytes + journal.file_bytes());
+        text.line("aof_base_size", report.base_bytes);
+        text.line("aof_pending_rewrite", u8::from(append_only.is_asked_for()));
+        text.line("aof_buffer_length", journal.queued_bytes());
+        text.line("aof_pending_bio_fsync", 0);
+        text.line("aof_delayed_fsync", journal.delayed_syncs());
     }
 }
 

@@ -1,0 +1,109 @@
+//! The data of the last time: opened before anybody is served, loaded beside the workers; and the thread that keeps what follows.
+//!
+//! Not here: the formats (`torc::persist`), running what an append-only file says (`torc::worker`).
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use torc::command::Shared;
+use torc::config::Config;
+use torc::io::Waker;
+use torc::observe;
+use torc::persist::journal;
+use torc::persist::load;
+use torc::persist::rdb::file::split::Splitter;
+use torc::worker::Recovery;
+
+/// After why a file is not loaded.
+const NOT_LOADED: &str = "Fatal error loading the DB, check server logs. Exiting.";
+
+/// The data of the last time.
+pub enum Kept {
+    /// There is none.
+    Nothing,
+    /// A file of all keys, of so many bytes, and where it is.
+    Rdb(Box<Splitter<File>>, u64, PathBuf),
+    /// The append-only file, which may be empty.
+    AppendOnly(Box<Recovery>, Box<Config>),
+}
+
+impl Kept {
+    /// What the configuration asks for; `path` is that of the file of all keys.
+    pub fn open(config: &Config, path: PathBuf) -> Result<Kept, String> {
+        if config.appendonly {
+            let recovery = Recovery::open(config).map_err(|error| format!("{error}. {NOT_LOADED}"))?;
+            return Ok(Kept::AppendOnly(Box::new(recovery), Box::new(config.clone())));
+        }
+        let opened = load::open(&path, config.databases as usize, config.rdbchecksum);
+        let opened = opened.map_err(|error| format!("{}: {error}. {NOT_LOADED}", path.display()))?;
+        Ok(opened.map_or(Kept::Nothing, |(splitter, size)| Kept::Rdb(Box::new(splitter), size, path)))
+    }
+
+    /// Bytes to load; none where there is nothing to be done.
+    pub fn bytes(&self) -> Option<u64> {
+        match self {
+            Kept::Nothing => None,
+            Kept::Rdb(_, bytes, _) => Some(*bytes),
+            Kept::AppendOnly(recovery, _) => Some(recovery.bytes()),
+        }
+    }
+
+    /// Reads it, and the workers store it; clients may connect meanwhile.
+    pub fn load(self, shared: &Shared, wakers: &[Waker], ready: &str) {
+        let start = Instant::now();
+        let wake = || wakers.iter().for_each(|waker| waker.wake());
+        let loaded = match self {
+            Kept::Nothing => Ok(()),
+            Kept::AppendOnly(recovery, config) => {
+                recovery.run(shared, &config, &wake).map_err(|error| error.to_string())
+            }
+            Kept::Rdb(splitter, _, path) => match shared.loading.run(*splitter, wake) {
+                Ok(findings) => {
+                    load::tell_findings(&findings, shared.loading.keys());
+                    log::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
+                    Ok(())
+                }
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            },
+        };
+        match loaded {
+            Ok(()) => {
+                shared.loading.end();
+                tell_ready(ready);
+            }
+            Err(reason) => {
+                observe::log::crash_log(&format!("{reason}. {NOT_LOADED}"));
+                shared.shutdown.fail();
+            }
+        }
+        wake();
+    }
+}
+
+/// Starts the journal's thread, which wakes the workers that wait for it.
+pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<()>, String> {
+    let wake = move |workers: u64| {
+        let is_waiting = |number: usize| workers >> number & 1 == 1;
+        wakers
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| is_waiting(*number))
+            .for_each(|(_, waker)| waker.wake());
+    };
+    let fail = |why: &str| {
+        observe::log::crash_log(why);
+        std::process::exit(1);
+    };
+    let hooks = journal::Hooks { wake: Box::new(wake), fail: Box::new(fail) };
+    journal::start(Arc::clone(&shared.journal), hooks)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Says that clients are served.
+pub fn tell_ready(ready: &str) {
+    log::info!("{ready}");
+    crate::host::notify_supervisor("READY=1");
+}

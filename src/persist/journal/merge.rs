@@ -1,0 +1,144 @@
+//! Groups of several workers in the order of their tickets.
+//!
+//! Design: tickets are dense, so the next one is known; groups that come before their turn wait in a map. Between drawing and
+//! publishing there is no more than a group's time, so few do.
+//!
+//! Not here: where groups come from and go to (`thread`).
+
+use std::collections::BTreeMap;
+
+use super::writer::HEADER_BYTES;
+use crate::resp::inline::encode_words;
+
+/// What has come so far.
+#[derive(Default)]
+pub(super) struct Merge {
+    /// The last ticket that was taken.
+    taken: u64,
+    waiting: BTreeMap<u64, Vec<u8>>,
+    /// The database of what was appended last; none in a file without any.
+    db: Option<u32>,
+}
+
+impl Merge {
+    /// The effects of a group.
+    pub(super) fn add(&mut self, ticket: u64, effects: Vec<u8>) {
+        assert!(ticket > self.taken, "each ticket is published once");
+        self.waiting.insert(ticket, effects);
+    }
+
+    /// The last ticket that was taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Appends the group whose turn it is, if it has come, as commands; how many bytes of effects it had.
+    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+        let next = self.waiting.first_entry().filter(|first| *first.key() == self.taken + 1)?;
+        let (ticket, effects) = next.remove_entry();
+        self.taken = ticket;
+        let mut rest = &effects[..];
+        while let Some((header, behind)) = rest.split_at_checked(HEADER_BYTES) {
+            let (db, length) = header.split_at(4);
+            let db = u32::from_le_bytes(db.try_into().expect("4 bytes"));
+            let length = u64::from_le_bytes(length.try_into().expect("8 bytes")) as usize;
+            self.select(db, out);
+            out.extend_from_slice(&behind[..length]);
+            rest = &behind[length..];
+        }
+        Some(effects.len() as u64)
+    }
+
+    /// What is appended next stands in another file, which knows of no database yet.
+    pub(super) fn begin_file(&mut self) {
+        self.db = None;
+    }
+
+    fn select(&mut self, db: u32, out: &mut Vec<u8>) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            let number = db.to_string();
+            encode_words(out, [&b"SELECT"[..], number.as_bytes()].into_iter());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Journal, Message, SyncPolicy, Writer};
+    use super::*;
+    use crate::store::{Changes, DbIndex};
+
+    fn unit(commands: &[(u32, &str)]) -> Changes {
+        let mut changes = Changes::default();
+        changes.listen(true);
+        for (db, command) in commands {
+            changes.count(1);
+            changes.end_command(DbIndex(*db), |words| {
+                words.add_all(command.split(' '));
+            });
+        }
+        changes
+    }
+
+    /// What the thread was sent.
+    fn published(journal: &Journal) -> Vec<(u64, Vec<u8>)> {
+        let receiver = journal.take_receiver().expect("no thread has it");
+        let group = |message| match message {
+            Message::Group { ticket, effects } => Some((ticket, effects)),
+            Message::Order(_) => None,
+        };
+        receiver.try_iter().filter_map(group).collect()
+    }
+
+    fn commands(merged: &[u8]) -> String {
+        String::from_utf8_lossy(merged).replace("\r\n", " ")
+    }
+
+    #[test]
+    fn groups_out_of_order_are_merged_by_ticket() {
+        let journal = Journal::default();
+        let (mut first, mut second) = (Writer::default(), Writer::default());
+        first.record(&journal, &unit(&[(0, "SET a 1")]), true);
+        second.record(&journal, &unit(&[(3, "SET b 1"), (3, "DEL b")]), true);
+        first.record(&journal, &unit(&[(0, "SET a 2")]), true);
+        second.publish(&journal);
+        first.publish(&journal);
+        assert!(first.is_empty() && journal.drawn() == 2 && journal.policy() == SyncPolicy::EverySecond);
+        let (mut merge, mut out) = (Merge::default(), Vec::new());
+        for (ticket, effects) in published(&journal) {
+            merge.add(ticket, effects);
+            while merge.append_next(&mut out).is_some() {}
+        }
+        assert_eq!(merge.taken(), 2);
+        let expected = "*2 $6 SELECT $1 0 *3 $3 SET $1 a $1 1 *3 $3 SET $1 a $1 2 *2 $6 SELECT $1 3 *1 $5 MULTI \
+                        *3 $3 SET $1 b $1 1 *2 $3 DEL $1 b *1 $4 EXEC ";
+        assert_eq!(commands(&out), expected);
+    }
+
+    #[test]
+    fn file_that_begins_names_its_database() {
+        let journal = Journal::default();
+        let mut writer = Writer::default();
+        for _ in 0..2 {
+            writer.record(&journal, &unit(&[(0, "INCR n")]), true);
+            writer.publish(&journal);
+        }
+        let (mut merge, mut out) = (Merge::default(), Vec::new());
+        for (ticket, effects) in published(&journal) {
+            merge.add(ticket, effects);
+            assert!(merge.append_next(&mut out).is_some());
+            merge.begin_file();
+        }
+        assert_eq!(commands(&out), "*2 $6 SELECT $1 0 *2 $4 INCR $1 n ".repeat(2));
+    }
+
+    #[test]
+    fn unit_without_effects_draws_no_ticket() {
+        let journal = Journal::default();
+        let mut writer = Writer::default();
+        writer.record(&journal, &unit(&[]), true);
+        writer.publish(&journal);
+        assert_eq!((journal.drawn(), journal.queued_bytes()), (0, 0));
+    }
+}

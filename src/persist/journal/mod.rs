@@ -1,0 +1,252 @@
+//! The journal: the effects of all workers' commands in one order, for the append-only file.
+//!
+//! Design: a group of commands that changes something draws the next ticket of one counter at its first effect, while it holds all
+//! its leases, and leaves its effects in its worker's [`Writer`]. Before its leases go back it hands them over to the journal
+//! thread (`thread`), which merges them by ticket and writes them. So effects on the same shard stand in the order of its
+//! leases. Tickets are dense: whoever merges waits for the next one.
+//!
+//! ```text
+//! worker: draw, record, publish -> groups -> [journal thread: merge by ticket, add SELECT, write, sync] -> file
+//!                                                                      |
+//! worker: replies held back under `always`  <-  kept up to ticket N  --+
+//! ```
+//!
+//! Invariants:
+//! - a ticket that was drawn is published before the last lease of its group goes back;
+//! - nothing is drawn unless the journal is on; it is switched while all leases are held.
+//!
+//! Costs: off, one load and branch for a group. On, one atomic addition and one message for a group that writes.
+//! Not here: files (`aof`), which changes a command has (`store::changes`), who holds replies back (`worker::journal`).
+
+mod merge;
+mod thread;
+mod writer;
+
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+pub use thread::{Hooks, Sink, start};
+pub use writer::Writer;
+
+/// When what was appended is synced to disk: `appendfsync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncPolicy {
+    /// Before any reply that tells of it.
+    Always,
+    /// Once a second.
+    EverySecond,
+    /// When the system likes to.
+    No,
+}
+
+/// What is sent to the journal thread.
+pub(super) enum Message {
+    /// The effects of a group, as [`Writer`] encodes them.
+    Group { ticket: u64, effects: Vec<u8> },
+    /// Something to do.
+    Order(Order),
+}
+
+/// What the journal thread is told to do.
+pub enum Order {
+    /// All effects behind this ticket go to another sink; those up to it, to the one before, which is then synced.
+    Open {
+        /// Where they go.
+        sink: Box<dyn Sink>,
+        /// The last ticket that belongs to the sink before.
+        after: u64,
+    },
+    /// No effects follow the one of this ticket.
+    Close {
+        /// The last ticket.
+        after: u64,
+    },
+    /// The policy has changed.
+    Follow,
+    /// All that was published is to be written and synced, and the thread is to end.
+    Finish,
+}
+
+/// In a cache line of its own: all workers write it.
+#[repr(align(64))]
+#[derive(Default)]
+struct Line<T>(T);
+
+/// What all workers and the journal thread share.
+pub struct Journal {
+    /// The last ticket that was drawn.
+    drawn: Line<AtomicU64>,
+    /// Bytes that were published and are not written yet.
+    queued_bytes: Line<AtomicU64>,
+    is_on: AtomicBool,
+    policy: AtomicU8,
+    /// What up to this ticket was changed is kept as the policy asks.
+    kept: AtomicU64,
+    /// Workers that hold replies back, a bit each.
+    holding: AtomicU64,
+    /// Beyond so many queued bytes commands that write wait.
+    limit_bytes: AtomicU64,
+    /// Why the last write or sync failed; 0: it did not.
+    errno: AtomicI32,
+    /// Whether that needs another file.
+    is_doubtful: AtomicBool,
+    /// Syncs that took longer than a second.
+    delayed_syncs: AtomicU64,
+    /// Bytes in the current file, and in those before it that the base does not hold.
+    current_bytes: AtomicU64,
+    older_bytes: AtomicU64,
+    messages: Sender<Message>,
+    /// Until the thread takes it.
+    receiver: Mutex<Option<Receiver<Message>>>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        let (messages, receiver) = channel();
+        Self {
+            drawn: Line::default(),
+            queued_bytes: Line::default(),
+            is_on: AtomicBool::new(false),
+            policy: AtomicU8::new(SyncPolicy::EverySecond as u8),
+            kept: AtomicU64::new(0),
+            holding: AtomicU64::new(0),
+            limit_bytes: AtomicU64::new(u64::MAX),
+            errno: AtomicI32::new(0),
+            is_doubtful: AtomicBool::new(false),
+            delayed_syncs: AtomicU64::new(0),
+            current_bytes: AtomicU64::new(0),
+            older_bytes: AtomicU64::new(0),
+            messages,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+}
+
+impl Journal {
+    /// Whether effects are to be recorded; asked for under a lease.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        // Whoever changed it held all leases, and this one was taken since.
+        self.is_on.load(Relaxed)
+    }
+
+    /// Begins or ends; all leases are held.
+    pub fn switch(&self, on: bool) {
+        self.is_on.store(on, Relaxed);
+    }
+
+    /// The last ticket that was drawn.
+    #[inline]
+    pub fn drawn(&self) -> u64 {
+        self.drawn.0.load(Relaxed)
+    }
+
+    fn draw(&self) -> u64 {
+        self.drawn.0.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Whether a reply leaves only when what it tells is on disk.
+    #[inline]
+    pub fn holds_replies(&self) -> bool {
+        self.policy.load(Relaxed) == SyncPolicy::Always as u8 && self.is_on.load(Relaxed)
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> SyncPolicy {
+        match self.policy.load(Relaxed) {
+            policy if policy == SyncPolicy::Always as u8 => SyncPolicy::Always,
+            policy if policy == SyncPolicy::EverySecond as u8 => SyncPolicy::EverySecond,
+            _ => SyncPolicy::No,
+        }
+    }
+
+    /// Another policy from now on. What was held back for `always` is still held back until it is on disk.
+    pub fn follow(&self, policy: SyncPolicy, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Relaxed);
+        if self.policy.swap(policy as u8, AcqRel) != policy as u8 {
+            self.order(Order::Follow);
+        }
+    }
+
+    /// The last ticket whose effects, and all before, are kept.
+    #[inline]
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Acquire)
+    }
+
+    /// A worker holds replies back for tickets beyond [`Self::kept`]: it is woken when that grows. Whether it has grown beyond
+    /// `ticket` meanwhile.
+    pub fn await_kept(&self, worker: usize, ticket: u64) -> bool {
+        self.holding.fetch_or(1 << worker, SeqCst);
+        self.kept.load(SeqCst) >= ticket
+    }
+
+    /// Workers to be woken now that more is kept, a bit each.
+    fn keep(&self, ticket: u64) -> u64 {
+        self.kept.store(ticket, SeqCst);
+        self.holding.swap(0, SeqCst)
+    }
+
+    /// Whether commands that write are to wait until the disk has caught up.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.queued_bytes.0.load(Relaxed) > self.limit_bytes.load(Relaxed)
+    }
+
+    /// Whether a sync has failed, so that only a rewrite makes the file good again.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Relaxed)
+    }
+
+    /// Bytes that are not written yet.
+    pub fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.0.load(Relaxed)
+    }
+
+    /// Why the last write or sync failed, unless one has succeeded since.
+    #[inline]
+    pub fn failure(&self) -> Option<i32> {
+        Some(self.errno.load(Relaxed)).filter(|errno| *errno != 0)
+    }
+
+    /// Syncs that took longer than a second.
+    pub fn delayed_syncs(&self) -> u64 {
+        self.delayed_syncs.load(Relaxed)
+    }
+
+    /// Tells the thread to do something, after all that was published before.
+    pub fn order(&self, order: Order) {
+        // The thread ends only when it is told to, and nothing concerns it then.
+        self.messages.send(Message::Order(order)).unwrap_or_default();
+    }
+
+    /// Bytes that were appended since the last base, or since the start.
+    pub fn file_bytes(&self) -> u64 {
+        self.current_bytes.load(Relaxed) + self.older_bytes.load(Relaxed)
+    }
+
+    /// A new base holds what stands in the files before the current one.
+    pub fn forget_older_files(&self) {
+        self.older_bytes.store(0, Relaxed);
+    }
+
+    fn publish(&self, ticket: u64, effects: Vec<u8>) {
+        self.queued_bytes.0.fetch_add(effects.len() as u64, Relaxed);
+        self.messages.send(Message::Group { ticket, effects }).unwrap_or_default();
+    }
+
+    fn take_receiver(&self) -> Option<Receiver<Message>> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn written(&self, bytes: u64) {
+        self.queued_bytes.0.fetch_sub(bytes, Relaxed);
+    }
+
+    fn note_failure(&self, errno: i32) {
+        self.errno.store(errno, Release);
+    }
+}

@@ -1,0 +1,427 @@
+//! The journal thread: merges what workers publish, appends it to the sink, syncs it.
+//!
+//! Design: it takes all that has come, merges it, writes it with one call, syncs if the policy says so, and only then says that
+//! it is kept: so one sync serves all that came while the one before it lasted. Under `always` it waits for messages, and each
+//! wakes it. Otherwise workers are not to pay for waking it: it looks again a ms later while there is something to do.
+//!
+//! A write or sync that fails is not forgotten: under `always` the process ends, as what was promised cannot be kept. Otherwise
+//! writing commands are refused until a later try succeeds; what is not written stays here meanwhile. A sync that failed may have
+//! lost what it covered, and a later one that succeeds would not tell: such a sink is doubtful until a rewrite, which the first
+//! worker begins, has opened another.
+//!
+//! Not here: the order (`merge`), the files (`aof`).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::merge::Merge;
+use super::{Journal, Message, Order, SyncPolicy};
+
+/// How long the thread lets messages gather where nobody waits for it.
+const GATHER: Duration = Duration::from_millis(1);
+/// After so many looks in vain it waits for the next message.
+const LOOKS_MAX: u32 = 20;
+/// Bytes merged before they are written.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Time between two syncs under `everysec`, and between two tries after a failure.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
+
+/// Where effects go.
+pub trait Sink: Send {
+    /// Appends bytes, all or nothing.
+    ///
+    /// # Errors
+    /// The file system's. What was there before is as it was.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Has the disk keep what was appended.
+    ///
+    /// # Errors
+    /// The file system's. What was appended since the last success may be lost.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether a sync has failed, so that nothing says what of it is on disk: another sink is needed.
+    fn is_doubtful(&self) -> bool;
+}
+
+/// What the thread asks of the process.
+pub struct Hooks {
+    /// Wakes the workers whose bits are set.
+    pub wake: Box<dyn Fn(u64) + Send>,
+    /// Says why the process cannot go on, and ends it.
+    pub fail: Box<dyn Fn(&str) + Send>,
+}
+
+/// Starts the thread, which ends at [`Order::Finish`].
+///
+/// # Errors
+/// There is no thread left.
+pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> {
+    let receiver = journal.take_receiver().ok_or_else(|| io::Error::other("the journal has its thread"))?;
+    let policy = journal.policy();
+    std::thread::Builder::new().name("torc-journal".into()).spawn(move || {
+        let thread = Thread {
+            journal,
+            hooks,
+            policy,
+            sink: None,
+            merge: Merge::default(),
+            orders: VecDeque::new(),
+            out: Vec::new(),
+            queued_bytes: 0,
+            is_synced: true,
+            synced_at: Instant::now(),
+            failed_at: None,
+            ends: false,
+        };
+        thread.run(&receiver);
+    })
+}
+
+struct Thread {
+    journal: Arc<Journal>,
+    hooks: Hooks,
+    policy: SyncPolicy,
+    sink: Option<Box<dyn Sink>>,
+    merge: Merge,
+    /// Changes of the sink that are yet to come, and behind which ticket.
+    orders: VecDeque<(u64, Option<Box<dyn Sink>>)>,
+    /// Merged, and not written yet.
+    out: Vec<u8>,
+    /// Bytes of effects in it.
+    queued_bytes: u64,
+    is_synced: bool,
+    synced_at: Instant,
+    failed_at: Option<Instant>,
+    ends: bool,
+}
+
+impl Thread {
+    fn run(mut self, receiver: &Receiver<Message>) {
+        let mut looks = 0;
+        loop {
+            let mut is_idle = true;
+            for message in receiver.try_iter() {
+                is_idle = false;
+                self.take(message);
+            }
+            self.work();
+            if self.ends && self.out.is_empty() {
+                return self.end();
+            }
+            looks = if is_idle { looks + 1 } else { 0 };
+            match self.rest(receiver, looks) {
+                Some(message) => self.take(message),
+                None if self.ends => return self.end(),
+                None => {}
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    fn rest(&mut self, receiver: &Receiver<Message>, looks: u32) -> Option<Message> {
+        let is_waiting = !self.is_synced && self.policy == SyncPolicy::EverySecond;
+        let until_sync = (self.synced_at + SYNC_PERIOD).saturating_duration_since(Instant::now());
+        let until_retry =
+            self.failed_at.map(|at| (at + SYNC_PERIOD).saturating_duration_since(Instant::now()));
+        if self.ends {
+            return None;
+        }
+        if self.policy != SyncPolicy::Always && looks < LOOKS_MAX {
+            std::thread::park_timeout(GATHER);
+            return None;
+        }
+        let limit = until_retry.or(is_waiting.then_some(until_sync));
+        match limit {
+            None => receiver.recv().ok(),
+            Some(limit) => receiver.recv_timeout(limit.max(GATHER)).ok(),
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Group { ticket, effects } => self.merge.add(ticket, effects),
+            Message::Order(Order::Open { sink, after }) => self.orders.push_back((after, Some(sink))),
+            Message::Order(Order::Close { after }) => self.orders.push_back((after, None)),
+            Message::Order(Order::Follow) => {}
+            Message::Order(Order::Finish) => self.ends = true,
+        }
+    }
+
+    /// Merges, writes and syncs all that can be.
+    fn work(&mut self) {
+        // Read after what has come: who was promised more has published since.
+        self.policy = self.journal.policy();
+        loop {
+            let is_at_switch = self.orders.front().is_some_and(|(after, _)| *after == self.merge.taken());
+            if is_at_switch {
+                // What a doubtful sink holds is in the base that the next one stands behind.
+                if !self.write() || !self.sync() && !self.is_doubtful() {
+                    return;
+                }
+                self.switch();
+            } else if self.out.len() >= WRITE_BYTES_MAX {
+                if !self.write() {
+                    return;
+                }
+            } else if let Some(bytes) = self.merge.append_next(&mut self.out) {
+                self.queued_bytes += bytes;
+            } else {
+                break;
+            }
+        }
+        if !self.write() {
+            return;
+        }
+        let is_due = match self.policy {
+            SyncPolicy::Always => true,
+            SyncPolicy::EverySecond => self.synced_at.elapsed() >= SYNC_PERIOD,
+            SyncPolicy::No => false,
+        };
+        if is_due && !self.sync() {
+            return;
+        }
+        self.tell();
+    }
+
+    /// Another sink, or none; all that belongs to the one before is in it.
+    fn switch(&mut self) {
+        if let Some((_, sink)) = self.orders.pop_front() {
+            self.sink = sink;
+            let bytes = self.journal.current_bytes.swap(0, Relaxed);
+            self.journal.older_bytes.fetch_add(bytes, Relaxed);
+            self.merge.begin_file();
+            self.is_synced = true;
+            self.failed_at = None;
+        }
+    }
+
+    /// Writes what is merged; false if that fails.
+    fn write(&mut self) -> bool {
+        if self.out.is_empty() {
+            return true;
+        }
+        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) {
+            return false;
+        }
+        if let Some(sink) = &mut self.sink {
+            if let Err(error) = sink.append(&self.out) {
+                return self.fail("Error writing to the AOF file", &error);
+            }
+            self.is_synced = false;
+            self.journal.current_bytes.fetch_add(self.out.len() as u64, Relaxed);
+        }
+        self.recover();
+        self.out.clear();
+        self.out.shrink_to(WRITE_BYTES_MAX);
+        self.journal.written(std::mem::take(&mut self.queued_bytes));
+        true
+    }
+
+    /// Syncs what is written; false if that fails.
+    fn sync(&mut self) -> bool {
+        if self.is_synced {
+            return true;
+        }
+        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) {
+            return false;
+        }
+        let start = Instant::now();
+        if let Some(sink) = &mut self.sink
+            && let Err(error) = sink.sync()
+        {
+            return self.fail("Fail to fsync the AOF file", &error);
+        }
+        if start.elapsed() > SYNC_PERIOD {
+            self.journal.delayed_syncs.fetch_add(1, Relaxed);
+            log::warn!("Asynchronous AOF fsync is taking too long (disk is busy?).");
+        }
+        self.recover();
+        self.is_synced = true;
+        self.synced_at = Instant::now();
+        true
+    }
+
+    /// What was written is kept as the policy asks; whoever held replies back goes on.
+    fn tell(&mut self) {
+        if self.merge.taken() > self.journal.kept() {
+            let holding = self.journal.keep(self.merge.taken());
+            if holding != 0 {
+                (self.hooks.wake)(holding);
+            }
+        }
+    }
+
+    fn is_doubtful(&self) -> bool {
+        self.sink.as_ref().is_some_and(|sink| sink.is_doubtful())
+    }
+
+    /// Always false. Under `always` it does not return.
+    #[cold]
+    fn fail(&mut self, what: &str, error: &io::Error) -> bool {
+        if self.policy == SyncPolicy::Always {
+            let remedy = "nothing can be promised any more while it is synced 'always': exiting";
+            (self.hooks.fail)(&format!("{what}: {error}; {remedy}"));
+        }
+        if self.failed_at.is_none() {
+            log::warn!("{what}: {error}. Commands that write are refused until it can be written again");
+        }
+        self.failed_at = Some(Instant::now());
+        self.journal.is_doubtful.store(self.is_doubtful(), Relaxed);
+        self.journal.note_failure(error.raw_os_error().unwrap_or(libc::EIO));
+        false
+    }
+
+    fn recover(&mut self) {
+        if self.failed_at.take().is_some() {
+            log::warn!("The AOF file can be written again");
+            self.journal.is_doubtful.store(false, Relaxed);
+            self.journal.note_failure(0);
+        }
+    }
+
+    fn end(mut self) {
+        self.failed_at = None;
+        if !self.write() || !self.sync() {
+            log::warn!("What was appended last is not in the AOF file");
+        }
+        self.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::Writer;
+    use super::*;
+    use crate::store::{Changes, DbIndex};
+
+    /// What was appended and synced, and what fails.
+    #[derive(Default)]
+    struct Disk {
+        appended: Vec<u8>,
+        synced: usize,
+        fails: bool,
+    }
+
+    struct TestSink(Arc<Mutex<Disk>>);
+
+    impl Sink for TestSink {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            let mut disk = self.0.lock().expect("no test panics under it");
+            if disk.fails {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+            disk.appended.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            let mut disk = self.0.lock().expect("no test panics under it");
+            disk.synced = disk.appended.len();
+            Ok(())
+        }
+
+        fn is_doubtful(&self) -> bool {
+            false
+        }
+    }
+
+    fn record(journal: &Journal, writer: &mut Writer, command: &str) {
+        let mut changes = Changes::default();
+        changes.listen(true);
+        changes.count(1);
+        changes.end_command(DbIndex(0), |words| {
+            words.add_all(command.split(' '));
+        });
+        writer.record(journal, &changes, true);
+        writer.publish(journal);
+    }
+
+    fn running(policy: SyncPolicy) -> (Arc<Journal>, JoinHandle<()>, std::sync::mpsc::Receiver<u64>) {
+        let journal = Arc::new(Journal::default());
+        journal.switch(true);
+        journal.follow(policy, 1 << 20);
+        let (woken, wakes): (Sender<u64>, _) = channel();
+        let hooks = Hooks {
+            wake: Box::new(move |bits| woken.send(bits).unwrap_or_default()),
+            fail: Box::new(|why| panic!("{why}")),
+        };
+        let thread = start(Arc::clone(&journal), hooks);
+        (journal, thread.expect("there are threads"), wakes)
+    }
+
+    fn open(journal: &Journal) -> Arc<Mutex<Disk>> {
+        let disk = Arc::new(Mutex::new(Disk::default()));
+        journal.order(Order::Open { sink: Box::new(TestSink(Arc::clone(&disk))), after: journal.drawn() });
+        disk
+    }
+
+    #[test]
+    fn always_wakes_who_holds_replies_once_they_are_synced() {
+        let (journal, thread, wakes) = running(SyncPolicy::Always);
+        let (disk, mut writer) = (open(&journal), Writer::default());
+        assert!(journal.holds_replies());
+        record(&journal, &mut writer, "SET k v");
+        if !journal.await_kept(5, 1) {
+            assert_eq!(wakes.recv(), Ok(1 << 5));
+        }
+        assert_eq!(journal.kept(), 1);
+        let disk = disk.lock().expect("no test panics under it");
+        assert!(!disk.appended.is_empty() && disk.synced == disk.appended.len());
+        drop(disk);
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
+    }
+
+    #[test]
+    fn effects_go_to_the_sink_of_their_ticket() {
+        let (journal, thread, _wakes) = running(SyncPolicy::No);
+        let mut writer = Writer::default();
+        let first = open(&journal);
+        record(&journal, &mut writer, "SET a 1");
+        let second = open(&journal);
+        record(&journal, &mut writer, "SET b 2");
+        journal.order(Order::Close { after: journal.drawn() });
+        record(&journal, &mut writer, "SET c 3");
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
+        let text = |disk: &Mutex<Disk>| {
+            String::from_utf8(disk.lock().expect("no test panics under it").appended.clone()).expect("text")
+        };
+        let selected = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
+        assert_eq!(text(&first), format!("{selected}*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"));
+        assert_eq!(text(&second), format!("{selected}*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n"));
+        assert_eq!((journal.queued_bytes(), journal.kept()), (0, 3));
+    }
+
+    #[test]
+    fn failed_write_is_tried_again_and_nothing_is_lost() {
+        let (journal, thread, _wakes) = running(SyncPolicy::EverySecond);
+        let (disk, mut writer) = (open(&journal), Writer::default());
+        disk.lock().expect("no test panics under it").fails = true;
+        record(&journal, &mut writer, "SET a 1");
+        while journal.failure().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(journal.failure(), Some(libc::ENOSPC));
+        record(&journal, &mut writer, "SET b 2");
+        assert!(journal.queued_bytes() > 0 && journal.kept() == 0);
+        disk.lock().expect("no test panics under it").fails = false;
+        while journal.kept() < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!((journal.failure(), journal.queued_bytes()), (None, 0));
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
+        let disk = disk.lock().expect("no test panics under it");
+        assert!(disk.synced == disk.appended.len() && disk.appended.ends_with(b"$1\r\nb\r\n$1\r\n2\r\n"));
+    }
+}

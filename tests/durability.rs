@@ -1,0 +1,363 @@
+//! The append-only file: what was acknowledged is there after a crash, and says the same to Redis.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::Signal;
+
+use crate::differential::commands;
+use crate::harness::{Client, Rng, Server, TempDir, Value, until};
+
+const DATABASES: usize = 16;
+/// What a server's first effect stands behind.
+const SELECT: &str = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
+/// Random commands of a run.
+const COMMANDS: usize = 3_000;
+
+fn text(dir: &TempDir) -> String {
+    dir.path().to_string_lossy().into_owned()
+}
+
+/// Torc with its append-only file in this directory, once it is loaded.
+fn torc(dir: &TempDir, workers: &str, args: &[&str]) -> Server {
+    let dir = text(dir);
+    let all = [&["--dir", &dir, "--appendonly", "yes", "--workers", workers], args].concat();
+    loaded(Server::start(&all))
+}
+
+fn redis(dir: &TempDir) -> Server {
+    loaded(Server::redis(&["--dir", &text(dir), "--appendonly", "yes"]))
+}
+
+fn loaded(server: Server) -> Server {
+    let mut client = server.client();
+    let mut is_loaded = || {
+        let reply = client.send(&["PING"]).and_then(|()| client.read());
+        reply.unwrap_or_else(|error| panic!("{error}: {}", server.log())).string() == "PONG"
+    };
+    assert!(until(&mut is_loaded), "{}", server.log());
+    server
+}
+
+/// Ends a server in order.
+fn end(mut server: Server) {
+    server.signal(Signal::TERM);
+    assert!(server.await_exit().success(), "{}", server.log());
+}
+
+fn digest(client: &mut Client) -> String {
+    client.ask("DEBUG DIGEST").string()
+}
+
+/// The file that is appended to.
+fn last_file(dir: &TempDir) -> PathBuf {
+    let files = std::fs::read_dir(dir.path().join("appendonlydir")).expect("it is there");
+    let files = files.map(|file| file.expect("it can be read").path());
+    let of_kind = |path: &PathBuf| path.to_string_lossy().ends_with(".incr.aof");
+    files.filter(of_kind).max().expect("there is one")
+}
+
+/// Removes what would expire while servers are started.
+fn remove_volatile(client: &mut Client) {
+    for db in 0..DATABASES {
+        client.ask(&format!("SELECT {db}"));
+        for key in client.ask("KEYS *").elements() {
+            let key = key.text();
+            let has_deadline = client.call(&[b"PTTL", key]).int() >= Some(0);
+            if has_deadline || has_field_deadline(client, key) {
+                client.call(&[b"DEL", key]);
+            }
+        }
+    }
+    client.ask("SELECT 0");
+}
+
+fn has_field_deadline(client: &mut Client, key: &[u8]) -> bool {
+    if client.call(&[b"TYPE", key]).string() != "hash" {
+        return false;
+    }
+    client.call(&[b"HKEYS", key]).elements().iter().any(|field| {
+        let times = client.call(&[b"HPTTL", key, b"FIELDS", b"1", field.text()]);
+        times.elements().iter().any(|time| time.int() >= Some(0))
+    })
+}
+
+/// A stream of every command, its transactions and expiries with it: each restart, with another number of workers, has the same
+/// data, and so has Redis; a rewrite in the middle changes nothing.
+#[test]
+fn random_commands_survive_a_restart_and_say_the_same_to_redis() {
+    for (seed, workers, then) in [(1, "1", "3"), (2, "3", "1")] {
+        let dir = TempDir::new();
+        let server = torc(&dir, workers, &["--aof-use-rdb-preamble", if seed == 1 { "yes" } else { "no" }]);
+        let mut client = server.client();
+        for (number, words) in commands(seed, COMMANDS).iter().enumerate() {
+            client.call(words);
+            if number == COMMANDS / 2 {
+                client.ask("DISCARD");
+                assert!(!client.ask("BGREWRITEAOF").is_error());
+            }
+        }
+        client.ask("RESET");
+        remove_volatile(&mut client);
+        let expected = digest(&mut client);
+        assert_ne!(expected, "0".repeat(40));
+        end(server);
+        let server = torc(&dir, then, &[]);
+        assert_eq!(digest(&mut server.client()), expected, "seed {seed}");
+        end(server);
+        let server = redis(&dir);
+        assert_eq!(digest(&mut server.client()), expected, "seed {seed}: Redis");
+    }
+}
+
+/// Counters of many clients and a pair of keys that one transaction writes: after `kill -9` each is what was last acknowledged or
+/// one more, and the pair is equal. Rewrites go on meanwhile.
+#[test]
+fn acknowledged_writes_survive_a_kill() {
+    const CLIENTS: usize = 6;
+    let dir = TempDir::new();
+    let mut acknowledged = [0; CLIENTS];
+    let mut rng = Rng(7);
+    for (round, workers) in ["1", "3", "2"].into_iter().enumerate() {
+        let server = torc(&dir, workers, &["--appendfsync", "always"]);
+        let is_over = AtomicBool::new(false);
+        let limit = 200 + rng.below(200) as i64;
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = acknowledged
+                .iter_mut()
+                .enumerate()
+                .map(|(number, last)| {
+                    let (server, is_over) = (&server, &is_over);
+                    scope.spawn(move || count(server, number, last, is_over))
+                })
+                .collect();
+            let mut client = server.client();
+            let counted = |client: &mut Client| client.ask("GET counter:0").int().unwrap_or(0);
+            let before = counted(&mut client);
+            if round > 0 {
+                client.ask("BGREWRITEAOF");
+            }
+            assert!(until(|| counted(&mut client) > before + limit));
+            server.signal(Signal::KILL);
+            is_over.store(true, Ordering::Relaxed);
+            writers.into_iter().for_each(|writer| writer.join().expect("it ends"));
+        });
+        drop(server);
+        let server = torc(&dir, "2", &[]);
+        let mut client = server.client();
+        for (number, last) in acknowledged.iter_mut().enumerate() {
+            let found = client.ask(&format!("GET counter:{number}")).int().unwrap_or(0);
+            assert!((*last..=*last + 1).contains(&found), "client {number}: {found}, not {last}");
+            *last = found;
+            let pair = [format!("GET pair:{number}:a"), format!("GET pair:{number}:b")];
+            let [a, b] = pair.map(|question| client.ask(&question).int());
+            assert_eq!(a, b, "client {number}");
+        }
+        end(server);
+    }
+}
+
+fn count(server: &Server, number: usize, last: &mut i64, is_over: &AtomicBool) {
+    let mut client = server.client();
+    while !is_over.load(Ordering::Relaxed) {
+        let pair = format!("pair:{number}");
+        let sent = crate::harness::command(&["INCR", &format!("counter:{number}")])
+            .into_iter()
+            .chain(crate::harness::command(&["MULTI"]))
+            .chain(crate::harness::command(&["INCR", &format!("{pair}:a")]))
+            .chain(crate::harness::command(&["INCR", &format!("{pair}:b")]))
+            .chain(crate::harness::command(&["EXEC"]))
+            .collect::<Vec<u8>>();
+        if client.send_raw(&sent).is_err() {
+            return;
+        }
+        let Ok(reply) = client.read() else { return };
+        *last = reply.int().expect("a number");
+        for _ in 0..4 {
+            if client.read().is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A file that ends anywhere in its last commands, a transaction among them, is cut behind what is whole; with
+/// `aof-load-truncated no` the start is refused, with the offset.
+#[test]
+fn torn_end_is_cut_where_the_file_is_whole() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "1", &[]);
+    let mut client = server.client();
+    client.ask("SET first 1");
+    end(server);
+    let path = last_file(&dir);
+    let whole = std::fs::metadata(&path).expect("it is there").len();
+    let server = torc(&dir, "1", &[]);
+    let mut client = server.client();
+    ["MULTI", "SET a 1", "SET b 1", "EXEC"].iter().for_each(|line| drop(client.ask(line)));
+    end(server);
+    let bytes = std::fs::read(&path).expect("it can be read");
+    for length in [whole as usize + 1, whole as usize + 20, bytes.len() - 30, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..length]).expect("it can be written");
+        let refused = refusal(&dir, &["--aof-load-truncated", "no"]);
+        let selected = whole as usize + SELECT.len();
+        let expected = if length < selected { whole as usize } else { selected };
+        assert!(refused.contains(&format!("at offset {expected}: ")), "{length}: {refused}");
+        let server = torc(&dir, "1", &[]);
+        let mut client = server.client();
+        assert_eq!(client.ask("MGET first a b").to_string(), "[\"1\" nil nil]", "{length}");
+        drop(client);
+        end(server);
+        assert!(std::fs::metadata(&path).expect("it is there").len() >= whole);
+    }
+}
+
+/// What stands in the middle of a file and is no command refuses the start, and leaves the file alone.
+#[test]
+fn damage_refuses_the_start_with_its_offset() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "2", &[]);
+    let mut client = server.client();
+    (0..10).for_each(|number| drop(client.ask(&format!("SET key:{number} value"))));
+    end(server);
+    let path = last_file(&dir);
+    let good = std::fs::read(&path).expect("it can be read");
+    for (at, byte) in [(0, b'x'), (SELECT.len(), b'$'), (SELECT.len() + 1, b'x'), (good.len() - 1, b'x')] {
+        let mut bad = good.clone();
+        bad[at] = byte;
+        std::fs::write(&path, &bad).expect("it can be written");
+        let refused = refusal(&dir, &[]);
+        assert!(refused.contains("incr.aof, at offset ") && refused.contains("Exiting"), "{at}: {refused}");
+        assert_eq!(std::fs::read(&path).expect("it can be read"), bad, "{at}");
+    }
+    std::fs::write(&path, [&good[..], b"*1\r\n$7\r\nNOTHING\r\n"].concat()).expect("it can be written");
+    assert!(refusal(&dir, &[]).contains("unknown command 'NOTHING'"));
+}
+
+/// What a server says that does not start.
+fn refusal(dir: &TempDir, args: &[&str]) -> String {
+    let mut command = std::process::Command::new(crate::harness::TORC);
+    let socket = dir.path().join("socket");
+    command.args(["--port", "0", "--appendonly", "yes", "--unixsocket"]).arg(socket);
+    command.arg("--dir").arg(dir.path()).args(args);
+    let said = dir.path().join("said");
+    let file = || std::fs::File::options().create(true).append(true).open(&said).expect("it can be made");
+    let mut child = command.stdout(file()).stderr(file()).spawn().expect("it runs");
+    let mut status = None;
+    let has_ended = until(|| {
+        status = child.try_wait().expect("it is ours");
+        status.is_some()
+    });
+    if !has_ended {
+        child.kill().expect("it runs");
+    }
+    let said_all = std::fs::read_to_string(&said).expect("it was made");
+    std::fs::remove_file(&said).expect("it is there");
+    assert!(status.is_some_and(|status| !status.success()), "{said_all}");
+    said_all
+}
+
+/// Switched on in a running server, it holds what was there before; switched off, nothing more is added.
+#[test]
+fn it_is_switched_in_a_running_server() {
+    let dir = TempDir::new();
+    let server = loaded(Server::start(&["--dir", &text(&dir), "--workers", "2"]));
+    let mut client = server.client();
+    client.ask("SET before 1");
+    assert_eq!(client.ask("CONFIG SET appendonly yes").string(), "OK");
+    assert!(until(
+        || figure(&mut client, "aof_base_size") > 0 && figure(&mut client, "aof_rewrite_in_progress") == 0
+    ));
+    client.ask("SET while 1");
+    assert_eq!(client.ask("CONFIG SET appendonly no").string(), "OK");
+    let path = last_file(&dir);
+    let ends = |path: &Path| std::fs::read(path).expect("it can be read").ends_with(b"while\r\n$1\r\n1\r\n");
+    assert!(until(|| ends(&path)));
+    // The first worker has seen it once it has switched the journal off: what is written then is in no file.
+    assert!(until(|| {
+        client.ask("SET after 1");
+        let size = std::fs::metadata(&path).expect("it is there").len();
+        client.ask("SET after 2");
+        crate::harness::pause_ms(5);
+        std::fs::metadata(&path).expect("it is there").len() == size
+    }));
+    assert_eq!(client.ask("CONFIG SET appendonly yes").string(), "OK");
+    assert!(until(
+        || figure(&mut client, "aof_rewrites") == 2 && figure(&mut client, "aof_rewrite_in_progress") == 0
+    ));
+    client.ask("SET again 1");
+    let expected = digest(&mut client);
+    end(server);
+    let server = torc(&dir, "1", &[]);
+    assert_eq!(digest(&mut server.client()), expected);
+}
+
+fn figure(client: &mut Client, name: &str) -> i64 {
+    let info = client.ask("INFO persistence").string();
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.parse().ok()).unwrap_or(-1)
+}
+
+/// A file that has grown is rewritten without being asked for.
+#[test]
+fn file_that_has_grown_is_rewritten() {
+    let dir = TempDir::new();
+    let server =
+        torc(&dir, "2", &["--auto-aof-rewrite-min-size", "20kb", "--auto-aof-rewrite-percentage", "100"]);
+    let mut client = server.client();
+    let value = "x".repeat(1000);
+    let mut written = 0;
+    assert!(until(|| {
+        client.call(&["SET", "key", &value]);
+        written += 1;
+        figure(&mut client, "aof_rewrites") > 0
+    }));
+    assert!(written > 15, "{written}");
+    assert!(until(|| figure(&mut client, "aof_rewrite_in_progress") == 0));
+    assert!(figure(&mut client, "aof_base_size") < 2000);
+    let expected = digest(&mut client);
+    end(server);
+    let server = redis(&dir);
+    assert_eq!(digest(&mut server.client()), expected);
+}
+
+/// A directory that Redis has written is loaded, its older single file too, and goes on.
+#[test]
+fn directory_of_redis_is_loaded_and_goes_on() {
+    let dir = TempDir::new();
+    let server = redis(&dir);
+    let mut client = server.client();
+    for words in commands(3, 500) {
+        client.call(&words);
+    }
+    client.ask("RESET");
+    remove_volatile(&mut client);
+    client.ask("BGREWRITEAOF");
+    assert!(until(|| figure(&mut client, "aof_rewrite_in_progress") == 0));
+    client.ask("RPUSH behind 1 2 3");
+    let expected = digest(&mut client);
+    end(server);
+    let server = torc(&dir, "3", &[]);
+    let mut client = server.client();
+    assert_eq!(digest(&mut client), expected);
+    assert_eq!(client.ask("RPOP behind"), Value::Bulk(b"3".to_vec()));
+    let expected = digest(&mut client);
+    end(server);
+    assert_eq!(digest(&mut redis(&dir).client()), expected);
+
+    let old = TempDir::new();
+    let commands = ["SELECT 2", "SET a 1", "MULTI", "INCR a", "RPUSH l 1 2", "EXEC"];
+    let lines = commands.iter().flat_map(|line| crate::harness::command(&crate::harness::split(line)));
+    std::fs::write(old.path().join("appendonly.aof"), lines.collect::<Vec<u8>>()).expect("it can be written");
+    let server = torc(&old, "2", &[]);
+    let mut client = server.client();
+    client.ask("SELECT 2");
+    assert_eq!(client.ask("GET a").string(), "2");
+    client.ask("SET b 1");
+    end(server);
+    assert!(!old.path().join("appendonly.aof").exists());
+    let server = redis(&old);
+    let mut client = server.client();
+    client.ask("SELECT 2");
+    assert_eq!(client.ask("MGET a b").to_string(), "[\"2\" \"1\"]");
+}
