@@ -321,6 +321,38 @@ fn file_that_has_grown_is_rewritten() {
     assert_eq!(digest(&mut server.client()), expected);
 }
 
+/// A key that has expired since it was written into the base was dropped when that was loaded, and the APPEND behind it made it anew,
+/// without a deadline.
+#[test]
+fn key_of_the_base_that_has_expired_stays_so() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "2", &["--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.ask("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.ask("SET k v PX 600");
+    client.ask("BGREWRITEAOF");
+    assert!(until(
+        || figure(&mut client, "aof_base_size") > 0 && figure(&mut client, "aof_rewrite_in_progress") == 0
+    ));
+    assert_eq!(client.ask("APPEND k x").int(), Some(2));
+    let deadline_ms = client.ask("PEXPIRETIME k").int().expect("it has one");
+    // Nobody looks at the key, which would remove it.
+    let now_ms = |client: &mut Client| match &client.ask("TIME").elements()[..] {
+        [seconds, us] => seconds.int().expect("a number") * 1000 + us.int().expect("a number") / 1000,
+        other => panic!("two numbers: {other:?}"),
+    };
+    assert!(until(|| now_ms(&mut client) > deadline_ms));
+    drop(client);
+    end(server);
+    for _ in 0..2 {
+        let server = torc(&dir, "2", &[]);
+        let mut client = server.client();
+        assert_eq!(client.ask("EXISTS k").int(), Some(0));
+        assert!(until(|| client.ask("DBSIZE").int() == Some(0)));
+        end(server);
+    }
+}
+
 /// A directory that Redis has written is loaded, its older single file too, and goes on.
 #[test]
 fn directory_of_redis_is_loaded_and_goes_on() {

@@ -31,7 +31,7 @@ impl<I: Io> Worker<I> {
         while !self.stopping && self.clock.ns_between(start, self.clock.ticks()) < LOAD_NS {
             let Some(piece) = self.shared.loading.take() else { break };
             let policy = insert::Policy {
-                now_ms: self.shared.loading.started_ms(),
+                now_ms: self.shared.loading.judged_ms(),
                 access_clock: self.execution.access_clock,
                 limits: &limits,
                 merges: false,

@@ -67,6 +67,7 @@ impl Recovery {
             }
             Existing::Parts(parts) => parts.clone(),
         };
+        shared.loading.keep_expired();
         let mut reading = Reading {
             shared,
             config,
@@ -121,6 +122,7 @@ struct Torn {
 impl Reading<'_> {
     fn part(&mut self, part: &Part) -> Result<(), AofError> {
         let (form, _) = form(&part.path)?;
+        self.begin_file();
         let begin = if form == Form::Rdb { self.base(&part.path)? } else { 0 };
         let torn = self.commands(&part.path, begin)?;
         let (failed, first) = self.finish();
@@ -140,6 +142,15 @@ impl Reading<'_> {
         }
         self.read += part.size;
         Ok(())
+    }
+
+    /// Each file begins in database 0.
+    fn begin_file(&mut self) {
+        let words = [Span { start: 0, len: 6 }, Span { start: 6, len: 1 }];
+        if let Some(select) = table().find(b"SELECT") {
+            // There is room for it.
+            let _accepted = self.batch.push(select, &Args::new(b"SELECT0", &words, &[]));
+        }
     }
 
     /// Loads the RDB data at the beginning of a file: where it ends.

@@ -32,8 +32,10 @@ const PIECES_MAX: usize = 16;
 #[derive(Default)]
 pub struct Loading {
     is_on: AtomicBool,
-    /// Unix time in ms at the beginning: by it deadlines are judged.
+    /// Unix time in ms at the beginning.
     started_ms: AtomicU64,
+    /// Whether what has expired by then is loaded all the same.
+    keeps_expired: AtomicBool,
     total_bytes: AtomicU64,
     loaded_bytes: AtomicU64,
     used_bytes: AtomicU64,
@@ -58,6 +60,7 @@ impl Loading {
     /// A file of so many bytes is going to be loaded: from now on clients are told.
     pub fn begin(&self, total_bytes: u64, now_ms: u64) {
         self.started_ms.store(now_ms, Relaxed);
+        self.keeps_expired.store(false, Relaxed);
         self.total_bytes.store(total_bytes, Relaxed);
         self.loaded_bytes.store(0, Relaxed);
         self.used_bytes.store(0, Relaxed);
@@ -75,6 +78,16 @@ impl Loading {
     #[inline]
     pub fn is_on(&self) -> bool {
         self.is_on.load(Acquire)
+    }
+
+    /// What has expired is loaded: commands follow that were run before it had, or that say that it has.
+    pub fn keep_expired(&self) {
+        self.keeps_expired.store(true, Relaxed);
+    }
+
+    /// The time by which deadlines are judged, Unix time in ms.
+    pub fn judged_ms(&self) -> u64 {
+        if self.keeps_expired.load(Relaxed) { 0 } else { self.started_ms() }
     }
 
     /// Unix time in ms at which loading began.
