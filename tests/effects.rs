@@ -2,7 +2,8 @@
 //! newer stands in `data/effects-newer.tsv`, as far as it is known.
 //!
 //! Compared is by how much `rdb_changes_since_last_save` grows, what Redis appends to its append-only file, and which events it
-//! publishes. Cases of commands that do not exist yet are passed over.
+//! publishes. Cases of commands that do not exist yet are passed over. A client that has subscribed to all events is told of those
+//! that are recorded.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -222,11 +223,50 @@ fn quoted(word: &[u8]) -> String {
     format!("\"{}\"", escaped.collect::<String>())
 }
 
+/// A client that is told of all events, and told apart by this channel which case they belong to.
+const CASE_ENDS: &str = "__key_case_ends";
+
+fn listener(server: &Server, client: &mut Client) -> Client {
+    assert_eq!(client.ask("CONFIG SET notify-keyspace-events KEAmnoc").string(), "OK");
+    let mut listener = server.client();
+    listener.ask("PSUBSCRIBE __key*");
+    listener
+}
+
+/// The events that a listener was told of since the last case, as the file writes them. Of each there is a message about the key
+/// and then one about the event.
+fn take_told(client: &mut Client, listener: &mut Client) -> Vec<String> {
+    assert_eq!(client.ask(&format!("PUBLISH {CASE_ENDS} x")).int(), Some(1));
+    let (mut told, mut of_key) = (Vec::new(), None);
+    loop {
+        let message = listener.read().expect("a message").elements();
+        let [_, _, channel, text] = &message[..] else { panic!("four parts") };
+        let (channel, text) = (bytes_of(channel), bytes_of(text));
+        if channel == CASE_ENDS.as_bytes() {
+            assert!(of_key.is_none());
+            return told;
+        }
+        let shown = String::from_utf8_lossy(&channel).into_owned();
+        let (space, rest) = shown.split_once('@').expect("a database");
+        let (db, _) = rest.split_once("__:").expect("a key or an event");
+        let behind = &channel[space.len() + 1 + db.len() + "__:".len()..];
+        let db = Value::Int(db.parse().expect("a number"));
+        if space == "__keyspace" {
+            of_key = Some(format!("{} {}{}", String::from_utf8_lossy(&text), quoted(behind), at(&db)));
+        } else {
+            let event = format!("{} {}{}", String::from_utf8_lossy(behind), quoted(&text), at(&db));
+            assert_eq!(of_key.take().as_ref(), Some(&event));
+            told.push(event);
+        }
+    }
+}
+
 /// Runs a case: what is different from what it should be.
-fn differences_of(case: &Case, server: &Server, client: &mut Client) -> String {
+fn differences_of(case: &Case, server: &Server, client: &mut Client, listener: &mut Client) -> String {
     RESETS.iter().for_each(|reset| drop(client.call(&split(reset))));
     run(server, client, case.setup);
     client.ask("DEBUG CHANGES START");
+    take_told(client, listener);
     let before = dirty(client);
     let others = run(server, client, case.command);
     let counted = dirty(client).saturating_sub(before);
@@ -234,7 +274,13 @@ fn differences_of(case: &Case, server: &Server, client: &mut Client) -> String {
     client.ask("DEBUG CHANGES STOP");
     drop(others);
     assert!(until(|| info(client, "blocked_clients") == 0));
-    case.differences(counted, &effects, &events)
+    let mut told = take_told(client, listener);
+    // What workers do at the same time to different keys may be told in another order.
+    let mut sorted = events.clone();
+    told.sort();
+    sorted.sort();
+    let differences = case.differences(counted, &effects, &events);
+    if told == sorted { differences } else { format!("{differences}  told {}\n", told.join(" ; ")) }
 }
 
 fn names_of(client: &mut Client, question: &str) -> BTreeSet<String> {
@@ -247,18 +293,19 @@ fn changes_effects_and_events_are_those_of_redis() {
     for workers in ["1", "3"] {
         let server = Server::start(&["--workers", workers, "--enable-debug-command", "yes"]);
         let mut client = server.client();
+        let mut listener = listener(&server, &mut client);
         let mut known = names_of(&mut client, "COMMAND LIST");
         known.insert("badcmd".to_owned()); // meant to be unknown
         let mut unseen = names_of(&mut client, "COMMAND LIST FILTERBY ACLCAT write");
         let (mut wrong, mut count) = (String::new(), 0);
         for case in Case::all().filter(|case| case.names().all(|name| known.contains(&name))) {
-            let mut differences = differences_of(&case, &server, &mut client);
+            let mut differences = differences_of(&case, &server, &mut client, &mut listener);
             // INFO says what a shard was, a tenth of a second ago at most, while another worker has its lease.
             for _ in 0..STALE_MAX {
                 if !differences.lines().any(|line| line.starts_with("  dirty ")) {
                     break;
                 }
-                differences = differences_of(&case, &server, &mut client);
+                differences = differences_of(&case, &server, &mut client, &mut listener);
             }
             let is_known = DIFFERENT.contains(&(case.setup, case.command));
             if differences.is_empty() == is_known {

@@ -233,6 +233,7 @@ fn quit(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     super::pubsub::unsubscribe_from_all(ctx)?;
+    super::client::end_tracking(ctx);
     if ctx.session.monitor {
         ctx.effects.push(Effect::Monitor(ctx.session.client_info.place(), false));
     }

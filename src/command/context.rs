@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use super::notify::notify;
 use super::recorder::hand_over;
 use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
-use crate::pubsub::{Kind, PublishedMessage, Subscriptions};
+use crate::pubsub::{Invalidation, Kind, PublishedMessage, Subscriptions};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
@@ -76,6 +77,17 @@ pub enum Effect {
         place: u64,
         /// The message.
         message: Arc<PublishedMessage>,
+    },
+    /// This client tracks keys from now on, or no more.
+    Track(ClientPlace, bool),
+    /// A key has changed that clients of this worker may have copies of; its inbox has a place for that.
+    Invalidate {
+        /// The worker.
+        worker: u16,
+        /// The place.
+        place: u64,
+        /// What has changed.
+        what: Invalidation,
     },
     /// The process is to end: every worker looks at once.
     Shutdown,
@@ -191,6 +203,10 @@ impl<'a> Context<'a> {
         self.changes.end_command(self.session.db, |words| {
             words.add_all(args.from(0));
         });
+        if self.shared.pubsub.tracking.is_on() {
+            self.track(row, args);
+        }
+        notify(self.changes, self.shared, self.config.notify_keyspace_events, self.effects);
         if !self.session.denies_blocking {
             let each_by_itself = row.command.flags.has(Flags::TOUCHES_ARBITRARY_KEYS);
             self.end_unit(if each_by_itself { Bracket::None } else { Bracket::Several });

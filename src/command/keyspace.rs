@@ -81,6 +81,7 @@ fn flushall(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
         shard.free_discarded(keys.min(budget));
         budget = budget.saturating_sub(keys);
     });
+    ctx.invalidate_all();
     // Also where there was nothing: a replica may have what is not here.
     ctx.repeat_as_given(args);
     // The snapshot under way ends, and a restart must not bring back what was flushed; a failure is in the log.
@@ -99,6 +100,7 @@ fn flushdb(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         shard.free_discarded(keys.min(budget));
         budget = budget.saturating_sub(keys);
     });
+    ctx.invalidate_all();
     ctx.repeat_as_given(args);
     reply.ok();
     Ok(())

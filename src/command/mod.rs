@@ -19,6 +19,7 @@ pub mod row;
 mod session;
 mod shared;
 mod table;
+mod tracking;
 
 mod bitmap;
 mod client;
@@ -30,6 +31,7 @@ mod hyperloglog;
 mod introspect;
 mod keyspace;
 mod list;
+mod notify;
 mod pubsub;
 mod server;
 mod set;
@@ -45,6 +47,7 @@ pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng, limits};
 pub use error::{CommandError, Outcome};
 pub use generic::scan::Scan;
 use item::reply_item;
+pub use notify::{listen, notify};
 pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
 pub use replay::Replay;
@@ -56,6 +59,7 @@ pub use server::{
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
+pub use tracking::{TrackingOptions, invalidate};
 pub use transactions::{Queue, Watch};
 
 /// The rows of all families; a command's number is its place in their concatenation.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Blocking, Queue, Scan, Settled, Watch};
+use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Protocol;
@@ -43,6 +43,8 @@ pub struct Session {
     pub watch: Option<Box<Watch>>,
     /// What it has subscribed to; none if that is nothing.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it has asked for that keeps copies of keys.
+    pub tracking: Option<Box<TrackingOptions>>,
     /// Whether it speaks RESP2 and has subscribed, so that it may run few commands.
     pub only_listens: bool,
     /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait.
@@ -85,6 +87,7 @@ impl Session {
             multi: None,
             watch: None,
             subscriptions: None,
+            tracking: None,
             only_listens: false,
             awaited_place: None,
             client_info,
@@ -126,6 +129,25 @@ impl Session {
         }
         self.client_info.set(flag::SUBSCRIBER, self.is_subscriber());
         self.only_listens = self.protocol == Protocol::Resp2 && self.is_subscriber();
+    }
+
+    /// How it is told of changed keys has changed: its client info says so.
+    pub fn show_tracking(&self) {
+        let (tracking, client_info) = (self.tracking.as_ref(), &self.client_info);
+        let redirect = tracking.map_or(-1, |all| all.redirect.as_ref().map_or(0, |to| to.id as i64));
+        client_info.redirect.store(redirect, Relaxed);
+        client_info.set(flag::TRACKING | flag::BROADCAST | flag::BROKEN_REDIRECT, false);
+        client_info.set(flag::TRACKING, tracking.is_some());
+        if tracking.is_some_and(|all| all.broadcast) {
+            client_info.set(flag::BROADCAST, true);
+        }
+    }
+
+    /// CLIENT CACHING concerns the next command only, or the transaction that it begins.
+    pub fn end_caching(&mut self) {
+        if let Some(tracking) = &mut self.tracking {
+            tracking.caching = false;
+        }
     }
 
     /// Marks the session as authenticated or not.

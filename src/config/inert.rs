@@ -11,7 +11,6 @@ use super::table::{Config, Directive, Flags, lookup, table};
 /// What asking for these leads to.
 const CONSEQUENCES: &[(&str, &str)] = &[
     ("maxmemory-clients", "the memory of all clients together has no limit yet"),
-    ("notify-keyspace-events", "no events are published yet"),
     ("syslog-enabled", "nothing is sent to syslog"),
 ];
 

@@ -443,7 +443,7 @@ directives! {
     active_defrag_max_scan_fields: u64 = 1000; "active-defrag-max-scan-fields";
         Kind::Integer(1, LONG); MUTABLE | INERT;
         "Elements above which a value is defragmented in slices."
-    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Unsigned(0, LONG); MUTABLE | INERT;
+    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Unsigned(0, LONG); MUTABLE;
         "Keys remembered for client-side caching; 0 is no limit."
 
     // Encodings: up to these limits a collection is one packed allocation.
@@ -495,7 +495,7 @@ directives! {
     latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Kind::Integer(0, LONG); MUTABLE;
         "Milliseconds above which an event is kept for LATENCY; 0 keeps none."
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(); "notify-keyspace-events";
-        Kind::Special("FLAGS of Ag$lshzxeKEtmdn"); MUTABLE | INERT;
+        Kind::Special("FLAGS of Ag$lshzxeKEtmdnoc"); MUTABLE;
         "Events on keys that are published."
     busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit";
         Kind::Integer(0, LONG); MUTABLE | INERT;

@@ -227,10 +227,10 @@ fn only_what_asks_for_something_is_named() {
         cluster-enabled no\nreplicaof no one\nmaxmemory-clients 0\nlua-replicate-commands yes\nmptcp yes\nmptcp no\n\
         io-threads-do-reads yes\n";
     assert_eq!(warnings(nothing), Vec::<String>::new());
-    let all = "save 3600 1 300 100 60 10000\nnotify-keyspace-events KEA\nmaxmemory-clients 10%\nprimaryauth secret\n\
+    let all = "save 3600 1 300 100 60 10000\nsyslog-enabled yes\nmaxmemory-clients 10%\nprimaryauth secret\n\
         rdma-port 7000\n";
     let said = warnings(all);
-    for name in ["notify-keyspace-events", "maxmemory-clients"] {
+    for name in ["syslog-enabled", "maxmemory-clients"] {
         let start = format!("'{name}' is accepted without effect: ");
         assert_eq!(said.iter().filter(|line| line.starts_with(&start)).count(), 1, "{name}: {said:?}");
     }

@@ -222,7 +222,11 @@ impl KeyspaceEvents {
     pub const MODULE: u32 = 1 << 13;
     /// `n`: new keys.
     pub const NEW: u32 = 1 << 14;
-    /// `A`: all classes but `m` and `n`.
+    /// `o`: values replaced as a whole.
+    pub const OVERWRITTEN: u32 = 1 << 15;
+    /// `c`: values replaced by such of another type.
+    pub const TYPE_CHANGED: u32 = 1 << 16;
+    /// `A`: all classes but `m`, `n`, `o` and `c`.
     pub const ALL: u32 = Self::GENERIC
         | Self::STRING
         | Self::LIST
@@ -235,7 +239,7 @@ impl KeyspaceEvents {
         | Self::MODULE;
 
     /// The letters of the classes that `A` stands for, in the order in which they are shown.
-    const CLASSES: [(u8, u32); 11] = [
+    const CLASSES: [(u8, u32); 13] = [
         (b'g', Self::GENERIC),
         (b'$', Self::STRING),
         (b'l', Self::LIST),
@@ -247,8 +251,17 @@ impl KeyspaceEvents {
         (b't', Self::STREAM),
         (b'd', Self::MODULE),
         (b'n', Self::NEW),
+        (b'o', Self::OVERWRITTEN),
+        (b'c', Self::TYPE_CHANGED),
     ];
     const TARGETS: [(u8, u32); 3] = [(b'K', Self::KEYSPACE), (b'E', Self::KEYEVENT), (b'm', Self::KEY_MISS)];
+
+    /// Whether any event is published.
+    #[inline]
+    pub const fn is_any(self) -> bool {
+        let targets = Self::KEYSPACE | Self::KEYEVENT;
+        self.0 & targets != 0 && self.0 & !targets != 0
+    }
 
     /// Whether all classes of `set` are in this set.
     pub const fn contains(self, set: u32) -> bool {

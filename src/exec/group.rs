@@ -408,7 +408,9 @@ impl Group {
             return Stop::Ended;
         };
         // Where a command takes leases late, as the injected fault has it, it takes them exclusively.
-        let shares = self.appetite.sharing_left > 0 && !cfg!(feature = "injected-fault");
+        // Who tracks is noted in the shards that it reads.
+        let tracks = session.tracking.is_some();
+        let shares = self.appetite.sharing_left > 0 && !cfg!(feature = "injected-fault") && !tracks;
         let first_shares = shares && !session.needs_exclusive;
         while let Some(command) = batch.commands[..end].get(*next).filter(of_connection) {
             if self.is_full() {

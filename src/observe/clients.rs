@@ -11,7 +11,7 @@
 //! - a connection does not move while it waits for a key, so who has ended a wait may trust its place.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -46,6 +46,12 @@ pub mod flag {
 
     /// `P`: has subscribed to a channel or pattern.
     pub const SUBSCRIBER: u32 = 1 << 9;
+    /// `t`: is told of changed keys.
+    pub const TRACKING: u32 = 1 << 10;
+    /// `R`: who was to be told instead is gone.
+    pub const BROKEN_REDIRECT: u32 = 1 << 11;
+    /// `B`: is told of all keys with its prefixes.
+    pub const BROADCAST: u32 = 1 << 12;
 
     /// Each flag's letter, in the order of CLIENT LIST.
     pub const LETTERS: &[(u32, char)] = &[
@@ -53,6 +59,9 @@ pub mod flag {
         (SUBSCRIBER, 'P'),
         (MULTI, 'x'),
         (BLOCKED, 'b'),
+        (TRACKING, 't'),
+        (BROKEN_REDIRECT, 'R'),
+        (BROADCAST, 'B'),
         (DIRTY_CAS, 'd'),
         (CLOSE_AFTER_REPLY, 'c'),
         (CLOSE_ASAP, 'A'),
@@ -80,7 +89,7 @@ const GENERATION_BITS: u32 = 32;
 
 impl ClientPlace {
     /// One word: worker, slot, generation.
-    fn pack(self) -> u64 {
+    pub fn pack(self) -> u64 {
         let Self { worker, slot, generation } = self;
         assert!(worker < 1 << (64 - SLOT_BITS - GENERATION_BITS), "workers are at most WORKERS_MAX");
         assert!(slot < 1 << SLOT_BITS, "the backend attaches no connection to a higher slot");
@@ -89,7 +98,8 @@ impl ClientPlace {
             | u64::from(generation)
     }
 
-    fn unpack(word: u64) -> Self {
+    /// What [`Self::pack`] has made a word of.
+    pub fn unpack(word: u64) -> Self {
         let slot = (word >> GENERATION_BITS) as u32 & ((1 << SLOT_BITS) - 1);
         let worker = (word >> (SLOT_BITS + GENERATION_BITS)) as u16;
         Self { worker, slot, generation: word as u32 }
@@ -176,8 +186,14 @@ pub struct ClientInfo {
     pub lib_name: ArcSwapOption<Vec<u8>>,
     /// Set by CLIENT SETINFO.
     pub lib_version: ArcSwapOption<Vec<u8>>,
+    /// Who is told of changed keys instead: its number, 0 for nobody, -1 if the client tracks none.
+    pub redirect: AtomicI64,
     /// Whether the client has authenticated (or needs not).
     pub authenticated: AtomicBool,
+    /// Somebody's keys are told to it: its connection stays where it is.
+    pinned: AtomicBool,
+    /// The connection is closed.
+    gone: AtomicBool,
     /// Set by whoever ends this client; its worker then closes it.
     killed: AtomicBool,
     /// Whether it waits for a key, and who ends that.
@@ -220,7 +236,10 @@ impl ClientInfo {
             name: ArcSwapOption::empty(),
             lib_name: ArcSwapOption::empty(),
             lib_version: ArcSwapOption::empty(),
+            redirect: AtomicI64::new(-1),
             authenticated: AtomicBool::new(true),
+            pinned: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             wait: WaitState::default(),
         }
@@ -246,6 +265,21 @@ impl ClientInfo {
     /// Whether somebody has ended this client.
     pub fn is_killed(&self) -> bool {
         self.killed.load(SeqCst)
+    }
+
+    /// From now on the connection does not move.
+    pub fn pin(&self) {
+        self.pinned.store(true, SeqCst);
+    }
+
+    /// Whether somebody relies on its place.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.load(SeqCst)
+    }
+
+    /// Whether the connection is closed.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(SeqCst)
     }
 
     /// Whether all bits of `bits` are set.
@@ -334,6 +368,7 @@ impl Registry {
 
     /// Takes a connection's client info away and counts it out. The registry slot's worker may use it again.
     pub fn leave(&self, client_info: &ClientInfo) {
+        client_info.gone.store(true, SeqCst);
         self.registry_slot(client_info.registry_slot).store(None);
         self.count.fetch_sub(1, Relaxed);
     }

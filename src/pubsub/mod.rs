@@ -21,6 +21,7 @@ mod patterns;
 mod places;
 mod subscribers;
 mod subscriptions;
+mod tracking;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -32,6 +33,7 @@ pub use patterns::{Pattern, Patterns};
 pub use places::{Inbox, Places};
 pub use subscribers::{Reach, Subscribers};
 pub use subscriptions::Subscriptions;
+pub use tracking::{Invalidation, Tracking};
 
 use crate::config::WORKERS_MAX;
 
@@ -58,6 +60,8 @@ pub struct PubSub {
     pub patterns: Patterns,
     /// Clients that have subscribed to anything.
     pub clients: AtomicU64,
+    /// Clients that keep copies of keys.
+    pub tracking: Tracking,
     inboxes: Box<[Inbox]>,
 }
 
@@ -70,6 +74,7 @@ impl PubSub {
             shard_channels: Channels::default(),
             patterns: Patterns::default(),
             clients: AtomicU64::new(0),
+            tracking: Tracking::default(),
             inboxes: (0..workers).map(|_| Inbox::default()).collect(),
         }
     }

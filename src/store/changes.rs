@@ -244,6 +244,10 @@ struct Raised {
 #[derive(Default)]
 pub struct Changes {
     is_listened: bool,
+    /// Whether who listens wants to know of events only.
+    drops_effects: bool,
+    /// So many events were told already.
+    told: usize,
     /// By how much the current command has raised the dirty counter.
     dirty: u64,
     /// Whether the current command is not to be repeated as it came.
@@ -266,6 +270,12 @@ impl Changes {
         if self.is_listened != on {
             *self = Changes { is_listened: on, ..Changes::default() };
         }
+    }
+
+    /// Whether effects are kept too, or events only.
+    #[inline]
+    pub fn keep_effects(&mut self, on: bool) {
+        self.drops_effects = !on;
     }
 
     /// This, if somebody listens.
@@ -378,15 +388,29 @@ impl Changes {
         self.events.iter().map(|raised| (raised.event, raised.db, self.words.at(raised.key)))
     }
 
+    /// The events since [`Self::told`], in their order, with their keys.
+    pub fn untold_events(&self) -> impl Iterator<Item = (Event, DbIndex, &[u8])> {
+        self.events().skip(self.told)
+    }
+
+    /// All events so far were told to whoever is told behind each command.
+    pub fn told(&mut self) {
+        self.told = self.events.len();
+    }
+
     /// The unit has ended and was taken over.
     pub fn clear(&mut self) {
         assert!(self.dirty == 0 && !self.is_replaced, "a unit ends with its last command");
         self.effects.clear();
         self.events.clear();
+        self.told = 0;
         self.words.clear();
     }
 
     fn push_effect(&mut self, db: Option<DbIndex>, build: impl FnOnce(&mut Words)) {
+        if self.drops_effects {
+            return;
+        }
         let start = self.words.len();
         build(&mut self.words);
         assert!(self.words.len() > start, "an effect has at least a name");

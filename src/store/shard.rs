@@ -25,6 +25,7 @@ use super::key_mut::KeyMut;
 use super::pool::POOL;
 use super::snapshot::Saving;
 use super::table::{Item, Place, Probe, Verdict};
+use super::trackers::Trackers;
 use super::unshare::Unsharing;
 use super::waiters::{ReadyKey, Waiters};
 use super::watchers::{WatchFlag, Watchers};
@@ -111,6 +112,8 @@ pub struct Shard {
     /// Counters, for INFO.
     pub stats: ShardStats,
     watchers: Watchers,
+    /// Who has read its keys and is to be told of changes.
+    trackers: Option<Box<Trackers>>,
     dirty: u64,
     pub(super) listeners: Listeners,
     pub(super) waiters: Option<Box<Waiters>>,
@@ -170,6 +173,7 @@ impl Shard {
             hasher,
             stats: ShardStats::default(),
             watchers: Watchers::default(),
+            trackers: None,
             dirty: 0,
             listeners: Listeners::default(),
             waiters: None,
@@ -585,6 +589,11 @@ impl Shard {
     pub fn unwatch(&mut self, hash: u64, flag: &Arc<WatchFlag>) {
         self.watchers.remove(hash, flag);
         self.recount_watchers();
+    }
+
+    /// Who has read its keys; made when somebody is entered first.
+    pub fn trackers(&mut self) -> &mut Trackers {
+        self.trackers.get_or_insert_default()
     }
 
     fn recount_watchers(&mut self) {

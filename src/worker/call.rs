@@ -17,8 +17,8 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::{Slowest, Worker};
 use crate::command::{
-    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table,
-    is_listened, table,
+    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, listen,
+    table,
 };
 use crate::config::Config;
 use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
@@ -82,7 +82,7 @@ impl ExecutionContext {
         ticks: u64,
     ) -> Executor<'a> {
         let worker = self.leases.worker();
-        self.changes.listen(is_listened(&constants.shared));
+        listen(&mut self.changes, &constants.shared, constants.config.notify_keyspace_events);
         Executor {
             constants,
             clock,
@@ -133,6 +133,9 @@ impl Executor<'_> {
         self.ctx.key_places = row.key_places;
         let outcome = (row.command.handler)(&mut self.ctx, args, reply);
         if self.ctx.changes.is_listened() {
+            if self.ctx.session.tracking.is_some() && self.ctx.needs_exclusive_to_track(row, args) {
+                self.ctx.session.needs_exclusive = true;
+            }
             if self.ctx.session.needs_exclusive && self.ctx.leases.has_shared() {
                 self.ctx.changes.clear();
             } else {

@@ -16,7 +16,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use crate::command::{Bracket, Shared, hand_over, is_listened};
+use crate::command::{Bracket, Shared, hand_over, invalidate, listen, notify};
 use crate::io::Io;
 use crate::net::connection::BlockReason;
 use crate::observe::RATE_SAMPLES;
@@ -240,16 +240,27 @@ impl<I: Io> Worker<I> {
         if active {
             let (changes, journal, shared) =
                 (&mut self.execution.changes, &mut self.execution.journal, &self.shared);
-            changes.listen(is_listened(shared));
+            let (notified, effects) =
+                (self.config.config().notify_keyspace_events, &mut self.execution.effects);
+            listen(changes, shared, notified);
             let deletion = Deletion::by(self.config.config().lazyfree_lazy_expire);
+            let (tracks, mut gone) = (self.shared.pubsub.tracking.is_on(), Vec::new());
             let mut on_expired = |db, key: &[u8], what: Expired<'_>| {
                 if let Some(changes) = changes.listener() {
+                    if tracks && !matches!(what, Expired::Subkey(_)) {
+                        gone.push(key.to_vec());
+                    }
                     changes.expired_actively(db, key, what, deletion);
+                    notify(changes, shared, notified, effects);
                     hand_over(changes, shared, journal, Bracket::None);
                 }
             };
             more |= !home.expire_due(self.clock.now_ms(), EXPIRE_ENTRIES_MAX, &mut on_expired).done;
+            gone.iter().for_each(|key| {
+                invalidate(&self.shared, &mut self.execution.leases, key, 0, &mut self.execution.effects);
+            });
         }
+        let home = self.execution.leases.shard(shard);
         if home.has_ready() {
             self.lost.push(shard);
         }
@@ -261,6 +272,7 @@ impl<I: Io> Worker<I> {
         self.execution.journal.publish(&self.shared.journal);
         let wanted = self.execution.leases.release_all();
         self.inbox.wake_wanting(wanted);
+        self.act();
         self.stats().counters.expired_keys.add(expired);
         self.stats().counters.expired_subkeys.add(expired_subkeys);
         more

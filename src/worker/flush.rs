@@ -106,6 +106,13 @@ impl<I: Io> Worker<I> {
             self.shared.pubsub.clients.fetch_sub(1, Relaxed);
         }
         let connection = self.connections.at(token.slot);
+        if let Some(before) = connection.session.tracking.take() {
+            let (place, tracking) = (connection.session.client_info.place(), &self.shared.pubsub.tracking);
+            tracking.clients.fetch_sub(1, Relaxed);
+            tracking.prefixes.fetch_sub(before.prefixes.len() as u64, Relaxed);
+            self.set_tracking(place, false);
+        }
+        let connection = self.connections.at(token.slot);
         let RegistrySlot { worker, number } = connection.session.client_info.registry_slot;
         self.shared.clients.leave(&connection.session.client_info);
         match usize::from(worker) {

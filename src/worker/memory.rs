@@ -13,8 +13,10 @@
 //! Not here: what is chosen in a shard (`store::candidates`), the gauges (`observe`).
 
 use super::{Clock, Worker};
-use crate::command::{Bracket, Effect, Flags, Rng, Scope, Shared, hand_over, is_listened, server_bytes};
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::command::{
+    Bracket, Effect, Flags, Rng, Scope, Shared, hand_over, invalidate, listen, notify, server_bytes,
+};
+use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
 use crate::io::Io;
 use crate::observe::WorkerStats;
 use crate::persist::journal::Writer;
@@ -84,6 +86,8 @@ pub(super) struct Memory {
     queued_bytes: u64,
     /// How evicted keys are deleted elsewhere, and those found expired meanwhile.
     evicted_by: Deletion,
+    /// Events that are published.
+    notified: KeyspaceEvents,
     expired_by: Deletion,
     /// Shards that commands of this group may have written to since they were noted.
     unnoted: Vec<ShardId>,
@@ -124,6 +128,7 @@ impl Memory {
             time_ns_max: 0,
             queued_bytes: 0,
             evicted_by: Deletion::Del,
+            notified: KeyspaceEvents::default(),
             expired_by: Deletion::Del,
             unnoted: Vec::new(),
             candidates: Candidates::default(),
@@ -150,6 +155,7 @@ impl Memory {
             matches!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu);
         self.time_ns_max = time_ns_max(config.maxmemory_eviction_tenacity);
         self.evicted_by = Deletion::by(config.lazyfree_lazy_eviction);
+        self.notified = config.notify_keyspace_events;
         self.expired_by = Deletion::by(config.lazyfree_lazy_expire);
     }
 
@@ -379,12 +385,22 @@ impl Memory {
 
     /// Tells whoever listens that a key was removed, whose shard's lease is held.
     fn tell_removed(&self, db: DbIndex, evicted: Evicted, eviction: &mut EvictionContext<'_>) {
-        eviction.changes.listen(is_listened(eviction.shared));
+        listen(eviction.changes, eviction.shared, self.notified);
         if let Some(changes) = eviction.changes.listener() {
             match evicted {
                 Evicted::Key => changes.evicted(db, self.candidates.removed_key(), self.evicted_by),
                 _ => changes.expired(db, self.candidates.removed_key(), self.expired_by),
             }
+            if eviction.shared.pubsub.tracking.is_on() {
+                invalidate(
+                    eviction.shared,
+                    eviction.leases,
+                    self.candidates.removed_key(),
+                    0,
+                    eviction.effects,
+                );
+            }
+            notify(changes, eviction.shared, self.notified, eviction.effects);
             // Its lease was not held when the group drew its ticket.
             eviction.journal.publish(&eviction.shared.journal);
             hand_over(changes, eviction.shared, eviction.journal, Bracket::None);

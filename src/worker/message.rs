@@ -15,8 +15,8 @@ use super::message_ring::{Receiver, Sender, Sleep, inbox};
 use super::moving::MovingConnection;
 use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
-use crate::observe::WaitId;
-use crate::pubsub::{PubSub, PublishedMessage};
+use crate::observe::{ClientPlace, WaitId};
+use crate::pubsub::{Invalidation, PubSub, PublishedMessage};
 use crate::store::{HOLDERS_MAX, WantedMask};
 
 /// A message from one worker to another.
@@ -49,6 +49,10 @@ pub enum Message {
     Monitor(Arc<[u8]>),
     /// A published message, for the clients that listen.
     Published(Arc<PublishedMessage>),
+    /// A key has changed that clients may have copies of.
+    Invalidate(Invalidation),
+    /// Encoded keys that have changed, told to this client in the place of another.
+    Redirected(ClientPlace, Arc<[u8]>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
     /// Give back what memory is free.

@@ -27,6 +27,7 @@
 //! | `cron` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
 //! | `pubsub` | the inbox, published messages to those who listen |
+//! | `tracking` | clients that keep copies of keys: what they are told |
 //! | `processor` | how long the thread had a processor, and waited for one |
 //! | `balance` | how many workers serve, which connections move |
 //! | `moving` | connections that move to another worker |
@@ -67,6 +68,7 @@ mod rewrite;
 mod run;
 mod threads;
 mod timers;
+mod tracking;
 mod transaction;
 mod walk;
 
@@ -128,6 +130,8 @@ pub struct Worker<I: Io> {
     shown: Vec<u8>,
     /// Connections that listen to published messages.
     listeners: Listeners,
+    /// Connections that are told of changed keys.
+    trackers: tracking::Trackers,
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
@@ -227,6 +231,7 @@ impl<I: Io> Worker<I> {
             monitors: Vec::new(),
             shown: Vec::new(),
             listeners: Listeners::default(),
+            trackers: tracking::Trackers::default(),
             timers: timers::Timers::default(),
             cleanups: cleanups::Cleanups::default(),
             lost: Vec::new(),
@@ -451,6 +456,8 @@ impl<I: Io> Worker<I> {
             Message::Kill { slot, generation } => self.close(Token { slot, generation }),
             Message::Monitor(lines) => self.feed_monitors(&lines, None),
             Message::Published(_) => unreachable!("whoever reads the inbox delivers it"),
+            Message::Invalidate(what) => self.take_invalidation(what),
+            Message::Redirected(place, keys) => self.tell_instead(place, &keys),
             Message::Served(served) => self.deliver(*served),
             Message::Unblock { token, wait_id, error } => self.tell_unblocked(token, wait_id, error),
             Message::Look => self.resume_paused(),

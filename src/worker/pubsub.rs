@@ -32,6 +32,7 @@ impl<I: Io> Worker<I> {
                 message => self.take_message(message),
             }
         }
+        self.tell_prefixes();
         let (read, _) = self.inbox.progress();
         if read != head {
             self.cron.note_events(self.turn);

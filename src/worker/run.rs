@@ -362,6 +362,10 @@ impl<I: Io> Worker<I> {
                 Effect::Publish { worker, place, message } => {
                     self.inbox.put(worker.into(), place, Message::Published(message));
                 }
+                Effect::Track(place, on) => self.set_tracking(place, on),
+                Effect::Invalidate { worker, place, what } => {
+                    self.inbox.put(worker.into(), place, Message::Invalidate(what));
+                }
                 Effect::Warn(text) => log::warn!("{text}"),
                 Effect::Show { line, shown_to } => self.show(&line, shown_to),
                 Effect::Unblock { place, wait_id, error } => {

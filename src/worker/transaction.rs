@@ -169,6 +169,7 @@ impl Executor<'_> {
             if self.ctx.changes.is_listened() {
                 self.ctx.end_unit(Bracket::Several);
             }
+            self.ctx.session.end_caching();
         }
         self.ctx.session.end_transaction();
         if self.ctx.queues.len() < QUEUES_MAX {

@@ -59,6 +59,7 @@ mod set;
 mod sorted_set;
 mod stream;
 mod string;
+mod tracking;
 mod transactions;
 
 pub use run::named_commands;
@@ -122,5 +123,6 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("stream", stream::CASES),
     ("sorted_set", sorted_set::CASES),
     ("string", string::CASES),
+    ("tracking", tracking::CASES),
     ("transactions", transactions::CASES),
 ];

@@ -98,7 +98,7 @@ pub const CASES: &[Case] = &[
             ),
             ("DEBUG HELP", r#"[+"DEBUG takes one of these subcommands:" CHANGE-REPL-ID ...]"#),
             ("COMMAND HELP", r#"[+"COMMAND takes one of these subcommands:" COUNT ...]"#),
-            ("CLIENT HELP", r#"[+"CLIENT takes one of these subcommands:" GETNAME ...]"#),
+            ("CLIENT HELP", r#"[+"CLIENT takes one of these subcommands:" +"CACHING <YES | NO>" ...]"#),
             ("OBJECT HELP", r#"[+"OBJECT takes one of these subcommands:" +"ENCODING key" ...]"#),
             ("CONFIG HELP x", "!ERR wrong number of arguments for 'config|help' command"),
         ],

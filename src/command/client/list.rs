@@ -160,13 +160,14 @@ fn write_line(client_info: &ClientInfo, now_ms: u64, shown: &Shown, text: &mut V
     write!(
         rest,
         " db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
-         obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir=-1 resp={} lib-name=",
+         obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir={} resp={} lib-name=",
         client_info.db.load(Relaxed),
         client_info.watch_count.load(Relaxed),
         client_info.query_bytes_free.load(Relaxed),
         client_info.multi_bytes.load(Relaxed),
         client_info.output_pieces.load(Relaxed),
         client_info.output_bytes.load(Relaxed),
+        client_info.redirect.load(Relaxed),
         client_info.protocol.load(Relaxed),
     )
     .expect(WRITES);

@@ -7,6 +7,7 @@
 
 mod kill;
 mod list;
+mod tracking;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ const SELF: Command = Command {
     flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SENTINEL),
     ..BASE
 };
+const TRACKING: Flags = Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE);
 const OTHERS: Command = Command { flags: SELF.flags.with(Flags::ADMIN), ..SELF };
 
 /// The row of CLIENT.
@@ -46,6 +48,16 @@ pub const ROWS: &[Command] = &[Command {
 
 const SUBCOMMANDS: &[Command] = &[
     Command {
+        name: "caching",
+        arity: 3,
+        flags: TRACKING,
+        since: "6.0.0",
+        summary: "Says whether keys of the next command are tracked.",
+        syntax: "mode:<YES | NO>",
+        handler: tracking::caching,
+        ..SELF
+    },
+    Command {
         name: "getname",
         arity: 2,
         since: "2.6.9",
@@ -58,7 +70,7 @@ const SUBCOMMANDS: &[Command] = &[
         arity: 2,
         since: "6.0.0",
         summary: "Who gets the connection's tracking notifications instead.",
-        handler: redirection,
+        handler: tracking::redirection,
         ..SELF
     },
     Command {
@@ -170,11 +182,21 @@ const SUBCOMMANDS: &[Command] = &[
         ..SELF
     },
     Command {
+        name: "tracking",
+        arity: -3,
+        flags: TRACKING,
+        since: "6.0.0",
+        summary: "Has the connection told of changes to keys that it has read.",
+        syntax: "status:<ON | OFF> [REDIRECT client-id] [PREFIX prefix]... [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        handler: tracking::tracking,
+        ..SELF
+    },
+    Command {
         name: "trackinginfo",
         arity: 2,
         since: "6.2.0",
         summary: "Says how the connection is told of changed keys.",
-        handler: tracking_info,
+        handler: tracking::info,
         ..SELF
     },
     Command {
@@ -198,6 +220,8 @@ const SUBCOMMANDS: &[Command] = &[
     },
 ];
 
+pub(super) use tracking::end as end_tracking;
+
 /// Whether a text may stand in a line of CLIENT LIST: printable ASCII without spaces, or nothing at all.
 pub(super) fn is_printable_word(text: &[u8]) -> bool {
     text.iter().all(|byte| matches!(byte, b'!'..=b'~'))
@@ -208,11 +232,6 @@ fn name(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
         Some(name) => reply.bulk(name),
         None => reply.null(),
     }
-    Ok(())
-}
-
-fn redirection(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.integer(-1);
     Ok(())
 }
 
@@ -316,18 +335,6 @@ fn set_info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     }
     field.store((!value.is_empty()).then(|| Arc::new(value.to_vec())));
     reply.ok();
-    Ok(())
-}
-
-fn tracking_info(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(())
 }
 

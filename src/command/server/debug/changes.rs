@@ -32,7 +32,9 @@ pub fn changes(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     }
     recorder.switch(on);
     // Other workers ask when they have leases again; this one may go on with the next command.
-    ctx.changes.listen(is_listened(ctx.shared));
+    let is_kept = is_listened(ctx.shared);
+    ctx.changes.listen(is_kept);
+    ctx.changes.keep_effects(is_kept);
     reply.ok();
     Ok(())
 }

@@ -90,7 +90,7 @@ pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("client_recent_max_input_buffer", input.unwrap_or(0));
     text.line("client_recent_max_output_buffer", output.unwrap_or(0));
     text.line("blocked_clients", blocked);
-    text.line("tracking_clients", 0);
+    text.line("tracking_clients", shared.pubsub.tracking.clients.load(Relaxed));
     text.line("pubsub_clients", shared.pubsub.clients.load(Relaxed));
     text.line("watching_clients", watching);
     let timed = stats.iter().map(|worker| worker.waits_timed.read());

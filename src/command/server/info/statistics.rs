@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::InfoContext;
 use super::text::InfoText;
@@ -54,12 +55,11 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(info.ctx.now_us);
     text.line("total_active_defrag_time", total_us / 1000);
     text.line("current_active_defrag_time", current_us / 1000);
-    text.lines(&[
-        ("tracking_total_keys", "0"),
-        ("tracking_total_items", "0"),
-        ("tracking_total_prefixes", "0"),
-        ("unexpected_error_replies", "0"),
-    ]);
+    let tracking = &info.ctx.shared.pubsub.tracking;
+    text.line("tracking_total_keys", tracking.keys.load(Relaxed));
+    text.line("tracking_total_items", tracking.items.load(Relaxed));
+    text.line("tracking_total_prefixes", tracking.prefixes.load(Relaxed));
+    text.line("unexpected_error_replies", 0);
     text.line("total_error_replies", stats.sum(|c| &c.error_replies));
     text.line("dump_payload_sanitizations", 0);
     loops(info, text);
