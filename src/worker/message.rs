@@ -149,6 +149,11 @@ impl Inbox {
         }
     }
 
+    /// Whether it has left something in its own inbox in this turn.
+    pub fn has_sent_itself(&self) -> bool {
+        self.sent_to >> self.me & 1 == 1
+    }
+
     /// Whether so much is under way that no further command may run that could add to it.
     #[inline]
     pub fn is_full(&self) -> bool {

@@ -300,6 +300,10 @@ impl<I: Io> Worker<I> {
         self.serve_due();
         self.defrag();
         self.send_shown();
+        if self.inbox.has_sent_itself() {
+            // Messages to its own clients leave with this turn's replies rather than with those of another turn.
+            self.read_messages();
+        }
         self.flush(); // 8. one send per connection with output
         self.inbox.deliver(); // 9. messages, and wake-ups for those who sleep
         self.end_turn(start);
