@@ -11,7 +11,8 @@
 //! costs little.
 //!
 //! Invariants: the decompressor writes exactly the announced number of bytes, or fails.
-//! Costs: compressing clears a table of 64 KiB; decompressing allocates the result alone.
+//! Costs: compressing clears a table of 4 to 16 bytes for each byte of a short input, and of 64 KiB for a long one; decompressing
+//! allocates the result alone.
 
 /// Most bytes that one byte of input can become: a match of 264 bytes takes three.
 pub const EXPANSION_MAX: usize = MATCH_BYTES_MAX.div_ceil(3);
@@ -23,7 +24,12 @@ const DISTANCE_MAX: usize = 1 << 13;
 /// From this length on, a match has a length byte of its own.
 const MATCH_BYTES_LONG: usize = 9;
 
-const TABLE_BITS: u32 = 14;
+/// Of the table's size, for inputs of up to so many bytes, and for longer ones.
+const SHORT_BITS: u32 = 8;
+const SHORT_BYTES_MAX: usize = 256;
+const MIDDLE_BITS: u32 = 12;
+const MIDDLE_BYTES_MAX: usize = 4096;
+const LONG_BITS: u32 = 14;
 /// Every so many misses in a row, the step grows by one.
 const MISSES_PER_STEP_SHIFT: u32 = 6;
 
@@ -31,22 +37,35 @@ const MISSES_PER_STEP_SHIFT: u32 = 6;
 /// The number of bytes appended.
 pub fn compress(input: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Option<usize> {
     let start = out.len();
-    let written = compress_greedily(input, start + bytes_max, out).then(|| out.len() - start);
+    let end_max = start + bytes_max;
+    let is_whole = if input.len() <= SHORT_BYTES_MAX {
+        compress_greedily::<SHORT_BITS, { 1 << SHORT_BITS }>(input, end_max, out)
+    } else if input.len() <= MIDDLE_BYTES_MAX {
+        compress_greedily::<MIDDLE_BITS, { 1 << MIDDLE_BITS }>(input, end_max, out)
+    } else {
+        compress_greedily::<LONG_BITS, { 1 << LONG_BITS }>(input, end_max, out)
+    };
+    let written = is_whole.then(|| out.len() - start);
     if written.is_none() {
         out.truncate(start);
     }
     written
 }
 
-fn compress_greedily(input: &[u8], end_max: usize, out: &mut Vec<u8>) -> bool {
+/// With a table of `PLACES`, two to the power of `BITS`.
+fn compress_greedily<const BITS: u32, const PLACES: usize>(
+    input: &[u8],
+    end_max: usize,
+    out: &mut Vec<u8>,
+) -> bool {
     // Places are kept plus one, zero being none; inputs beyond 4 GiB would need wider ones.
     if u32::try_from(input.len() + 1).is_err() {
         return false;
     }
-    let mut places = [0u32; 1 << TABLE_BITS];
+    let mut places = [0u32; PLACES];
     let (mut at, mut literals_from, mut misses) = (0, 0, 0usize);
     while let Some(three) = input[at..].first_chunk::<3>() {
-        let place = &mut places[slot(*three)];
+        let place = &mut places[slot::<BITS>(*three)];
         let before = *place as usize;
         *place = at as u32 + 1;
         let found = before
@@ -70,7 +89,7 @@ fn compress_greedily(input: &[u8], end_max: usize, out: &mut Vec<u8>) -> bool {
         literals_from = at;
         for inside in at.saturating_sub(2)..at {
             if let Some(three) = input[inside..].first_chunk::<3>() {
-                places[slot(*three)] = inside as u32 + 1;
+                places[slot::<BITS>(*three)] = inside as u32 + 1;
             }
         }
     }
@@ -128,9 +147,9 @@ fn copy_within(out: &mut Vec<u8>, distance: usize, count: usize, len_max: usize)
     Some(())
 }
 
-fn slot(three: [u8; 3]) -> usize {
+fn slot<const BITS: u32>(three: [u8; 3]) -> usize {
     let word = u32::from_le_bytes([three[0], three[1], three[2], 0]);
-    (word.wrapping_mul(0x9e37_79b1) >> (32 - TABLE_BITS)) as usize
+    (word.wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
 }
 
 /// How long the bytes at `before` and at `at` are the same, as far as one match reaches.
