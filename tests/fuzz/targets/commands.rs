@@ -26,6 +26,9 @@ fn server() -> &'static Mutex<Server> {
     SERVER.get_or_init(|| {
         let program = std::env::var_os("TORC").expect("TORC names the server's binary");
         let path = std::env::temp_dir().join(format!("torc-fuzz-{}", std::process::id()));
+        // What commands save goes there.
+        let data = path.with_extension("data");
+        std::fs::create_dir_all(&data).expect("the directory for temporary files can be written");
         // The fuzzer ends without warning, and the server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
@@ -34,6 +37,8 @@ fn server() -> &'static Mutex<Server> {
             .stdout(Stdio::null())
             .args(["--port", "0", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-random", "--unixsocket"])
             .arg(&path)
+            .arg("--dir")
+            .arg(&data)
             .spawn()
             .expect("the server can be started");
         while UnixStream::connect(&path).is_err() {
@@ -88,8 +93,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             write!(request, "${}\r\n{word}\r\n", word.len()).expect("memory takes it");
         }
     }
-    // An end that no other reply contains; a transaction would keep it back.
-    request.extend_from_slice(b"*1\r\n$7\r\nDISCARD\r\n*2\r\n$4\r\nECHO\r\n$15\r\nend-of-commands\r\n");
+    // An end that no other reply contains; a transaction would keep it back, and who is subscribed may not ask for it.
+    request.extend_from_slice(b"*1\r\n$5\r\nRESET\r\n*2\r\n$4\r\nECHO\r\n$15\r\nend-of-commands\r\n");
     stream.write_all(&request).expect("the server reads");
     let (mut replies, mut some) = (Vec::new(), vec![0; 1 << 16]);
     while !replies.ends_with(b"end-of-commands\r\n") {
