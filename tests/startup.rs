@@ -371,11 +371,7 @@ fn config_set_does_not_pretend() {
     }
     assert!(!server.log().contains("without effect"), "{}", server.log());
     assert_eq!(client.ask("CONFIG SET maxmemory-clients 10mb hz 20").string(), "OK");
-    assert!(
-        server.log().contains("'maxmemory-clients' is accepted without effect: "),
-        "{}",
-        server.log()
-    );
+    assert!(server.log().contains("'maxmemory-clients' is accepted without effect: "), "{}", server.log());
 }
 
 #[test]
