@@ -298,6 +298,23 @@ fn figure(client: &mut Client, name: &str) -> i64 {
     value.and_then(|value| value.parse().ok()).unwrap_or(-1)
 }
 
+/// WAITAOF said that there was no append-only file.
+#[test]
+fn waitaof_replies_once_it_is_on_disk() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "2", &["--appendfsync", "everysec"]);
+    let mut client = server.client();
+    for number in 0..3 {
+        client.ask(&format!("SET key {number}"));
+        assert_eq!(client.ask("WAITAOF 1 0 0").to_string(), "[1 0]");
+        let ends = format!("key\r\n$1\r\n{number}\r\n");
+        assert!(std::fs::read(last_file(&dir)).expect("it can be read").ends_with(ends.as_bytes()));
+    }
+    assert_eq!(client.ask("WAITAOF 1 1 20").to_string(), "[1 0]");
+    client.ask("CONFIG SET appendonly no");
+    assert!(client.ask("WAITAOF 1 0 0").string().starts_with("ERR WAITAOF cannot be used"));
+}
+
 /// A file that has grown is rewritten without being asked for.
 #[test]
 fn file_that_has_grown_is_rewritten() {

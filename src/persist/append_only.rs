@@ -229,7 +229,7 @@ impl AppendOnly {
         let bytes = std::fs::metadata(store.temp_base()).map_or(0, |file| file.len());
         store.end_rewrite(format)?;
         self.base_bytes.store(bytes, Relaxed);
-        journal.forget_older_files();
+        journal.note_base();
         // What is still there is removed at the next start.
         remove_history(&store.history()).iter().for_each(|error| log::warn!("{error}"));
         if let Err(error) = store.forget_history() {

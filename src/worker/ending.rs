@@ -47,9 +47,7 @@ impl<I: Io> Worker<I> {
             log::warn!("Error trying to save the DB, can't exit.");
             self.shared.shutdown.withdraw();
         }
-        let mut wanted = self.execution.leases.release_all();
-        wanted.add(self.execution.leases.unreserve());
-        self.inbox.wake_wanting(wanted);
+        self.release_all_leases();
     }
 
     fn end_now(&mut self) {

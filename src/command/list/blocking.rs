@@ -115,7 +115,7 @@ fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     }
 }
 
-/// A null array for now, or in the end, is the reply.
+/// Waits for one of the keys; the reply is a null array where that is not allowed, and once its time is up.
 fn wait_for_list(
     ctx: &mut Context<'_>,
     awaited_count: usize,

@@ -36,7 +36,7 @@ pub(super) fn bzmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
     }
 }
 
-/// A null array for now, or in the end, is the reply.
+/// Waits for one of the keys; the reply is a null array where that is not allowed, and once its time is up.
 fn wait(ctx: &mut Context<'_>, awaited_count: usize, until_ms: u64, reply: &mut Reply<'_>) -> Outcome {
     if !ctx.may_block() {
         reply.null_array();

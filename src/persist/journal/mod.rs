@@ -66,6 +66,8 @@ pub enum Order {
     },
     /// The policy has changed.
     Follow,
+    /// A base holds what stands in the files before the current one.
+    BaseWritten,
     /// All that was published is to be written and synced, and the thread is to end.
     Finish,
 }
@@ -83,7 +85,7 @@ pub struct Journal {
     queued_bytes: Line<AtomicU64>,
     is_on: AtomicBool,
     policy: AtomicU8,
-    /// What up to this ticket was changed is kept as the policy asks.
+    /// What was changed up to this ticket is on disk.
     kept: AtomicU64,
     /// Workers that hold replies back, a bit each.
     holding: AtomicU64,
@@ -171,7 +173,7 @@ impl Journal {
         }
     }
 
-    /// The last ticket whose effects, and all before, are kept.
+    /// The last ticket whose effects, and all before, are on disk.
     #[inline]
     pub fn kept(&self) -> u64 {
         self.kept.load(Acquire)
@@ -187,6 +189,11 @@ impl Journal {
     /// Workers to be woken now that more is kept, a bit each.
     fn keep(&self, ticket: u64) -> u64 {
         self.kept.store(ticket, SeqCst);
+        self.holding.swap(0, SeqCst)
+    }
+
+    /// Workers that wait for anything, a bit each: they look again.
+    fn take_holding(&self) -> u64 {
         self.holding.swap(0, SeqCst)
     }
 
@@ -229,8 +236,9 @@ impl Journal {
     }
 
     /// A new base holds what stands in the files before the current one.
-    pub fn forget_older_files(&self) {
+    pub fn note_base(&self) {
         self.older_bytes.store(0, Relaxed);
+        self.order(Order::BaseWritten);
     }
 
     fn publish(&self, ticket: u64, effects: Vec<u8>) {

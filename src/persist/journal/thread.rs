@@ -77,6 +77,7 @@ pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> 
             is_synced: true,
             synced_at: Instant::now(),
             failed_at: None,
+            awaits_base: false,
             ends: false,
         };
         thread.run(&receiver);
@@ -98,6 +99,8 @@ struct Thread {
     is_synced: bool,
     synced_at: Instant,
     failed_at: Option<Instant>,
+    /// The file before was doubtful, and its data is not in a base yet.
+    awaits_base: bool,
     ends: bool,
 }
 
@@ -149,6 +152,10 @@ impl Thread {
             Message::Order(Order::Open { sink, after }) => self.orders.push_back((after, Some(sink))),
             Message::Order(Order::Close { after }) => self.orders.push_back((after, None)),
             Message::Order(Order::Follow) => {}
+            Message::Order(Order::BaseWritten) => {
+                self.awaits_base = false;
+                self.recover();
+            }
             Message::Order(Order::Finish) => self.ends = true,
         }
     }
@@ -192,12 +199,14 @@ impl Thread {
     /// Another sink, or none; all that belongs to the one before is in it.
     fn switch(&mut self) {
         if let Some((_, sink)) = self.orders.pop_front() {
+            self.awaits_base |= self.is_doubtful() && sink.is_some();
             self.sink = sink;
+            self.journal.is_doubtful.store(false, Relaxed);
             let bytes = self.journal.current_bytes.swap(0, Relaxed);
             self.journal.older_bytes.fetch_add(bytes, Relaxed);
             self.merge.begin_file();
             self.is_synced = true;
-            self.failed_at = None;
+            self.recover();
         }
     }
 
@@ -220,6 +229,7 @@ impl Thread {
         self.out.clear();
         self.out.shrink_to(WRITE_BYTES_MAX);
         self.journal.written(std::mem::take(&mut self.queued_bytes));
+        self.wake(self.journal.take_holding());
         true
     }
 
@@ -247,13 +257,16 @@ impl Thread {
         true
     }
 
-    /// What was written is kept as the policy asks; whoever held replies back goes on.
+    /// What is on disk is kept, whatever the policy, so that another one finds the truth; whoever held replies back goes on.
     fn tell(&mut self) {
-        if self.merge.taken() > self.journal.kept() {
-            let holding = self.journal.keep(self.merge.taken());
-            if holding != 0 {
-                (self.hooks.wake)(holding);
-            }
+        if self.is_synced && self.merge.taken() > self.journal.kept() {
+            self.wake(self.journal.keep(self.merge.taken()));
+        }
+    }
+
+    fn wake(&self, workers: u64) {
+        if workers != 0 {
+            (self.hooks.wake)(workers);
         }
     }
 
@@ -277,10 +290,13 @@ impl Thread {
         false
     }
 
+    /// Commands that write are let in again, unless what was acknowledged may be missing from the files.
     fn recover(&mut self) {
+        if self.awaits_base || self.is_doubtful() {
+            return;
+        }
         if self.failed_at.take().is_some() {
             log::warn!("The AOF file can be written again");
-            self.journal.is_doubtful.store(false, Relaxed);
             self.journal.note_failure(0);
         }
     }
@@ -309,6 +325,9 @@ mod tests {
         appended: Vec<u8>,
         synced: usize,
         fails: bool,
+        /// A sync has failed, or is to fail.
+        fails_to_sync: bool,
+        is_doubtful: bool,
     }
 
     struct TestSink(Arc<Mutex<Disk>>);
@@ -325,12 +344,16 @@ mod tests {
 
         fn sync(&mut self) -> io::Result<()> {
             let mut disk = self.0.lock().expect("no test panics under it");
+            if disk.fails_to_sync {
+                disk.is_doubtful = true;
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
             disk.synced = disk.appended.len();
             Ok(())
         }
 
         fn is_doubtful(&self) -> bool {
-            false
+            self.0.lock().expect("no test panics under it").is_doubtful
         }
     }
 
@@ -400,6 +423,41 @@ mod tests {
         assert_eq!(text(&first), format!("{selected}*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"));
         assert_eq!(text(&second), format!("{selected}*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n2\r\n"));
         assert_eq!((journal.queued_bytes(), journal.kept()), (0, 3));
+    }
+
+    /// A later write that succeeded let writing commands in again, and after a rewrite they were refused for ever.
+    #[test]
+    fn failed_sync_is_forgiven_once_another_base_is_written() {
+        let (journal, thread, _wakes) = running(SyncPolicy::EverySecond);
+        let (disk, mut writer) = (open(&journal), Writer::default());
+        disk.lock().expect("no test panics under it").fails_to_sync = true;
+        record(&journal, &mut writer, "SET a 1");
+        while journal.failure().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(journal.failure() == Some(libc::EIO) && journal.is_doubtful());
+        // An expired key, which nobody is asked for.
+        record(&journal, &mut writer, "DEL a");
+        while journal.queued_bytes() > 0 {
+            std::thread::yield_now();
+        }
+        assert!(journal.failure().is_some() && journal.is_doubtful() && journal.kept() == 0);
+        let next = open(&journal);
+        record(&journal, &mut writer, "DEL b");
+        while journal.kept() < 3 {
+            std::thread::yield_now();
+        }
+        assert!(next.lock().expect("no test panics under it").synced > 0);
+        assert!(
+            journal.failure().is_some() && !journal.is_doubtful(),
+            "a power cut may leave a gap before it"
+        );
+        journal.note_base();
+        while journal.failure().is_some() {
+            std::thread::yield_now();
+        }
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl Writer {
     }
 
     /// Whether everything that was recorded is published.
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
         self.ticket.is_none()
     }
 

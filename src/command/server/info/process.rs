@@ -152,12 +152,9 @@ pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
         ("mem_clients_slaves", "0"),
     ]);
     text.line("mem_clients_normal", memory.clients);
-    text.lines(&[
-        ("mem_cluster_links", "0"),
-        ("mem_aof_buffer", "0"),
-        ("mem_allocator", "mimalloc"),
-        ("mem_overhead_db_hashtable_rehashing", "0"),
-    ]);
+    text.lines(&[("mem_cluster_links", "0")]);
+    text.line("mem_aof_buffer", info.ctx.shared.journal.queued_bytes());
+    text.lines(&[("mem_allocator", "mimalloc"), ("mem_overhead_db_hashtable_rehashing", "0")]);
     text.line("active_defrag_running", info.ctx.shared.stats.gauges.defrag_effort());
     text.lines(&[("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
 }
