@@ -9,6 +9,7 @@
 mod aof;
 mod blocking;
 mod cases;
+mod client_eviction;
 mod clients;
 mod crowd;
 mod deadlines;

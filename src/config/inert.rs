@@ -9,10 +9,7 @@
 use super::table::{Config, Directive, Flags, lookup, table};
 
 /// What asking for these leads to.
-const CONSEQUENCES: &[(&str, &str)] = &[
-    ("maxmemory-clients", "the memory of all clients together has no limit yet"),
-    ("syslog-enabled", "nothing is sent to syslog"),
-];
+const CONSEQUENCES: &[(&str, &str)] = &[("syslog-enabled", "nothing is sent to syslog")];
 
 /// The lines to log about those of the directives `given` of which `config` asks for something that does not happen;
 /// `more` are others of that kind.

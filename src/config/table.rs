@@ -398,7 +398,7 @@ directives! {
         "Keys that eviction compares."
     maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Kind::Integer(0, 100); MUTABLE;
         "How hard eviction tries in one go: 0 little, 100 until done."
-    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE | INERT;
+    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE;
         "Most bytes of all clients; N% is of maxmemory (kept as -N); 0 is no limit."
     lfu_log_factor: u32 = 10; "lfu-log-factor"; Kind::Integer(0, INT); MUTABLE;
         "How slowly the use counter grows."

@@ -142,6 +142,13 @@ impl Waiter {
         }
     }
 
+    /// Bytes allocated for it.
+    pub fn bytes_allocated(&self) -> usize {
+        let large: usize = self.large.iter().map(Bytes::len).sum();
+        let keys = size_of_val(&*self.hashes) + size_of_val(&*self.key_args) + size_of_val(&*self.repeated);
+        size_of::<Self>() + self.bytes.len() + size_of_val(&*self.spans) + large + keys
+    }
+
     /// The waiter that a queue holds.
     pub fn of(registration: Registration) -> Arc<Waiter> {
         let any: Arc<dyn Any + Send + Sync> = registration.waiter;

@@ -311,16 +311,19 @@ impl Connection {
         self.query_buffer.capacity() - self.query_buffer.len()
     }
 
-    /// Memory held by this connection, in bytes.
+    /// Memory held by this connection, in bytes. Large values on their way out count, as in Redis: that somebody else has them too
+    /// may end at any time.
     pub fn allocated_bytes(&self) -> usize {
         let large: usize = self.large.iter().map(Bytes::len).sum();
         let large =
             large + self.requeued.as_ref().map_or(0, |command| command.spans.capacity() * size_of::<Span>());
         let input = self.query_buffer.capacity() + self.received_bytes + self.bulk_bytes() + large;
-        let buffers = input + self.output.allocated_bytes() + self.sending_bytes;
+        let buffers = input + self.output.allocated_bytes() + self.output.large_bytes() + self.sending_bytes;
         let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
         let subscribed = self.session.subscriptions.as_ref().map_or(0, |all| all.bytes_allocated());
-        size_of::<Self>() + buffers + self.queued_bytes() + scanned + subscribed
+        let watched = self.session.watch.as_ref().map_or(0, |watch| watch.bytes_allocated());
+        let waiting = self.wait.as_ref().map_or(0, |waiter| waiter.bytes_allocated());
+        size_of::<Self>() + buffers + self.queued_bytes() + scanned + subscribed + watched + waiting
     }
 
     /// Shows in the client's info what memory it holds now: what was shown before, and what is.

@@ -60,6 +60,8 @@ counters! {
     defrag_ns,
     /// Keys removed to free memory.
     evicted_keys,
+    /// Clients closed because all together held too much.
+    evicted_clients,
     /// Clients closed because of their output or query buffers.
     client_output_buffer_limit_disconnections,
     /// Clients closed because their query buffer was full.
@@ -148,6 +150,8 @@ pub struct WorkerStats {
     pub limited_writes: Counter,
     /// Bytes in query buffers, output buffers and connection state.
     pub client_bytes: Counter,
+    /// The same as it was when completions were last seen: what is compared with `maxmemory-clients`.
+    pub client_bytes_settled: Counter,
     /// Bytes that its shards and clients have grown by since it last said so to all others (`Gauges`); wrapping, as it may be
     /// less.
     pub bytes_apart: Counter,
@@ -176,6 +180,7 @@ impl WorkerStats {
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),
             client_bytes: Counter::default(),
+            client_bytes_settled: Counter::default(),
             bytes_apart: Counter::default(),
             query_bytes_recent_max: Counter::default(),
             output_bytes_recent_max: Counter::default(),

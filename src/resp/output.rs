@@ -104,6 +104,12 @@ impl Output {
         self.flat.capacity() + self.large.capacity() * size_of::<(usize, Bytes)>()
     }
 
+    /// Bytes of large values waiting.
+    #[inline]
+    pub fn large_bytes(&self) -> usize {
+        self.large_bytes
+    }
+
     /// Error replies written since the output was made, less those cut away by `truncate`.
     #[inline]
     pub fn error_count(&self) -> u64 {

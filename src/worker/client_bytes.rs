@@ -17,6 +17,11 @@ use crate::net::Connection;
 pub(super) struct ClientBytes(u64);
 
 impl ClientBytes {
+    /// What all of them hold.
+    pub(super) fn sum(&self) -> u64 {
+        self.0
+    }
+
     /// What a client holds may have changed, or it has come.
     #[inline]
     pub(super) fn recount(&mut self, connection: &Connection) {

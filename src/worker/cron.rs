@@ -116,6 +116,11 @@ impl Cron {
         self.quiet_ticks = 0;
     }
 
+    /// There is something to look at by then.
+    pub(super) fn come_by(&mut self, at_ms: u64) {
+        self.next_ms = self.next_ms.min(at_ms);
+    }
+
     /// Something has arrived in this turn.
     pub(super) fn note_events(&mut self, turn: u64) {
         self.events_turn = turn;

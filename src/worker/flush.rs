@@ -15,6 +15,7 @@ impl<I: Io> Worker<I> {
         let now_ms = self.clock.now_ms();
         let dirty = std::mem::take(&mut self.dirty);
         let awaited = self.awaited_ticket();
+        let bounds_memory = self.memory.is_limited() || self.client_limit.is_on();
         for slot in dirty.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             connection.dirty = false;
@@ -62,6 +63,9 @@ impl<I: Io> Worker<I> {
                 // Nothing was said after all: a connection keeps a buffer only while there are replies in it.
                 let buffer = connection.output.take_buffer();
                 self.keep_spare(buffer);
+            }
+            if bounds_memory {
+                self.client_bytes.recount(self.connections.at(slot));
             }
             let connection = self.connections.at(slot);
             // What is held back of a client that has gone does not run any more.

@@ -14,6 +14,7 @@
 //! | `cleanups` | what is to be tidied up in shards |
 //! | `memory` | the memory limit and eviction |
 //! | `client_bytes` | what clients hold |
+//! | `client_eviction` | which of them go if that is too much |
 //! | `loading` | a file at the start |
 //! | `recovery` | the append-only file at the start: reading it |
 //! | `rewrite` | the append-only file as the configuration wants it |
@@ -44,6 +45,7 @@ mod blocking;
 mod call;
 mod cleanups;
 mod client_bytes;
+mod client_eviction;
 mod client_run;
 pub mod clock;
 mod cron;
@@ -160,6 +162,7 @@ pub struct Worker<I: Io> {
     reclaim: reclaim::Reclaim,
     defrag: defrag::Defrag,
     client_bytes: client_bytes::ClientBytes,
+    client_limit: client_eviction::ClientLimit,
     /// What is the same for all commands of a turn; away while they run.
     constants: Option<Box<call::TurnConstants>>,
     /// What the commands of an append-only file run as, while it is loaded.
@@ -205,6 +208,7 @@ impl<I: Io> Worker<I> {
             reclaim: reclaim::Reclaim::default(),
             defrag: defrag::Defrag::new(),
             client_bytes: client_bytes::ClientBytes::default(),
+            client_limit: client_eviction::ClientLimit::new(config.config()),
             constants: None,
             config,
             execution: call::ExecutionContext::new(
@@ -284,6 +288,7 @@ impl<I: Io> Worker<I> {
         self.begin_turn();
         self.reap(); // 3. completions into state
         self.read_messages(); // 4. messages, bounded; then the waits whose time is up, which messages may have ended in time
+        self.evict_clients();
         self.release_held();
         self.end_waits();
         self.load();
@@ -424,6 +429,7 @@ impl<I: Io> Worker<I> {
     fn follow_config(&mut self) {
         let config = self.config.config();
         self.shared.journal.follow(crate::command::sync_policy(config.appendfsync), config.journal_limit);
+        self.client_limit.follow(config);
         self.follow_memory();
         self.cron.hurry();
     }

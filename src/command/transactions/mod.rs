@@ -86,6 +86,7 @@ pub struct Watch {
     keys: Vec<WatchedKey>,
     /// The last of them with each hash, so that adding one does not mean looking at all.
     last_of: MapByHash<usize>,
+    key_bytes: usize,
 }
 
 /// One of them.
@@ -108,6 +109,12 @@ impl Watch {
         &self.keys
     }
 
+    /// Bytes allocated for it; the registrations in shards have as much again for each key.
+    pub fn bytes_allocated(&self) -> usize {
+        let each = size_of::<WatchedKey>() + size_of::<(u64, usize)>();
+        2 * (self.keys.capacity() * each + self.key_bytes)
+    }
+
     /// Adds a key; false if it is watched already.
     fn add(&mut self, db: DbIndex, hash: u64, key: &[u8], was_expired: bool) -> bool {
         let before = self.last_of.get(&hash).copied();
@@ -117,6 +124,7 @@ impl Watch {
             return false;
         }
         self.last_of.insert(hash, self.keys.len());
+        self.key_bytes += key.len();
         self.keys.push(WatchedKey { db, hash, key: key.into(), before, was_expired });
         true
     }
