@@ -346,6 +346,17 @@ impl<'a> KeyMut<'a> {
         let before = self.change;
         edit(self);
         self.change = before;
+        self.pass_over();
+    }
+
+    /// The snapshot has what was there before: what is there now it is to pass over.
+    #[inline]
+    fn pass_over(&mut self) {
+        if self.shard.listeners.has(Listeners::SNAPSHOT)
+            && let Some(Found { pointer, .. }) = self.found
+        {
+            self.shard.pass_over(self.db, self.hash, pointer);
+        }
     }
 
     /// Sets the access clock of a key that exists: 24 bits. This is no change.
@@ -689,11 +700,7 @@ impl Drop for KeyMut<'_> {
         let Some(kind) = self.change else { return };
         #[cfg(debug_assertions)]
         assert!(self.is_named || std::thread::panicking(), "a command changed a key and named no event");
-        if self.shard.listeners.has(Listeners::SNAPSHOT)
-            && let Some(Found { pointer, .. }) = self.found
-        {
-            self.shard.pass_over(self.db, self.hash, pointer);
-        }
+        self.pass_over();
         self.shard.note_change(kind, self.db, self.hash, self.key, self.dirty);
         if let Some(changes) = &mut self.changes {
             changes.count(self.dirty);

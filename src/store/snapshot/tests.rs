@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::store::hash::KeyHasher;
 use crate::store::{
-    BLOB_BYTES_MIN, DbIndex, Deadline, Digest, End, Entry, Limits, ListLimits, NewItem, NewString,
+    BLOB_BYTES_MIN, DbIndex, Deadline, Digest, End, Entry, KeyMut, Limits, ListLimits, NewItem, NewString,
     PackLimits, Shard, Type, scaled,
 };
 
@@ -357,6 +357,63 @@ fn lent_value_that_goes_or_changes_is_saved_as_it_was() {
         assert!(take(&mut taker, &mut taken));
         assert_eq!(taken, expected);
     }
+}
+
+/// ZADD and ZREM looked a member up in the ranking that the snapshot had, and changed that member's block, which the snapshot was
+/// reading, as if it were one of the copy: the file had the new score, and the block was freed twice.
+#[test]
+fn member_of_shared_sorted_set_is_changed_in_the_copy() {
+    let hasher = KeyHasher::new(5);
+    let mut shard = Shard::new(hasher.clone());
+    let write = |shard: &mut Shard, edit: &dyn Fn(&mut KeyMut<'_>)| {
+        edit(&mut shard.write(DbIndex(0), hasher.hash(b"key"), b"key", START_MS));
+        shard.check_invariants();
+    };
+    let names: Vec<Vec<u8>> = (0..20).map(|number| format!("member:{number}").into_bytes()).collect();
+    for (score, name) in (0..20).zip(&names) {
+        write(&mut shard, &|guard| {
+            guard.sorted_set_update(name, limits().sorted_set, |_| Some(f64::from(score)));
+        });
+    }
+    let expected = picture(&shard);
+    let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+    shard.begin_snapshot(&snapshot);
+    write(&mut shard, &|guard| {
+        guard.sorted_set_update(&names[3], limits().sorted_set, |_| Some(99.0));
+    });
+    while !shard.walk(1) {}
+    let mut taken = Picture::new();
+    assert!(take(&mut taker, &mut taken));
+    assert_eq!(taken, expected);
+    let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+    let expected = picture(&shard);
+    shard.begin_snapshot(&snapshot);
+    write(&mut shard, &|guard| assert!(guard.sorted_set_remove(&names[5])));
+    while !shard.walk(1) {}
+    let mut taken = Picture::new();
+    assert!(take(&mut taker, &mut taken));
+    assert_eq!(taken, expected);
+    shard.check_invariants();
+}
+
+/// ZADD XX of many members made a ranking of a pack and changed nothing: the entry lost its mark, and the key was saved twice.
+#[test]
+fn value_that_is_only_recoded_is_saved_once() {
+    let hasher = KeyHasher::new(5);
+    let mut shard = Shard::new(hasher.clone());
+    let mut guard = shard.write(DbIndex(0), hasher.hash(b"key"), b"key", START_MS);
+    guard.sorted_set_update(b"member", limits().sorted_set, |_| Some(1.0));
+    drop(guard);
+    let expected = picture(&shard);
+    let (snapshot, mut taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);
+    shard.begin_snapshot(&snapshot);
+    shard
+        .write(DbIndex(0), hasher.hash(b"key"), b"key", START_MS)
+        .sorted_set_expect(1000, limits().sorted_set);
+    while !shard.walk(1) {}
+    let mut taken = Picture::new();
+    assert!(take(&mut taker, &mut taken));
+    assert_eq!(taken, expected);
 }
 
 #[test]

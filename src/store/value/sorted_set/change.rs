@@ -14,11 +14,11 @@ use super::pack::{self, Pair};
 use super::ranking::{Found, Ranking};
 use super::{NewSortedSet, PACK_HEADER_BYTES, SortedSet};
 use crate::resp::number::F64Buffer;
-use crate::store::KeyMut;
 use crate::store::entry::{Encoding, Type, Value};
 use crate::store::value::packed::Encoded;
 use crate::store::value::view::Typed;
 use crate::store::value::{External, NewItem, PackLimits};
+use crate::store::{Entry, KeyMut};
 
 /// The longest body that fits an inline value.
 const PACKED_BODY_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
@@ -71,7 +71,9 @@ impl KeyMut<'_> {
                         self.cut_pack(place, 1);
                         self.add_member_to_pack(member, score);
                     }
-                    Known::Ranked(found) => self.edit_ranking(|ranking| ranking.set_score(found, score)),
+                    Known::Ranked(found) => {
+                        self.edit_found(member, found, |ranking, found| ranking.set_score(found, score));
+                    }
                 }
             }
             _ => {}
@@ -102,7 +104,7 @@ impl KeyMut<'_> {
             Some(SortedSet::Ranking(ranking)) => {
                 let Some(found) = ranking.find(member) else { return false };
                 if ranking.len() > 1 {
-                    self.edit_ranking(|ranking| ranking.remove(found));
+                    self.edit_found(member, found, Ranking::remove);
                     return true;
                 }
             }
@@ -236,6 +238,19 @@ impl KeyMut<'_> {
     fn set_ranking(&mut self, ranking: Ranking) {
         let value = Value::External(External::SortedSet(Box::new(ranking)));
         self.set_value(Type::SortedSet, Encoding::Skiplist, value);
+    }
+
+    /// Changes a member that was found. Where a snapshot has the ranking too, a copy of it is changed, in which the member is looked
+    /// up once more.
+    fn edit_found(&mut self, member: &[u8], found: Found, edit: impl FnOnce(&mut Ranking, Found)) {
+        let is_shared = self.entry().is_some_and(Entry::is_shared);
+        self.edit_ranking(|ranking| {
+            let found = match is_shared {
+                true => ranking.find(member).expect("the copy has the same members"),
+                false => found,
+            };
+            edit(ranking, found);
+        });
     }
 
     fn edit_ranking<R>(&mut self, edit: impl FnOnce(&mut Ranking) -> R) -> R {
