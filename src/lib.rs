@@ -9,6 +9,7 @@ pub mod net;
 pub mod observe;
 pub mod persist;
 pub mod pubsub;
+pub mod replicate;
 pub mod resp;
 pub mod store;
 pub mod worker;

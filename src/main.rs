@@ -19,6 +19,7 @@ use torc::persist::journal::{Journal, Order};
 use torc::persist::load::Loading;
 use torc::persist::rdb::file::check;
 use torc::pubsub::PubSub;
+use torc::replicate::Replication;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
 use torc::{command, net, observe};
@@ -143,6 +144,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         journal: Arc::new(Journal::default()),
         append_only: Arc::default(),
         replay: Default::default(),
+        replication: Arc::new(Replication::new(u64::from_ne_bytes(host::secret()?))),
         facts: Facts {
             // Published, so drawn apart from what is secret.
             run_id: host::secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -22,7 +22,8 @@ const USES: &[(&str, &[&str])] = &[
     ("observe", &["config", "store"]),
     ("persist", &["config", "resp", "store"]),
     ("pubsub", &["config", "glob", "resp", "store"]),
-    ("command", &["config", "glob", "observe", "persist", "pubsub", "resp", "store"]),
+    ("replicate", &["config", "observe", "persist", "resp", "store"]),
+    ("command", &["config", "glob", "observe", "persist", "pubsub", "replicate", "resp", "store"]),
     ("exec", &["command", "io", "observe", "resp", "store"]),
     ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),
 ];
@@ -114,7 +115,18 @@ fn unsafe_is_where_it_may_be() {
 #[test]
 fn dependencies_point_one_way() {
     let parts: Vec<&str> = [
-        "command", "config", "exec", "glob", "io", "net", "observe", "persist", "pubsub", "resp", "store",
+        "command",
+        "config",
+        "exec",
+        "glob",
+        "io",
+        "net",
+        "observe",
+        "persist",
+        "pubsub",
+        "replicate",
+        "resp",
+        "store",
         "worker",
     ]
     .into();

@@ -13,6 +13,7 @@ use crate::persist::background::{Background, LastSave};
 use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
+use crate::replicate::Replication;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
@@ -49,6 +50,8 @@ pub struct Shared {
     pub append_only: Arc<AppendOnly>,
     /// Commands of an append-only file that is being loaded.
     pub replay: Replay,
+    /// Primary or replica: of which history, and how far.
+    pub replication: Arc<Replication>,
     /// Facts fixed at start.
     pub facts: Facts,
     /// The snapshot under way.
@@ -80,8 +83,6 @@ pub struct DebugSwitches {
     pub no_active_expire: std::sync::atomic::AtomicBool,
     /// PFDEBUG SIMD OFF: registers are read one after the other.
     pub reads_registers_singly: std::sync::atomic::AtomicBool,
-    /// How often DEBUG CHANGE-REPL-ID was given.
-    pub replication_id_changes: AtomicU64,
     /// DEBUG CHANGES.
     pub changes: Recorder,
 }

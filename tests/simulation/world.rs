@@ -18,6 +18,7 @@ use torc::io::sim::{Faults, Rng, SimIo, SimNet};
 use torc::io::{Io as _, Wait, Waker};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::pubsub::PubSub;
+use torc::replicate::Replication;
 use torc::store::{Keyspace, KeyspaceOptions, Leases};
 use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
 
@@ -174,6 +175,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         journal: Default::default(),
         append_only: Arc::default(),
         replay: Default::default(),
+        replication: Arc::new(Replication::new(plan.seed)),
         debug: DebugSwitches::default(),
         config_file: None,
         config: Live::new(config),

@@ -1,9 +1,7 @@
 //! ROLE, REPLICAOF, SLAVEOF: what a primary without replicas says.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{Categories, CommandError, Rng, Shared};
+use crate::command::{Categories, CommandError};
 use crate::resp::number::parse_i64;
 
 /// ROLE.
@@ -41,15 +39,6 @@ pub const SLAVEOF: Command = Command {
     deprecated: Some(("5.0.0", "`REPLICAOF`")),
     ..REPLICAOF
 };
-
-/// The 40 hexadecimal digits that name this server's history: derived from the process's own random number, and others
-/// after each DEBUG CHANGE-REPL-ID.
-pub fn replication_id(shared: &Shared) -> String {
-    let seed = u64::from_str_radix(shared.facts.run_id.get(..16).unwrap_or("0"), 16).unwrap_or_default();
-    let mut rng = Rng::new(seed ^ shared.debug.replication_id_changes.load(Relaxed).wrapping_add(1));
-    let digits: String = (0..3).map(|_| format!("{:016x}", rng.next())).collect();
-    digits[..40].to_owned()
-}
 
 fn role(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(3);

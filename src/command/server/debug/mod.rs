@@ -276,7 +276,7 @@ fn debug(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn change_replication_id(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     log::info!("Changing replication IDs after receiving change-repl-id");
-    ctx.shared.debug.replication_id_changes.fetch_add(1, Relaxed);
+    ctx.shared.replication.begin_history();
     reply.ok();
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use super::text::{InfoText, human};
 use super::{InfoContext, proc};
-use crate::command::server::replication::replication_id;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
 use crate::persist::append_only::Stage;
@@ -246,11 +245,17 @@ pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
         text.line("min_slaves_good_slaves", "0");
     }
     text.line("master_failover_state", "no-failover");
-    text.line("master_replid", replication_id(info.ctx.shared));
-    text.line("master_replid2", "0".repeat(40));
-    text.lines(&[("master_repl_offset", "0"), ("second_repl_offset", "-1"), ("repl_backlog_active", "0")]);
+    let (replication, stream) = (&info.ctx.shared.replication, &info.ctx.shared.replication.stream);
+    let history = replication.history();
+    let (start, end) = (stream.start(), stream.end());
+    text.line("master_replid", history.id.as_str());
+    text.line("master_replid2", history.id_before.as_str());
+    text.line("master_repl_offset", end);
+    text.line("second_repl_offset", history.until.map_or(-1, |until| until as i64));
+    text.line("repl_backlog_active", u8::from(stream.is_open()));
     text.line("repl_backlog_size", info.ctx.config.repl_backlog_size);
-    text.lines(&[("repl_backlog_first_byte_offset", "0"), ("repl_backlog_histlen", "0")]);
+    text.line("repl_backlog_first_byte_offset", if stream.is_open() { start + 1 } else { 0 });
+    text.line("repl_backlog_histlen", if stream.is_open() { end - start } else { 0 });
 }
 
 pub fn cpu(_: &InfoContext<'_, '_>, text: &mut InfoText) {
