@@ -2,7 +2,7 @@
 //!
 //! Not here: CPUs (`config`), signals and the order of starting (`main`), sockets (`net`).
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -90,28 +90,6 @@ pub fn limit_clients(config: &mut Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Bytes that nobody can guess, from the kernel's generator. What of them is published says nothing of the others.
-pub fn secret<const BYTES: usize>() -> Result<[u8; BYTES], String> {
-    use rustix::rand::{GetRandomFlags, getrandom};
-    let mut secret = [0; BYTES];
-    let mut filled = 0;
-    while filled < BYTES {
-        match getrandom(&mut secret[filled..], GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            // A sandbox may forbid the call and leave the device.
-            Err(_) => {
-                let device = std::fs::File::open("/dev/urandom");
-                return device
-                    .and_then(|mut device| device.read_exact(&mut secret))
-                    .map(|()| secret)
-                    .map_err(|error| format!("The kernel gives no random numbers: {error}"));
-            }
-        }
-    }
-    Ok(secret)
-}
-
 /// What is said of data that is there and is not loaded: of two files of it, the one that the configuration does not ask for.
 pub fn data_not_loaded(config: &Config) -> Vec<String> {
     let directory = config.dir.as_path();
@@ -146,18 +124,5 @@ pub fn notify_supervisor(state: &str) {
     if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
         let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
         sent.map(drop).unwrap_or_else(|error| log::warn!("Cannot notify the supervisor: {error}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_whole_and_differ() {
-        let secrets: Vec<[u8; 32]> = (0..64).map(|_| secret().expect("the kernel has a generator")).collect();
-        // Each byte is drawn: none is the same in all of them.
-        assert!((0..32).all(|at| secrets.iter().any(|one| one[at] != secrets[0][at])));
-        assert!(secret::<0>().is_ok());
     }
 }

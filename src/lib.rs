@@ -11,5 +11,6 @@ pub mod persist;
 pub mod pubsub;
 pub mod replicate;
 pub mod resp;
+pub mod security;
 pub mod store;
 pub mod worker;

@@ -20,6 +20,7 @@ use torc::persist::load::Loading;
 use torc::persist::rdb::file::check;
 use torc::pubsub::PubSub;
 use torc::replicate::Replication;
+use torc::security::secret;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
 use torc::{command, net, observe};
@@ -99,7 +100,7 @@ fn run(startup: Startup) -> Result<u8, String> {
 
 /// Runs the server until it is told to stop; the process's exit status.
 fn serve(startup: Startup) -> Result<u8, String> {
-    let Startup { mut config, source, warnings, .. } = startup;
+    let Startup { mut config, source, warnings, places, .. } = startup;
     host::detach();
     host::name_pidfile(&mut config);
     std::env::set_current_dir(config.dir.as_path())
@@ -113,6 +114,9 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let renames: Vec<_> =
         renames.map(|(old, new)| (old.lossy().into_owned(), new.lossy().into_owned())).collect();
     command::install(&renames)?;
+    let users = command::make_users(&config)
+        .map_err(|error| places.blame_user(error.index, error.reason).to_string())?;
+    command::read_users(&users, &config)?;
 
     torc::store::allocator::leave_to_purge();
     let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
@@ -129,7 +133,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
             shards: config.shards.count(started.count()),
             databases: config.databases as usize,
             workers: started.count(),
-            hash_seed: u128::from_ne_bytes(host::secret()?),
+            hash_seed: u128::from_ne_bytes(secret()?),
         })),
         clients: Registry::new(started.count()),
         stats: Stats::new(started.count(), command::table().rows().len()),
@@ -144,10 +148,10 @@ fn serve(startup: Startup) -> Result<u8, String> {
         journal: Arc::new(Journal::default()),
         append_only: Arc::default(),
         replay: Default::default(),
-        replication: Arc::new(Replication::new(u64::from_ne_bytes(host::secret()?))),
+        replication: Arc::new(Replication::new(u64::from_ne_bytes(secret()?))),
         facts: Facts {
             // Published, so drawn apart from what is secret.
-            run_id: host::secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
+            run_id: secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
             started_ms: now.as_millis() as u64,
             workers: started.count(),
             io_backend: started.backend(),
@@ -157,13 +161,14 @@ fn serve(startup: Startup) -> Result<u8, String> {
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
         config_file: source,
+        users,
         config: Live::new(config.clone()),
     });
     let copies = || listeners.sockets.iter().map(|(listener, _)| listener.try_clone()).collect();
     if let Some(bytes) = kept.bytes() {
         shared.loading.begin(bytes, now.as_millis() as u64);
     }
-    let threads = started.setup(&shared, u64::from_ne_bytes(host::secret()?), copies)?;
+    let threads = started.setup(&shared, u64::from_ne_bytes(secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));

@@ -6,6 +6,7 @@
 //!
 //! Not here: unit and property tests, which stand beside the code they test.
 
+mod acl;
 mod aof;
 mod blocking;
 mod cases;

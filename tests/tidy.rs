@@ -19,11 +19,15 @@ const USES: &[(&str, &[&str])] = &[
     ("glob.rs", &[]),
     ("store", &["resp"]),
     ("config", &["glob"]),
-    ("observe", &["config", "store"]),
+    ("security", &["config", "glob"]),
+    ("observe", &["config", "security", "store"]),
     ("persist", &["config", "resp", "store"]),
-    ("pubsub", &["config", "glob", "resp", "store"]),
+    ("pubsub", &["config", "glob", "resp", "security", "store"]),
     ("replicate", &["config", "observe", "persist", "resp", "store"]),
-    ("command", &["config", "glob", "observe", "persist", "pubsub", "replicate", "resp", "store"]),
+    (
+        "command",
+        &["config", "glob", "observe", "persist", "pubsub", "replicate", "resp", "security", "store"],
+    ),
     ("exec", &["command", "io", "observe", "resp", "store"]),
     ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),
 ];
@@ -126,6 +130,7 @@ fn dependencies_point_one_way() {
         "pubsub",
         "replicate",
         "resp",
+        "security",
         "store",
         "worker",
     ]

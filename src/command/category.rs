@@ -113,6 +113,11 @@ impl Categories {
         Self(self.0 | other.0)
     }
 
+    /// A bit for each.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Whether any category of `other` is in `self`.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

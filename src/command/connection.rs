@@ -1,18 +1,18 @@
 //! The family `connection`, but for CLIENT: who a client is, what it speaks and which database it uses.
 //!
-//! There is one user, `default` (`config::DefaultUser`), and without a password any will do.
-//!
 //! Not here: CLIENT (`client`), the check that a client has authenticated (`worker::client_run`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::{NAME_INVALID, is_printable_word};
+use super::permission::note_failed_auth;
 use super::row::BASE;
 use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome};
 use crate::config::REDIS_VERSION;
 use crate::resp::number::parse_i64;
 use crate::resp::{Protocol, Reply};
+use crate::security::DEFAULT;
 
 const CONNECTION: Command =
     Command { group: Group::Connection, flags: Flags::LOADING.with(Flags::STALE).with(Flags::FAST), ..BASE };
@@ -102,9 +102,9 @@ const HELLO_UNAUTHENTICATED: CommandError = CommandError::Text(
 
 fn auth(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     match args.len() {
-        2 if ctx.shared.config.load().default_user.is_open() => return Err(NO_PASSWORD),
-        2 => authenticate(ctx, b"default", args.at(1))?,
-        3 => authenticate(ctx, args.at(1), args.at(2))?,
+        2 if ctx.shared.users.load().default_user().needs_no_password() => return Err(NO_PASSWORD),
+        2 => authenticate(ctx, args, DEFAULT, args.at(1))?,
+        3 => authenticate(ctx, args, args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
     }
     reply.ok();
@@ -117,15 +117,19 @@ fn auth_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
 }
 
 /// A failed attempt leaves a client that is authenticated already as it is.
-fn authenticate(ctx: &mut Context<'_>, user: &[u8], password: &[u8]) -> Outcome {
-    // Not this turn's view: a CONFIG SET just before is to count.
-    let config = ctx.shared.config.load();
-    if user == b"default" && config.default_user.accepts(password) {
-        ctx.session.authenticate(true);
-        return Ok(());
+fn authenticate(ctx: &mut Context<'_>, args: &Args<'_>, name: &[u8], password: &[u8]) -> Outcome {
+    // Not this turn's view: a change just before is to count.
+    let users = ctx.shared.users.load();
+    match users.find(name).filter(|user| user.accepts(password)) {
+        Some(user) => {
+            ctx.session.be(user, users.version(), true);
+            Ok(())
+        }
+        None => {
+            note_failed_auth(ctx, args, name);
+            Err(WRONG_PASSWORD)
+        }
     }
-    ctx.stats.counters.auth_denied.add(1);
-    Err(WRONG_PASSWORD)
 }
 
 fn echo(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -161,9 +165,9 @@ fn hello(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         }
     }
     if let Some((user, password)) = credentials {
-        authenticate(ctx, user, password)?;
+        authenticate(ctx, args, user, password)?;
     }
-    if !ctx.session.authenticated {
+    if !ctx.session.authenticated && !ctx.shared.users.load().default_user().is_open() {
         return Err(HELLO_UNAUTHENTICATED);
     }
     if let Some(name) = name {
@@ -238,7 +242,7 @@ fn reset(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
         ctx.effects.push(Effect::Monitor(ctx.session.client_info.place(), false));
     }
     ctx.leave_watch();
-    ctx.session.reset(ctx.shared.config.load().default_user.is_open());
+    ctx.session.reset(&ctx.shared.users.load());
     reply.set_protocol(ctx.session.protocol);
     reply.simple("RESET");
     Ok(())

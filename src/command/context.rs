@@ -12,7 +12,7 @@ use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
-use crate::pubsub::{Invalidation, Kind, PublishedMessage, Subscriptions};
+use crate::pubsub::{Invalidation, Kind, PublishedMessage, RightsLost, Subscriptions};
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
@@ -89,6 +89,8 @@ pub enum Effect {
         /// What has changed.
         what: Invalidation,
     },
+    /// Clients that listen to what their user may not listen to any more are ended.
+    RightsLost(Arc<RightsLost>),
     /// The process is to end: every worker looks at once.
     Shutdown,
     /// A snapshot was cut: its thread is to be started, and every worker looks at once.

@@ -83,3 +83,34 @@ fn begin_of(spec: &KeySpec, args: &Args<'_>) -> Option<usize> {
         Begin::Unknown(_) => None,
     }
 }
+
+/// Where the access depends on the options: it reads as well when `GET` or a comparison is among them (SET, DELEX), and it only
+/// reads where no operation writes (BITFIELD).
+pub fn exact_access(access: KeyAccess, command: &Args<'_>) -> KeyAccess {
+    const READING: &[&str] = &["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"];
+    let reads =
+        |from: usize| (from..command.len()).any(|index| READING.iter().any(|word| command.is(index, word)));
+    match access {
+        KeyAccess::Variable if reads(3) => KeyAccess::ReadUpdate,
+        KeyAccess::Variable => KeyAccess::Overwrite,
+        KeyAccess::VariableBits if only_gets(command) => KeyAccess::Read,
+        KeyAccess::VariableBits => KeyAccess::ReadUpdate,
+        KeyAccess::RemoveVariable if reads(2) => KeyAccess::ReadDelete,
+        KeyAccess::RemoveVariable => KeyAccess::Delete,
+        exact => exact,
+    }
+}
+
+/// Whether a BITFIELD has no operation but GET; what it could not run counts as one that writes.
+fn only_gets(command: &Args<'_>) -> bool {
+    let mut index = 2;
+    while index < command.len() {
+        let left = command.len() - index - 1;
+        index += match () {
+            () if command.is(index, "GET") && left >= 2 => 3,
+            () if command.is(index, "OVERFLOW") && left >= 1 => 2,
+            () => return false,
+        };
+    }
+    true
+}

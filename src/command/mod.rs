@@ -5,6 +5,7 @@
 //!
 //! Not here: when a command runs and under which leases (`exec`), how its bytes arrive (`resp`, `net`).
 
+mod acl;
 mod args;
 pub mod blocking;
 mod category;
@@ -32,6 +33,7 @@ mod introspect;
 mod keyspace;
 mod list;
 mod notify;
+mod permission;
 mod pubsub;
 mod server;
 mod set;
@@ -40,6 +42,7 @@ mod stream;
 mod string;
 mod transactions;
 
+pub use acl::{make_users, read_users};
 pub use args::Args;
 pub use blocking::{Blocking, OnTimeout, Settled};
 pub use category::Categories;
@@ -48,6 +51,7 @@ pub use error::{CommandError, Outcome};
 pub use generic::scan::Scan;
 use item::reply_item;
 pub use notify::{listen, notify};
+pub use permission::{Denied, catalog, may_read_all, may_run, note_denied};
 pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
 pub use replay::Replay;
@@ -88,6 +92,7 @@ pub const FAMILIES: &[&[Command]] = &[
     keyspace::ROWS,
     connection::ROWS,
     client::ROWS,
+    acl::ROWS,
     introspect::ROWS,
     pubsub::ROWS,
     server::ROWS,

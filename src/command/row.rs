@@ -6,6 +6,7 @@
 
 use super::{Args, Categories, Context, Outcome};
 use crate::resp::Reply;
+use crate::security::KeyNeed;
 use crate::store::PrefetchHint;
 
 /// Runs a command: plain sequential code over the keys whose leases are held.
@@ -29,6 +30,8 @@ pub struct Command {
     pub flags: Flags,
     /// Where its keys stand; empty for none.
     pub keys: &'static [KeySpec],
+    /// Its channels, where it has any.
+    pub channels: Channels,
     /// Which shards must be held while it runs.
     pub scope: Scope,
     /// It changes how other clients' commands run. It has its reply only when all leases have been held once since it ran, so
@@ -76,6 +79,7 @@ pub const BASE: Command = Command {
     arity: 0,
     flags: Flags::NONE,
     keys: &[],
+    channels: Channels::None,
     scope: Scope::None,
     changes_others: false,
     finder: None,
@@ -110,6 +114,19 @@ impl Command {
         }
         words
     }
+}
+
+/// Which of a command's arguments are channels that a user needs the right to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// None.
+    None,
+    /// The first.
+    First,
+    /// All.
+    All,
+    /// All, and they are patterns.
+    Patterns,
 }
 
 /// Which shards a command needs.
@@ -331,6 +348,8 @@ pub enum KeyAccess {
     ReadAdd,
     /// `RW access update variable_flags`
     Variable,
+    /// The same of BITFIELD, which may only read.
+    VariableBits,
     /// `RW delete variable_flags`
     RemoveVariable,
     /// `not_key`: a channel that a cluster keeps where keys of that name are.
@@ -338,6 +357,20 @@ pub enum KeyAccess {
 }
 
 impl KeyAccess {
+    /// What permission it takes.
+    pub const fn need(self) -> KeyNeed {
+        let (reads, writes) = match self {
+            Self::Read => (true, false),
+            Self::ReadUpdate | Self::ReadDelete | Self::ReadAdd => (true, true),
+            Self::Variable | Self::VariableBits => (true, true),
+            Self::Update | Self::Remove | Self::RemoveUpdate | Self::Delete => (false, true),
+            Self::Overwrite | Self::Insert | Self::Add | Self::RemoveVariable => (false, true),
+            Self::ReadRecode => (true, false),
+            Self::Look | Self::Channel => (false, false),
+        };
+        KeyNeed { reads, writes }
+    }
+
     /// The flags that `COMMAND INFO` lists for it.
     pub fn flag_names(self) -> &'static [&'static str] {
         match self {
@@ -354,7 +387,7 @@ impl KeyAccess {
             Self::Add => &["RW", "insert"],
             Self::ReadRecode => &["RW", "access"],
             Self::ReadAdd => &["RW", "access", "insert"],
-            Self::Variable => &["RW", "access", "update", "variable_flags"],
+            Self::Variable | Self::VariableBits => &["RW", "access", "update", "variable_flags"],
             Self::RemoveVariable => &["RW", "delete", "variable_flags"],
             Self::Channel => &["not_key"],
         }

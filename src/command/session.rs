@@ -7,6 +7,7 @@ use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Protocol;
+use crate::security::{User, UserTable};
 use crate::store::DbIndex;
 
 /// What one connection has selected, negotiated and switched on.
@@ -17,8 +18,14 @@ pub struct Session {
     pub protocol: Protocol,
     /// What CLIENT REPLY asked for.
     pub replies: Replies,
-    /// Whether commands may run that need authentication.
+    /// Whether it has said who it is, or needed not when it came.
     pub authenticated: bool,
+    /// Who it is, as of `users_version`.
+    pub user: Arc<User>,
+    /// The version of the users that `user` was taken from.
+    pub users_version: u64,
+    /// Whether anything about the client itself may forbid a command: one look for all that hardly any client is.
+    pub restricted: bool,
     /// CLIENT NO-TOUCH: reads leave the access clocks alone.
     pub no_touch: bool,
     /// Receives the MONITOR feed.
@@ -67,10 +74,25 @@ pub enum Replies {
 }
 
 impl Session {
-    /// A new connection's state.
-    pub fn new(client_info: Arc<ClientInfo>, authenticated: bool) -> Self {
+    /// A new connection's state: it is the default user, who may have to say so.
+    pub fn new(client_info: Arc<ClientInfo>, users: &UserTable) -> Self {
+        let user = Arc::clone(users.default_user());
+        let authenticated = user.is_open();
         client_info.authenticated.store(authenticated, Relaxed);
+        client_info.user.store(Arc::clone(&user));
+        Self { users_version: users.version(), ..Self::of(client_info, user, authenticated) }
+    }
+
+    /// The state of the server's own client, who may do everything.
+    pub fn superuser(client_info: Arc<ClientInfo>) -> Self {
+        Self { users_version: u64::MAX, ..Self::of(client_info, User::superuser(), true) }
+    }
+
+    fn of(client_info: Arc<ClientInfo>, user: Arc<User>, authenticated: bool) -> Self {
         Self {
+            restricted: !authenticated || !user.is_unrestricted(),
+            user,
+            users_version: 0,
             db: DbIndex(0),
             protocol: Protocol::Resp2,
             replies: Replies::On,
@@ -98,7 +120,8 @@ impl Session {
     pub fn stand_in(client_info: Arc<ClientInfo>, db: DbIndex, protocol: Protocol) -> Self {
         let (authenticated, no_touch) =
             (client_info.authenticated.load(Relaxed), client_info.has(flag::NO_TOUCH));
-        Self { db, protocol, no_touch, ..Self::new(client_info, authenticated) }
+        let user = client_info.user.load_full();
+        Self { db, protocol, no_touch, ..Self::of(client_info, user, authenticated) }
     }
 
     /// SELECT.
@@ -112,6 +135,7 @@ impl Session {
         self.protocol = protocol;
         self.client_info.protocol.store(if protocol == Protocol::Resp3 { 3 } else { 2 }, Relaxed);
         self.only_listens = protocol == Protocol::Resp2 && self.is_subscriber();
+        self.note_restrictions();
     }
 
     /// Whether it has subscribed to anything.
@@ -129,6 +153,7 @@ impl Session {
         }
         self.client_info.set(flag::SUBSCRIBER, self.is_subscriber());
         self.only_listens = self.protocol == Protocol::Resp2 && self.is_subscriber();
+        self.note_restrictions();
     }
 
     /// How it is told of changed keys has changed: its client info says so.
@@ -150,10 +175,40 @@ impl Session {
         }
     }
 
-    /// Marks the session as authenticated or not.
-    pub fn authenticate(&mut self, yes: bool) {
-        self.authenticated = yes;
-        self.client_info.authenticated.store(yes, Relaxed);
+    /// It is this user from now on, who has given a password where one was asked for, or (not `authenticated`) is yet to.
+    pub fn be(&mut self, user: &Arc<User>, users_version: u64, authenticated: bool) {
+        self.authenticated = authenticated;
+        self.client_info.authenticated.store(authenticated, Relaxed);
+        self.user = Arc::clone(user);
+        self.users_version = users_version;
+        self.client_info.user.store(Arc::clone(user));
+        self.note_restrictions();
+    }
+
+    /// Takes up what has become of its user; `false` if that is gone.
+    pub fn renew_user(&mut self, users: &UserTable) -> bool {
+        // Whoever has looked later knows better.
+        if self.users_version >= users.version() {
+            return true;
+        }
+        let Some(user) = users.renewed(&self.user) else { return false };
+        if Arc::ptr_eq(user, &self.user) {
+            self.users_version = users.version();
+        } else {
+            self.be(user, users.version(), self.authenticated);
+        }
+        true
+    }
+
+    /// From now on it receives the MONITOR feed.
+    pub fn monitor(&mut self) {
+        self.monitor = true;
+        self.note_restrictions();
+    }
+
+    fn note_restrictions(&mut self) {
+        self.restricted =
+            !self.authenticated || self.monitor || self.only_listens || !self.user.is_unrestricted();
     }
 
     /// Ends the connection once the replies so far are written.
@@ -169,16 +224,16 @@ impl Session {
     }
 
     /// RESET: as if newly connected, but for the name of the library. A SKIP before it concerns its own reply.
-    pub fn reset(&mut self, authenticated: bool) {
+    pub fn reset(&mut self, users: &UserTable) {
         self.discard();
+        self.monitor = false;
         self.select(DbIndex(0));
         self.speak(Protocol::Resp2);
-        self.authenticate(authenticated);
+        self.be(users.default_user(), users.version(), users.default_user().is_open());
         if self.replies == Replies::Off {
             self.replies = Replies::On;
         }
         self.no_touch = false;
-        self.monitor = false;
         self.client_info.name.store(None);
         self.client_info.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
     }

@@ -14,12 +14,15 @@ use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
+use crate::security::Users;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
 pub struct Shared {
     /// The configuration in force.
     pub config: Arc<Live>,
+    /// Who may do what.
+    pub users: Users,
     /// The file that CONFIG REWRITE writes to.
     pub config_file: Option<ConfigFile>,
     /// All shards.

@@ -103,10 +103,6 @@ pub fn set<N: AsRef<[u8]>, V: AsRef<[u8]>>(
         apply(&mut changed, directive, value).map_err(|reason| failed(&name, reason))?;
     }
     changed.clamp();
-    // As in Redis, the same password again does not take back what a `user` line says.
-    if changed.requirepass != config.requirepass {
-        changed.default_user.set_password(&changed.requirepass);
-    }
     match refused::first(&changed) {
         Some((name, reason)) => Err(failed(name.as_bytes(), reason.into())),
         None => Ok(changed),

@@ -58,6 +58,11 @@ impl Live {
         Ok(changed)
     }
 
+    /// Something else that is looked at whenever the configuration has changed was changed.
+    pub fn announce(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
     /// A reader's own view, for one thread.
     pub fn reader(self: &Arc<Self>) -> Reader {
         let version = self.version.load(Ordering::Acquire);

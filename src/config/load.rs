@@ -18,8 +18,7 @@ use super::kind::{Mode, Reason, Text, os_reason};
 use super::split::split_line;
 use super::table::{Config, Flags, lookup};
 use super::valkey::{self, Meaning};
-use super::words::AclPubsubDefault;
-use super::{REDIS_VERSION, TORC_VERSION, inert, refused, user};
+use super::{REDIS_VERSION, TORC_VERSION, UserLine, inert, refused};
 use crate::glob;
 
 /// How deep files may include each other.
@@ -122,14 +121,26 @@ impl Place {
     }
 }
 
-/// Where each directive was given last: whom to blame for what shows only later.
+/// Where each directive was given last, and each `user` line: whom to blame for what shows only later.
 #[derive(Clone, Debug, Default)]
-pub struct Places(HashMap<&'static str, Place>);
+pub struct Places {
+    directives: HashMap<&'static str, Place>,
+    users: Vec<Place>,
+}
 
 impl Places {
     /// The error of a start that cannot obey this directive, for this reason.
     pub fn blame(&self, name: &str, reason: String) -> Fatal {
-        match self.0.get(name) {
+        Self::refuse(self.directives.get(name), name, reason)
+    }
+
+    /// The error of a start that cannot obey the `user` line of this number, for this reason.
+    pub fn blame_user(&self, index: usize, reason: String) -> Fatal {
+        Self::refuse(self.users.get(index), "user", reason)
+    }
+
+    fn refuse(place: Option<&Place>, name: &str, reason: String) -> Fatal {
+        match place {
             Some(place) => place.clone().refuse(reason.into()),
             None => Fatal::Usage(format!("'{name}': {reason}")),
         }
@@ -152,8 +163,6 @@ pub(super) struct Loader {
     ignored: Vec<&'static str>,
     /// What names of files are relative to; empty is where the process is.
     directory: PathBuf,
-    /// The rules of the `user` line, if there is one.
-    user: Option<user::Rules>,
     /// What `rename-command` has left of the names of commands, once there is one.
     commands: Option<CommandNames>,
 }
@@ -185,8 +194,7 @@ impl Loader {
         if line.is_empty() || line.starts_with(b"#") {
             return Ok(());
         }
-        let place =
-            Place { origin: origin.clone(), number, line: String::from_utf8_lossy(line).into_owned() };
+        let place = Place { origin: origin.clone(), number, line: shown(line) };
         let refuse = |reason: Reason| place.clone().refuse(reason);
         let words =
             split_line(line).ok_or_else(|| refuse("Unbalanced quotes in configuration line".into()))?;
@@ -207,18 +215,10 @@ impl Loader {
     /// What all lines together make, unless it asks for what must not be ignored.
     pub(super) fn finish(mut self) -> Result<Loaded, Fatal> {
         self.config.clamp();
-        match &self.user {
-            // Whatever `requirepass` says: Redis makes its users last.
-            Some(rules) => {
-                let all_channels = self.config.acl_pubsub_default == AclPubsubDefault::AllChannels;
-                self.config.default_user = rules.user(all_channels);
-            }
-            None => self.config.default_user.set_password(&self.config.requirepass),
-        }
         if let Some((name, reason)) = refused::first(&self.config) {
             return Err(self.places.blame(name, reason.to_owned()));
         }
-        let given: Vec<&str> = self.places.0.keys().copied().collect();
+        let given: Vec<&str> = self.places.directives.keys().copied().collect();
         let warnings = inert::warnings(&self.config, &given, &self.ignored);
         Ok(Loaded { config: self.config, places: self.places, warnings })
     }
@@ -226,7 +226,7 @@ impl Loader {
     fn directive(&mut self, name: &[u8], args: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
         match name.to_ascii_lowercase().as_slice() {
             b"rename-command" => return self.rename_command(args),
-            b"user" => return self.user(args),
+            b"user" => return self.user(args, place),
             b"loadmodule" if !args.is_empty() => return Err("Torc has no modules".into()),
             b"sentinel" if !args.is_empty() => {
                 return Err("sentinel directive while not in sentinel mode".into());
@@ -239,7 +239,7 @@ impl Loader {
             None => lookup(name),
         };
         let Some(directive) = directive else { return obsolete(name, args) };
-        let first = self.places.0.insert(directive.name, place.clone()).is_none();
+        let first = self.places.directives.insert(directive.name, place.clone()).is_none();
         let mode = Mode::Load { first };
         if directive.flags.has(Flags::MULTI) && args.len() == 1 {
             // "a b c" as one word means the same as three.
@@ -266,13 +266,17 @@ impl Loader {
         Ok(())
     }
 
-    /// There is one user, and Redis takes a user twice for a mistake.
-    fn user(&mut self, args: &[Vec<u8>]) -> Result<(), Reason> {
-        if self.user.replace(user::parse(args)?).is_some() {
-            return Err(user::in_declaration(
-                "Duplicate user found. A user can only be defined once in config files",
-            ));
+    /// Redis takes a user twice for a mistake. What the rules mean shows once the commands are known.
+    fn user(&mut self, args: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
+        let Some((name, rules)) = args.split_first() else { return Err(BAD_DIRECTIVE.into()) };
+        let users = &mut self.config.file_only.users;
+        if users.iter().any(|known| known.name == *name) {
+            let name = String::from_utf8_lossy(name);
+            let what = "Duplicate user found. A user can only be defined once in config files";
+            return Err(format!("Error in user declaration '{name}': {what}").into());
         }
+        users.push(UserLine { name: name.clone(), rules: rules.to_vec() });
+        self.places.users.push(place.clone());
         Ok(())
     }
 
@@ -296,6 +300,24 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+/// A line as messages repeat it: without what may be a password, however it is written.
+fn shown(line: &[u8]) -> String {
+    let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    let name = words.first().map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+    let directive = match valkey::find(&name) {
+        Some((_, Meaning::Same(other))) => lookup(other.as_bytes()),
+        _ => lookup(&name),
+    };
+    let kept = match name.as_slice() {
+        b"user" => 2,
+        _ if directive.is_some_and(|directive| directive.flags.has(Flags::SENSITIVE)) => 1,
+        _ => return String::from_utf8_lossy(line).into_owned(),
+    };
+    let kept = words[..kept.min(words.len())].join(&b' ');
+    let rest = if words.len() > 1 { " (redacted)" } else { "" };
+    String::from_utf8_lossy(&kept).into_owned() + rest
 }
 
 /// Directives that Redis has given up and still accepts in files, with one value.

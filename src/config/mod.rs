@@ -31,7 +31,6 @@ pub mod split;
 mod table;
 mod types;
 mod usage;
-mod user;
 mod valkey;
 mod words;
 
@@ -51,12 +50,11 @@ pub use inert::warnings as inert_warnings;
 pub(crate) use kind::parse_memory;
 pub use kind::{Enumerated, Kind, Text};
 pub use load::{ConfigFile, Fatal, Origin, Places};
-pub use rewrite::{rewrite, write_atomically};
+pub use rewrite::{RewrittenUsers, rewrite, write_atomically};
 pub use split::{quote, split_line};
 pub use table::{Config, Directive, Flags, lookup, table};
 pub use types::*;
 pub use usage::{help, version_line};
-pub use user::DefaultUser;
 pub use words::*;
 
 /// The Redis version whose behaviour Torc has.

@@ -4,7 +4,7 @@
 //! or an option (`torc redis.conf --cluster-enabled no`) can take back what a file says; the line that is blamed is the last one
 //! that said it. CONFIG SET asks the same rows. Whoever builds what a row asks for removes the row.
 //!
-//! Not here: what is accepted without effect (`inert`), users (`user`), what only a file of Valkey can say (`valkey`).
+//! Not here: what is accepted without effect (`inert`), users (`security`), what only a file of Valkey can say (`valkey`).
 
 use super::table::Config;
 
@@ -41,7 +41,12 @@ const REFUSALS: &[Refusal] = &[
         reason: "Torc has no TLS yet: what clients are to send encrypted would not be. \
             Say 'tls-port 0', and let a proxy beside Torc do the encryption",
     },
-    Refusal { name: "aclfile", is_asked: |config| !config.aclfile.is_empty(), reason: super::user::NO_USERS },
+    Refusal {
+        name: "aclfile",
+        is_asked: |config| !config.aclfile.is_empty() && !config.file_only.users.is_empty(),
+        reason: "There are users in the configuration and in a file of their own: whoever reads one would not know of \
+            the other. Put the 'user' lines into that file, or remove this line",
+    },
 ];
 
 /// The first directive whose value in `config` is refused, and why.

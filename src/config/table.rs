@@ -11,7 +11,6 @@ use super::types::{
     BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
     Percentiles, ReplicaOf, SavePoint, SavePoints, ShardCount, ShutdownOptions,
 };
-use super::user::DefaultUser;
 use super::words::{
     AclPubsubDefault, ActiveDefrag, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy,
     OomScoreAdj, PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised,
@@ -110,15 +109,13 @@ macro_rules! directives {
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
             $(#[doc = $help] pub $field: $type,)*
-            /// Who every client is: what `requirepass` and a `user` line make together.
-            pub default_user: DefaultUser,
             /// What only a file or the command line can say.
             pub file_only: FileOnly,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($field: $default,)* default_user: DefaultUser::default(), file_only: FileOnly::default() }
+                Self { $($field: $default,)* file_only: FileOnly::default() }
             }
         }
 
@@ -364,11 +361,11 @@ directives! {
     requirepass: Text = text(""); "requirepass"; Kind::Text; MUTABLE | SENSITIVE;
         "Password of the default user; empty is none."
     aclfile: Text = text(""); "aclfile"; Kind::Text; FIXED;
-        "File with the users; refused until there are users."
-    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE | INERT;
+        "File with the users; where it is given, requirepass counts for nothing at the start."
+    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE;
         "Entries of ACL LOG."
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels; "acl-pubsub-default";
-        Kind::Words(AclPubsubDefault::WORDS); MUTABLE | INERT;
+        Kind::Words(AclPubsubDefault::WORDS); MUTABLE;
         "Channels of a new user."
     enable_protected_configs: ProtectedAction = ProtectedAction::No; "enable-protected-configs";
         Kind::Words(ProtectedAction::WORDS); FIXED;

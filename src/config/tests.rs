@@ -33,9 +33,15 @@ pub(super) fn value(config: &Config, name: &str) -> String {
     String::from_utf8_lossy(&value).into_owned()
 }
 
-/// What CONFIG REWRITE makes of `old`.
+/// What CONFIG REWRITE makes of `old`, with the users that the configuration declares.
 pub(super) fn rewritten(config: &Config, old: &[u8]) -> Vec<u8> {
-    rewrite(config, old, "".as_ref()).unwrap_or_else(|reason| panic!("{reason}"))
+    let users = &config.file_only.users;
+    rewrite(config, &as_declared(users), old, "".as_ref()).unwrap_or_else(|reason| panic!("{reason}"))
+}
+
+/// Users whose lines come to themselves.
+pub(super) fn as_declared(lines: &[UserLine]) -> RewrittenUsers<'_> {
+    RewrittenUsers { lines, canonical: &|line| Some(line.clone()) }
 }
 
 /// A directory of its own for a test, removed when dropped.
@@ -244,7 +250,6 @@ fn what_would_lose_or_expose_data_stops_the_start() {
         ("slaveof 127.0.0.1 6380", "say 'replicaof no one'"),
         ("cluster-enabled yes", "say 'cluster-enabled no'"),
         ("tls-port 7000", "Say 'tls-port 0'"),
-        ("aclfile /etc/users.acl", "requirepass"),
         ("import-mode yes", "Say 'import-mode no'"),
     ];
     for (line, remedy) in cases {
@@ -283,11 +288,9 @@ fn what_would_lose_data_cannot_be_set() {
 
 /// Directives without a reader outside of the configuration that are true all the same, and why.
 const TRUE_BY_DESIGN: &[(&str, &str)] = &[
-    ("aclfile", "any is refused at the start"),
     ("enable-protected-configs", "CONFIG SET itself obeys it"),
     ("hide-user-data-from-log", "keys and values are never logged"),
     ("lazyfree-lazy-user-del", "large values are always freed in slices"),
-    ("requirepass", "it makes the default user, whose password is asked for"),
     ("sanitize-dump-payload", "every payload is checked deeply"),
 ];
 
@@ -330,34 +333,37 @@ fn lines_of_a_file_only_are_kept() {
     let startup = start(&[&file]).expect("it starts");
     let extra = &startup.config.file_only;
     assert_eq!(extra.renamed_commands, [("CONFIG".into(), "".into())]);
+    assert_eq!((extra.users.len(), extra.users[0].name.as_slice()), (1, &b"default"[..]));
+    assert_eq!(extra.users[0].rules.len(), 6);
     assert_eq!(startup.warnings, Vec::<String>::new());
 }
 
-/// A server started with users in its configuration used to let everybody in without a password.
+/// Users in two places: whoever changes one would not know of the other.
 #[test]
-fn users_that_torc_would_not_obey_stop_the_start() {
+fn users_stand_in_one_place_and_once() {
+    let both = start_with(&["-"], "user alice on\naclfile /etc/users.acl\n").expect_err("Redis refuses it");
+    assert!(both.to_string().contains("from stdin, at line 2\n>>> 'aclfile /etc/users.acl'\n"), "{both}");
+    assert!(start_with(&["-"], "aclfile /etc/users.acl\n").is_ok());
+    let twice = "user default on nopass ~* &* +@all\nUSER default on >a ~* &* +@all\n";
+    let error = start_with(&["-"], twice).expect_err("Redis refuses it").to_string();
+    let end = "Error in user declaration 'default': Duplicate user found. A user can only be defined once in config files";
+    assert!(error.contains("at line 2") && error.ends_with(end), "{error}");
+}
+
+/// The error of a start repeated the line that it was about, with the password in it, and went to the log.
+#[test]
+fn errors_show_no_password() {
     let lines = [
-        "aclfile /etc/users.acl",
-        "user default off",
-        "user default on",
-        "user default on nopass ~* &* +@all -@admin",
-        "user default on nopass ~app:* &* +@all",
-        "user Default on nopass ~* &* +@all",
-        "user alice on nopass ~* &* +@all",
+        "user default on >sekret ~* +@all\nuser default on >sekret",
+        "requirepass sekret sekret",
+        "primaryauth sekret sekret",
+        "masterauth \"sekret",
+        "tls-key-file-pass sekret \"a",
     ];
     for line in lines {
         let error = start_with(&["-"], &format!("port 1\n{line}\n")).expect_err(line).to_string();
-        assert!(error.contains(&format!("from stdin, at line 2\n>>> '{line}'\n")), "{error}");
-        assert!(error.contains("requirepass"), "{error}");
+        assert!(error.contains("(redacted)") && !error.contains("sekret"), "{error}");
     }
-    assert!(refusal(&["--aclfile", "acl.file"]).contains("requirepass"));
-    assert!(refusal(&["--user", "default", "on", ">sekret", "~app:*", "+@all"]).contains("at option 1"));
-    let twice = "user default on nopass ~* &* +@all\nuser default on >a ~* &* +@all\n";
-    let error = start_with(&["-"], twice).expect_err("Redis refuses it").to_string();
-    assert!(
-        error.contains("at line 2") && error.ends_with("A user can only be defined once in config files"),
-        "{error}"
-    );
 }
 
 #[test]
@@ -442,7 +448,7 @@ fn rewrite_keeps_comments_and_order() {
     let scratch = Scratch::new("rewrite");
     let old = "# top\nport 7391\n\nsave 900 1\nsave 300 10\n# mid\n\n\n\
         hash-max-ziplist-entries 100\ntimeout 5\n\
-        timeout 7\nbind 127.0.0.1\nuser default on nopass ~* &* +@all\nrename-command KEYS \"\"\nnosuch 1\n";
+        timeout 7\nbind 127.0.0.1\nuser default on nopass sanitize-payload ~* &* +@all\nrename-command KEYS \"\"\nnosuch 1\n";
     let file = scratch.file("torc.conf", &old.replace("nosuch 1\n", ""));
     let pairs = [("save", "60 5"), ("maxmemory", "100mb"), ("maxmemory-clients", "5%"), ("port", "6379")];
     let changed = set(&config(&[&file]), &pairs, Caller::Local).expect("the pairs are good");
@@ -516,7 +522,9 @@ proptest! {
         let text = rewritten(&changed, b"# nothing yet\n");
         let read = start_with(&["-"], &String::from_utf8_lossy(&text));
         let read = read.unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&text)));
-        prop_assert_eq!(read.config, changed);
+        // The password stands in the line of the default user.
+        let read = Config { requirepass: changed.requirepass.clone(), ..read.config };
+        prop_assert_eq!(read, changed);
     }
 
     #[test]

@@ -537,6 +537,17 @@ impl Setting for ShardCount {
 pub struct FileOnly {
     /// `rename-command OLD NEW`, in order; an empty new name removes the command. Each was a command of Redis by then.
     pub renamed_commands: Vec<(Text, Text)>,
+    /// `user NAME RULE...`, each name once.
+    pub users: Vec<UserLine>,
+}
+
+/// A `user` line: who is declared, and the rules. What they mean is not known here (`security`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserLine {
+    /// The user's name.
+    pub name: Vec<u8>,
+    /// Its rules.
+    pub rules: Vec<Vec<u8>>,
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ fn gathered_of(commands: &[(u32, &[&str])], keyspace: &Keyspace) -> Batch {
 fn session() -> Session {
     let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
     let registry_slot = RegistrySlot { worker: 0, number: 0 };
-    Session::new(Arc::new(ClientInfo::new(1, registry_slot, place, "a".into(), "b".into(), 3, 0)), true)
+    Session::superuser(Arc::new(ClientInfo::new(1, registry_slot, place, "a".into(), "b".into(), 3, 0)))
 }
 
 /// A client that has queued a SET of this key.

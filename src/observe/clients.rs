@@ -14,9 +14,10 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::wait_state::WaitState;
+use crate::security::User;
 
 /// Slots per segment of the registry.
 const SEGMENT: usize = 1024;
@@ -190,6 +191,8 @@ pub struct ClientInfo {
     pub redirect: AtomicI64,
     /// Whether the client has authenticated (or needs not).
     pub authenticated: AtomicBool,
+    /// Who it is.
+    pub user: ArcSwap<User>,
     /// Somebody's keys are told to it: its connection stays where it is.
     pinned: AtomicBool,
     /// The connection is closed.
@@ -238,6 +241,7 @@ impl ClientInfo {
             lib_version: ArcSwapOption::empty(),
             redirect: AtomicI64::new(-1),
             authenticated: AtomicBool::new(true),
+            user: ArcSwap::new(User::superuser()),
             pinned: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             killed: AtomicBool::new(false),

@@ -72,6 +72,12 @@ counters! {
     commands_rejected,
     /// AUTH attempts that failed.
     auth_denied,
+    /// Commands refused because of the user's rights.
+    commands_denied,
+    /// Commands refused because of one of their keys.
+    keys_denied,
+    /// Commands refused because of one of their channels.
+    channels_denied,
     /// Turns of the loop.
     turns,
     /// Nanoseconds of these turns, waiting excluded.

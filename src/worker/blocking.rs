@@ -25,13 +25,14 @@ use super::call::{ExecutionContext, TurnConstants, reply_error};
 use super::cleanups::Cleanup;
 use super::run::next_replies;
 use super::{Message, Worker};
-use crate::command::{Args, CommandError, Scope};
+use crate::command::{Args, CommandError, Scope, may_run, note_denied};
 use crate::exec::blocking::DUE;
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
 use crate::net::connection::BlockReason;
 use crate::observe::{ClientPlace, WaitId, WaitOutcome, flag};
 use crate::resp::{Output, Reply};
+use crate::security;
 use crate::store::{Keyspace, Leases, ReadyKey, ShardId};
 
 /// How soon at most a waiting command is run again whose time for that has come, if that was not possible, ms.
@@ -300,11 +301,21 @@ impl<I: Io> Worker<I> {
             reply_error(CommandError::OutOfMemory, &mut reply, stats);
             return Some(said(output, waiter));
         }
-        match self
-            .execution
-            .executor(&mut session, constants, &self.clock, start)
-            .handle(row, &args, &mut reply)
+        // Whoever deleted its user has ended its wait as well.
+        session.renew_user(&constants.users);
+        let mut executor = self.execution.executor(&mut session, constants, &self.clock, start);
+        if executor.ctx.session.restricted
+            && let Err(denied) = may_run(&executor.ctx.session.user, row, &args)
         {
+            counts.rejected.add(1);
+            stats.counters.commands_rejected.add(1);
+            note_denied(&executor.ctx, row, &args, denied, security::Context::TopLevel);
+            let text = denied.text(&executor.ctx.session.user, row, &args, false);
+            reply.error_bytes(&[b"NOPERM ", &*text].concat());
+            stats.count_error("NOPERM");
+            return Some(said(output, waiter));
+        }
+        match executor.handle(row, &args, &mut reply) {
             Ok(()) => {}
             Err(CommandError::Blocked) => {
                 let (blocking, _) = session.blocking.take().expect("the handler has said what for");

@@ -26,6 +26,7 @@ use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::persist::journal::Writer;
 use crate::resp::Reply;
+use crate::security::UserTable;
 use crate::store::{AccessClock, Changes, Leases, ReadyKey};
 
 /// From this duration on, a command's being notable does not depend on what quick commands take.
@@ -244,6 +245,7 @@ impl<I: Io> Worker<I> {
         let obstacles = self.obstacles();
         if let Some(mut constants) = self.constants.take()
             && Arc::ptr_eq(&constants.config, self.config.config_arc())
+            && Arc::ptr_eq(&constants.users, &self.users)
         {
             if constants.obstacles != obstacles {
                 constants.note_obstacles(obstacles);
@@ -262,6 +264,7 @@ impl<I: Io> Worker<I> {
         let mut constants = Box::new(TurnConstants {
             loading: self.loads,
             shared: Arc::clone(&self.shared),
+            users: Arc::clone(&self.users),
             slow_ns,
             event_ns,
             looked_at_ns: slow_ns.min(event_ns).min(CLOCK_KEPT_NS_MAX),
@@ -305,6 +308,7 @@ pub(super) struct Obstacles {
 pub(super) struct TurnConstants {
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<Config>,
+    pub(super) users: Arc<UserTable>,
     /// From this duration on a command goes to the slow log.
     slow_ns: u64,
     /// From this duration on it is an event of the latency monitor.

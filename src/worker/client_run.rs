@@ -9,16 +9,17 @@
 use super::blocking::made_ready;
 use super::call::{Executor, TurnConstants};
 use super::memory::{EvictionContext, Memory};
-use super::transaction::{enqueue, refuse_in, reject};
+use super::transaction::{enqueue, refuse_in, reject, reject_denied};
 use super::{Worker, run};
 use crate::command::{
-    Args, CommandError, Flags, PauseMode, Replies, Role, Row, Scope, Session, is_about_oneself,
-    may_run_while_listening,
+    Args, CommandError, Denied, Effect, Flags, PauseMode, Replies, Role, Row, Scope, is_about_oneself,
+    may_run, may_run_while_listening, note_denied,
 };
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{BlockReason, OUTPUT_BYTES_HIGH};
 use crate::resp::{Mark, Reply};
+use crate::security;
 
 /// What became of a command.
 enum Step {
@@ -34,6 +35,8 @@ enum Step {
 enum Admission {
     Yes,
     Error(CommandError),
+    /// Its user lacks the right.
+    Denied(Denied),
     /// It is none of those that a client may run which listens.
     OnlyListens,
     Paused,
@@ -61,6 +64,13 @@ impl<I: Io> Worker<I> {
         // Whoever has killed it may have been told so, while it is this worker that will close it.
         let is_over = connection.ended || connection.closing || connection.session.client_info.is_killed();
         if is_over || connection.requeued_in_turn == self.turn {
+            return 1;
+        }
+        // Its user is gone: it became that user when those who had it were ended already. Who has asked for that itself is told.
+        let is_told = connection.session.withheld_reply.is_some();
+        if !is_told && !connection.session.renew_user(&constants.users) {
+            let place = connection.session.client_info.kill();
+            self.execution.effects.extend(place.map(Effect::Kill));
             return 1;
         }
         // Its leases are held the way it needs them.
@@ -224,6 +234,10 @@ impl ClientRun<'_> {
                 reject(error, row.role, ctx.session, reply, ctx.stats);
                 return Step::Done;
             }
+            Admission::Denied(denied) => {
+                self.deny(row, args, denied, reply);
+                return Step::Done;
+            }
             Admission::OnlyListens => {
                 self.refuse_listener(row, reply);
                 return Step::Done;
@@ -257,6 +271,41 @@ impl ClientRun<'_> {
         } else {
             Step::Blocked(BlockReason::None)
         }
+    }
+
+    /// The client's user lacks the right.
+    #[cold]
+    fn deny(&mut self, row: &Row, args: &Args<'_>, denied: Denied, reply: &mut Reply<'_>) {
+        let ctx = &mut self.executor.ctx;
+        ctx.stats.commands[row.id as usize].rejected.add(1);
+        ctx.stats.counters.commands_rejected.add(1);
+        let in_multi = ctx.session.multi.is_some();
+        let context = if in_multi { security::Context::Multi } else { security::Context::TopLevel };
+        note_denied(ctx, row, args, denied, context);
+        let text = denied.text(&ctx.session.user, row, args, false);
+        reject_denied(&text, row.role, ctx.session, reply, ctx.stats);
+    }
+
+    /// Why the client, being who and what it is, may not run this.
+    #[inline(never)]
+    fn restriction(&mut self, row: &Row, flags: Flags, args: &Args<'_>) -> Option<Admission> {
+        let session = &*self.executor.ctx.session;
+        let is_anybody = !session.authenticated && !self.executor.constants.users.default_user().is_open();
+        if is_anybody && !flags.has(Flags::NO_AUTH) {
+            return Some(Admission::Error(CommandError::NoAuth));
+        }
+        // What may not be queued is refused for that.
+        let is_refused = session.multi.is_some() && row.command.flags.has(Flags::NO_MULTI);
+        if !is_refused && let Err(denied) = may_run(&session.user, row, args) {
+            return Some(Admission::Denied(denied));
+        }
+        if session.only_listens && !may_run_while_listening(&row.full_name) {
+            return Some(Admission::OnlyListens);
+        }
+        // To Redis a monitor is a kind of replica.
+        let touches_keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
+        (session.monitor && flags.has(touches_keys))
+            .then_some(Admission::Error(CommandError::Text("ERR Replica can't interact with the keyspace")))
     }
 
     /// A client that speaks RESP2 and has subscribed runs no other commands than those that have to do with it.
@@ -328,10 +377,13 @@ impl ClientRun<'_> {
         let constants = self.executor.constants;
         let is_loading = constants.loading & !flags.has(Flags::LOADING);
         let is_refused = flags.has(constants.refused) | (row.id == constants.refused_row) | is_loading;
-        if ctx.session.only_listens && !may_run_while_listening(&row.full_name) {
-            return Admission::OnlyListens;
+        if ctx.session.restricted
+            && let Some(admission) = self.restriction(row, flags, args)
+        {
+            return admission;
         }
-        let admission = admit(flags, ctx.session, constants, ctx.now_ms, is_refused);
+        let ctx = &mut self.executor.ctx;
+        let admission = admit(flags, constants, ctx.now_ms, is_refused);
         if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
             return admission;
         }
@@ -361,36 +413,21 @@ const CANNOT_SAVE: CommandError = CommandError::Text(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
 );
 
-/// Why a client that has yet to authenticate, or that receives the MONITOR feed, may not run a command, or nobody may.
+/// Why nobody may run a command at present.
 #[cold]
-fn restriction(
-    flags: Flags,
-    session: &Session,
-    constants: &TurnConstants,
-    is_refused: bool,
-) -> Option<CommandError> {
-    const TOUCHES_KEYS: Flags = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Some(CommandError::NoAuth);
-    }
-    // To Redis a monitor is a kind of replica.
-    let refused = session.monitor && flags.has(TOUCHES_KEYS);
-    if refused {
-        return Some(CommandError::Text("ERR Replica can't interact with the keyspace"));
-    }
+fn obstacle(flags: Flags, constants: &TurnConstants) -> Option<CommandError> {
     if constants.loading && !flags.has(Flags::LOADING) {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
     }
     let obstacles = constants.obstacles;
-    let reason = match obstacles.cannot_append {
-        _ if obstacles.cannot_save => CANNOT_SAVE,
-        Some(errno) => CommandError::Text(cannot_append(errno)),
+    match obstacles.cannot_append {
+        _ if obstacles.cannot_save => Some(CANNOT_SAVE),
+        Some(errno) => Some(CommandError::Text(cannot_append(errno))),
         None if constants.lacks_replicas => {
-            CommandError::Text("NOREPLICAS Not enough good replicas to write.")
+            Some(CommandError::Text("NOREPLICAS Not enough good replicas to write."))
         }
-        None => return None,
-    };
-    is_refused.then_some(reason)
+        None => None,
+    }
 }
 
 /// What writes are refused with after the append-only file could not be written.
@@ -406,17 +443,8 @@ fn cannot_append(errno: i32) -> &'static str {
 }
 
 #[inline]
-fn admit(
-    flags: Flags,
-    session: &Session,
-    constants: &TurnConstants,
-    now_ms: u64,
-    is_refused: bool,
-) -> Admission {
-    // One look for all of them, as hardly any client is either and hardly any server asks for replicas.
-    if (!session.authenticated | session.monitor | is_refused)
-        && let Some(error) = restriction(flags, session, constants, is_refused)
-    {
+fn admit(flags: Flags, constants: &TurnConstants, now_ms: u64, is_refused: bool) -> Admission {
+    if is_refused && let Some(error) = obstacle(flags, constants) {
         return Admission::Error(error);
     }
     if constants.obstacles.must_wait && flags.has(Flags::WRITE) {

@@ -16,7 +16,7 @@ use super::moving::MovingConnection;
 use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
 use crate::observe::{ClientPlace, WaitId};
-use crate::pubsub::{Invalidation, PubSub, PublishedMessage};
+use crate::pubsub::{Invalidation, PubSub, PublishedMessage, RightsLost};
 use crate::store::{HOLDERS_MAX, WantedMask};
 
 /// A message from one worker to another.
@@ -53,6 +53,8 @@ pub enum Message {
     Invalidate(Invalidation),
     /// Encoded keys that have changed, told to this client in the place of another.
     Redirected(ClientPlace, Arc<[u8]>),
+    /// A user may not listen to some channels any more: clients that do are ended.
+    RightsLost(Arc<RightsLost>),
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
     /// Give back what memory is free.

@@ -84,6 +84,7 @@ use crate::io::{Event, Io, Token, Wait};
 use crate::net::Slots;
 use crate::observe::{RegistrySlots, WorkerStats};
 use crate::pubsub::Listeners;
+use crate::security::UserTable;
 use crate::store::{AccessClock, Leases, ShardId};
 
 pub use balance::active_at_start;
@@ -104,6 +105,8 @@ pub struct Worker<I: Io> {
     io: I,
     shared: Arc<Shared>,
     config: config::live::Reader,
+    /// The users, as of the configuration's version.
+    users: Arc<UserTable>,
     execution: call::ExecutionContext,
     clock: Clock,
     inbox: Inbox,
@@ -201,6 +204,7 @@ impl<I: Io> Worker<I> {
         let WorkerSetup { number, shared, inbox, clock, seed } = setup;
         let solo = inbox.workers() == 1;
         let config = shared.config.reader();
+        let users = shared.users.load();
         Self {
             number,
             io,
@@ -211,6 +215,7 @@ impl<I: Io> Worker<I> {
             client_limit: client_eviction::ClientLimit::new(config.config()),
             constants: None,
             config,
+            users,
             execution: call::ExecutionContext::new(
                 Leases::new(&shared.keyspace, number, solo),
                 Rng::new(seed),
@@ -425,8 +430,9 @@ impl<I: Io> Worker<I> {
         self.shared.stats.of(self.number)
     }
 
-    /// Takes up what CONFIG SET has changed and what does not follow by itself.
+    /// Takes up what CONFIG SET and ACL have changed and what does not follow by itself.
     fn follow_config(&mut self) {
+        self.users = self.shared.users.load();
         let config = self.config.config();
         self.shared.journal.follow(crate::command::sync_policy(config.appendfsync), config.journal_limit);
         self.client_limit.follow(config);
@@ -470,6 +476,7 @@ impl<I: Io> Worker<I> {
             Message::Redirected(place, keys) => self.tell_instead(place, &keys),
             Message::Served(served) => self.deliver(*served),
             Message::Unblock { token, wait_id, error } => self.tell_unblocked(token, wait_id, error),
+            Message::RightsLost(lost) => self.end_listeners_without_right(&lost),
             Message::Look => self.resume_paused(),
             Message::Purge => self.purge_memory(),
         }

@@ -12,7 +12,7 @@ use super::{Message, Worker};
 use crate::io::{Io, Token};
 use crate::net::connection::Connection;
 use crate::observe::ClientPlace;
-use crate::pubsub::{Kind, PublishedMessage, Subscriptions};
+use crate::pubsub::{Kind, PublishedMessage, RightsLost, Subscriptions};
 use crate::resp::Output;
 
 /// Copies of messages written in one turn, after which what is left in the inbox waits for the next one.
@@ -74,6 +74,19 @@ impl<I: Io> Worker<I> {
             self.dirty.push(slot);
         }
         1
+    }
+
+    /// Ends the clients of a user that listen to what it may not listen to any more.
+    pub(super) fn end_listeners_without_right(&mut self, lost: &RightsLost) {
+        for slot in 0..self.connections.bound() {
+            let Some(connection) = self.connections.get(slot) else { continue };
+            let session = &connection.session;
+            let is_concerned = session.user.id() == lost.user_id && !session.close_after_reply;
+            if is_concerned && session.subscriptions.as_ref().is_some_and(|all| lost.concerns(all)) {
+                let token = connection.token;
+                self.close(token);
+            }
+        }
     }
 
     /// A client listens to something from now on, or no more.

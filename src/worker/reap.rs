@@ -257,7 +257,7 @@ impl<I: Io> Worker<I> {
         if !self.shared.clients.admit(u64::from(config.maxclients)) {
             return Some(TOO_MANY);
         }
-        let is_open = config.protected_mode && config.default_user.is_open();
+        let is_open = config.protected_mode && self.users.default_user().needs_no_password();
         if is_open && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback()) {
             self.shared.clients.dismiss();
             return Some(PROTECTED);
@@ -271,8 +271,7 @@ impl<I: Io> Worker<I> {
             self.shared.clients.dismiss();
             return self.shared.clients.unassign(self.number);
         }
-        let config = self.config.config();
-        let (keepalive, open) = (config.tcp_keepalive, config.default_user.is_open());
+        let keepalive = self.config.config().tcp_keepalive;
         let token = self.connections.reserve();
         if keepalive > 0 && !socket.is_unix() {
             // A peer that is gone already shows itself on the first read.
@@ -287,7 +286,7 @@ impl<I: Io> Worker<I> {
         client_info.set(flag::UNIX_SOCKET, socket.is_unix());
         let client_info = Arc::new(client_info);
         self.shared.clients.enter(&client_info);
-        let connection = Box::new(Connection::new(token, Session::new(client_info, open)));
+        let connection = Box::new(Connection::new(token, Session::new(client_info, &self.users)));
         self.client_bytes.recount(&connection);
         self.connections.put(connection);
         self.io.attach(token, socket);

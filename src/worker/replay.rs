@@ -49,7 +49,7 @@ fn nobody() -> Session {
     let (registry_slot, place) =
         (RegistrySlot { worker: 0, number: 0 }, ClientPlace { worker: 0, slot: 0, generation: 0 });
     let client_info = ClientInfo::new(0, registry_slot, place, String::new(), String::new(), -1, 0);
-    let mut session = Session::new(Arc::new(client_info), true);
+    let mut session = Session::superuser(Arc::new(client_info));
     session.denies_blocking = true;
     session
 }

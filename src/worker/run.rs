@@ -1,5 +1,7 @@
 //! From input to replies: parsing, and the batch group by group. Running the commands of a group: `client_run`.
 
+use std::sync::Arc;
+
 use super::call::TurnConstants;
 use super::{Message, Slowest, Worker, put_list_back};
 use crate::command::{Effect, Replies, Row, Scope};
@@ -38,6 +40,7 @@ impl<I: Io> Worker<I> {
             bulk_direct_min: BULK_DIRECT_BYTES_MIN,
             ..Limits::default()
         };
+        let is_open = self.users.default_user().is_open();
         for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
             // A slot may be listed twice, for a connection that has left and for one that has come since.
@@ -52,7 +55,7 @@ impl<I: Io> Worker<I> {
             if connection.closing || connection.block_reason != BlockReason::None {
                 continue;
             }
-            limits.authenticated = connection.session.authenticated;
+            limits.authenticated = connection.session.authenticated || is_open;
             let (batch, keyspace) = (&mut self.batch, &self.shared.keyspace);
             let gathering =
                 connection.gather(slot, batch, &mut self.io, &limits, self.execution.table, keyspace);
@@ -378,6 +381,10 @@ impl<I: Io> Worker<I> {
                 Effect::Purge => {
                     self.purge_memory();
                     self.inbox.send_all(|| Message::Purge);
+                }
+                Effect::RightsLost(lost) => {
+                    self.end_listeners_without_right(&lost);
+                    self.inbox.send_all(|| Message::RightsLost(Arc::clone(&lost)));
                 }
                 Effect::Snapshot => self.start_snapshot(),
                 Effect::Wake(wanted) => self.inbox.wake_wanting(wanted),

@@ -11,9 +11,11 @@ use super::call::{Executor, reply_error};
 use super::refuse::{end_http, is_http, refuse};
 use crate::command::{
     Args, Bracket, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
+    may_run, note_denied,
 };
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
+use crate::security;
 use crate::store::Entry;
 
 /// Emptied queues that a worker keeps, and the memory each may have.
@@ -85,12 +87,33 @@ pub(super) fn reject(
     // What was not finished will not be.
     session.scan = None;
     if role == Role::Exec && session.multi.is_some() {
-        return abort(error.text(), session, reply, stats);
+        return abort(error.text().as_bytes(), session, reply, stats);
     }
     if let Some(queue) = &mut session.multi {
         queue.failed = true;
     }
     reply_error(error, reply, stats);
+}
+
+/// As `reject`, for want of a right: why, without `NOPERM`.
+#[cold]
+pub(super) fn reject_denied(
+    why: &[u8],
+    role: Role,
+    session: &mut Session,
+    reply: &mut Reply<'_>,
+    stats: &WorkerStats,
+) {
+    session.scan = None;
+    let text = [b"NOPERM ", why].concat();
+    if role == Role::Exec && session.multi.is_some() {
+        return abort(&text, session, reply, stats);
+    }
+    if let Some(queue) = &mut session.multi {
+        queue.failed = true;
+    }
+    reply.error_bytes(&text);
+    stats.count_error("NOPERM");
 }
 
 /// Replies to what is no command, as `refuse` does, with the same consequences for a transaction as `reject`.
@@ -104,7 +127,7 @@ pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         session.last_row = exec.id;
         stats.commands[exec.id as usize].rejected.add(1);
         stats.counters.commands_rejected.add(1);
-        return abort("ERR wrong number of arguments for 'exec' command", session, reply, stats);
+        return abort(b"ERR wrong number of arguments for 'exec' command", session, reply, stats);
     }
     if let Some(queue) = &mut session.multi {
         queue.failed = true;
@@ -113,10 +136,10 @@ pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
 }
 
 /// EXEC may not run, and the transaction ends.
-fn abort(why: &str, session: &mut Session, reply: &mut Reply<'_>, stats: &WorkerStats) {
+fn abort(why: &[u8], session: &mut Session, reply: &mut Reply<'_>, stats: &WorkerStats) {
     session.discard();
-    let why = why.strip_prefix("ERR ").unwrap_or(why);
-    reply.error_fmt(format_args!("EXECABORT Transaction discarded because of: {why}"));
+    let why = why.strip_prefix(b"ERR ").unwrap_or(why);
+    reply.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());
     stats.count_error("EXECABORT");
 }
 
@@ -156,8 +179,11 @@ impl Executor<'_> {
                 let row = self.table.row(id);
                 let like_it = commands.peek().is_some_and(|(next, _)| *next == id);
                 let mark = self.ctx.session.is_silent().then(|| reply.mark());
-                let has_run = self.call(row, &args, reply, like_it);
-                assert!(has_run, "no command waits in a transaction");
+                let is_denied = self.ctx.session.restricted && self.denies(row, &args, reply);
+                if !is_denied {
+                    let has_run = self.call(row, &args, reply, like_it);
+                    assert!(has_run, "no command waits in a transaction");
+                }
                 if let Some(mark) = mark
                     && self.ctx.session.is_silent()
                 {
@@ -184,6 +210,16 @@ impl Executor<'_> {
             }
             (false, false) => Ok(()),
         }
+    }
+
+    /// Whether the client's user may not run a command that was queued, which is its reply then.
+    #[inline(never)]
+    fn denies(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> bool {
+        let Err(denied) = may_run(&self.ctx.session.user, row, args) else { return false };
+        self.time_joined(row.id, args);
+        note_denied(&self.ctx, row, args, denied, security::Context::Multi);
+        reply_error(CommandError::Text(denied.text_in_exec()), reply, self.ctx.stats);
+        true
     }
 
     /// Lists the keys that a queued command has made ready, in this order, if anybody waits for any.

@@ -41,6 +41,7 @@
 //!
 //! `TORC_CASES=text` runs only the cases whose names contain the text.
 
+mod acl;
 mod bitmap;
 mod blocking;
 mod command;
@@ -107,6 +108,7 @@ const BASICS: &[Case] = &[
 /// Every family.
 pub const FAMILIES: &[(&str, &[Case])] = &[
     ("basics", BASICS),
+    ("acl", acl::CASES),
     ("bitmap", bitmap::CASES),
     ("blocking", blocking::CASES),
     ("command", command::CASES),

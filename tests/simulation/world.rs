@@ -178,6 +178,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         replication: Arc::new(Replication::new(plan.seed)),
         debug: DebugSwitches::default(),
         config_file: None,
+        users: command::make_users(&config).expect("no users are declared"),
         config: Live::new(config),
     })
 }

@@ -30,7 +30,7 @@ pub const ROWS: &[Command] = &[
         name: "bitfield",
         arity: -2,
         flags: GROW,
-        keys: &[key_at(1, KeyAccess::Variable)],
+        keys: &[key_at(1, KeyAccess::VariableBits)],
         since: "3.2.0",
         complexity: "O(N), N operations",
         summary: "Reads, sets and adds to integers of any width among the bits of a string.",

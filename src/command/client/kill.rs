@@ -14,13 +14,15 @@ struct Filters<'a> {
     address: Option<&'a [u8]>,
     local_address: Option<&'a [u8]>,
     kind: Option<ClientType>,
+    user: Option<&'a [u8]>,
     age_s_min: Option<u64>,
     skip_me: bool,
 }
 
 pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let old = args.len() == 3;
-    let filters = if old { Filters { address: args.find(2), ..Filters::NONE } } else { read(args, reply)? };
+    let filters =
+        if old { Filters { address: args.find(2), ..Filters::NONE } } else { read(ctx, args, reply)? };
     let mut killed = 0;
     for client_info in living(ctx) {
         let me = client_info.id == ctx.session.client_info.id;
@@ -43,7 +45,7 @@ pub(super) fn kill(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 /// Marks another client and has its worker end it; `false` if that was done before.
-fn end(ctx: &mut Context<'_>, client_info: &Arc<ClientInfo>) -> bool {
+pub(in super::super) fn end(ctx: &mut Context<'_>, client_info: &Arc<ClientInfo>) -> bool {
     let place = client_info.kill();
     if place.is_some() {
         // Nothing is given any more to one who will not get it.
@@ -54,8 +56,15 @@ fn end(ctx: &mut Context<'_>, client_info: &Arc<ClientInfo>) -> bool {
 }
 
 impl Filters<'_> {
-    const NONE: Self =
-        Self { id: None, address: None, local_address: None, kind: None, age_s_min: None, skip_me: false };
+    const NONE: Self = Self {
+        id: None,
+        address: None,
+        local_address: None,
+        kind: None,
+        user: None,
+        age_s_min: None,
+        skip_me: false,
+    };
 
     fn fit(&self, client_info: &ClientInfo, now_ms: u64) -> bool {
         let age_s = now_ms.saturating_sub(client_info.created_ms) / 1000;
@@ -63,12 +72,13 @@ impl Filters<'_> {
             && self.address.is_none_or(|address| address == client_info.address.as_bytes())
             && self.local_address.is_none_or(|address| address == client_info.local_address.as_bytes())
             && self.kind.is_none_or(|kind| kind == ClientType::of(client_info))
+            && self.user.is_none_or(|user| user == client_info.user.load().name())
             && self.age_s_min.is_none_or(|least| age_s >= least)
     }
 }
 
 /// The filters from argument 2 on; the first that is wrong is replied to.
-fn read<'a>(args: &Args<'a>, reply: &mut Reply<'_>) -> Result<Filters<'a>, CommandError> {
+fn read<'a>(ctx: &Context<'_>, args: &Args<'a>, reply: &mut Reply<'_>) -> Result<Filters<'a>, CommandError> {
     let mut filters = Filters { skip_me: true, ..Filters::NONE };
     let mut index = 2;
     while index < args.len() {
@@ -91,11 +101,11 @@ fn read<'a>(args: &Args<'a>, reply: &mut Reply<'_>) -> Result<Filters<'a>, Comma
         } else if args.is(index, "LADDR") {
             filters.local_address = Some(value);
         } else if args.is(index, "USER") {
-            // There is one user, and everybody is it.
-            if value != b"default" {
+            if ctx.shared.users.load().find(value).is_none() {
                 reply.error_bytes(&[b"ERR No such user '", args.c_string(index + 1), b"'"].concat());
                 return Err(CommandError::Replied);
             }
+            filters.user = Some(value);
         } else if args.is(index, "SKIPME") && (args.is(index + 1, "YES") || args.is(index + 1, "NO")) {
             filters.skip_me = args.is(index + 1, "YES");
         } else {

@@ -80,7 +80,7 @@ pub(super) fn info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 /// The client infos of all clients that nobody has ended yet, ascending by id.
-pub(super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientInfo>> {
+pub(in super::super) fn living(ctx: &Context<'_>) -> Vec<Arc<ClientInfo>> {
     let mut client_infos = ctx.shared.clients.client_infos();
     client_infos.retain(|client_info| !client_info.is_killed());
     client_infos
@@ -124,6 +124,14 @@ fn request_bytes(args: &Args<'_>) -> u64 {
     header(args.len()) + args.from(0).map(bulk).sum::<u64>()
 }
 
+/// The line of the client that runs this command, without its end.
+pub(in super::super) fn client_line(ctx: &Context<'_>, args: &Args<'_>) -> Vec<u8> {
+    let mut text = Vec::new();
+    line(ctx, &ctx.session.client_info, args, &mut text);
+    text.pop();
+    text
+}
+
 /// Adds the line of one client.
 fn line(ctx: &Context<'_>, client_info: &ClientInfo, args: &Args<'_>, text: &mut Vec<u8>) {
     let shown = match client_info.id == ctx.session.client_info.id {
@@ -160,17 +168,20 @@ fn write_line(client_info: &ClientInfo, now_ms: u64, shown: &Shown, text: &mut V
     write!(
         rest,
         " db={} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={} qbuf={query_bytes} qbuf-free={} argv-mem={args_bytes} multi-mem={} rbs=0 rbp=0 \
-         obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=default redir={} resp={} lib-name=",
+         obl=0 oll={} omem={} tot-mem={total_bytes} events=r cmd={command} user=",
         client_info.db.load(Relaxed),
         client_info.watch_count.load(Relaxed),
         client_info.query_bytes_free.load(Relaxed),
         client_info.multi_bytes.load(Relaxed),
         client_info.output_pieces.load(Relaxed),
         client_info.output_bytes.load(Relaxed),
-        client_info.redirect.load(Relaxed),
-        client_info.protocol.load(Relaxed),
     )
     .expect(WRITES);
+    text.extend_from_slice(rest.as_bytes());
+    text.extend_from_slice(client_info.user.load().name());
+    rest.clear();
+    let (redirect, protocol) = (client_info.redirect.load(Relaxed), client_info.protocol.load(Relaxed));
+    write!(rest, " redir={redirect} resp={protocol} lib-name=").expect(WRITES);
     text.extend_from_slice(rest.as_bytes());
     push(text, &client_info.lib_name);
     text.extend_from_slice(b" lib-ver=");
@@ -207,7 +218,7 @@ mod tests {
         write_line(&client_info, 5999, &shown, &mut text);
         let expected = "id=7 addr=1.2.3.4:5 laddr=6.7.8.9:10 fd=11 name=bob age=4 idle=3 flags=eT db=0 sub=0 psub=0 \
                         ssub=0 multi=-1 watch=0 qbuf=4 qbuf-free=0 argv-mem=5 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
-                        omem=0 tot-mem=6 events=r cmd=get user=default redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
+                        omem=0 tot-mem=6 events=r cmd=get user=(superuser) redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
         assert_eq!(String::from_utf8_lossy(&text), expected);
         client_info.set(flag::NO_TOUCH | flag::NO_EVICT, false);
         text.clear();

@@ -220,6 +220,8 @@ const SUBCOMMANDS: &[Command] = &[
     },
 ];
 
+pub(super) use kill::end as end_client;
+pub(super) use list::{client_line, living};
 pub(super) use tracking::end as end_tracking;
 
 /// Whether a text may stand in a line of CLIENT LIST: printable ASCII without spaces, or nothing at all.

@@ -17,7 +17,7 @@ pub(super) use syntax::usage;
 #[cfg(test)]
 mod tests;
 
-use super::keys::each_key_with_access;
+use super::keys::{each_key_with_access, exact_access};
 use super::row::{BASE, KeyAccess};
 use super::{
     Args, Categories, Command, CommandError, Context, Flags, Group, Outcome, Row, Table, help, table,
@@ -124,7 +124,7 @@ fn count(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 /// The callable rows, each container followed by its subcommands.
-fn all_rows(table: &Table) -> impl Iterator<Item = &Row> {
+pub(super) fn all_rows(table: &Table) -> impl Iterator<Item = &Row> {
     table.commands().flat_map(|row| std::iter::once(row).chain(subrows(table, row)))
 }
 
@@ -209,18 +209,4 @@ fn find_keys(command: &Args<'_>) -> Result<Vec<(usize, KeyAccess)>, CommandError
         .filter(|()| !found.is_empty())
         .ok_or(CommandError::Text("ERR Invalid arguments specified for command"))?;
     Ok(found)
-}
-
-/// Where the access depends on the options: it reads as well when `GET` or a comparison is among them (SET, DELEX).
-fn exact_access(access: KeyAccess, command: &Args<'_>) -> KeyAccess {
-    const READING: &[&str] = &["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"];
-    let reads =
-        |from: usize| (from..command.len()).any(|index| READING.iter().any(|word| command.is(index, word)));
-    match access {
-        KeyAccess::Variable if reads(3) => KeyAccess::ReadUpdate,
-        KeyAccess::Variable => KeyAccess::Overwrite,
-        KeyAccess::RemoveVariable if reads(2) => KeyAccess::ReadDelete,
-        KeyAccess::RemoveVariable => KeyAccess::Delete,
-        exact => exact,
-    }
 }

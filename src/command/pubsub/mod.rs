@@ -10,7 +10,7 @@ mod introspect;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::row::{BASE, KeyAccess, KeySpec, key_at, keys_from};
+use super::row::{BASE, Channels, KeyAccess, KeySpec, key_at, keys_from};
 use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, Scope};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Reply;
@@ -27,6 +27,7 @@ const PUBLISH: Command = Command {
     flags: PUBSUB.flags.with(Flags::FAST).with(Flags::MAY_REPLICATE),
     scope: Scope::Keys,
     finder: Some(find_channel),
+    channels: Channels::First,
     complexity: "O(N+M), N subscribers of the channel, M patterns that anybody has subscribed to",
     ..PUBSUB
 };
@@ -35,6 +36,7 @@ const PUBLISH: Command = Command {
 pub const ROWS: &[Command] = &[
     Command {
         name: "psubscribe",
+        channels: Channels::Patterns,
         arity: -2,
         complexity: "O(N), N patterns",
         summary: "Listens to all channels whose names fit patterns.",
@@ -71,6 +73,7 @@ pub const ROWS: &[Command] = &[
     },
     Command {
         name: "ssubscribe",
+        channels: Channels::All,
         arity: -2,
         keys: SHARD_CHANNELS,
         since: "7.0.0",
@@ -82,6 +85,7 @@ pub const ROWS: &[Command] = &[
     },
     Command {
         name: "subscribe",
+        channels: Channels::All,
         arity: -2,
         complexity: "O(N), N channels",
         summary: "Listens to channels.",

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, sample};
+use crate::command::acl::all_channels;
 use crate::command::args::c_string;
 use crate::command::{CommandError, Effect, Scope};
-use crate::config::{self, Config, SetError};
+use crate::config::{self, Config, RewrittenUsers, SetError, UserLine};
 use crate::observe;
+use crate::security::{DEFAULT, requirepass_rules};
 
 const COMPLEXITY: &str = "O(N), N directives";
 
@@ -102,6 +104,10 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let outcome = ctx.shared.config.update(|old| {
         let new = config::set(old, &pairs, caller)?;
         act(old, &new)?;
+        // As in Redis, the same password again does not take back what ACL SETUSER says.
+        if new.requirepass != old.requirepass {
+            set_password(ctx, &new);
+        }
         limit_changed |= new.maxmemory != old.maxmemory && new.maxmemory != 0;
         Ok::<_, SetError>(new)
     });
@@ -113,6 +119,7 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
             if limit_changed {
                 warn_of_memory(ctx, changed.maxmemory);
             }
+            ctx.session.renew_user(&ctx.shared.users.load());
             ctx.effects.push(Effect::ConfigChanged);
             reply.ok();
             Ok(())
@@ -125,6 +132,13 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
             Err(CommandError::Replied)
         }
     }
+}
+
+/// `requirepass` is the default user's password.
+fn set_password(ctx: &Context<'_>, config: &Config) {
+    let rules = requirepass_rules(&config.requirepass);
+    let set = ctx.shared.users.set(DEFAULT, &rules.each_ref().map(Vec::as_slice), all_channels(config));
+    set.expect("these rules are right");
 }
 
 /// The values of directives that are secrets.
@@ -205,7 +219,14 @@ fn rewrite(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
         Err(error) => Err(error),
     };
     let written = written.and_then(|old| {
-        let text = config::rewrite(&config, &old, &file.directory).map_err(std::io::Error::other)?;
+        let (users, table) = (&ctx.shared.users, ctx.shared.users.load());
+        let lines: Vec<UserLine> = match config.aclfile.is_empty() {
+            true => table.iter().map(|user| user.declaration()).collect(),
+            false => Vec::new(),
+        };
+        let canonical = |line: &UserLine| users.canonical(line, all_channels(&config));
+        let users = RewrittenUsers { lines: &lines, canonical: &canonical };
+        let text = config::rewrite(&config, &users, &old, &file.directory).map_err(std::io::Error::other)?;
         config::write_atomically(&file.path, &text)
     });
     if let Err(error) = written {

@@ -104,7 +104,7 @@ mod tests {
         let place = ClientPlace { worker: 0, slot: 0, generation: 0 };
         let session = |address: &str| {
             let client_info = ClientInfo::new(1, registry_slot, place, address.into(), String::new(), 3, 0);
-            Session::new(std::sync::Arc::new(client_info), true)
+            Session::superuser(std::sync::Arc::new(client_info))
         };
         assert_eq!(caller(&session("127.0.0.1:4000")), Caller::Local);
         assert_eq!(caller(&session("[::1]:4000")), Caller::Local);

@@ -26,7 +26,7 @@ fn monitor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     if ctx.session.monitor {
         return Ok(());
     }
-    ctx.session.monitor = true;
+    ctx.session.monitor();
     // Commands that follow in the same pipeline are shown already.
     ctx.shared.monitoring.fetch_or(1 << ctx.worker, Relaxed);
     ctx.effects.push(Effect::Monitor(ctx.session.client_info.place(), true));

@@ -28,7 +28,7 @@ use options::{Options, Pattern};
 
 use super::GENERIC;
 use crate::command::row::{KeyAccess, KeySpec, key_at, unknown_keys};
-use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome};
+use crate::command::{Args, Categories, Command, CommandError, Context, Flags, Outcome, may_read_all, table};
 use crate::resp::Reply;
 use crate::store::{Class, Event, Hash, Item, NewItem, NewList, NewNode, Str, Type, Typed, View};
 
@@ -83,11 +83,24 @@ const NOT_A_DOUBLE: CommandError =
     CommandError::Text("ERR One or more scores can't be converted into double");
 
 fn sort(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    run(ctx, args, Options::read(args, true)?, reply)
+    let options = read(ctx, "sort", args, true)?;
+    run(ctx, args, options, reply)
 }
 
 fn sort_ro(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    run(ctx, args, Options::read(args, false)?, reply)
+    let options = read(ctx, "sort_ro", args, false)?;
+    run(ctx, args, options, reply)
+}
+
+fn read<'a>(
+    ctx: &Context<'_>,
+    name: &str,
+    args: &Args<'a>,
+    stores: bool,
+) -> Result<Options<'a>, CommandError> {
+    let row = || table().rows().iter().find(|row| row.full_name == name).expect("it is in this file");
+    let user = &ctx.session.user;
+    Options::read(args, stores, &|| user.is_unrestricted() || may_read_all(user, row(), args))
 }
 
 fn run(ctx: &mut Context<'_>, args: &Args<'_>, mut options: Options<'_>, reply: &mut Reply<'_>) -> Outcome {

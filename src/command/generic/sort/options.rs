@@ -62,6 +62,11 @@ impl<'a> Pattern<'a> {
     }
 }
 
+const BY_DENIED: CommandError =
+    CommandError::Text("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_DENIED: CommandError =
+    CommandError::Text("ERR GET option of SORT denied due to insufficient ACL permissions.");
+
 impl<'a> Options<'a> {
     /// What is stored must not depend on how a set lies in memory: where its own order was to be kept, its texts are sorted.
     pub(super) fn order_unordered(&mut self) {
@@ -70,8 +75,13 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// Reads the options behind the key; `stores`: whether STORE is one.
-    pub(super) fn read(args: &Args<'a>, stores: bool) -> Result<Options<'a>, CommandError> {
+    /// Reads the options behind the key; `stores`: whether STORE is one; `may_read_all`: whether the user may read keys that
+    /// no argument names.
+    pub(super) fn read(
+        args: &Args<'a>,
+        stores: bool,
+        may_read_all: &dyn Fn() -> bool,
+    ) -> Result<Options<'a>, CommandError> {
         let mut options = Options { may_write: stores, ..Options::default() };
         let mut index = 2;
         while index < args.len() {
@@ -92,9 +102,15 @@ impl<'a> Options<'a> {
             } else if args.is(index, "BY") && left >= 1 {
                 let pattern = Pattern::read(args.at(index + 1));
                 options.keeps_order |= !pattern.names_keys();
+                if pattern.names_keys() && !may_read_all() {
+                    return Err(BY_DENIED);
+                }
                 options.by = Some(pattern);
                 index += 1;
             } else if args.is(index, "GET") && left >= 1 {
+                if !may_read_all() {
+                    return Err(GET_DENIED);
+                }
                 options.gets.push(Pattern::read(args.at(index + 1)));
                 index += 1;
             } else {
@@ -216,7 +232,7 @@ mod tests {
                 buffer.extend_from_slice(word.as_bytes());
             }
             let args = Args::new(&buffer, &spans, &[]);
-            if let Ok(options) = Options::read(&args, true) {
+            if let Ok(options) = Options::read(&args, true, &|| true) {
                 let (scope, destination) = scan(&args);
                 let touches = options.by.iter().chain(&options.gets).any(Pattern::names_keys);
                 prop_assert!(scope == Scope::All || !touches);

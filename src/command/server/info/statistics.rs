@@ -65,11 +65,9 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("dump_payload_sanitizations", 0);
     loops(info, text);
     text.line("acl_access_denied_auth", stats.sum(|c| &c.auth_denied));
-    text.lines(&[
-        ("acl_access_denied_cmd", "0"),
-        ("acl_access_denied_key", "0"),
-        ("acl_access_denied_channel", "0"),
-    ]);
+    text.line("acl_access_denied_cmd", stats.sum(|c| &c.commands_denied));
+    text.line("acl_access_denied_key", stats.sum(|c| &c.keys_denied));
+    text.line("acl_access_denied_channel", stats.sum(|c| &c.channels_denied));
 }
 
 /// The part of `stats` that is about reading, writing and turns.
