@@ -46,6 +46,7 @@ mod sorted_sets;
 mod startup;
 mod stock;
 mod streams;
+mod subscribers;
 mod tidy;
 mod timing;
 mod tracking;
