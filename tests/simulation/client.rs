@@ -25,6 +25,11 @@ pub trait Script {
     /// Judges the reply to the oldest request that has none.
     fn answer(&mut self, reply: &[u8], now: Now) -> Result<(), String>;
 
+    /// What comes without having been asked for: whether these bytes are that.
+    fn hear(&mut self, _: &[u8], _: Now) -> Result<bool, String> {
+        Ok(false)
+    }
+
     /// Whether it is only the passing of time that may bring that reply.
     fn awaits_time(&self) -> bool {
         false
@@ -194,19 +199,25 @@ impl Client {
         let bytes = self.sim.read_some(count);
         self.inbox.extend_from_slice(&bytes);
         let mut at = 0;
-        while self.pending > 0
-            && let Some(len) = value::frame(&self.inbox[at..])?
-        {
-            self.script.answer(&self.inbox[at..at + len], now())?;
+        while let Some(len) = value::frame(&self.inbox[at..])? {
+            let frame = &self.inbox[at..at + len];
+            if !self.script.hear(frame, now())? {
+                if self.pending == 0 {
+                    break;
+                }
+                self.script.answer(frame, now())?;
+                self.pending -= 1;
+            }
             at += len;
-            self.pending -= 1;
         }
         self.inbox.drain(..at);
         if let Some(cause) = self.sim.ended() {
             self.ended(cause)?;
             return Ok(true);
         }
-        if self.pending == 0 && !self.inbox.is_empty() && !self.last_reply.starts_with(&self.inbox) {
+        let is_push = self.inbox.starts_with(b">") && value::frame(&self.inbox)?.is_none();
+        let is_last = self.last_reply.starts_with(&self.inbox);
+        if self.pending == 0 && !self.inbox.is_empty() && !is_last && !is_push {
             return Err(format!("nobody asked for {:?}", String::from_utf8_lossy(&self.inbox)));
         }
         Ok(!bytes.is_empty())

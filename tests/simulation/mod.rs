@@ -13,7 +13,7 @@
 //! | [`slow_reader`] | a client that does not read holds up nobody else |
 //!
 //! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]),
-//! or end at every point that the running server's tests end at ([`ends`]);
+//! or publish and listen ([`talkers`]), or end at every point that the running server's tests end at ([`ends`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -33,6 +33,7 @@ mod queue;
 mod register;
 mod series;
 mod slow_reader;
+mod talkers;
 mod with_deadlines;
 mod workloads;
 mod world;

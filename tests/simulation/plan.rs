@@ -40,6 +40,8 @@ pub struct Plan {
     pub histories: bool,
     /// Clients do nothing but end.
     pub ends: bool,
+    /// Clients publish and listen, and nothing else.
+    pub talkers: bool,
     pub faults: Faults,
     pub io: Options,
     /// How often, instead of its turn, a worker that could go gets a rest.
@@ -106,6 +108,20 @@ impl Plan {
         }
     }
 
+    /// A plan of a seed in which clients publish and listen.
+    pub fn talkers(seed: u64) -> Plan {
+        let drawn = Plan::draw(seed ^ 0x7461_6C6B);
+        Plan {
+            talkers: true,
+            wild: false,
+            slow_reader: false,
+            large_values: false,
+            clients: drawn.clients + 1,
+            commands_per_client: drawn.commands_per_client + 30,
+            ..drawn
+        }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
@@ -123,6 +139,7 @@ impl Plan {
             slow_reader: roomy && !wild && rng.chance(30),
             histories: false,
             ends: false,
+            talkers: false,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),

@@ -28,6 +28,7 @@ use super::model::Model;
 use super::plan::{Fault, Plan};
 use super::queue::{self, Queues};
 use super::slow_reader::{self, SlowReader};
+use super::talkers::Spoken;
 use super::with_deadlines::WithDeadlines;
 use super::workloads::Noted;
 
@@ -60,6 +61,8 @@ pub struct Summary {
     pub timeouts: u64,
     /// What histories were made of.
     pub noted: Noted,
+    /// What was published and heard.
+    pub spoken: Spoken,
 }
 
 impl Summary {
@@ -76,6 +79,7 @@ impl Summary {
         self.served += other.served;
         self.timeouts += other.timeouts;
         self.noted.add(&other.noted);
+        self.spoken.add(&other.spoken);
     }
 }
 
@@ -97,6 +101,7 @@ pub(super) struct World {
     stamp: Cell<u64>,
     turns: Cell<u64>,
     pub(super) noted: Cell<Noted>,
+    pub(super) spoken: Cell<Spoken>,
     failure: RefCell<Option<String>>,
 }
 
@@ -118,6 +123,7 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     let outcome = match () {
         () if plan.histories => world.play_histories(),
         () if plan.ends => world.play_ends(),
+        () if plan.talkers => world.play_talkers(),
         () => world.play(),
     };
     world.net.set_yield_point(None);
@@ -138,6 +144,7 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
         served: world.queues.borrow().served,
         timeouts: world.queues.borrow().timeouts,
         noted: world.noted.get(),
+        spoken: world.spoken.get(),
     })
 }
 
@@ -220,6 +227,7 @@ impl World {
             stamp: Cell::new(0),
             turns: Cell::new(0),
             noted: Cell::default(),
+            spoken: Cell::default(),
             failure: RefCell::default(),
         })
     }
