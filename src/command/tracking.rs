@@ -16,11 +16,13 @@ use super::keys::each_key;
 use super::{Args, Context, Effect, Flags, Row, Shared};
 use crate::observe::{ClientInfo, ClientPlace};
 use crate::pubsub::Invalidation;
-use crate::store::{Class, Event, Leases};
+use crate::store::{Class, DbIndex, Event, Leases, Tracker};
 
 /// What a client has asked for.
 #[derive(Clone, Default)]
 pub struct TrackingOptions {
+    /// How it is noted as a reader of keys; none if it is told whatever it reads.
+    pub tracker: Option<Tracker>,
     /// It is told of all keys, or of those with its prefixes, whatever it reads.
     pub broadcast: bool,
     /// Only what it reads behind CLIENT CACHING YES.
@@ -69,9 +71,9 @@ pub fn invalidate(shared: &Shared, leases: &mut Leases, key: &[u8], by: u64, eff
     let tracking = &shared.pubsub.tracking;
     if tracking.keys.load(Relaxed) > 0 {
         let hash = shared.keyspace.hash(key);
-        let clients = leases.shard(shared.keyspace.shard_of(hash)).trackers().take(hash, key);
-        forget(shared, u64::from(!clients.is_empty()), clients.len() as u64);
-        clients.iter().for_each(|client| send_to(shared, *client, key, by, effects));
+        let readers = leases.shard(shared.keyspace.shard_of(hash)).trackers().take(hash);
+        forget(shared, 1, readers.count());
+        tracking.places(&readers).for_each(|client| send_to(shared, client, key, by, effects));
     }
     let workers = tracking.broadcasting();
     if workers != 0 {
@@ -111,15 +113,15 @@ impl Context<'_> {
         }
         let Some(tracking) = &mut self.session.tracking else { return };
         let notes = row.command.flags.has(Flags::READONLY) && tracking.notes_reads();
-        if notes {
+        if let Some(client) = tracking.tracker.filter(|_| notes) {
             let mut hashes = args.hashes().iter();
             let (shared, leases, effects) = (self.shared, &mut *self.leases, &mut *self.effects);
-            let max = self.config.tracking_table_max_keys;
+            let (max, db) = (self.config.tracking_table_max_keys, self.session.db);
             // Keys that do not add up were refused by the command.
             let _ = each_key(row, args, |index| {
                 let key = args.at(index);
                 let hash = hashes.next().copied().unwrap_or_else(|| shared.keyspace.hash(key));
-                note_read(shared, leases, hash, key, by, max, effects);
+                note_read(shared, leases, db, hash, key, client, max, effects);
             });
         }
         let is_caching = row.full_name == "client|caching";
@@ -144,15 +146,17 @@ impl Context<'_> {
 fn note_read(
     shared: &Shared,
     leases: &mut Leases,
+    db: DbIndex,
     hash: u64,
     key: &[u8],
-    client: u64,
+    client: Tracker,
     keys_max: u64,
     effects: &mut Vec<Effect>,
 ) {
     let tracking = &shared.pubsub.tracking;
-    let trackers = leases.shard(shared.keyspace.shard_of(hash)).trackers();
-    let grown = trackers.add(hash, key, client);
+    let shard = leases.shard(shared.keyspace.shard_of(hash));
+    let is_there = shard.peek(db, hash, key).is_some();
+    let grown = shard.trackers().add(hash, client, || (!is_there).then(|| key.into()));
     if grown.items == 0 {
         return;
     }
@@ -160,9 +164,15 @@ fn note_read(
     let keys = tracking.keys.fetch_add(grown.keys, Relaxed) + grown.keys;
     if keys_max > 0
         && keys > keys_max
-        && let Some((key, clients)) = trackers.take_any()
+        && let Some((key, readers)) = shard.take_tracked()
     {
-        forget(shared, 1, clients.len() as u64);
-        clients.iter().for_each(|client| send_to(shared, *client, &key, 0, effects));
+        forget(shared, 1, readers.count());
+        for client in tracking.places(&readers) {
+            match &key {
+                Some(key) => send_to(shared, client, key, 0, effects),
+                // It is gone without a word, and this cannot be.
+                None => send(shared, 1 << ClientPlace::unpack(client).worker, &Invalidation::All, effects),
+            }
+        }
     }
 }

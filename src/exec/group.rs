@@ -492,6 +492,15 @@ impl Group {
         }
     }
 
+    /// Brings what is known of their keys' readers close to the processor.
+    #[cold]
+    pub fn prefetch_tracked(&self, batch: &Batch, leases: &Leases) {
+        let commands = self.members.iter().map(|member| &batch.commands[*member as usize]);
+        leases.fetch_tracked(
+            commands.flat_map(|command| batch.hashes_of(command).iter().take(KEYS_FETCHED_MAX).copied()),
+        );
+    }
+
     #[inline]
     fn take<S, F: FnMut()>(
         &mut self,

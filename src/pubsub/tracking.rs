@@ -3,9 +3,13 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::store::{Readers, TRACKER_BITS, Tracker};
+
 /// Workers are bits.
-#[derive(Default)]
 pub struct Tracking {
+    /// The bits of clients that are given out, and the place, as one word, of who was given each last.
+    given: AtomicU64,
+    places: [AtomicU64; TRACKER_BITS as usize],
     /// Clients that track.
     pub clients: AtomicU64,
     /// Keys in all tables.
@@ -43,7 +47,49 @@ pub enum Invalidation {
     All,
 }
 
+impl Default for Tracking {
+    fn default() -> Self {
+        Self {
+            given: AtomicU64::default(),
+            places: std::array::from_fn(|_| AtomicU64::default()),
+            clients: AtomicU64::default(),
+            keys: AtomicU64::default(),
+            items: AtomicU64::default(),
+            prefixes: AtomicU64::default(),
+            workers: AtomicU64::default(),
+            broadcasting: AtomicU64::default(),
+        }
+    }
+}
+
 impl Tracking {
+    /// How a client at this place, as one word, is noted as a reader of keys: by a bit, if one is left.
+    pub fn enter(&self, place: u64) -> Tracker {
+        let free = |given: u64| Some(given.trailing_ones()).filter(|bit| *bit < TRACKER_BITS);
+        let update = self.given.fetch_update(Relaxed, Relaxed, |given| Some(given | 1 << free(given)?));
+        match update.ok().and_then(free) {
+            // Whoever finds the bit has the lease of a shard in which the client was noted since.
+            Some(bit) => {
+                self.places[bit as usize].store(place, Relaxed);
+                Tracker::Bit(bit)
+            }
+            None => Tracker::Other(place),
+        }
+    }
+
+    /// A client tracks no more. Keys that it has read are told to whoever gets its bit.
+    pub fn leave(&self, tracker: Tracker) {
+        if let Tracker::Bit(bit) = tracker {
+            self.given.fetch_and(!(1 << bit), Relaxed);
+        }
+    }
+
+    /// The places of those who have read a key.
+    pub fn places(&self, readers: &Readers) -> impl Iterator<Item = u64> {
+        let with_bits = (0..TRACKER_BITS).filter(|bit| readers.bits >> bit & 1 == 1);
+        with_bits.map(|bit| self.places[bit as usize].load(Relaxed)).chain(readers.others.iter().copied())
+    }
+
     /// Whether any client tracks; asked for under a lease.
     #[inline]
     pub fn is_on(&self) -> bool {

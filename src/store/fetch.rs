@@ -47,6 +47,17 @@ impl Leases {
         }
     }
 
+    /// Brings what is known of the keys' readers close to the processor.
+    #[cold]
+    pub fn fetch_tracked(&self, hashes: impl Iterator<Item = u64>) {
+        for hash in hashes {
+            let shard = self.keyspace().shard_of(hash);
+            if self.holds(shard) {
+                self.shard_ref(shard).fetch_tracked(hash);
+            }
+        }
+    }
+
     /// As `fetch`, and then what the commands reach beyond the entries.
     #[inline(never)]
     pub fn fetch_values(&self, mut keys: impl Iterator<Item = (DbIndex, u64, PrefetchHint)>) {

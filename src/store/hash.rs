@@ -37,6 +37,12 @@ pub type MapByHash<V> = HashMap<u64, V, BuildHasherDefault<Spread>>;
 /// A set of hashes of keys.
 pub type SetOfHashes = HashSet<u64, BuildHasherDefault<Spread>>;
 
+/// Another hash, whose low bits go by all bits of this one.
+#[inline]
+pub fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+}
+
 /// Hashes of one shard's keys are alike in their low bits, which a map goes by: this spreads them.
 #[derive(Default)]
 pub struct Spread(u64);
@@ -51,7 +57,7 @@ impl Hasher for Spread {
     }
 
     fn write_u64(&mut self, hash: u64) {
-        self.0 = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32);
+        self.0 = spread(hash);
     }
 }
 

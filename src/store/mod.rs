@@ -56,7 +56,7 @@ pub use lease::{HOLDERS_MAX, WantedMask};
 pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Expired, OnExpired, Shard, ShardMemory, ShardStats, Sight};
 pub use shard_set::ShardSet;
-pub use trackers::{Grown, Tracker, Trackers};
+pub use trackers::{BITS as TRACKER_BITS, Readers, Tracker, Trackers};
 pub use value::{
     Digest, Elements, End, Field, Fields, Hash, HashPack, Intset, Item, Items, LexBound, LexRange, Limits,
     List, ListLimits, ListNode, Members, NewHash, NewItem, NewList, NewNode, NewSet, NewSortedSet, NewStream,

@@ -596,6 +596,14 @@ impl Shard {
         self.trackers.get_or_insert_default()
     }
 
+    /// Brings what is known of a key's readers close to the processor.
+    #[inline]
+    pub(super) fn fetch_tracked(&self, hash: u64) {
+        if let Some(trackers) = &self.trackers {
+            trackers.fetch(hash);
+        }
+    }
+
     fn recount_watchers(&mut self) {
         self.listeners.set(Listeners::WATCHERS, !self.watchers.is_empty());
     }

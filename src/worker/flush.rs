@@ -114,6 +114,7 @@ impl<I: Io> Worker<I> {
             let (place, tracking) = (connection.session.client_info.place(), &self.shared.pubsub.tracking);
             tracking.clients.fetch_sub(1, Relaxed);
             tracking.prefixes.fetch_sub(before.prefixes.len() as u64, Relaxed);
+            before.tracker.into_iter().for_each(|tracker| tracking.leave(tracker));
             self.set_tracking(place, false);
         }
         let connection = self.connections.at(token.slot);

@@ -153,6 +153,9 @@ impl<I: Io> Worker<I> {
     fn run_formed(&mut self, constants: &TurnConstants) {
         self.clock.read();
         self.group.prefetch(&self.batch, &self.execution.leases);
+        if self.shared.pubsub.tracking.is_on() {
+            self.group.prefetch_tracked(&self.batch, &self.execution.leases);
+        }
         self.io.yield_point();
         let (ns, slowest) = self.run_group(constants);
         let leases_count = self.execution.leases.mark();

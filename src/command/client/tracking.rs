@@ -116,13 +116,18 @@ fn check_overlaps(prefixes: &[Box<[u8]>], before: &[Box<[u8]>], reply: &mut Repl
     Ok(())
 }
 
-fn begin(ctx: &mut Context<'_>, options: TrackingOptions) {
+fn begin(ctx: &mut Context<'_>, mut options: TrackingOptions) {
     let tracking = &ctx.shared.pubsub.tracking;
     match &ctx.session.tracking {
         None => _ = tracking.clients.fetch_add(1, Relaxed),
         Some(before) => _ = tracking.prefixes.fetch_sub(before.prefixes.len() as u64, Relaxed),
     }
     tracking.prefixes.fetch_add(options.prefixes.len() as u64, Relaxed);
+    if !options.broadcast {
+        let known = ctx.session.tracking.as_ref().and_then(|before| before.tracker);
+        let place = || ctx.session.client_info.place().pack();
+        options.tracker = Some(known.unwrap_or_else(|| tracking.enter(place())));
+    }
     if let Some(target) = &options.redirect {
         target.pin();
     }
@@ -140,6 +145,7 @@ pub(in super::super) fn end(ctx: &mut Context<'_>) {
         let tracking = &ctx.shared.pubsub.tracking;
         tracking.clients.fetch_sub(1, Relaxed);
         tracking.prefixes.fetch_sub(before.prefixes.len() as u64, Relaxed);
+        before.tracker.into_iter().for_each(|tracker| tracking.leave(tracker));
         ctx.session.show_tracking();
         ctx.effects.push(Effect::Track(ctx.session.client_info.place(), false));
     }
