@@ -651,6 +651,7 @@ pub const CASES: &[Case] = &[
             ("HSETEX h FIELDS 1 a", "!ERR wrong number of arguments for 'hsetex' command"),
             ("HSETEX h FIELDS 2 a b", "!ERR wrong number of arguments for 'hsetex' command"),
             ("HSETEX h FIELDS 1 a b c", "!ERR wrong number of arguments for 'hsetex' command"),
+            ("HSETEX h FNX FIELDS x a", "!ERR wrong number of arguments for 'hsetex' command"),
             ("HSETEX h FIELDS 0 a b", "!ERR invalid number of fields"),
             ("HSETEX h FIELDS x a b", "!ERR invalid number of fields"),
             ("HSETEX h FIELDS -1 a b", "!ERR invalid number of fields"),

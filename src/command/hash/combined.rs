@@ -191,7 +191,9 @@ impl SetOptions {
                 (deadline, time_index) = (Some(Deadline::At(at)), Some(index));
                 index += 1;
             } else if args.is(index, "FIELDS") {
-                let count = args.find(index + 1).ok_or_else(|| wrong_number(reply))?;
+                // Whether there is a pair at all comes before what the count says.
+                let count = args.find(index + 1).filter(|_| index + 3 < args.len());
+                let count = count.ok_or_else(|| wrong_number(reply))?;
                 let count = parse_i64(count).filter(|count| (1..=i64::from(i32::MAX)).contains(count));
                 let count = count.ok_or(FIELD_COUNT)? as usize;
                 let pairs = index + 2..args.len();
