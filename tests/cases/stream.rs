@@ -253,6 +253,38 @@ pub const CASES: &[Case] = &[
             ("XDEL str 1", WRONGTYPE),
         ],
     },
+    // A node whose last entry was deleted has gone when the trimming took its other entries, where Redis leaves it.
+    Case {
+        name: "XTRIM: a node without a live entry",
+        steps: &[
+            ("XADD s 1 f v", r#""1-0""#),
+            ("XADD s 10 f v", r#""10-0""#),
+            ("XDEL s 10", "1"),
+            ("XTRIM s MINID = 8", "1"),
+            (
+                "XINFO STREAM s",
+                r#"{"length" 0 "radix-tree-keys" 1 "radix-tree-nodes" 2 "last-generated-id" "10-0" "max-deleted-entry-id" "10-0" "entries-added" 2 "recorded-first-entry-id" "0-0" "groups" 0 "first-entry" nil "last-entry" nil}"#,
+            ),
+            ("XRANGE s - +", "[]"),
+            ("XREVRANGE s + -", "[]"),
+            ("COPY s t", "1"),
+            ("XADD s 11 f v", r#""11-0""#),
+            (
+                "XINFO STREAM s",
+                r#"{"length" 1 "radix-tree-keys" 1 "radix-tree-nodes" 2 "last-generated-id" "11-0" "max-deleted-entry-id" "10-0" "entries-added" 3 "recorded-first-entry-id" "11-0" "groups" 0 "first-entry" ["11-0" ["f" "v"]] "last-entry" ["11-0" ["f" "v"]]}"#,
+            ),
+            ("XDEL s 11", "1"),
+            (
+                "XINFO STREAM s",
+                r#"{"length" 0 "radix-tree-keys" 0 "radix-tree-nodes" 1 "last-generated-id" "11-0" "max-deleted-entry-id" "11-0" "entries-added" 3 "recorded-first-entry-id" "0-0" "groups" 0 "first-entry" nil "last-entry" nil}"#,
+            ),
+            ("XTRIM t MINID ~ 11 KEEPREF", "0"),
+            (
+                "XINFO STREAM t",
+                r#"{"length" 0 "radix-tree-keys" 0 "radix-tree-nodes" 1 "last-generated-id" "10-0" "max-deleted-entry-id" "10-0" "entries-added" 2 "recorded-first-entry-id" "0-0" "groups" 0 "first-entry" nil "last-entry" nil}"#,
+            ),
+        ],
+    },
     Case {
         name: "XDELEX and XACKDEL",
         steps: &[

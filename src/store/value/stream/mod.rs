@@ -17,7 +17,7 @@
 //! | `radix` | what XINFO tells of Redis's own index |
 //!
 //! Invariants:
-//! - every node has a live entry; the history's `length` is the sum of their live entries;
+//! - every node has an entry, live or not; the history's `length` is the sum of their live entries;
 //! - `first` is the ID of the first live entry, zero if there is none; no entry's ID is above `last`;
 //! - `nodes_bytes` and `groups_bytes` are the sums of what nodes' listpacks and groups allocated.
 //!
@@ -174,19 +174,27 @@ impl Stream {
         }
     }
 
-    /// Adds a node that is valid and whose entries come after all others. One without live entries is dropped.
+    /// Adds a node that is valid and whose entries come after all others.
     pub fn load_node(&mut self, first: StreamId, listpack: &[u8]) {
         let node = Node::from_valid(first, listpack);
-        if node.live_count() > 0 {
-            self.history.length += node.live_count() as u64;
-            self.nodes_bytes += node.allocated();
-            self.nodes.insert(node);
+        let (live, was_empty) = (node.live_count() as u64, self.is_empty());
+        self.nodes_bytes += node.allocated();
+        self.nodes.insert(node);
+        self.history.length += live;
+        if was_empty && live > 0 {
+            // Before this node there is no live entry.
+            self.history.first = first;
             self.find_first();
         }
     }
 
     /// Deletes an entry: whether there was one.
     pub fn delete(&mut self, id: StreamId) -> bool {
+        self.delete_and_keep(id, |_| false)
+    }
+
+    /// The same, but its node stays without a live entry if `keeps` says so.
+    fn delete_and_keep(&mut self, id: StreamId, keeps: impl FnOnce(&Node) -> bool) -> bool {
         let Some(place) = self.nodes.seek_back(id) else { return false };
         let node = self.nodes.at_mut(place).expect("it was found");
         let mut cursor = node.begin();
@@ -197,11 +205,12 @@ impl Stream {
                 _ => return false,
             }
         };
-        let before = node.allocated();
-        if node.delete(found) {
+        if node.live_count() > 1 || keeps(node) {
+            let before = node.allocated();
+            node.delete(found);
             self.nodes_bytes = self.nodes_bytes - before + node.allocated();
         } else {
-            self.nodes_bytes -= before;
+            self.nodes_bytes -= node.allocated();
             self.nodes.remove_at(place);
         }
         self.history.length -= 1;
@@ -272,10 +281,10 @@ impl Stream {
         self.groups.binary_search_by(|group| (*group.name).cmp(name))
     }
 
-    /// Looks the first live entry up.
+    /// Looks the first live entry up, which is not before the one that was the first.
     fn find_first(&mut self) {
-        self.history.first =
-            self.entries(StreamId::MIN, StreamId::MAX).next().map_or(StreamId::MIN, |entry| entry.id);
+        let first = self.entries(self.history.first, StreamId::MAX).next();
+        self.history.first = first.map_or(StreamId::MIN, |entry| entry.id);
     }
 
     /// This, if it is too much to be freed at once.
@@ -287,7 +296,7 @@ impl Stream {
     #[cfg(test)]
     pub fn check_invariants(&self) {
         self.nodes.check_invariants();
-        assert!(self.nodes.iter().all(|node| node.live_count() > 0));
+        assert!(self.nodes.iter().all(|node| node.entry_count() > 0));
         assert_eq!(self.nodes.iter().map(|node| node.live_count() as u64).sum::<u64>(), self.history.length);
         assert_eq!(self.nodes.iter().map(Node::allocated).sum::<usize>(), self.nodes_bytes);
         for (first, listpack) in self.nodes() {

@@ -11,7 +11,7 @@
 //! the same fields have values only. An entry's last element says how many the entry has without it, so that entries can be
 //! walked backwards. A deleted entry is only marked.
 //!
-//! Invariants: a node has a live entry; IDs ascend; counts are right. What comes from outside is checked (`validated`).
+//! Invariants: a node has an entry; IDs ascend; counts are right. What comes from outside is checked (`validated`).
 //!
 //! Not here: the format of elements (`packed`), which entries share a node (`super`).
 
@@ -220,17 +220,18 @@ impl Node {
         self.change_number(MASTER_AT, 1);
     }
 
-    /// Marks an entry as deleted. False if it was the last one, and nothing was done.
-    pub fn delete(&mut self, at: usize) -> bool {
-        let (live, deleted_at) = number(&self.listpack, MASTER_AT);
-        if live == 1 {
-            return false;
-        }
+    /// Marks a live entry as deleted.
+    pub fn delete(&mut self, at: usize) {
+        let (_, deleted_at) = number(&self.listpack, MASTER_AT);
         // From back to front, because offsets behind a number may change with it.
         self.change_number(at, DELETED);
         self.change_number(deleted_at, 1);
         self.change_number(MASTER_AT, -1);
-        true
+    }
+
+    /// The ID of the last entry, deleted or not.
+    pub fn last_id(&self) -> StreamId {
+        self.previous(&mut self.end()).expect("a node has an entry").1.id
     }
 
     /// Before the first entry.

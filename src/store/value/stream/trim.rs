@@ -3,6 +3,7 @@
 //! Not here: deleting single entries (`super`), which counts as a gap in the history, as trimming does not.
 
 use super::node::Node;
+use super::ordered::Keyed as _;
 use super::{Stream, StreamId};
 
 /// What becomes of what is pending in groups when entries are deleted.
@@ -53,7 +54,7 @@ impl Stream {
             let is_whole = match trim.to {
                 TrimTo::Length(length) if self.history.length <= length => break,
                 TrimTo::Length(length) => self.history.length - live >= length,
-                TrimTo::Id(id) => last_id(node) < id,
+                TrimTo::Id(id) => node.last_id() < id,
             };
             if trim.limit > 0 && deleted + live > trim.limit {
                 break;
@@ -94,12 +95,12 @@ impl Stream {
                 length -= 1;
             }
         }
-        self.delete_all(&ids)
+        self.delete_all(&ids, to)
     }
 
     /// Deletes one entry after the other, as far as groups allow it.
     fn trim_each(&mut self, trim: &Trim) -> u64 {
-        let (mut ids, mut length) = (Vec::new(), self.history.length);
+        let (mut ids, mut length, mut reached) = (Vec::new(), self.history.length, StreamId::MIN);
         for entry in self.entries(StreamId::MIN, StreamId::MAX) {
             let goes = match trim.to {
                 TrimTo::Length(max) => length > max,
@@ -108,6 +109,7 @@ impl Stream {
             if !goes {
                 break;
             }
+            reached = entry.id;
             if trim.removal == Removal::ForgetPending || !self.is_referenced(entry.id) {
                 ids.push(entry.id);
                 length -= 1;
@@ -116,23 +118,42 @@ impl Stream {
         if trim.removal == Removal::ForgetPending {
             ids.iter().for_each(|id| self.forget_pending(*id));
         }
-        self.delete_all(&ids)
+        let deleted = self.delete_all(&ids, trim.to);
+        self.remove_dead_nodes(trim.to, reached);
+        deleted
     }
 
-    /// Deletes entries that are there, of which the history is no less known.
-    fn delete_all(&mut self, ids: &[StreamId]) -> u64 {
+    /// Deletes entries that are there, of which the history is no less known. A node whose last entry, though deleted, would not
+    /// be trimmed stays.
+    fn delete_all(&mut self, ids: &[StreamId], to: TrimTo) -> u64 {
         let max_deleted = self.history.max_deleted;
         for id in ids {
-            let was_there = self.delete(*id);
+            let was_there = self.delete_and_keep(*id, |node| match to {
+                TrimTo::Length(_) => false,
+                TrimTo::Id(id) => node.last_id() >= id,
+            });
             debug_assert!(was_there);
         }
         self.history.max_deleted = max_deleted;
         ids.len() as u64
     }
-}
 
-/// The ID of a node's last entry, deleted or not.
-fn last_id(node: &Node) -> StreamId {
-    let last = node.previous(&mut node.end());
-    last.expect("a node has a live entry").1.id
+    /// Removes the nodes without a live entry that trimming comes to. `reached` is the last entry that it came to.
+    fn remove_dead_nodes(&mut self, to: TrimTo, reached: StreamId) {
+        let is_dead = |node: &&Node| node.live_count() == 0;
+        let dead: Vec<StreamId> = match to {
+            TrimTo::Length(_) => {
+                let nodes = self.nodes.iter().take_while(|node| node.key() < reached);
+                nodes.filter(is_dead).map(Node::key).collect()
+            }
+            TrimTo::Id(id) => {
+                let nodes = self.nodes.iter().take_while(|node| node.last_id() < id);
+                nodes.filter(is_dead).map(Node::key).collect()
+            }
+        };
+        for key in dead {
+            let node = self.nodes.remove(key).expect("it was just found");
+            self.nodes_bytes -= node.allocated();
+        }
+    }
 }
