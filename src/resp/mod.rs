@@ -7,10 +7,12 @@
 //! | `reply` | replies: the typed writer |
 //! | `output` | what a connection will send: flat bytes with large values in between |
 //! | `number` | the exact conversions between text and numbers |
+//! | `grisu` | the digits of a float |
 //! | `long_double` | the 80-bit arithmetic of INCRBYFLOAT and HINCRBYFLOAT |
 //!
 //! Nothing here does I/O, reads a clock or knows a command.
 
+mod grisu;
 pub mod inline;
 pub mod long_double;
 pub mod number;

@@ -2,13 +2,13 @@
 //!
 //! Design: integers are Redis's string2ll: nothing but digits and one minus sign, no leading zeros, so that text and number
 //! determine each other. Floats are C's strtod (decimal, hexadecimal, `inf`, `infinity`) less what Redis rejects: spaces,
-//! trailing bytes, NaN, overflow, underflow to zero. They are written as Redis 7.2 and later do: shortest text that reads
-//! back as the same value, laid out by the rules of `write_f64`.
+//! trailing bytes, NaN, overflow, underflow to zero. They are written as Redis 7.2 and later do: short text that reads
+//! back as the same value (`grisu`), laid out by the rules of `F64Buffer::format`.
 //!
 //! Costs: no allocation but for the `String` of `format_f64`.
 //! Not here: the 80-bit floats of INCRBYFLOAT (`long_double`).
 
-use std::io::Write as _;
+use super::grisu::Digits;
 
 /// Longest text of an `i64`, bytes.
 pub const I64_TEXT_BYTES_MAX: usize = 20;
@@ -130,8 +130,8 @@ impl F64Buffer {
         F64Buffer { bytes: [0; F64_TEXT_BYTES_MAX], len: 0 }
     }
 
-    /// Formats as Redis 7.4's d2string: `nan`, `inf`, `-inf`, `-0`, integers up to 2^62 plainly, and the shortest digits
-    /// that read back as `value` otherwise, with an exponent (`1e+20`, `1.5e-7`) where they would be long.
+    /// Formats as Redis 7.4's d2string: `nan`, `inf`, `-inf`, `-0`, integers up to 2^62 plainly, and few digits that read
+    /// back as `value` otherwise, with an exponent (`1e+20`, `1.5e-7`) where they would be long.
     pub fn format(&mut self, value: f64) -> &[u8] {
         self.len = 0;
         if value.is_nan() {
@@ -143,18 +143,18 @@ impl F64Buffer {
         } else if value.abs() <= F64_INTEGER_MAX && value.trunc() == value {
             self.push(itoa::Buffer::new().format(value as i64).as_bytes());
         } else {
-            self.push_shortest(value);
+            self.push_digits(value);
         }
         &self.bytes[..self.len]
     }
 
-    /// Formats the shortest digits that read back as `value` without a form of its own for integers, as DEBUG DIGEST does.
+    /// Formats as `format` does, but without a form of its own for integers, as DEBUG DIGEST does.
     pub fn format_digits(&mut self, value: f64) -> &[u8] {
         if value == 0.0 || !value.is_finite() {
             return self.format(value);
         }
         self.len = 0;
-        self.push_shortest(value);
+        self.push_digits(value);
         &self.bytes[..self.len]
     }
 
@@ -168,14 +168,15 @@ impl F64Buffer {
         self.len += count;
     }
 
-    /// Lays out the shortest digits d1 d2 .. dn x 10^k by the rules of Redis's fpconv:
+    /// Lays out the digits d1 d2 .. dn x 10^k by the rules of Redis's fpconv:
     /// 1. k >= 0 and the exponent of d1 is below n + 7: an integer with zeros appended;
     /// 2. k < 0, and k > -7 or the exponent of d1 is between -4 and 4: a plain decimal;
     /// 3. otherwise d1.d2..dn e+xx, the exponent without padding.
-    fn push_shortest(&mut self, value: f64) {
-        let (digits, count, exponent) = shortest_digits(value.abs());
-        let digits = &digits[..count];
-        let k = exponent - (count as i32 - 1);
+    fn push_digits(&mut self, value: f64) {
+        let found = Digits::of(value.abs());
+        let (digits, k) = (found.as_bytes(), found.exponent());
+        let count = digits.len();
+        let exponent = k + (count as i32 - 1);
         if value < 0.0 {
             self.push(b"-");
         }
@@ -203,24 +204,6 @@ impl F64Buffer {
             self.push(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
         }
     }
-}
-
-/// The shortest digits that read back as `value` (finite, positive), their count, and the decimal exponent of the first.
-fn shortest_digits(value: f64) -> ([u8; 17], usize, i32) {
-    let mut text = [0u8; F64_TEXT_BYTES_MAX];
-    let mut rest = &mut text[..];
-    write!(rest, "{value:e}").expect("17 digits and an exponent fit");
-    let free = rest.len();
-    let text = &text[..F64_TEXT_BYTES_MAX - free];
-    let e = text.iter().position(|&byte| byte == b'e').expect("the format has an exponent");
-    let mut digits = [0u8; 17];
-    let mut count = 0;
-    for &byte in text[..e].iter().filter(|&&byte| byte != b'.') {
-        digits[count] = byte;
-        count += 1;
-    }
-    let exponent = parse_i64(&text[e + 1..]).expect("the exponent is a plain integer");
-    (digits, count, exponent as i32)
 }
 
 /// Takes one optional sign off a float text: whether it was a minus, and the rest.

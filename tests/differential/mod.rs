@@ -6,13 +6,17 @@
 //!
 //! There a connection is not sent anything while it waits; several that wait, and transactions, are the matter of `waiting`.
 //!
-//! A failure prints the seed, the command, both replies and the commands before it that name the same keys;
+//! A failure prints the seed, the command, both replies and the commands before it that name the same keys. Where both reply with
+//! errors, only of different text, the run goes on and fails in the end, so that one run shows all of them.
 //! `TORC_DIFFERENTIAL_SEED=N` repeats it. `TORC_DIFFERENTIAL=N` sends N commands instead of a few thousand,
 //! `TORC_DIFFERENTIAL_FAMILY=NAME` runs one family only.
 
+mod doubles;
 mod families;
 mod shapes;
 mod waiting;
+
+use std::collections::BTreeMap;
 
 use families::{FAMILIES, Family};
 use shapes::{Compare, DATABASES, MS_OFF, SHAPES, Shape};
@@ -50,8 +54,10 @@ fn run_shapes(seed: u64, args: &[&str], commands: usize, shapes: Vec<&'static Sh
     let commands = std::env::var("TORC_DIFFERENTIAL").ok().map_or(commands, |n| n.parse().expect("a number"));
     let seed = std::env::var("TORC_DIFFERENTIAL_SEED").ok().map_or(seed, |n| n.parse().expect("a number"));
     let mut rng = Rng(seed);
-    let mut torc = Server::start(args);
-    let redis = Server::redis(&[]);
+    let debug: &[&str] = &["--enable-debug-command", "yes"];
+    let mut torc = Server::start(&[args, debug].concat());
+    // Redis notices at its ticks only that a wait is over.
+    let redis = Server::redis(&[debug, &["--hz", "500"]].concat());
     let mut pairs: Vec<Pair> = (0..CONNECTIONS)
         .map(|index| {
             Pair { torc: torc.client(), redis: redis.client() }.speaking(if index % 2 == 0 { 2 } else { 3 })
@@ -59,6 +65,7 @@ fn run_shapes(seed: u64, args: &[&str], commands: usize, shapes: Vec<&'static Sh
         .collect();
     let shapes: Vec<&'static Shape> = shapes.into_iter().filter(|shape| takes_part(shape)).collect();
     let mut history: Vec<Sent> = Vec::new();
+    let mut other_errors = BTreeMap::new();
     while history.len() < commands {
         let connection = rng.below(CONNECTIONS);
         let first = history.len();
@@ -77,6 +84,11 @@ fn run_shapes(seed: u64, args: &[&str], commands: usize, shapes: Vec<&'static Sh
                 panic!("seed {seed}: no reply: {reply:?}\n{}\n{}", shown(&history[..=index]), torc.log());
             };
             if !same(&history[index], &expected, &reply) {
+                if expected.is_error() && reply.is_error() {
+                    let errors = format!("Redis: {expected}\nTorc:  {reply}");
+                    other_errors.entry(errors).or_insert_with(|| line(&history[index]));
+                    continue;
+                }
                 let shown = shown(&history[..=index]);
                 panic!("seed {seed}, command {index}, {args:?}:\n{shown}\nRedis: {expected}\nTorc:  {reply}");
             }
@@ -84,6 +96,9 @@ fn run_shapes(seed: u64, args: &[&str], commands: usize, shapes: Vec<&'static Sh
     }
     compare_states(seed, &mut pairs[0], &history);
     torc.check_alive();
+    let other_errors: Vec<String> =
+        other_errors.iter().map(|(errors, line)| format!("{line}\n{errors}")).collect();
+    assert!(other_errors.is_empty(), "seed {seed}, {args:?}: other errors:\n{}", other_errors.join("\n"));
 }
 
 impl Pair {

@@ -4,12 +4,15 @@
 //! name its lists of words as `@name`, those of other families likewise; `@score@member+` is one to four pairs.
 
 mod bitmap;
+mod generic;
 mod geo;
 mod hash;
 mod hyperloglog;
+mod list;
 mod set;
 mod sorted_set;
 mod stream;
+mod string;
 
 use super::shapes::{Compare, Shape};
 
@@ -34,6 +37,9 @@ pub const FAMILIES: &[Family] = &[
     stream::FAMILY,
     bitmap::FAMILY,
     hyperloglog::FAMILY,
+    string::FAMILY,
+    list::FAMILY,
+    generic::FAMILY,
 ];
 
 /// The list of words of this name.
