@@ -8,7 +8,7 @@
 //!
 //! A failure prints the seed, the command, both replies and the commands before it that name the same keys. Where both reply with
 //! errors, only of different text, the run goes on and fails in the end, so that one run shows all of them.
-//! `TORC_DIFFERENTIAL_SEED=N` repeats it. `TORC_DIFFERENTIAL=N` sends N commands instead of a few thousand,
+//! `TORC_DIFFERENTIAL_SEED=N` repeats it, `TORC_DIFFERENTIAL_HISTORY=N` shows so many of them. `TORC_DIFFERENTIAL=N` sends N commands instead of a few thousand,
 //! `TORC_DIFFERENTIAL_FAMILY=NAME` runs one family only.
 
 mod doubles;
@@ -78,7 +78,8 @@ fn run_shapes(seed: u64, args: &[&str], commands: usize, shapes: Vec<&'static Sh
         pair.redis.send_raw(&bytes).expect("Redis takes commands");
         pair.torc.send_raw(&bytes).expect("Torc takes commands");
         for index in first..history.len() {
-            let expected = pair.redis.read().expect("Redis replies");
+            let expected = pair.redis.read();
+            let expected = expected.unwrap_or_else(|error| panic!("{error}:\n{}", shown(&history[..=index])));
             let reply = pair.torc.read();
             let Ok(reply) = reply else {
                 panic!("seed {seed}: no reply: {reply:?}\n{}\n{}", shown(&history[..=index]), torc.log());
@@ -179,7 +180,9 @@ fn shown(history: &[Sent]) -> String {
         sent.words[1..].iter().any(|word| last.words[1..].contains(word))
             || ["SELECT", "SWAPDB", "FLUSHALL", "FLUSHDB"].iter().any(|name| sent.words[0] == name.as_bytes())
     };
-    let mut lines: Vec<String> = history.iter().rev().filter(related).take(HISTORY_SHOWN).map(line).collect();
+    let count =
+        std::env::var("TORC_DIFFERENTIAL_HISTORY").map_or(HISTORY_SHOWN, |n| n.parse().expect("a number"));
+    let mut lines: Vec<String> = history.iter().rev().filter(related).take(count).map(line).collect();
     if lines.is_empty() {
         lines.push(line(last));
     }

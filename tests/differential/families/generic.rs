@@ -38,5 +38,5 @@ const SHAPES: &[Shape] = &[
     rare("HSET K V V"),
     rare("SADD K V V"),
     rare("ZADD K 1 V 2 V"),
-    rare("XADD K * V V"),
+    rare("XADD K 1-* V V"),
 ];

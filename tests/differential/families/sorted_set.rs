@@ -87,7 +87,7 @@ pub const SORTED_SET: Family = Family {
                 b"30",
                 b"00",
                 b"",
-                b"\0",
+                b"x\0",
                 b"\xff",
                 b"a longer member",
                 b"m1",
