@@ -66,6 +66,24 @@ impl Context<'_> {
         !self.session.denies_blocking
     }
 
+    /// Waits until one of the command's first keys holds a value of a type; the reply is a null array where that is not allowed,
+    /// and once its time is up.
+    pub fn block_for(
+        &mut self,
+        wants: Type,
+        awaited_count: usize,
+        until_ms: u64,
+        reply: &mut Reply<'_>,
+    ) -> Outcome {
+        let on_timeout = OnTimeout::NullArray;
+        if !self.may_block() {
+            on_timeout.reply(reply);
+            return Ok(());
+        }
+        let wants = Some(wants);
+        self.block(Blocking { awaited_count, wants, heeds_loss: false, until_ms, retry_ms: 0, on_timeout })
+    }
+
     /// The command has to wait. To be returned by its handler, which has written and changed nothing.
     pub fn block(&mut self, blocking: Blocking) -> Outcome {
         self.block_settled(blocking, Settled::new())

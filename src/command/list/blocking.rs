@@ -4,7 +4,7 @@
 //! When a key has become a list it is run again as it stands (`command::blocking`).
 
 use super::super::blocking::until_after_seconds;
-use super::super::{Args, Blocking, Command, CommandError, Context, Flags, OnTimeout, Outcome};
+use super::super::{Args, Command, CommandError, Context, Flags, Outcome};
 use super::ends::{Found, ManyPop, pop_first};
 use super::many::{ManyMove, move_many, repeat_move};
 use super::transfer::{Way, move_one};
@@ -101,7 +101,7 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End) 
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
     match pop_first(ctx, args, 1..timeout, end, None, reply)? {
         Found::List => Ok(()),
-        Found::Nothing => wait_for_list(ctx, timeout - 1, until_ms, reply),
+        Found::Nothing => ctx.block_for(Type::List, timeout - 1, until_ms, reply),
     }
 }
 
@@ -111,23 +111,8 @@ fn blmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     let key_count = keys.len();
     match pop_first(ctx, args, keys, end, Some(count), reply)? {
         Found::List => Ok(()),
-        Found::Nothing => wait_for_list(ctx, key_count, until_ms, reply),
+        Found::Nothing => ctx.block_for(Type::List, key_count, until_ms, reply),
     }
-}
-
-/// Waits for one of the keys; the reply is a null array where that is not allowed, and once its time is up.
-fn wait_for_list(
-    ctx: &mut Context<'_>,
-    awaited_count: usize,
-    until_ms: u64,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    if !ctx.may_block() {
-        reply.null_array();
-        return Ok(());
-    }
-    let (wants, on_timeout) = (Some(Type::List), OnTimeout::NullArray);
-    ctx.block(Blocking { awaited_count, wants, heeds_loss: false, until_ms, retry_ms: 0, on_timeout })
 }
 
 fn blmove(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -140,7 +125,7 @@ fn blmovem(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let many = ManyMove::parse(args, 6)?;
     let until_ms = until_after_seconds(args.at(5), ctx.now_ms)?;
     match move_many(ctx, args, &many, reply)? {
-        0 => wait_for_list(ctx, 1, until_ms, reply),
+        0 => ctx.block_for(Type::List, 1, until_ms, reply),
         moved => {
             repeat_move(ctx, args, &many, moved);
             Ok(())
@@ -175,5 +160,5 @@ fn move_or_wait(
         reply.null();
         return Ok(());
     }
-    wait_for_list(ctx, 1, until_ms, reply)
+    ctx.block_for(Type::List, 1, until_ms, reply)
 }

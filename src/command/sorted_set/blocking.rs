@@ -4,7 +4,7 @@
 //! When a key has become a sorted set it is run again as it stands (`command::blocking`).
 
 use super::super::blocking::until_after_seconds;
-use super::super::{Args, Blocking, Context, OnTimeout, Outcome};
+use super::super::{Args, Context, Outcome};
 use super::pop::{Found, From, ManyPop, pop_first};
 use crate::resp::Reply;
 use crate::store::Type;
@@ -22,7 +22,7 @@ fn pop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, from: From
     let until_ms = until_after_seconds(args.at(timeout), ctx.now_ms)?;
     match pop_first(ctx, args, 1..timeout, from, None, reply)? {
         Found::SortedSet => Ok(()),
-        Found::Nothing => wait(ctx, timeout - 1, until_ms, reply),
+        Found::Nothing => ctx.block_for(Type::SortedSet, timeout - 1, until_ms, reply),
     }
 }
 
@@ -32,16 +32,6 @@ pub(super) fn bzmpop(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
     let key_count = keys.len();
     match pop_first(ctx, args, keys, from, Some(count), reply)? {
         Found::SortedSet => Ok(()),
-        Found::Nothing => wait(ctx, key_count, until_ms, reply),
+        Found::Nothing => ctx.block_for(Type::SortedSet, key_count, until_ms, reply),
     }
-}
-
-/// Waits for one of the keys; the reply is a null array where that is not allowed, and once its time is up.
-fn wait(ctx: &mut Context<'_>, awaited_count: usize, until_ms: u64, reply: &mut Reply<'_>) -> Outcome {
-    if !ctx.may_block() {
-        reply.null_array();
-        return Ok(());
-    }
-    let (wants, on_timeout) = (Some(Type::SortedSet), OnTimeout::NullArray);
-    ctx.block(Blocking { awaited_count, wants, heeds_loss: false, until_ms, retry_ms: 0, on_timeout })
 }
