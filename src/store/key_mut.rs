@@ -12,6 +12,8 @@
 //! Not here: reading without writing (`shard`).
 #![expect(unsafe_code, reason = "changes entries in place")]
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use super::DbIndex;
@@ -27,6 +29,7 @@ use super::owned::{OwnedEntry, OwnedValue};
 use super::shard::{Listeners, Shard};
 use super::slab::SLAB_BYTES_MAX;
 use super::table::Place;
+use super::undo::Inverses;
 use super::value::{Blob, Expiry, External, inner_due};
 
 /// A pack's block is left as it is if it is too large by this and twice its slack.
@@ -93,10 +96,8 @@ impl<'a> KeyMut<'a> {
         found: Option<(Place, EntryPtr)>,
         now_ms: u64,
     ) -> Self {
-        if shard.listeners.has(Listeners::SNAPSHOT)
-            && let Some((_, pointer)) = found
-        {
-            shard.hand_over(db, hash, pointer);
+        if shard.listeners.has(Listeners::SNAPSHOT | Listeners::UNDO) {
+            shard.before_change(db, hash, key, found.map(|(_, pointer)| pointer));
         }
         let found = found.map(|(place, pointer)| Found { place, pointer });
         KeyMut {
@@ -285,7 +286,8 @@ impl<'a> KeyMut<'a> {
             return bytes.len();
         };
         let len = entry.string().len();
-        self.edit_raw(len + bytes.len(), |value| value[len..].copy_from_slice(bytes));
+        let end = len + bytes.len();
+        self.edit_raw(end, Some(len..end), |value| value[len..].copy_from_slice(bytes));
         len + bytes.len()
     }
 
@@ -297,7 +299,8 @@ impl<'a> KeyMut<'a> {
             return len;
         }
         let new_len = len.max(offset + bytes.len());
-        self.edit_raw(new_len, |value| value[offset..offset + bytes.len()].copy_from_slice(bytes));
+        let changed = offset..offset + bytes.len();
+        self.edit_raw(new_len, Some(changed.clone()), |value| value[changed].copy_from_slice(bytes));
         new_len
     }
 
@@ -308,7 +311,7 @@ impl<'a> KeyMut<'a> {
         let before = self.change;
         let len = self.entry().map_or(len, |entry| entry.string().len().max(len));
         let mut has_changed = false;
-        self.edit_raw(len, |value| has_changed = edit(value));
+        self.edit_raw(len, None, |value| has_changed = edit(value));
         if !has_changed {
             self.change = before;
         }
@@ -325,6 +328,9 @@ impl<'a> KeyMut<'a> {
                 self.change.get_or_insert(ChangeKind::Deadline);
             }
             return;
+        }
+        if self.shard.is_undoable() {
+            self.shard.log_deadline(self.db, self.hash, self.key, before);
         }
         let (db, heap, _) = self.shard.parts(self.db);
         db.recount_deadline(before, deadline);
@@ -349,6 +355,17 @@ impl<'a> KeyMut<'a> {
         self.pass_over();
     }
 
+    /// What the value is changed to, or replaced by, goes: that is to be taken back, if anything is.
+    #[inline]
+    pub(super) fn keep(&mut self) {
+        if self.shard.is_undoable()
+            && let Some(Found { pointer, .. }) = self.found
+        {
+            // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry.
+            unsafe { self.shard.keep_before(self.db, self.hash, self.key, pointer) };
+        }
+    }
+
     /// The snapshot has what was there before: what is there now it is to pass over.
     #[inline]
     fn pass_over(&mut self) {
@@ -368,6 +385,7 @@ impl<'a> KeyMut<'a> {
 
     /// Removes the key; whether it existed.
     pub fn remove(&mut self) -> bool {
+        self.keep();
         let Some(Found { place, .. }) = self.found.take() else { return false };
         let (db, heap, hasher) = self.shard.parts(self.db);
         db.remove(place, self.hash, hasher, heap);
@@ -403,6 +421,7 @@ impl<'a> KeyMut<'a> {
 
     /// Removes the key and hands out what it held, to be put elsewhere.
     pub fn take(&mut self) -> Option<OwnedEntry> {
+        self.keep();
         let place = self.found.take()?.place;
         let (db, heap, hasher) = self.shard.parts(self.db);
         let pointer = db.detach(place, self.hash, hasher);
@@ -441,8 +460,9 @@ impl<'a> KeyMut<'a> {
 
     /// Writes an entry made of parts that borrow nothing from the shard, over the old one or anew.
     fn store(&mut self, parts: Parts<'_>) {
-        if self.found.is_none() {
-            self.tell_new();
+        match self.found {
+            None => self.tell_new(),
+            Some(_) => self.keep(),
         }
         let (db, heap, hasher) = self.shard.parts(self.db);
         let (after, inside) = (parts.deadline, parts.expires_inside());
@@ -478,9 +498,9 @@ impl<'a> KeyMut<'a> {
         self.change = Some(ChangeKind::Set);
     }
 
-    /// Makes the string `len` bytes long (never shorter), encoded raw, and lets `edit` change it. Room grows by half
-    /// more than needed, so that appending is cheap on average.
-    fn edit_raw(&mut self, len: usize, edit: impl FnOnce(&mut [u8])) {
+    /// Makes the string `len` bytes long (never shorter), encoded raw, and lets `edit` change it, nothing but `changed` if that is
+    /// known. Room grows by half more than needed, so that appending is cheap on average.
+    fn edit_raw(&mut self, len: usize, changed: Option<Range<usize>>, edit: impl FnOnce(&mut [u8])) {
         let Some(Found { pointer, .. }) = self.found else {
             let mut value = BytesMut::zeroed(len);
             edit(&mut value);
@@ -506,13 +526,16 @@ impl<'a> KeyMut<'a> {
         let entry = unsafe { pointer.entry() };
         assert!(entry.ty() == Type::String, "commands check the type first");
         if entry.external().is_some() {
-            // SAFETY: the database is borrowed mutably and `entry` not used any more: nobody has a reference.
-            let external = unsafe { heap.external_mut(pointer) };
-            let Some(External::Blob(blob)) = external else { unreachable!("large strings are blobs") };
-            let before = blob.allocated;
-            edit_blob(blob, copied.unwrap_or_default(), len, edit);
-            heap.recount_blob(before, blob.allocated);
-            return;
+            if changed.is_none() {
+                self.keep();
+            }
+            return self.edit_undoable(ChangeKind::Set, |external, inverses| {
+                let External::Blob(blob) = external else { unreachable!("large strings are blobs") };
+                if let (Some(inverses), Some(changed)) = (inverses, changed) {
+                    inverses.add(unwritten(blob, changed));
+                }
+                edit_blob(blob, copied.unwrap_or_default(), len, edit);
+            });
         }
         let mut digits = itoa::Buffer::new();
         let is_int = entry.encoding() == Encoding::Int;
@@ -598,6 +621,28 @@ impl<'a> KeyMut<'a> {
         kind: ChangeKind,
         edit: impl FnOnce(&mut External) -> R,
     ) -> R {
+        self.keep();
+        self.edit_in_place(kind, edit)
+    }
+
+    /// As `edit_external_as`, where `edit` says how each of its changes is undone, if it is asked to.
+    pub(super) fn edit_undoable<R>(
+        &mut self,
+        kind: ChangeKind,
+        edit: impl FnOnce(&mut External, Option<&mut Inverses>) -> R,
+    ) -> R {
+        if !self.shard.is_undoable() {
+            return self.edit_in_place(kind, |external| edit(external, None));
+        }
+        let mut inverses = self.shard.inverses_of(self.db, self.hash, self.key);
+        let result = self.edit_in_place(kind, |external| edit(external, inverses.as_mut()));
+        if let Some(inverses) = inverses {
+            self.shard.log_edits(self.db, self.hash, self.key, inverses);
+        }
+        result
+    }
+
+    fn edit_in_place<R>(&mut self, kind: ChangeKind, edit: impl FnOnce(&mut External) -> R) -> R {
         let pointer = self.found.expect("only a key that exists has a value").pointer;
         if kind == ChangeKind::Set || matches!(self.change, None | Some(ChangeKind::Aside)) {
             self.change = Some(kind);
@@ -611,10 +656,13 @@ impl<'a> KeyMut<'a> {
         result
     }
 
-    /// As `edit_external`, and no change unless `edit` says that it was one.
-    pub(super) fn edit_external_if(&mut self, edit: impl FnOnce(&mut External) -> bool) -> bool {
+    /// As `edit_undoable`, and no change unless `edit` says that it was one.
+    pub(super) fn edit_undoable_if(
+        &mut self,
+        edit: impl FnOnce(&mut External, Option<&mut Inverses>) -> bool,
+    ) -> bool {
         let before = self.change;
-        let has_changed = self.edit_external(edit);
+        let has_changed = self.edit_undoable(ChangeKind::Set, edit);
         if !has_changed {
             self.change = before;
         }
@@ -638,6 +686,7 @@ impl<'a> KeyMut<'a> {
 
     /// Removes what has expired inside of the value, after showing what it is called. Whoever empties the value removes the key.
     pub(super) fn expire_inside(&mut self, now_ms: u64, on_removed: &mut dyn FnMut(&[u8])) -> Expiry {
+        self.keep();
         let pointer = self.found.expect("only a key that exists has a value").pointer;
         self.change = Some(ChangeKind::Set);
         let (db, heap, _) = self.shard.parts(self.db);
@@ -649,6 +698,7 @@ impl<'a> KeyMut<'a> {
 
     /// Names the encoding of a large value otherwise.
     pub(super) fn set_encoding(&mut self, encoding: Encoding) {
+        self.keep();
         let pointer = self.found.expect("only a key that exists has a value").pointer;
         // SAFETY: the guard is borrowed mutably, so nobody has a reference to the entry; a large value lies as it lies, whatever its
         // encoding is called.
@@ -670,6 +720,9 @@ impl<'a> KeyMut<'a> {
 
     /// Whoever waits for the key is to look at it, whatever has changed.
     pub(super) fn wake_waiters(&mut self) {
+        if self.shard.is_undoable() {
+            return self.shard.tell_later(None, self.db, self.hash, self.key);
+        }
         self.shard.list_ready(self.db, self.hash);
     }
 
@@ -744,6 +797,19 @@ pub(super) fn blob(bytes: BytesMut) -> Blob {
         room => room,
     };
     Blob { bytes: bytes.freeze(), allocated: allocated as u64 }
+}
+
+/// Undoes writing to a part of a large string, which may make it longer.
+fn unwritten(blob: &Blob, changed: Range<usize>) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let len = blob.bytes.len();
+    let start = changed.start.min(len);
+    let old: Box<[u8]> = blob.bytes[start..changed.end.min(len)].into();
+    move |external, _| {
+        let External::Blob(blob) = external else { unreachable!("it was one when it was written to") };
+        edit_blob(blob, BytesMut::new(), len, |bytes| {
+            bytes[start..start + old.len()].copy_from_slice(&old);
+        });
+    }
 }
 
 /// Changes a large string in place, or a copy of it if a reply or another key still refers to it; `copied` is the beginning of

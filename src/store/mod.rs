@@ -26,6 +26,8 @@ pub mod mapping;
 mod measure;
 pub mod occupancy;
 mod owned;
+#[cfg(all(test, not(loom)))]
+mod play;
 pub mod pool;
 pub mod prefault;
 mod shard;
@@ -34,6 +36,7 @@ mod slab;
 pub mod snapshot;
 mod table;
 mod trackers;
+mod undo;
 mod unshare;
 mod value;
 mod waiter_keys;
@@ -57,6 +60,7 @@ pub use owned::OwnedEntry;
 pub use shard::{Discarded, ExpireProgress, Expired, OnExpired, Shard, ShardMemory, ShardStats, Sight};
 pub use shard_set::ShardSet;
 pub use trackers::{BITS as TRACKER_BITS, Readers, Tracker, Trackers};
+pub use undo::UndoLog;
 pub use value::{
     Digest, Elements, End, Field, Fields, Hash, HashPack, Intset, Item, Items, LexBound, LexRange, Limits,
     List, ListLimits, ListNode, Members, NewHash, NewItem, NewList, NewNode, NewSet, NewSortedSet, NewStream,

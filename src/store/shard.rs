@@ -26,6 +26,7 @@ use super::pool::POOL;
 use super::snapshot::Saving;
 use super::table::{Item, Place, Probe, Verdict};
 use super::trackers::Trackers;
+use super::undo::UndoLog;
 use super::unshare::Unsharing;
 use super::waiters::{ReadyKey, Waiters};
 use super::watchers::{WatchFlag, Watchers};
@@ -119,6 +120,8 @@ pub struct Shard {
     pub(super) waiters: Option<Box<Waiters>>,
     pub(super) discarded: Vec<Db>,
     pub(super) saving: Saving,
+    /// What takes back all changes, while a script runs under less than all leases.
+    pub(super) undo: Option<Box<UndoLog>>,
     expire_db: DbIndex,
     expire_position: u64,
     evacuation: Evacuation,
@@ -141,6 +144,8 @@ impl Listeners {
     pub const SNAPSHOT: u8 = 1 << 3;
     /// A snapshot has large values of the shard that it has not written yet.
     pub const LENT: u8 = 1 << 4;
+    /// Changes can be taken back.
+    pub const UNDO: u8 = 1 << 5;
 
     #[inline]
     pub fn has(self, bits: u8) -> bool {
@@ -179,6 +184,7 @@ impl Shard {
             waiters: None,
             discarded: Vec::new(),
             saving: Saving::default(),
+            undo: None,
             expire_db: DbIndex(0),
             expire_position: 0,
             evacuation: Evacuation::default(),
@@ -345,6 +351,7 @@ impl Shard {
 
     /// Empties a database in O(1). The memory is freed by `free_discarded`, and counted until then.
     pub fn flush(&mut self, db: DbIndex) -> Discarded {
+        assert!(!self.is_undoable(), "what empties a database holds all leases");
         let keys = self.len(db);
         if keys > 0 {
             self.touch_watched(&[db]);
@@ -385,6 +392,7 @@ impl Shard {
 
     /// Exchanges the contents of two databases.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
+        assert!(!self.is_undoable(), "what exchanges databases holds all leases");
         if a != b && self.len(a) + self.len(b) > 0 {
             self.touch_watched(&[a, b]);
             let (of_a, of_b) = (self.dbs.take(a), self.dbs.take(b));
@@ -481,6 +489,11 @@ impl Shard {
         self.dirty
     }
 
+    /// Sets the counters to what they were.
+    pub(super) fn restore_counts(&mut self, dirty: u64, stats: ShardStats) {
+        (self.dirty, self.stats) = (dirty, stats);
+    }
+
     /// Counts a change of a command that changes no single key.
     pub fn count_change(&mut self) {
         self.dirty += 1;
@@ -550,6 +563,9 @@ impl Shard {
 
     #[cold]
     fn tell_listeners(&mut self, kind: ChangeKind, db: DbIndex, hash: u64, key: &[u8]) {
+        if self.is_undoable() {
+            return self.tell_later(Some(kind), db, hash, key);
+        }
         match kind {
             ChangeKind::Set => self.list_ready(db, hash),
             ChangeKind::Aside => return,
@@ -631,9 +647,14 @@ impl Shard {
 
     #[cold]
     fn expire(&mut self, db: DbIndex, place: Place, hash: u64, key: &[u8]) {
-        let Shard { dbs, heap, hasher, saving, .. } = self;
+        let Shard { dbs, saving, .. } = self;
         let found = dbs.make(db);
-        saving.hand_over(found.unsaved, hash, found.pointer(place));
+        let pointer = found.pointer(place);
+        saving.hand_over(found.unsaved, hash, pointer);
+        // SAFETY: it is the key's entry; whoever has a reference to it has borrowed the shard.
+        unsafe { self.keep_before(db, hash, key, pointer) };
+        let Shard { dbs, heap, hasher, .. } = self;
+        let found = dbs.make(db);
         found.remove(place, hash, hasher, heap);
         self.stats.expired += 1;
         self.note(ChangeKind::Expired, db, hash, key);
@@ -791,7 +812,7 @@ impl Drop for Shard {
     }
 }
 
-const _: () = assert!(size_of::<Shard>() <= 512);
+const _: () = assert!(size_of::<Shard>() <= 576, "with its lease it takes five pairs of lines");
 const _: () = assert!(table::NEVER == u32::MAX);
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ pub(super) fn xadd(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
         return Err(TOO_LARGE);
     }
     place.make_stream();
-    place.stream_add(|stream| stream.append(id, bytes, NewPairs { args, at: id_at + 1 }, limits));
+    place.stream_append(id, bytes, NewPairs { args, at: id_at + 1 }, limits);
     place.event(event("xadd"));
     if let Some(trim) = &options.trim
         && place.stream_trim(trim) > 0

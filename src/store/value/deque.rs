@@ -392,6 +392,14 @@ impl Deque {
         })
     }
 
+    /// Adds elements to the body at an end, whatever the limits.
+    pub(super) fn extend_outer(&mut self, end: End, other: &Listpack) {
+        if let Some(outer) = self.nodes.outer_place(end) {
+            self.edit_body(outer, |body| body.extend_by(end, other));
+            self.len += other.count();
+        }
+    }
+
     fn fit(&mut self, node: Place) {
         self.edit(node, |node| {
             if let Node::Listpack(body) = node {
@@ -400,7 +408,7 @@ impl Deque {
         });
     }
 
-    fn push_node(&mut self, end: End, node: Node) {
+    pub(super) fn push_node(&mut self, end: End, node: Node) {
         self.len += node.count();
         self.node_bytes += node.allocated();
         self.nodes.push(end, node);
@@ -413,7 +421,7 @@ impl Deque {
         self.nodes.insert(before, node)
     }
 
-    fn remove_node(&mut self, place: Place) -> Option<Node> {
+    pub(super) fn remove_node(&mut self, place: Place) -> Option<Node> {
         let node = self.nodes.remove(place)?;
         self.len -= node.count();
         self.node_bytes -= node.allocated();
@@ -431,7 +439,7 @@ impl Deque {
     }
 
     /// Removes `count` elements from element `index` on, but not all that the body has.
-    fn remove_from_body(&mut self, node: Place, index: usize, count: usize) {
+    pub(super) fn remove_from_body(&mut self, node: Place, index: usize, count: usize) {
         self.edit_body(node, |body| {
             let from = body.offset_of(index);
             let to = if index + count == body.count() {

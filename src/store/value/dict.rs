@@ -193,6 +193,20 @@ impl Dict {
         true
     }
 
+    /// The record of a key is again what it was before it got a deadline, and this is again what is noted as the earliest.
+    pub fn restore_due(&mut self, hasher: &KeyHasher, key: &[u8], earliest: Option<u64>) {
+        let before = earliest.unwrap_or(NEVER);
+        if self.due == before {
+            return;
+        }
+        let (form, slot) = (self.form, self.slot(hasher.hash(key)));
+        self.edit(slot, |node| node.refresh_due(form));
+        let segment = &mut self.segments[slot / SEGMENT_NODES];
+        segment.due = segment.nodes.iter().map(Node::due).min().unwrap_or(NEVER);
+        let least = self.segments.iter().map(|segment| segment.due).min().unwrap_or(NEVER);
+        self.due = before.min(least);
+    }
+
     /// No deadline is before this; none if no record has one. May be earlier than the earliest.
     #[inline]
     pub fn earliest_deadline(&self) -> Option<u64> {

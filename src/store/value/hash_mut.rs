@@ -18,7 +18,9 @@ use super::hash::{COUNT_BYTES, Hash, HashPack, PackForm, Place};
 use super::packed::Encoded;
 use super::view::Typed;
 use super::{Expiry, External, NewHash, NewItem, PackLimits};
+use crate::store::changes::ChangeKind;
 use crate::store::entry::{Encoding, Type, Value};
+use crate::store::hash::KeyHasher;
 use crate::store::key_mut::Deadline;
 use crate::store::{Entry, KeyMut};
 
@@ -125,7 +127,7 @@ impl KeyMut<'_> {
                 }
             }
             Hash::Dict(_) => {
-                self.edit_fields(|dict, hasher| dict.set_deadline(hasher, name, deadline));
+                self.edit_field(name, |dict, hasher| dict.set_deadline(hasher, name, deadline));
             }
         }
         self.note_inner_due();
@@ -153,7 +155,7 @@ impl KeyMut<'_> {
                         self.remove_emptied();
                         return true;
                     }
-                    _ => self.edit_fields(|dict, hasher| dict.remove(hasher, name)),
+                    _ => self.edit_field(name, |dict, hasher| dict.remove(hasher, name)),
                 };
             }
         }
@@ -326,7 +328,7 @@ impl KeyMut<'_> {
     }
 
     fn set_in_dict(&mut self, name: &[u8], value: &[u8], deadline: Deadline) -> bool {
-        let is_new = self.edit_fields(|dict, hasher| {
+        let is_new = self.edit_field(name, |dict, hasher| {
             let deadline = match deadline {
                 Deadline::None => None,
                 Deadline::Keep => dict.get(hasher, name).and_then(|record| record.deadline),
@@ -362,12 +364,39 @@ impl KeyMut<'_> {
         self.set_value(Type::Hash, encoding, Value::External(External::Hash(Box::new(dict))));
     }
 
-    fn edit_fields<R>(&mut self, edit: impl FnOnce(&mut Dict, &crate::store::hash::KeyHasher) -> R) -> R {
+    /// Changes one field of a dict.
+    fn edit_field<R>(&mut self, name: &[u8], edit: impl FnOnce(&mut Dict, &KeyHasher) -> R) -> R {
         let hasher = self.hasher().clone();
-        self.edit_external(|external| match external {
-            External::Hash(dict) => edit(dict, &hasher),
-            _ => unreachable!("the caller has seen a dict"),
+        self.edit_undoable(ChangeKind::Set, |external, inverses| {
+            let dict = dict_of(external);
+            if let Some(inverses) = inverses {
+                inverses.add(unchanged(dict, &hasher, name));
+            }
+            edit(dict, &hasher)
         })
+    }
+}
+
+fn dict_of(external: &mut External) -> &mut Dict {
+    match external {
+        External::Hash(dict) => dict,
+        _ => unreachable!("the caller has seen a dict"),
+    }
+}
+
+/// Undoes any change to a field.
+fn unchanged(dict: &Dict, hasher: &KeyHasher, name: &[u8]) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let name: Box<[u8]> = name.into();
+    let before = dict.get(hasher, &name).map(|record| (Box::from(record.value), record.deadline));
+    let earliest = dict.earliest_deadline();
+    move |external, hasher| {
+        let before: Option<(Box<[u8]>, Option<u64>)> = before;
+        let dict = dict_of(external);
+        match before {
+            Some((value, deadline)) => dict.set(hasher, &name, &value, deadline),
+            None => dict.remove(hasher, &name),
+        };
+        dict.restore_due(hasher, &name, earliest);
     }
 }
 

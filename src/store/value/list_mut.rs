@@ -20,7 +20,10 @@ use super::packed::{self, Encoded, LISTPACK_FRAME_BYTES};
 use super::view::Typed;
 use super::{External, Item, NewItem, OwnedItem};
 use crate::store::KeyMut;
+use crate::store::changes::ChangeKind;
 use crate::store::entry::{Encoding, Type, Value};
+use crate::store::hash::KeyHasher;
+use crate::store::undo::Inverses;
 
 /// The longest body that fits an inline value.
 const PACKED_BODY_BYTES_MAX: usize = u16::MAX as usize - PACK_HEADER_BYTES;
@@ -134,7 +137,19 @@ impl KeyMut<'_> {
                 set_count(pack, total - count);
             }
             List::Deque(_) => {
-                let removed = self.edit_deque(|deque| deque.remove(start, count));
+                let end = match start {
+                    0 => Some(End::Left),
+                    _ => (start + count == len).then_some(End::Right),
+                };
+                if end.is_none() {
+                    self.keep();
+                }
+                let removed = self.edit_deque_undoable(|deque, inverses| {
+                    if let Some((inverses, end)) = inverses.zip(end) {
+                        inverses.add(unremoved(deque, end, count));
+                    }
+                    deque.remove(start, count)
+                });
                 self.discard_part(removed);
                 self.pack_if_small(limits);
             }
@@ -149,8 +164,13 @@ impl KeyMut<'_> {
         let behind = len - start - count;
         match self.list() {
             Some(List::Deque(_)) => {
-                let removed =
-                    self.edit_deque(|deque| [deque.remove(start + count, behind), deque.remove(0, start)]);
+                let removed = self.edit_deque_undoable(|deque, inverses| {
+                    if let Some(inverses) = inverses {
+                        inverses.add(unremoved(deque, End::Right, behind));
+                        inverses.add(unremoved(deque, End::Left, start));
+                    }
+                    [deque.remove(start + count, behind), deque.remove(0, start)]
+                });
                 removed.into_iter().for_each(|removed| self.discard_part(removed));
                 self.pack_if_small(limits);
             }
@@ -262,9 +282,14 @@ impl KeyMut<'_> {
                 let index = if from == End::Left { 0 } else { len - 1 };
                 let item = list.get(index).map(|item| item.to_owned());
                 let item: OwnedItem = item.expect("a list is never empty");
-                self.edit_deque(|deque| {
+                self.edit_deque_undoable(|deque, inverses| {
+                    let undoing = inverses.is_some().then(|| unremoved(deque, from, 1));
                     let one = deque.remove(index, 1);
                     debug_assert!(one.is_none());
+                    if let Some((inverses, undoing)) = inverses.zip(undoing) {
+                        inverses.add(undoing);
+                        inverses.add(unadded(deque, to));
+                    }
                     deque.push(to, &item.as_new(), limits);
                 });
                 self.pack_if_small(limits);
@@ -291,8 +316,11 @@ impl KeyMut<'_> {
         items: impl Iterator<Item = NewItem<'i>>,
         limits: ListLimits,
     ) -> usize {
-        let (before, after) = self.edit_deque(|deque| {
+        let (before, after) = self.edit_deque_undoable(|deque, inverses| {
             let before = deque.len();
+            if let Some(inverses) = inverses {
+                inverses.add(unadded(deque, end));
+            }
             items.for_each(|item| deque.push(end, &item, limits));
             (before, deque.len())
         });
@@ -360,11 +388,32 @@ impl KeyMut<'_> {
     }
 
     fn edit_deque<R>(&mut self, edit: impl FnOnce(&mut Deque) -> R) -> R {
-        self.edit_external(|external| match external {
-            External::List(deque) => edit(deque),
-            _ => unreachable!("the encoding says that it is a deque"),
-        })
+        self.edit_external(|external| edit(deque_of(external)))
     }
+
+    /// As `edit_deque`, of what says how it is undone.
+    fn edit_deque_undoable<R>(&mut self, edit: impl FnOnce(&mut Deque, Option<&mut Inverses>) -> R) -> R {
+        self.edit_undoable(ChangeKind::Set, |external, inverses| edit(deque_of(external), inverses))
+    }
+}
+
+fn deque_of(external: &mut External) -> &mut Deque {
+    match external {
+        External::List(deque) => deque,
+        _ => unreachable!("the encoding says that it is a deque"),
+    }
+}
+
+/// Undoes removing so many elements at an end.
+fn unremoved(deque: &Deque, end: End, count: usize) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let outer = deque.outer_elements(end, count);
+    move |external, _| deque_of(external).put_back(end, outer)
+}
+
+/// Undoes adding elements at an end.
+fn unadded(deque: &Deque, end: End) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let extent = deque.extent();
+    move |external, _| deque_of(external).cut_back(end, extent)
 }
 
 fn set_count(pack: &mut [u8], count: usize) {

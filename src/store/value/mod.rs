@@ -13,6 +13,7 @@
 //! | `hash_mut` | what may be done to a key that holds a hash |
 //! | `hash_new` | hashes that are loaded; expiry inside of packed ones |
 //! | `deque` | a deque of nodes: a large list |
+//! | `deque_undo` | undoing changes at its ends |
 //! | `rings` | the nodes of a deque, in order |
 //! | `dict` | a map from byte strings to byte strings: a large set, a large hash |
 //! | `intset` | sorted integers, in Redis's own bytes |
@@ -33,6 +34,7 @@
 //! Not here: strings (`super::entry`), the format of files (`persist`).
 
 mod deque;
+mod deque_undo;
 mod dict;
 mod digest;
 mod external;

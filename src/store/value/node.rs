@@ -172,6 +172,22 @@ impl Listpack {
         self.count += other.count;
     }
 
+    /// Puts elements back at an end, without room to spare.
+    pub fn extend_by(&mut self, end: End, other: &Listpack) {
+        let at = if end == End::Left { 0 } else { self.len() };
+        self.splice(at, 0, other.len(), 0).copy_from_slice(other.bytes());
+        self.count += other.count;
+    }
+
+    /// A copy of the `count` elements at an end, fewer than there are.
+    pub fn outer(&self, end: End, count: usize) -> Listpack {
+        let bytes = match end {
+            End::Left => &self.bytes()[..self.offset_of(count)],
+            End::Right => &self.bytes()[self.offset_of(self.count() - count)..],
+        };
+        Listpack::from_bytes(bytes, count)
+    }
+
     /// Removes up to `count` elements that are `wanted`, searched from an end; how many.
     pub fn remove_equal(&mut self, end: End, count: usize, wanted: &Encoded<'_>) -> usize {
         let bytes = &mut self.buffer[self.start as usize..self.end as usize];

@@ -17,6 +17,7 @@ use super::{Dict, External, Item, Limits, NewItem};
 use crate::store::KeyMut;
 use crate::store::entry::{Encoding, Entry, Type, Value};
 use crate::store::hash::KeyHasher;
+use crate::store::undo::Inverses;
 
 impl KeyMut<'_> {
     /// The set that the key holds, if it exists.
@@ -55,7 +56,13 @@ impl KeyMut<'_> {
         let encoding = self.entry().map(Entry::encoding);
         match self.set().expect("the caller has seen the key") {
             Set::Dict(_) if encoding == Some(Encoding::Hashtable) => {
-                self.edit_members(|dict, hasher| dict.set(hasher, member, b"", None))
+                self.edit_members(|dict, hasher, inverses| {
+                    let is_new = dict.set(hasher, member, b"", None);
+                    if let Some(inverses) = inverses.filter(|_| is_new) {
+                        inverses.add(unadded(member.into()));
+                    }
+                    is_new
+                })
             }
             Set::Ints(ints) => match as_integer(Item::Bytes(member)) {
                 Some(value) => self.set_add_integer(ints.search(value), value, limits),
@@ -112,7 +119,13 @@ impl KeyMut<'_> {
             Some(Set::Dict(_)) => {
                 let mut digits = itoa::Buffer::new();
                 let member = member.bytes(&mut digits);
-                let removed = self.edit_members(|dict, hasher| dict.remove(hasher, member));
+                let removed = self.edit_members(|dict, hasher, inverses| {
+                    let removed = dict.remove(hasher, member);
+                    if let Some(inverses) = inverses.filter(|_| removed) {
+                        inverses.add(unremoved(member.into()));
+                    }
+                    removed
+                });
                 if removed && matches!(self.set(), Some(Set::Dict(dict)) if dict.is_empty()) {
                     self.remove_emptied();
                 }
@@ -208,13 +221,30 @@ impl KeyMut<'_> {
     }
 
     /// Changes the dict, if `edit` says that it was a change.
-    fn edit_members(&mut self, edit: impl FnOnce(&mut Dict, &KeyHasher) -> bool) -> bool {
+    fn edit_members(
+        &mut self,
+        edit: impl FnOnce(&mut Dict, &KeyHasher, Option<&mut Inverses>) -> bool,
+    ) -> bool {
         let hasher = self.hasher().clone();
-        self.edit_external_if(|external| match external {
-            External::Set(dict) => edit(dict, &hasher),
-            _ => unreachable!("sets are dicts or packed"),
-        })
+        self.edit_undoable_if(|external, inverses| edit(dict_of(external), &hasher, inverses))
     }
+}
+
+fn dict_of(external: &mut External) -> &mut Dict {
+    match external {
+        External::Set(dict) => dict,
+        _ => unreachable!("sets are dicts or packed"),
+    }
+}
+
+/// Undoes adding a member.
+fn unadded(member: Box<[u8]>) -> impl FnOnce(&mut External, &KeyHasher) {
+    move |external, hasher| _ = dict_of(external).remove(hasher, &member)
+}
+
+/// Undoes removing a member.
+fn unremoved(member: Box<[u8]>) -> impl FnOnce(&mut External, &KeyHasher) {
+    move |external, hasher| _ = dict_of(external).set(hasher, &member, b"", None)
 }
 
 fn count_bytes(count: usize) -> [u8; PACK_HEADER_BYTES] {

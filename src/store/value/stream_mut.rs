@@ -6,11 +6,14 @@
 //! Invariants: the encoding is `Stream`. A stream stays when it is empty.
 
 use super::external::External;
-use super::stream::{Group, Stream, StreamId, Trim};
+use super::stream::{Group, Removal, Stream, StreamId, Trim};
 use super::view::Typed;
+use super::{NewItem, NodeLimits};
 use crate::store::KeyMut;
 use crate::store::changes::ChangeKind;
 use crate::store::entry::{Encoding, Type, Value};
+use crate::store::hash::KeyHasher;
+use crate::store::undo::Inverses;
 
 impl KeyMut<'_> {
     /// The stream that the key holds, if it exists.
@@ -27,32 +30,64 @@ impl KeyMut<'_> {
         }
     }
 
-    /// Adds to the stream that the key holds, which whoever waits for it hears of.
+    /// Adds an entry to the stream that the key holds, which whoever waits for it hears of; see [`Stream::append`].
     #[inline]
-    pub fn stream_add<R>(&mut self, edit: impl FnOnce(&mut Stream) -> R) -> R {
-        self.edit_stream_as(ChangeKind::Set, edit)
+    pub fn stream_append<'i>(
+        &mut self,
+        id: StreamId,
+        bytes: u64,
+        pairs: impl ExactSizeIterator<Item = (NewItem<'i>, NewItem<'i>)> + Clone,
+        limits: NodeLimits,
+    ) {
+        self.edit_undoable(ChangeKind::Set, |external, inverses| {
+            let stream = stream_of(external);
+            if let Some(inverses) = inverses {
+                let end = stream.end();
+                inverses.add(|external, _| stream_of(external).cut_back(end));
+            }
+            stream.append(id, bytes, pairs, limits);
+        });
     }
 
     /// Takes entries out of the stream: how many `edit` says. None is no change.
     pub fn stream_take(&mut self, edit: impl FnOnce(&mut Stream) -> usize) -> usize {
-        self.count_edit(ChangeKind::Lessened, edit)
+        self.keep();
+        self.count_edit(ChangeKind::Lessened, |stream, _| edit(stream))
     }
 
     /// Takes entries out of what is pending in a group, likewise.
     pub fn group_take(&mut self, place: usize, edit: impl FnOnce(&mut Group) -> usize) -> usize {
-        self.count_edit(ChangeKind::Aside, |stream| stream.edit_group(place, edit))
+        self.count_edit(ChangeKind::Aside, |stream, inverses| {
+            if let Some(inverses) = inverses {
+                inverses.add(unread(stream, place));
+            }
+            stream.edit_group(place, edit)
+        })
     }
 
     /// Changes who has read the stream and up to where, not the stream itself.
     #[inline]
     pub fn stream_account<R>(&mut self, edit: impl FnOnce(&mut Stream) -> R) -> R {
-        self.edit_stream_as(ChangeKind::Aside, edit)
+        self.edit_undoable(ChangeKind::Aside, |external, inverses| {
+            let stream = stream_of(external);
+            if let Some(inverses) = inverses {
+                let readers = stream.readers();
+                inverses.add(|external, _| stream_of(external).set_readers(readers));
+            }
+            edit(stream)
+        })
     }
 
     /// The same of one group.
     #[inline]
     pub fn group_account<R>(&mut self, place: usize, edit: impl FnOnce(&mut Group) -> R) -> R {
-        self.stream_account(|stream| stream.edit_group(place, edit))
+        self.edit_undoable(ChangeKind::Aside, |external, inverses| {
+            let stream = stream_of(external);
+            if let Some(inverses) = inverses {
+                inverses.add(unread(stream, place));
+            }
+            stream.edit_group(place, edit)
+        })
     }
 
     /// Makes entries of a group anybody's to claim, which whoever waits for the stream hears of.
@@ -61,30 +96,37 @@ impl KeyMut<'_> {
         self.group_account(place, edit)
     }
 
-    fn count_edit(&mut self, kind: ChangeKind, edit: impl FnOnce(&mut Stream) -> usize) -> usize {
+    fn count_edit(
+        &mut self,
+        kind: ChangeKind,
+        edit: impl FnOnce(&mut Stream, Option<&mut Inverses>) -> usize,
+    ) -> usize {
         let mut count = 0;
-        self.recode(|key| count = key.edit_stream_as(kind, edit));
+        self.recode(|key| {
+            count = key.edit_undoable(kind, |external, inverses| edit(stream_of(external), inverses));
+        });
         if count > 0 {
-            self.edit_stream_as(kind, |_| ());
+            self.edit_undoable(kind, |_, _| ());
             self.count_as(count);
         }
         count
     }
 
-    #[inline]
-    fn edit_stream_as<R>(&mut self, kind: ChangeKind, edit: impl FnOnce(&mut Stream) -> R) -> R {
-        self.edit_external_as(kind, |external| match external {
-            External::Stream(stream) => edit(stream),
-            _ => unreachable!("the caller has looked at the type"),
-        })
-    }
-
     /// Deletes the oldest entries of the stream: how many.
     pub fn stream_trim(&mut self, trim: &Trim) -> usize {
         let mut removed = None;
-        let deleted = self.stream_take(|stream| {
-            let deleted;
-            (deleted, removed) = stream.trim(trim);
+        if trim.removal != Removal::KeepPending {
+            self.keep();
+        }
+        let deleted = self.count_edit(ChangeKind::Lessened, |stream, inverses| {
+            let (history, is_undoable, mut cut) = (*stream.history(), inverses.is_some(), None);
+            let (deleted, trimmed) = stream.trim(trim, |node| cut = is_undoable.then(|| node.clone()));
+            match inverses {
+                None => removed = trimmed.if_large(),
+                Some(inverses) => inverses.add(move |external, _| {
+                    stream_of(external).put_back(trimmed, cut, history);
+                }),
+            }
             deleted as usize
         });
         removed.into_iter().for_each(|removed| self.discard(External::Stream(removed)));
@@ -103,6 +145,19 @@ impl KeyMut<'_> {
         self.tell_overwritten(Type::Stream);
         self.set_value(Type::Stream, Encoding::Stream, Value::External(External::Stream(stream)));
     }
+}
+
+fn stream_of(external: &mut External) -> &mut Stream {
+    match external {
+        External::Stream(stream) => stream,
+        _ => unreachable!("the caller has looked at the type"),
+    }
+}
+
+/// Undoes any change to a group, which stays.
+fn unread(stream: &Stream, place: usize) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let before = stream.group_at(place).clone();
+    move |external, _| stream_of(external).edit_group(place, |group| *group = before)
 }
 
 /// A stream that is being loaded, piece by piece; outside of any shard.

@@ -14,7 +14,9 @@ use super::pack::{self, Pair};
 use super::ranking::{Found, Ranking};
 use super::{NewSortedSet, PACK_HEADER_BYTES, SortedSet};
 use crate::resp::number::F64Buffer;
+use crate::store::changes::ChangeKind;
 use crate::store::entry::{Encoding, Type, Value};
+use crate::store::hash::KeyHasher;
 use crate::store::value::packed::Encoded;
 use crate::store::value::view::Typed;
 use crate::store::value::{External, NewItem, PackLimits};
@@ -142,7 +144,13 @@ impl KeyMut<'_> {
                     let ranking = Ranking::from_sorted(self.hasher().clone(), new.iter());
                     return self.set_ranking(ranking);
                 }
-                self.edit_ranking(|ranking| ranking.remove_range(ranks.start, ranks.end));
+                self.edit_undoable(ChangeKind::Set, |external, inverses| {
+                    let ranking = ranking_of(external);
+                    if let Some(inverses) = inverses {
+                        inverses.add(unremoved(ranking, ranks.clone()));
+                    }
+                    ranking.remove_range(ranks.start, ranks.end);
+                });
             }
         }
     }
@@ -179,7 +187,7 @@ impl KeyMut<'_> {
             }
             self.unpack_sorted_set();
         }
-        self.edit_ranking(|ranking| ranking.add(member, score));
+        self.edit_member(member, |ranking| ranking.add(member, score));
     }
 
     /// Whether the pack, or one still to be made, takes a further member.
@@ -244,7 +252,7 @@ impl KeyMut<'_> {
     /// up once more.
     fn edit_found(&mut self, member: &[u8], found: Found, edit: impl FnOnce(&mut Ranking, Found)) {
         let is_shared = self.entry().is_some_and(Entry::is_shared);
-        self.edit_ranking(|ranking| {
+        self.edit_member(member, |ranking| {
             let found = match is_shared {
                 true => ranking.find(member).expect("the copy has the same members"),
                 false => found,
@@ -253,11 +261,48 @@ impl KeyMut<'_> {
         });
     }
 
-    fn edit_ranking<R>(&mut self, edit: impl FnOnce(&mut Ranking) -> R) -> R {
-        self.edit_external(|external| match external {
-            External::SortedSet(ranking) => edit(ranking),
-            _ => unreachable!("the encoding says that it is a ranking"),
-        })
+    /// Changes one member of a ranking.
+    fn edit_member(&mut self, member: &[u8], edit: impl FnOnce(&mut Ranking)) {
+        self.edit_undoable(ChangeKind::Set, |external, inverses| {
+            let ranking = ranking_of(external);
+            if let Some(inverses) = inverses {
+                inverses.add(unchanged(ranking, member));
+            }
+            edit(ranking);
+        });
+    }
+}
+
+fn ranking_of(external: &mut External) -> &mut Ranking {
+    match external {
+        External::SortedSet(ranking) => ranking,
+        _ => unreachable!("the encoding says that it is a ranking"),
+    }
+}
+
+/// Undoes any change to a member.
+fn unchanged(ranking: &Ranking, member: &[u8]) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let (member, before): (Box<[u8]>, _) = (member.into(), ranking.score(member));
+    move |external, _| {
+        let ranking = ranking_of(external);
+        match (ranking.find(&member), before) {
+            (Some(found), Some(score)) => ranking.set_score(found, score),
+            (Some(found), None) => ranking.remove(found),
+            (None, Some(score)) => ranking.add(&member, score),
+            (None, None) => {}
+        }
+    }
+}
+
+/// Undoes removing the members with these ranks.
+fn unremoved(ranking: &Ranking, ranks: Range<usize>) -> impl FnOnce(&mut External, &KeyHasher) + use<> {
+    let mut removed = NewSortedSet::new();
+    SortedSet::Ranking(ranking).members(ranks, false).for_each(|(member, score)| {
+        removed.add(member.bytes(&mut itoa::Buffer::new()), score);
+    });
+    move |external, _| {
+        let ranking = ranking_of(external);
+        removed.iter().for_each(|(member, score)| ranking.add(member, score));
     }
 }
 

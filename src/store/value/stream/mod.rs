@@ -14,6 +14,7 @@
 //! | `counting` | what is known of a stream's history, and how many entries lie before an ID: lag |
 //! | `reading` | delivering entries to the consumers of a group |
 //! | `trim` | deleting old entries |
+//! | `undo` | undoing changes |
 //! | `radix` | what XINFO tells of Redis's own index |
 //!
 //! Invariants:
@@ -34,15 +35,16 @@ mod ordered;
 mod radix;
 mod reading;
 mod trim;
+mod undo;
 
 pub use counting::History;
 pub use entries::Entries;
 pub use group::{Consumer, Group, Pending, Slot};
 pub use id::StreamId;
-pub use node::{Entry, Pairs, validated as validated_node};
+pub use node::{Entry, Node, Pairs, validated as validated_node};
 pub use ordered::Ordered;
 pub use reading::redelivered;
-pub use trim::{Removal, Trim, TrimTo};
+pub use trim::{Removal, Trim, TrimTo, Trimmed};
 
 use super::external::Large;
 use super::view::{Typed, Value};
@@ -50,7 +52,6 @@ use super::{Digest, External, NewItem, NodeLimits};
 use crate::store::entry::{Entry as KeyEntry, Type};
 use crate::store::fetch::PrefetchHint;
 use crate::store::table::prefetch;
-use node::Node;
 
 /// No node is longer, whatever the limits say, and no entry's fields and values together.
 pub const NODE_BYTES_MAX: u64 = 1 << 30;

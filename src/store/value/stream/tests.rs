@@ -100,7 +100,7 @@ fn check(stream: &Stream, model: &Model, from: StreamId, to: StreamId) {
 
 fn trim(stream: &mut Stream, model: &mut Model, trim: &Trim) {
     let ids: Vec<StreamId> = model.entries.keys().copied().collect();
-    let (deleted, _) = stream.trim(trim);
+    let (deleted, _) = stream.trim(trim, |_| ());
     let mut left = 0;
     let mut goes = Vec::new();
     for id in &ids {

@@ -40,13 +40,24 @@ pub struct Trim {
     pub removal: Removal,
 }
 
+/// Whole nodes that were trimmed.
+#[derive(Default)]
+pub struct Trimmed(pub(super) Stream);
+
+impl Trimmed {
+    /// These, if they are too many to be freed at once.
+    pub fn if_large(self) -> Option<Box<Stream>> {
+        self.0.if_large()
+    }
+}
+
 impl Stream {
-    /// Deletes the oldest entries: how many. What is too much to be freed at once is returned, too.
-    pub fn trim(&mut self, trim: &Trim) -> (u64, Option<Box<Stream>>) {
+    /// Deletes the oldest entries: how many, and the whole nodes of them. A node of which a part goes is shown before.
+    pub fn trim(&mut self, trim: &Trim, show_cut: impl FnOnce(&Node)) -> (u64, Trimmed) {
         if trim.removal != Removal::KeepPending {
             // As in Redis, which takes no whole nodes then.
             let deleted = if trim.is_approximate { 0 } else { self.trim_each(trim) };
-            return (deleted, None);
+            return (deleted, Trimmed::default());
         }
         let (mut deleted, mut removed) = (0, Stream::default());
         while let Some(node) = self.nodes.first() {
@@ -61,6 +72,7 @@ impl Stream {
             }
             if !is_whole {
                 if !trim.is_approximate {
+                    show_cut(node);
                     deleted += self.trim_first_node(trim.to);
                 }
                 break;
@@ -75,7 +87,7 @@ impl Stream {
         if deleted > 0 {
             self.find_first();
         }
-        (deleted, removed.if_large())
+        (deleted, Trimmed(removed))
     }
 
     /// Deletes entries of the first node, in which some stay.
