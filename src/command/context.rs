@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::notify::notify;
 use super::recorder::hand_over;
-use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared};
+use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared, Undo};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
@@ -129,6 +129,8 @@ pub struct Context<'a> {
     pub leases: &'a mut Leases,
     /// What the current unit has changed.
     pub changes: &'a mut Changes,
+    /// What the current script may have to take back.
+    pub undo: &'a mut Undo,
     /// The effects of the current group.
     pub journal: &'a mut Writer,
     /// Argument of the command's first key, and the distance to the next.
@@ -205,10 +207,14 @@ impl<'a> Context<'a> {
         self.changes.end_command(self.session.db, |words| {
             words.add_all(args.from(0));
         });
+        if self.undo.is_on() {
+            return self.keep_reads(row, args);
+        }
         if self.shared.pubsub.tracking.is_on() {
             self.track(row, args);
         }
-        notify(self.changes, self.shared, self.config.notify_keyspace_events, self.effects);
+        let notified = self.config.notify_keyspace_events;
+        notify(self.changes, self.shared, notified, usize::MAX, self.effects);
         if !self.session.denies_blocking {
             let each_by_itself = row.command.flags.has(Flags::TOUCHES_ARBITRARY_KEYS);
             self.end_unit(if each_by_itself { Bracket::None } else { Bracket::Several });

@@ -41,6 +41,7 @@ mod sorted_set;
 mod stream;
 mod string;
 mod transactions;
+mod undo;
 
 pub use acl::{make_users, read_users};
 pub use args::Args;
@@ -65,6 +66,7 @@ pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
 pub use tracking::{TrackingOptions, invalidate};
 pub use transactions::{Queue, Watch};
+pub use undo::{Tried, Undo};
 
 /// The rows of all families; a command's number is its place in their concatenation.
 pub const FAMILIES: &[&[Command]] = &[

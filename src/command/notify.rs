@@ -23,9 +23,16 @@ pub fn listen(changes: &mut Changes, shared: &Shared, notified: KeyspaceEvents) 
     changes.keep_effects(is_recorded);
 }
 
-/// Publishes the events that were raised since this was called last. The leases of their keys are held.
+/// Publishes the events that were raised since this was called last, up to the unit's first `until` ones. The leases of their keys
+/// are held.
 #[cold]
-pub fn notify(changes: &mut Changes, shared: &Shared, notified: KeyspaceEvents, effects: &mut Vec<Effect>) {
+pub fn notify(
+    changes: &mut Changes,
+    shared: &Shared,
+    notified: KeyspaceEvents,
+    until: usize,
+    effects: &mut Vec<Effect>,
+) {
     if notified.is_any() && !shared.pubsub.is_silent() {
         let mut channel = Vec::new();
         let mut publish = |channel: &[u8], text: &[u8]| {
@@ -34,7 +41,7 @@ pub fn notify(changes: &mut Changes, shared: &Shared, notified: KeyspaceEvents, 
                 effects.push(Effect::Publish { worker, place, message });
             });
         };
-        for (event, db, key) in changes.untold_events() {
+        for (event, db, key) in changes.untold_events(until) {
             if !notified.contains(class(event.class)) {
                 continue;
             }
@@ -48,7 +55,7 @@ pub fn notify(changes: &mut Changes, shared: &Shared, notified: KeyspaceEvents, 
             }
         }
     }
-    changes.told();
+    changes.told(until);
 }
 
 fn name(channel: &mut Vec<u8>, space: &str, db: u32, rest: &[u8]) {

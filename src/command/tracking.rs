@@ -43,7 +43,7 @@ pub struct TrackingOptions {
 
 impl TrackingOptions {
     /// Whether keys that it reads now are noted.
-    fn notes_reads(&self) -> bool {
+    pub(super) fn notes_reads(&self) -> bool {
         !(self.broadcast || self.opt_in && !self.caching || self.opt_out && self.caching)
     }
 }
@@ -103,14 +103,7 @@ impl Context<'_> {
     /// A command has run: tells of what it has changed, and notes what it has read.
     #[cold]
     pub fn track(&mut self, row: &Row, args: &Args<'_>) {
-        let by = self.session.client_info.place().pack();
-        let mut last: Option<&[u8]> = None;
-        for (event, _, key) in self.changes.untold_events() {
-            if is_change(event) && last != Some(key) {
-                invalidate(self.shared, self.leases, key, by, self.effects);
-                last = Some(key);
-            }
-        }
+        self.invalidate_changed(usize::MAX);
         let Some(tracking) = &mut self.session.tracking else { return };
         let notes = row.command.flags.has(Flags::READONLY) && tracking.notes_reads();
         if let Some(client) = tracking.tracker.filter(|_| notes) {
@@ -127,6 +120,26 @@ impl Context<'_> {
         let is_caching = row.full_name == "client|caching";
         if !is_caching && self.session.multi.is_none() && !self.session.denies_blocking {
             self.session.end_caching();
+        }
+    }
+
+    /// Tells of what was changed since events were told last, up to the unit's first `until` ones.
+    pub(super) fn invalidate_changed(&mut self, until: usize) {
+        let by = self.session.client_info.place().pack();
+        let mut last: Option<&[u8]> = None;
+        for (event, _, key) in self.changes.untold_events(until) {
+            if is_change(event) && last != Some(key) {
+                invalidate(self.shared, self.leases, key, by, self.effects);
+                last = Some(key);
+            }
+        }
+    }
+
+    /// The client, which tracks keys, has read one whose lease is held.
+    pub(super) fn note_read(&mut self, db: DbIndex, hash: u64, key: &[u8]) {
+        let max = self.config.tracking_table_max_keys;
+        if let Some(client) = self.session.tracking.as_ref().and_then(|tracking| tracking.tracker) {
+            note_read(self.shared, self.leases, db, hash, key, client, max, self.effects);
         }
     }
 

@@ -115,13 +115,7 @@ impl PubSub {
         payload: &[u8],
         mut put: impl FnMut(u16, u64, Arc<PublishedMessage>),
     ) -> u64 {
-        let (registry, patterns) = match kind {
-            Kind::Shard => (&self.shard_channels, Vec::new()),
-            Kind::Channel | Kind::Pattern => (&self.channels, self.patterns.matching(channel)),
-        };
-        let reached = registry.reach(hash, channel);
-        let reached =
-            patterns.iter().fold(reached, |reached, pattern| reached.and(pattern.subscribers.reach()));
+        let (reached, patterns) = self.look_up(kind, hash, channel);
         if reached.total == 0 {
             return 0;
         }
@@ -131,6 +125,23 @@ impl PubSub {
         workers().for_each(|worker| places[worker] = self.inbox(worker).places().draw());
         workers().for_each(|worker| put(worker as u16, places[worker], Arc::clone(&message)));
         reached.total
+    }
+
+    /// How many a message would reach.
+    pub fn reached(&self, kind: Kind, hash: u64, channel: &[u8]) -> u64 {
+        self.look_up(kind, hash, channel).0.total
+    }
+
+    /// Whom a message reaches, and by which patterns.
+    fn look_up(&self, kind: Kind, hash: u64, channel: &[u8]) -> (Reach, Vec<Arc<Pattern>>) {
+        let (registry, patterns) = match kind {
+            Kind::Shard => (&self.shard_channels, Vec::new()),
+            Kind::Channel | Kind::Pattern => (&self.channels, self.patterns.matching(channel)),
+        };
+        let reached = registry.reach(hash, channel);
+        let reached =
+            patterns.iter().fold(reached, |reached, pattern| reached.and(pattern.subscribers.reach()));
+        (reached, patterns)
     }
 
     /// Whether nobody listens to any channel or pattern.

@@ -220,8 +220,12 @@ impl Words {
     }
 
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.truncate(0);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ends.truncate(len);
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
     }
 }
 
@@ -238,6 +242,14 @@ struct Raised {
     db: DbIndex,
     /// Its place in the words.
     key: usize,
+}
+
+/// How much a unit had at some time.
+#[derive(Clone, Copy, Default)]
+pub struct ChangesMark {
+    words: usize,
+    effects: usize,
+    events: usize,
 }
 
 /// What the current unit of one worker has changed.
@@ -388,14 +400,33 @@ impl Changes {
         self.events.iter().map(|raised| (raised.event, raised.db, self.words.at(raised.key)))
     }
 
-    /// The events since [`Self::told`], in their order, with their keys.
-    pub fn untold_events(&self) -> impl Iterator<Item = (Event, DbIndex, &[u8])> {
-        self.events().skip(self.told)
+    /// How many events the unit has.
+    pub fn event_count(&self) -> usize {
+        self.events.len()
     }
 
-    /// All events so far were told to whoever is told behind each command.
-    pub fn told(&mut self) {
-        self.told = self.events.len();
+    /// The events since [`Self::told`] up to the unit's first `until` ones, in their order, with their keys.
+    pub fn untold_events(&self, until: usize) -> impl Iterator<Item = (Event, DbIndex, &[u8])> {
+        self.events().take(until).skip(self.told)
+    }
+
+    /// The unit's first `until` events, as far as there are, were told to whoever is told behind each command.
+    pub fn told(&mut self, until: usize) {
+        self.told = until.min(self.events.len());
+    }
+
+    /// What the unit has so far, between two commands.
+    pub fn mark(&self) -> ChangesMark {
+        ChangesMark { words: self.words.len(), effects: self.effects.len(), events: self.events.len() }
+    }
+
+    /// What came since has not happened.
+    pub fn truncate(&mut self, mark: ChangesMark) {
+        (self.dirty, self.is_replaced) = (0, false);
+        self.words.truncate(mark.words);
+        self.effects.truncate(mark.effects);
+        self.events.truncate(mark.events);
+        self.told = self.told.min(mark.events);
     }
 
     /// The unit has ended and was taken over.

@@ -51,7 +51,7 @@ fn begin(play: &mut Play) {
 
 #[test]
 fn changes_that_are_taken_back_leave_nothing() {
-    for seed in 0..scaled(200) {
+    for seed in 0..scaled(100) {
         let [mut play, twin] = twins(seed);
         let expected = state(&twin.shard);
         for _ in 0..4 {

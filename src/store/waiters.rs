@@ -282,6 +282,11 @@ impl Shard {
         }
     }
 
+    /// Whether somebody waits for a key with this hash.
+    pub fn is_waited_for(&self, hash: u64) -> bool {
+        self.waiters.as_deref().is_some_and(|waiters| waiters.queues.contains_key(&hash))
+    }
+
     /// A key is gone: it is listed as ready if somebody is to hear of that.
     pub(super) fn list_lost(&mut self, db: DbIndex, hash: u64) {
         if let Some(waiters) = &mut self.waiters {

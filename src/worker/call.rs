@@ -17,8 +17,8 @@ use std::sync::Arc;
 use super::clock::Clock;
 use super::{Slowest, Worker};
 use crate::command::{
-    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, listen,
-    table,
+    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, Undo,
+    listen, table,
 };
 use crate::config::Config;
 use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
@@ -52,6 +52,8 @@ pub(super) struct ExecutionContext {
     pub(super) access_clock: AccessClock,
     /// What the current unit has changed.
     pub(super) changes: Changes,
+    /// What the current script may have to take back.
+    pub(super) undo: Undo,
     /// The effects of the current group.
     pub(super) journal: Writer,
 }
@@ -69,6 +71,7 @@ impl ExecutionContext {
             slowest: Slowest::default(),
             access_clock: AccessClock::new(now_ms, false),
             changes: Changes::default(),
+            undo: Undo::default(),
             journal: Writer::default(),
         }
     }
@@ -106,6 +109,7 @@ impl ExecutionContext {
                 queues: &mut self.queues,
                 leases: &mut self.leases,
                 changes: &mut self.changes,
+                undo: &mut self.undo,
                 journal: &mut self.journal,
                 key_places: (0, 0),
             },

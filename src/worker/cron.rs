@@ -256,7 +256,7 @@ impl<I: Io> Worker<I> {
                         gone.push(key.to_vec());
                     }
                     changes.expired_actively(db, key, what, deletion);
-                    notify(changes, shared, notified, effects);
+                    notify(changes, shared, notified, usize::MAX, effects);
                     hand_over(changes, shared, journal, Bracket::None);
                 }
             };

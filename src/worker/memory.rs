@@ -400,7 +400,7 @@ impl Memory {
                     eviction.effects,
                 );
             }
-            notify(changes, eviction.shared, self.notified, eviction.effects);
+            notify(changes, eviction.shared, self.notified, usize::MAX, eviction.effects);
             // Its lease was not held when the group drew its ticket.
             eviction.journal.publish(&eviction.shared.journal);
             hand_over(changes, eviction.shared, eviction.journal, Bracket::None);

@@ -136,11 +136,8 @@ fn find_channel(_: &Args<'_>, found: &mut dyn FnMut(usize, KeyAccess)) -> Scope 
 }
 
 fn publish(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let (shared, effects) = (ctx.shared, &mut *ctx.effects);
-    let hash = args.hashes().first().copied().unwrap_or_else(|| shared.keyspace.hash(args.at(1)));
-    let reached = shared.pubsub.publish(kind, hash, args.at(1), args.at(2), |worker, place, message| {
-        effects.push(Effect::Publish { worker, place, message });
-    });
+    let hash = args.hashes().first().copied().unwrap_or_else(|| ctx.shared.keyspace.hash(args.at(1)));
+    let reached = ctx.publish(kind, hash, args.at(1), args.at(2));
     reply.integer(reached as i64);
     Ok(())
 }
