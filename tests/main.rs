@@ -12,6 +12,7 @@ mod blocking;
 mod cases;
 mod client_eviction;
 mod clients;
+mod crashes;
 mod crowd;
 mod deadlines;
 mod differential;

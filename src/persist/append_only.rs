@@ -19,11 +19,12 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::aof::file::Disk;
 use super::aof::store::remove_history;
 use super::aof::{AofError, AofFile, AofStore, BaseFormat};
 use super::journal::{Journal, Sink};
 
-impl Sink for AofFile {
+impl<D: Disk + Send> Sink for AofFile<D> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         AofFile::append(self, bytes)
     }

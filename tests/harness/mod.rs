@@ -14,6 +14,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,12 @@ impl TempDir {
     }
 }
 
+impl Default for TempDir {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Drop for TempDir {
     fn drop(&mut self) {
         // What cannot be removed is left to the system.
@@ -78,7 +85,7 @@ fn all_active<'a>(args: &[&'a str]) -> Vec<&'a str> {
 /// A running server.
 pub struct Server {
     child: Child,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     tcp: Option<SocketAddr>,
 }
 
@@ -86,7 +93,15 @@ impl Server {
     /// Torc on a Unix socket, with these further arguments. Where they say how many workers, all of those are active, so that
     /// tests of several workers are that.
     pub fn start(args: &[&str]) -> Self {
-        let dir = TempDir::new();
+        Self::start_in(Arc::default(), args)
+    }
+
+    /// Torc once more in the directory of a server that has been killed, or is about to end.
+    pub fn again(&self, args: &[&str]) -> Self {
+        Self::start_in(Arc::clone(&self.dir), args)
+    }
+
+    fn start_in(dir: Arc<TempDir>, args: &[&str]) -> Self {
         let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, 0, &all_active(args));
         Self { child, dir, tcp: None }.ready()
     }
@@ -106,7 +121,7 @@ impl Server {
 
     /// The oracle, Redis 8.2, on a Unix socket.
     pub fn redis(args: &[&str]) -> Self {
-        let dir = TempDir::new();
+        let dir = Arc::<TempDir>::default();
         let child = Self::spawn(&oracle_program(), &dir, 0, args);
         Self { child, dir, tcp: None }.ready()
     }
@@ -118,7 +133,7 @@ impl Server {
 
     /// One of the newest servers ([`newest_program`]) on a Unix socket.
     pub fn newest(name: &str, args: &[&str]) -> Self {
-        let dir = TempDir::new();
+        let dir = Arc::<TempDir>::default();
         let child = Self::spawn(&newest_program(name), &dir, 0, args);
         Self { child, dir, tcp: None }.ready()
     }
@@ -131,7 +146,7 @@ impl Server {
     /// A program with a configuration file of this text, on a Unix socket. What tests need goes on the command line: no
     /// port, files in a directory of its own.
     pub fn with_file(program: &str, text: &str, args: &[&str]) -> Self {
-        let dir = TempDir::new();
+        let dir = Arc::<TempDir>::default();
         let file = dir.path().join(CONFIG_FILE);
         std::fs::write(&file, text).expect("the temporary directory can be written");
         let mut command = Command::new(program);
@@ -149,7 +164,7 @@ impl Server {
     fn on_free_port(program: &str, args: &[&str]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
-            let dir = TempDir::new();
+            let dir = Arc::<TempDir>::default();
             let child = Self::spawn(program, &dir, port, args);
             let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let mut server = Self { child, dir, tcp: Some(tcp) };
@@ -168,7 +183,8 @@ impl Server {
     }
 
     fn run_in(dir: &TempDir, mut command: Command, args: &[&str]) -> Child {
-        let log = File::create(dir.path().join("log")).expect("the temporary directory can be written");
+        let log = File::options().create(true).append(true).open(dir.path().join("log"));
+        let log = log.expect("the temporary directory can be written");
         command.arg("--unixsocket").arg(dir.path().join("socket"));
         command.arg("--dir").arg(dir.path()).args(args).current_dir(dir.path());
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("the log is open")).stdout(log);

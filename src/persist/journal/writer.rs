@@ -62,6 +62,12 @@ impl Writer {
         self.ticket.is_none()
     }
 
+    /// The ticket of the current group.
+    #[cfg(test)]
+    pub(super) fn ticket(&self) -> Option<u64> {
+        self.ticket
+    }
+
     fn add<'a>(&mut self, db: DbIndex, words: impl ExactSizeIterator<Item = &'a [u8]>) {
         self.effects.extend_from_slice(&db.0.to_le_bytes());
         let length_at = self.effects.len();

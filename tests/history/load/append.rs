@@ -246,6 +246,11 @@ impl Appender<'_> {
         if self.run.stopped() {
             return;
         }
+        if self.link.connection != connection {
+            // The server has died, and nobody watches any more.
+            self.history.extend(reads);
+            return;
+        }
         let before = self.history.len();
         self.send(vec![(Form::Multi, micros)], deaths);
         // What was watched and has not changed is as if read in the transaction; else they were reads of their own, before it.

@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use super::record::{Clock, Span};
-use crate::harness::{Client, Rng, Server, Value, command};
+use crate::harness::{Client, Rng, Server, Value, command, until};
 
 /// What clients of a run share.
 pub struct Run<'s> {
@@ -25,6 +25,8 @@ pub struct Run<'s> {
     connections: AtomicU32,
     /// Operations recorded so far.
     pub operations: AtomicUsize,
+    /// Whether the server may die, and another follow at the same socket.
+    has_crashes: bool,
     stopped: AtomicBool,
     failure: Mutex<Option<String>>,
 }
@@ -32,8 +34,18 @@ pub struct Run<'s> {
 impl<'s> Run<'s> {
     /// A run against a server.
     pub fn new(server: &'s Server) -> Self {
+        Self::of(server, false)
+    }
+
+    /// A run against a server that dies, and those that follow in its directory.
+    pub fn across_crashes(server: &'s Server) -> Self {
+        Self::of(server, true)
+    }
+
+    fn of(server: &'s Server, has_crashes: bool) -> Self {
         Self {
             server,
+            has_crashes,
             clock: Clock::start(),
             connections: AtomicU32::new(0),
             operations: AtomicUsize::new(0),
@@ -110,16 +122,34 @@ impl<'r> Link<'r> {
     /// Connects.
     pub fn new(run: &'r Run<'r>) -> Self {
         let connection = run.connections.fetch_add(1, Ordering::Relaxed);
-        Self { run, client: run.server.client(), connection }
+        let client = if run.has_crashes { Self::connect(run) } else { Ok(run.server.client()) };
+        Self { run, client: client.unwrap_or_else(|error| panic!("cannot connect: {error}")), connection }
     }
 
     /// Connects again.
     fn renew(&mut self) {
         self.connection = self.run.connections.fetch_add(1, Ordering::Relaxed);
-        match Client::unix(&self.run.server.socket()) {
+        match Self::connect(self.run) {
             Ok(client) => self.client = client,
             Err(error) => self.run.fail(format!("cannot connect again: {error}")),
         }
+    }
+
+    /// Connects to the server, or to the next one once that serves.
+    fn connect(run: &Run<'_>) -> io::Result<Client> {
+        let mut connected = Client::unix(&run.server.socket());
+        if run.has_crashes {
+            let is_served = until(|| {
+                connected = Client::unix(&run.server.socket());
+                let Ok(client) = &mut connected else { return false };
+                let reply = client.send(&["PING"]).and_then(|()| client.read());
+                reply.is_ok_and(|reply| reply.string() == "PONG")
+            });
+            if !is_served {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        connected
     }
 
     /// Sends requests in one go and reads their replies; what became of each and when that was known.
@@ -134,10 +164,15 @@ impl<'r> Link<'r> {
             fates.push(match replies {
                 Ok(replies) => (Fate::Answered(replies), Span::new(invoked_ns, self.run.clock.now_ns())),
                 Err(error) => {
-                    self.run.fail(format!("no reply: {error}"));
+                    if !self.run.has_crashes {
+                        self.run.fail(format!("no reply: {error}"));
+                    }
                     (Fate::Unanswered, Span::open(invoked_ns))
                 }
             });
+        }
+        if sent.is_err() && self.run.has_crashes {
+            self.renew();
         }
         fates
     }
