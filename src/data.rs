@@ -97,7 +97,9 @@ pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<(
         observe::log::crash_log(why);
         std::process::exit(1);
     };
-    let hooks = journal::Hooks { wake: Box::new(wake), fail: Box::new(fail) };
+    let background = Arc::clone(&shared.background);
+    let is_saving = move || background.is_running();
+    let hooks = journal::Hooks { wake: Box::new(wake), fail: Box::new(fail), is_saving: Box::new(is_saving) };
     journal::start(Arc::clone(&shared.journal), hooks)
         .map_err(|error| format!("cannot start a thread: {error}"))
 }

@@ -410,3 +410,76 @@ fn directory_of_redis_is_loaded_and_goes_on() {
     client.ask("SELECT 2");
     assert_eq!(client.ask("MGET a b").to_string(), "[\"2\" \"1\"]");
 }
+
+/// With `aof-timestamp-enabled` the file says when what follows was written, and can be cut back to a time.
+#[test]
+fn times_are_noted_and_files_are_cut_back_to_them() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "2", &["--aof-timestamp-enabled", "yes", "--aof-use-rdb-preamble", "no"]);
+    let mut client = server.client();
+    client.ask("SET early 1");
+    client.ask("BGREWRITEAOF");
+    assert!(until(
+        || figure(&mut client, "aof_rewrites") == 1 && figure(&mut client, "aof_rewrite_in_progress") == 0
+    ));
+    let times = |path: &Path| -> Vec<u64> {
+        let bytes = std::fs::read(path).expect("it can be read");
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.split("\r\n").filter_map(|line| line.strip_prefix("#TS:"));
+        lines.map(|time| time.parse().expect("a number")).collect()
+    };
+    let path = last_file(&dir);
+    let mut written = 0;
+    assert!(until(|| {
+        written += 1;
+        client.ask(&format!("SET late {written}"));
+        times(&path).len() == 3
+    }));
+    let noted = times(&path);
+    assert!(noted.is_sorted_by(|a, b| a < b), "{noted:?}");
+    let base = path.with_file_name("appendonly.aof.2.base.aof");
+    assert!(times(&base).len() == 1 && times(&base)[0] <= noted[0]);
+    drop(client);
+    end(server);
+    let expected = digest(&mut redis(&dir).client());
+    let server = torc(&dir, "1", &[]);
+    assert_eq!(digest(&mut server.client()), expected);
+    end(server);
+    let manifest = path.with_file_name("appendonly.aof.manifest");
+    let cut = std::process::Command::new(crate::harness::TORC)
+        .args(["--check-aof", "--truncate-to-timestamp", &noted[1].to_string()])
+        .arg(manifest)
+        .output()
+        .expect("it runs");
+    assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stdout));
+    assert_eq!(times(&path), noted[..2]);
+    let server = torc(&dir, "1", &[]);
+    let mut client = server.client();
+    let late = client.ask("GET late").string().parse::<u64>().expect("a number");
+    assert!(late > 0 && late < written && client.ask("GET early").string() == "1", "{late}");
+}
+
+/// With `no-appendfsync-on-rewrite` nothing is synced while a snapshot is written, and nobody waits for that.
+#[test]
+fn disk_is_spared_while_a_snapshot_is_written() {
+    let dir = TempDir::new();
+    let args = ["--appendfsync", "always", "--enable-debug-command", "yes", "--rdb-key-save-delay", "100000"];
+    let server = torc(&dir, "2", &args);
+    let mut client = server.client();
+    client.ask("DEBUG POPULATE 1000");
+    assert_eq!(
+        client.ask("BGSAVE CANCEL").to_string(),
+        "!\"ERR Background saving is currently not in progress or scheduled\""
+    );
+    client.ask("BGSAVE");
+    client.ask("SET k 1");
+    assert_eq!(client.ask("WAITAOF 1 0 20").to_string(), "[1 0]", "it is synced meanwhile");
+    client.ask("CONFIG SET no-appendfsync-on-rewrite yes");
+    assert_eq!(client.ask("SET k 2").string(), "OK");
+    assert_eq!(client.ask("WAITAOF 1 0 20").to_string(), "[0 0]", "it is answered and not synced");
+    assert_eq!(client.ask("BGSAVE CANCEL").string(), "Background saving cancelled");
+    assert_eq!(client.ask("WAITAOF 1 0 0").to_string(), "[1 0]");
+    assert!(until(|| figure(&mut client, "rdb_bgsave_in_progress") == 0));
+    let info = client.ask("INFO persistence").string();
+    assert!(info.contains("rdb_last_bgsave_status:ok") && !dir.path().join("dump.rdb").exists(), "{info}");
+}

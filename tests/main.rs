@@ -16,6 +16,7 @@ mod crashes;
 mod crowd;
 mod deadlines;
 mod differential;
+mod disks;
 mod durability;
 mod effects;
 mod ends;

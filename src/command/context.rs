@@ -334,7 +334,8 @@ impl<'a> Context<'a> {
 
     #[inline]
     fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
-        let (db, now_ms, pause) = (self.session.db, self.now_ms, &self.shared.pause);
+        let (db, now_ms) = (self.session.db, self.now_ms);
+        let (pause, journal) = (&self.shared.pause, &self.shared.journal);
         let shard = self.shared.keyspace.shard_of(hash);
         if self.leases.is_shared(shard) {
             return self.find_shared(shard, hash, key, touch, tells_miss);
@@ -342,7 +343,7 @@ impl<'a> Context<'a> {
         let counters = &self.stats.counters;
         let deletion = Deletion::by(self.config.lazyfree_lazy_expire);
         let stays = || {
-            let stays = pause.active(now_ms).is_some();
+            let stays = pause.active(now_ms).is_some() || journal.is_full();
             counters.expired_keys.add(u64::from(!stays));
             if let Some(changes) = self.changes.listener().filter(|_| !stays) {
                 changes.expired(db, key, deletion);
@@ -381,7 +382,8 @@ impl<'a> Context<'a> {
         if let Some(changes) = changes.listener().filter(|_| tells_miss) {
             changes.raise(Event::KEY_MISS, session.db, key);
         }
-        session.needs_exclusive |= matches!(sight, Sight::Expired) && shared.pause.active(*now_ms).is_none();
+        let stays = || shared.pause.active(*now_ms).is_some() || shared.journal.is_full();
+        session.needs_exclusive |= matches!(sight, Sight::Expired) && !stays();
         None
     }
 

@@ -58,8 +58,8 @@ pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_li
 pub use replay::Replay;
 pub use row::{Command, Flags, Group, Scope};
 pub use server::{
-    aof_store, base_options, changes, cut_for_rewrite, cut_for_save, save_is_due, save_now, server_bytes,
-    sync_policy,
+    aof_store, base_options, changes, cut_for_rewrite, cut_for_save, journal_settings, save_is_due, save_now,
+    server_bytes,
 };
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};

@@ -543,7 +543,7 @@ directives! {
         "When the log is synced: always, everysec, no."
     journal_limit: u64 = 256 * MIB; "journal-limit"; Kind::Memory(1 << 20, LONG); MUTABLE | OWN;
         "Bytes that wait to be appended, beyond which commands that write wait."
-    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Kind::Bool; MUTABLE | INERT;
+    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Kind::Bool; MUTABLE;
         "Do not sync while rewriting."
     auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage";
         Kind::Integer(0, INT); MUTABLE;
@@ -555,10 +555,10 @@ directives! {
         "Load a log whose end is torn."
     aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Kind::Bool; MUTABLE;
         "Rewrite the log as a snapshot."
-    aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Kind::Bool; MUTABLE | INERT;
+    aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Kind::Bool; MUTABLE;
         "Note times in the log."
     aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync";
-        Kind::Bool; MUTABLE | INERT;
+        Kind::Bool; MUTABLE;
         "Sync the log as it is rewritten."
     aof_disable_auto_gc: bool = false; "aof-disable-auto-gc"; Kind::Bool; MUTABLE | HIDDEN | INERT;
         "Keep old log files."

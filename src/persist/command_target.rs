@@ -1,6 +1,7 @@
 //! A snapshot that becomes a file of commands: the base of an append-only file with `aof-use-rdb-preamble no`.
 //!
-//! Design: each key is a RESTORE of what DUMP says, so that every type and encoding is kept as it is. Redis loads it too.
+//! Design: each key is a RESTORE of what DUMP says, so that every type and encoding is kept as it is. Redis loads it too. With
+//! `aof-timestamp-enabled` it begins with the time of the cut.
 //!
 //! Not here: values as bytes (`rdb`), who feeds it (`background`).
 
@@ -8,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use super::aof::reader::timestamp;
 use super::background::{Sizes, Target};
 use super::rdb;
 use crate::resp::inline::encode_words;
@@ -28,12 +30,12 @@ pub struct CommandTarget {
 }
 
 impl CommandTarget {
-    /// Nothing is there yet.
-    pub fn new(path: PathBuf) -> Box<Self> {
+    /// Nothing is there yet. `cut_s` is the time that it is to begin with, Unix time in seconds.
+    pub fn new(path: PathBuf, cut_s: Option<u64>) -> Box<Self> {
         Box::new(Self {
             path,
             file: None,
-            out: Vec::new(),
+            out: cut_s.map(timestamp).unwrap_or_default(),
             db: None,
             written: 0,
             failed: None,

@@ -14,7 +14,7 @@ impl<I: Io> Worker<I> {
     pub(super) fn awaited_ticket(&self) -> Option<u64> {
         let journal = &self.shared.journal;
         let drawn = journal.holds_replies().then(|| journal.drawn())?;
-        (drawn > journal.kept()).then_some(drawn)
+        (drawn > journal.told()).then_some(drawn)
     }
 
     /// Sends what is on disk by now, and lets commands go on that waited for the disk.
@@ -25,14 +25,14 @@ impl<I: Io> Worker<I> {
         let shared = std::sync::Arc::clone(&self.shared);
         let journal = &shared.journal;
         loop {
-            let kept = journal.kept();
+            let told = journal.told();
             let mut held = std::mem::take(&mut self.held);
             held.retain(|(token, ticket)| {
                 let Some(connection) = self.connections.find(*token).filter(|connection| !connection.closing)
                 else {
                     return false;
                 };
-                if *ticket <= kept
+                if *ticket <= told
                     && let Some(outgoing) = connection.held.take()
                 {
                     self.io.send(*token, outgoing);
@@ -41,7 +41,7 @@ impl<I: Io> Worker<I> {
             });
             self.held = held;
             let next = self.held.iter().map(|(_, ticket)| *ticket).min();
-            if next.is_none_or(|ticket| !journal.await_kept(self.number, ticket)) {
+            if next.is_none_or(|ticket| !journal.await_told(self.number, ticket)) {
                 break;
             }
         }
@@ -49,7 +49,7 @@ impl<I: Io> Worker<I> {
             && self.constants.as_ref().is_some_and(|constants| constants.obstacles.must_wait)
         {
             if journal.is_full() {
-                journal.await_kept(self.number, u64::MAX);
+                journal.await_told(self.number, u64::MAX);
             } else if shared.pause.active(self.clock.now_ms()).is_none() {
                 self.resume_paused();
             }

@@ -434,7 +434,7 @@ impl<I: Io> Worker<I> {
     fn follow_config(&mut self) {
         self.users = self.shared.users.load();
         let config = self.config.config();
-        self.shared.journal.follow(crate::command::sync_policy(config.appendfsync), config.journal_limit);
+        self.shared.journal.follow(crate::command::journal_settings(config));
         self.client_limit.follow(config);
         self.follow_memory();
         self.cron.hurry();

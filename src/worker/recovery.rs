@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::command::{Args, Queue, Row, Shared, aof_store, base_options, sync_policy, table};
+use crate::command::{Args, Queue, Row, Shared, aof_store, base_options, journal_settings, table};
 use crate::config::Config;
 use crate::exec::resolve;
 use crate::persist::aof::reader::{Command, Form, form};
@@ -90,7 +90,7 @@ impl Recovery {
         }
         let file = store.open_last(0)?;
         let journal = &shared.journal;
-        journal.follow(sync_policy(config.appendfsync), config.journal_limit);
+        journal.follow(journal_settings(config));
         journal.order(Order::Open { sink: Box::new(file), after: journal.drawn() });
         shared.append_only.open(store, bytes);
         // Nobody changes anything before all is loaded.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::Worker;
-use crate::command::{aof_store, cut_for_rewrite, sync_policy};
+use crate::command::{aof_store, cut_for_rewrite, journal_settings};
 use crate::io::Io;
 use crate::persist::append_only::Stage;
 use crate::persist::journal::Order;
@@ -48,7 +48,7 @@ impl<I: Io> Worker<I> {
         let shared = Arc::clone(&self.shared);
         if on {
             let config = self.config.config();
-            shared.journal.follow(sync_policy(config.appendfsync), config.journal_limit);
+            shared.journal.follow(journal_settings(config));
             return shared.append_only.want();
         }
         if !self.take_all_leases() {

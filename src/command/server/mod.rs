@@ -33,7 +33,7 @@ mod shutdown;
 mod slowlog;
 mod time;
 
-pub use rewriting::{aof_store, base_options, cut_for_rewrite, sync_policy};
+pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;
 pub use save::{changes, save_now};
 pub use saving::{cut_for_save, save_is_due};

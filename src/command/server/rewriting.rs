@@ -13,7 +13,8 @@ use crate::persist::aof::{AofError, AofStore, BaseFormat};
 use crate::persist::append_only::Stage;
 use crate::persist::background::{Order, Outcome as Saved, Purpose, Target};
 use crate::persist::command_target::CommandTarget;
-use crate::persist::journal::{self, SyncPolicy};
+use crate::persist::journal::{self, Settings, SyncPolicy};
+use crate::persist::rdb::file::save::Options as FileOptions;
 use crate::persist::rdb_target::{RdbOptions, RdbTarget};
 use crate::store::snapshot::OnFlush;
 use crate::store::{AccessClock, Leases};
@@ -43,12 +44,17 @@ fn bgrewriteaof(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> O
     Ok(())
 }
 
-/// What `appendfsync` asks of the journal.
-pub fn sync_policy(appendfsync: AppendFsync) -> SyncPolicy {
-    match appendfsync {
-        AppendFsync::Always => SyncPolicy::Always,
-        AppendFsync::Everysec => SyncPolicy::EverySecond,
-        AppendFsync::No => SyncPolicy::No,
+/// What the configuration asks of the journal.
+pub fn journal_settings(config: &Config) -> Settings {
+    Settings {
+        policy: match config.appendfsync {
+            AppendFsync::Always => SyncPolicy::Always,
+            AppendFsync::Everysec => SyncPolicy::EverySecond,
+            AppendFsync::No => SyncPolicy::No,
+        },
+        limit_bytes: config.journal_limit,
+        stamps: config.aof_timestamp_enabled,
+        spares_disk: config.no_appendfsync_on_rewrite,
     }
 }
 
@@ -69,11 +75,13 @@ pub fn base_options(
     now_ms: u64,
     access_clock: AccessClock,
 ) -> RdbOptions {
+    let options = rdb_options(config, used_bytes, now_ms, access_clock);
     RdbOptions {
         directory: path.parent().map(Into::into).unwrap_or_default(),
         name: path.file_name().map(Into::into).unwrap_or_default(),
         is_aof_base: true,
-        ..rdb_options(config, used_bytes, now_ms, access_clock)
+        file: FileOptions { incremental_sync: config.aof_rewrite_incremental_fsync, ..options.file },
+        ..options
     }
 }
 
@@ -101,7 +109,7 @@ pub fn cut_for_rewrite(
     let cut = shared.background.cut(leases, now_ms, |_| {
         let target: Box<dyn Target> = match config.aof_use_rdb_preamble {
             true => RdbTarget::new(base_options(config, &path, used_bytes, now_ms, access_clock)),
-            false => CommandTarget::new(path),
+            false => CommandTarget::new(path, config.aof_timestamp_enabled.then_some(now_ms / 1000)),
         };
         let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
         log::info!("Background append only file rewriting started");

@@ -52,7 +52,25 @@ fn last_save(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     Ok(())
 }
 
+/// BGSAVE CANCEL, as Valkey has it: the save under way, or the one that was asked for.
+fn cancel(ctx: &mut Context<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let running = ctx.shared.background.running().filter(|running| running.purpose == Purpose::Save);
+    if let Some(running) = running {
+        running.cancel();
+        reply.simple("Background saving cancelled");
+    } else if ctx.shared.last_save.is_wanted() {
+        ctx.shared.last_save.want(false);
+        reply.simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::Text("ERR Background saving is currently not in progress or scheduled"));
+    }
+    Ok(())
+}
+
 fn bgsave(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len() == 2 && args.is(1, "CANCEL") {
+        return cancel(ctx, reply);
+    }
     if args.len() > 2 || args.len() == 2 && !args.is(1, "SCHEDULE") {
         return Err(CommandError::Syntax);
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::writer::HEADER_BYTES;
+use crate::persist::aof::reader::timestamp;
 use crate::resp::inline::encode_words;
 
 /// What has come so far.
@@ -18,6 +19,8 @@ pub(super) struct Merge {
     waiting: BTreeMap<u64, Vec<u8>>,
     /// The database of what was appended last; none in a file without any.
     db: Option<u32>,
+    /// The time that stands last in the file, Unix time in seconds.
+    stamp_s: u64,
 }
 
 impl Merge {
@@ -32,11 +35,16 @@ impl Merge {
         self.taken
     }
 
-    /// Appends the group whose turn it is, if it has come, as commands; how many bytes of effects it had.
-    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+    /// Appends the group whose turn it is, if it has come, as commands, behind the time if there is one and it is later than what
+    /// the file says; how many bytes of effects it had.
+    pub(super) fn append_next(&mut self, out: &mut Vec<u8>, now_s: Option<u64>) -> Option<u64> {
         let next = self.waiting.first_entry().filter(|first| *first.key() == self.taken + 1)?;
         let (ticket, effects) = next.remove_entry();
         self.taken = ticket;
+        if let Some(now_s) = now_s.filter(|now_s| *now_s > self.stamp_s && !effects.is_empty()) {
+            self.stamp_s = now_s;
+            out.extend_from_slice(&timestamp(now_s));
+        }
         let mut rest = &effects[..];
         while let Some((header, behind)) = rest.split_at_checked(HEADER_BYTES) {
             let (db, length) = header.split_at(4);
@@ -49,9 +57,10 @@ impl Merge {
         Some(effects.len() as u64)
     }
 
-    /// What is appended next stands in another file, which knows of no database yet.
+    /// What is appended next stands in another file, which knows of no database and no time yet.
     pub(super) fn begin_file(&mut self) {
         self.db = None;
+        self.stamp_s = 0;
     }
 
     fn select(&mut self, db: u32, out: &mut Vec<u8>) {
@@ -81,7 +90,7 @@ mod tests {
         changes
     }
 
-    /// What the thread was sent.
+    /// What the thread was sent; once.
     fn published(journal: &Journal) -> Vec<(u64, Vec<u8>)> {
         let receiver = journal.take_receiver().expect("no thread has it");
         let group = |message| match message {
@@ -108,7 +117,7 @@ mod tests {
         let (mut merge, mut out) = (Merge::default(), Vec::new());
         for (ticket, effects) in published(&journal) {
             merge.add(ticket, effects);
-            while merge.append_next(&mut out).is_some() {}
+            while merge.append_next(&mut out, None).is_some() {}
         }
         assert_eq!(merge.taken(), 2);
         let expected = "*2 $6 SELECT $1 0 *3 $3 SET $1 a $1 1 *3 $3 SET $1 a $1 2 *2 $6 SELECT $1 3 *1 $5 MULTI \
@@ -127,10 +136,31 @@ mod tests {
         let (mut merge, mut out) = (Merge::default(), Vec::new());
         for (ticket, effects) in published(&journal) {
             merge.add(ticket, effects);
-            assert!(merge.append_next(&mut out).is_some());
+            assert!(merge.append_next(&mut out, None).is_some());
             merge.begin_file();
         }
         assert_eq!(commands(&out), "*2 $6 SELECT $1 0 *2 $4 INCR $1 n ".repeat(2));
+    }
+
+    #[test]
+    fn each_second_is_noted_once_in_each_file() {
+        let journal = Journal::default();
+        let (mut writer, mut merge, mut out) = (Writer::default(), Merge::default(), Vec::new());
+        for _ in 0..6 {
+            writer.record(&journal, &unit(&[(0, "MULTI"), (0, "EXEC")]), false);
+            writer.publish(&journal);
+        }
+        let times = [Some(7), Some(7), Some(6), None, Some(8), Some(8)];
+        for (number, (ticket, effects)) in published(&journal).into_iter().enumerate() {
+            if number == 5 {
+                merge.begin_file();
+            }
+            merge.add(ticket, effects);
+            assert!(merge.append_next(&mut out, times[number]).is_some());
+        }
+        let text = commands(&out).replace("*1 $5 MULTI *1 $4 EXEC ", "unit ");
+        let select = "*2 $6 SELECT $1 0 ";
+        assert_eq!(text, format!("#TS:7 {select}unit unit unit unit #TS:8 unit #TS:8 {select}unit "));
     }
 
     #[test]

@@ -44,6 +44,26 @@ pub enum SyncPolicy {
     No,
 }
 
+/// What the configuration asks of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `appendfsync`.
+    pub policy: SyncPolicy,
+    /// `journal-limit`: beyond so many queued bytes commands that write wait.
+    pub limit_bytes: u64,
+    /// `aof-timestamp-enabled`: effects stand behind the time at which they were appended, where that is another second.
+    pub stamps: bool,
+    /// `no-appendfsync-on-rewrite`: nothing is synced while a snapshot is written, and replies do not wait for that.
+    pub spares_disk: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let policy = SyncPolicy::EverySecond;
+        Self { policy, limit_bytes: u64::MAX, stamps: false, spares_disk: false }
+    }
+}
+
 /// What is sent to the journal thread.
 pub(super) enum Message {
     /// The effects of a group, as [`Writer`] encodes them.
@@ -89,10 +109,13 @@ pub struct Journal {
     policy: AtomicU8,
     /// What was changed up to this ticket is on disk.
     kept: AtomicU64,
+    /// Replies that tell of what was changed up to this ticket may leave.
+    told: AtomicU64,
     /// Workers that hold replies back, a bit each.
     holding: AtomicU64,
-    /// Beyond so many queued bytes commands that write wait.
     limit_bytes: AtomicU64,
+    stamps: AtomicBool,
+    spares_disk: AtomicBool,
     /// Why the last write or sync failed; 0: it did not.
     errno: AtomicI32,
     /// Whether that needs another file.
@@ -116,8 +139,11 @@ impl Default for Journal {
             is_on: AtomicBool::new(false),
             policy: AtomicU8::new(SyncPolicy::EverySecond as u8),
             kept: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             holding: AtomicU64::new(0),
             limit_bytes: AtomicU64::new(u64::MAX),
+            stamps: AtomicBool::new(false),
+            spares_disk: AtomicBool::new(false),
             errno: AtomicI32::new(0),
             is_doubtful: AtomicBool::new(false),
             delayed_syncs: AtomicU64::new(0),
@@ -167,10 +193,13 @@ impl Journal {
         }
     }
 
-    /// Another policy from now on. What was held back for `always` is still held back until it is on disk.
-    pub fn follow(&self, policy: SyncPolicy, limit_bytes: u64) {
+    /// Other settings from now on. What was held back for `always` is still held back until it is on disk.
+    pub fn follow(&self, settings: Settings) {
+        let Settings { policy, limit_bytes, stamps, spares_disk } = settings;
         self.limit_bytes.store(limit_bytes, Relaxed);
-        if self.policy.swap(policy as u8, AcqRel) != policy as u8 {
+        self.stamps.store(stamps, Relaxed);
+        let spared = self.spares_disk.swap(spares_disk, Relaxed);
+        if self.policy.swap(policy as u8, AcqRel) != policy as u8 || spared != spares_disk {
             self.order(Order::Follow);
         }
     }
@@ -181,16 +210,25 @@ impl Journal {
         self.kept.load(Acquire)
     }
 
-    /// A worker holds replies back for tickets beyond [`Self::kept`]: it is woken when that grows. Whether it has grown beyond
-    /// `ticket` meanwhile.
-    pub fn await_kept(&self, worker: usize, ticket: u64) -> bool {
-        self.holding.fetch_or(1 << worker, SeqCst);
-        self.kept.load(SeqCst) >= ticket
+    /// The last ticket of which replies may tell: [`Self::kept`], unless the disk is spared.
+    #[inline]
+    pub fn told(&self) -> u64 {
+        self.told.load(Acquire)
     }
 
-    /// Workers to be woken now that more is kept, a bit each.
-    fn keep(&self, ticket: u64) -> u64 {
-        self.kept.store(ticket, SeqCst);
+    /// A worker holds replies back for tickets beyond [`Self::told`]: it is woken when that grows. Whether it has grown beyond
+    /// `ticket` meanwhile.
+    pub fn await_told(&self, worker: usize, ticket: u64) -> bool {
+        self.holding.fetch_or(1 << worker, SeqCst);
+        self.told.load(SeqCst) >= ticket
+    }
+
+    /// Workers to be woken now that replies may tell of more, a bit each; whether that is on disk.
+    fn tell(&self, ticket: u64, is_kept: bool) -> u64 {
+        if is_kept {
+            self.kept.store(ticket, SeqCst);
+        }
+        self.told.fetch_max(ticket, SeqCst);
         self.holding.swap(0, SeqCst)
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::thread::{Hooks, start};
-use super::{Journal, Order, SyncPolicy, Writer};
+use super::{Journal, Order, Settings, SyncPolicy, Writer};
 use crate::persist::aof::file::Disk;
 use crate::persist::aof::{AofFile, AofReader, Next};
 use crate::store::{Changes, DbIndex};
@@ -178,12 +178,13 @@ fn what_was_kept_is_there_after_a_power_cut() {
         let policy = if seed % 8 == 7 { SyncPolicy::EverySecond } else { SyncPolicy::Always };
         let journal = Arc::new(Journal::default());
         journal.switch(true);
-        journal.follow(policy, 1 << 20);
+        journal.follow(Settings { policy, limit_bytes: 1 << 20, ..Settings::default() });
         let has_failed = Arc::new(AtomicBool::new(false));
         let (told, disk) = (Arc::clone(&has_failed), PoweredDisk::new(seed));
         let power = disk.clone();
         let hooks = Hooks {
             wake: Box::new(|_| {}),
+            is_saving: Box::new(|| false),
             // Where the process ends nothing is written any more.
             fail: Box::new(move |_| {
                 told.store(true, Relaxed);

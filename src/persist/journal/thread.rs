@@ -7,7 +7,7 @@
 //! A write or sync that fails is not forgotten: under `always` the process ends, as what was promised cannot be kept. Otherwise
 //! writing commands are refused until a later try succeeds; what is not written stays here meanwhile. A sync that failed may have
 //! lost what it covered, and a later one that succeeds would not tell: such a sink is doubtful until a rewrite, which the first
-//! worker begins, has opened another.
+//! worker begins, has opened another. What cannot be written into a file is dropped once a base holds it.
 //!
 //! Not here: the order (`merge`), the files (`aof`).
 
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::merge::Merge;
 use super::{Journal, Message, Order, SyncPolicy};
@@ -55,6 +55,8 @@ pub struct Hooks {
     pub wake: Box<dyn Fn(u64) + Send>,
     /// Says why the process cannot go on, and ends it.
     pub fail: Box<dyn Fn(&str) + Send>,
+    /// Whether a snapshot is being written, for which the disk may be spared.
+    pub is_saving: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Starts the thread, which ends at [`Order::Finish`].
@@ -78,6 +80,7 @@ pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> 
             synced_at: Instant::now(),
             failed_at: None,
             awaits_base: false,
+            in_base: 0,
             ends: false,
         };
         thread.run(&receiver);
@@ -101,6 +104,8 @@ struct Thread {
     failed_at: Option<Instant>,
     /// The file before was doubtful, and its data is not in a base yet.
     awaits_base: bool,
+    /// What was changed up to this ticket is in a base.
+    in_base: u64,
     ends: bool,
 }
 
@@ -128,7 +133,8 @@ impl Thread {
 
     /// Waits for something to do.
     fn rest(&mut self, receiver: &Receiver<Message>, looks: u32) -> Option<Message> {
-        let is_waiting = !self.is_synced && self.policy == SyncPolicy::EverySecond;
+        // Under `always` something waits only where the disk is spared.
+        let is_waiting = !self.is_synced && self.policy != SyncPolicy::No;
         let until_sync = (self.synced_at + SYNC_PERIOD).saturating_duration_since(Instant::now());
         let until_retry =
             self.failed_at.map(|at| (at + SYNC_PERIOD).saturating_duration_since(Instant::now()));
@@ -154,6 +160,10 @@ impl Thread {
             Message::Order(Order::Follow) => {}
             Message::Order(Order::BaseWritten) => {
                 self.awaits_base = false;
+                // The base is that of the last change of files. It may come before a file that cannot be written.
+                if let Some((after, _)) = self.orders.iter().rev().find(|(_, sink)| sink.is_some()) {
+                    self.in_base = *after;
+                }
                 self.recover();
             }
             Message::Order(Order::Finish) => self.ends = true,
@@ -164,6 +174,7 @@ impl Thread {
     fn work(&mut self) {
         // Read after what has come: who was promised more has published since.
         self.policy = self.journal.policy();
+        let now_s = self.journal.stamps.load(Relaxed).then(unix_s);
         loop {
             let is_at_switch = self.orders.front().is_some_and(|(after, _)| *after == self.merge.taken());
             if is_at_switch {
@@ -176,7 +187,7 @@ impl Thread {
                 if !self.write() {
                     return;
                 }
-            } else if let Some(bytes) = self.merge.append_next(&mut self.out) {
+            } else if let Some(bytes) = self.merge.append_next(&mut self.out, now_s) {
                 self.queued_bytes += bytes;
             } else {
                 break;
@@ -190,7 +201,12 @@ impl Thread {
             SyncPolicy::EverySecond => self.synced_at.elapsed() >= SYNC_PERIOD,
             SyncPolicy::No => false,
         };
-        if is_due && !self.sync() {
+        let is_spared =
+            is_due && !self.is_synced && self.journal.spares_disk.load(Relaxed) && (self.hooks.is_saving)();
+        if is_spared {
+            self.synced_at = Instant::now();
+            self.wake(self.journal.tell(self.merge.taken(), false));
+        } else if is_due && !self.sync() {
             return;
         }
         self.tell();
@@ -215,10 +231,11 @@ impl Thread {
         if self.out.is_empty() {
             return true;
         }
-        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) {
+        let is_superfluous = self.failed_at.is_some() && self.merge.taken() <= self.in_base;
+        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) && !is_superfluous {
             return false;
         }
-        if let Some(sink) = &mut self.sink {
+        if let Some(sink) = self.sink.as_mut().filter(|_| !is_superfluous) {
             if let Err(error) = sink.append(&self.out) {
                 return self.fail("Error writing to the AOF file", &error);
             }
@@ -260,7 +277,7 @@ impl Thread {
     /// What is on disk is kept, whatever the policy, so that another one finds the truth; whoever held replies back goes on.
     fn tell(&mut self) {
         if self.is_synced && self.merge.taken() > self.journal.kept() {
-            self.wake(self.journal.keep(self.merge.taken()));
+            self.wake(self.journal.tell(self.merge.taken(), true));
         }
     }
 
@@ -310,12 +327,16 @@ impl Thread {
     }
 }
 
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
     use std::sync::mpsc::{Sender, channel};
 
-    use super::super::Writer;
+    use super::super::{Settings, Writer};
     use super::*;
     use crate::store::{Changes, DbIndex};
 
@@ -371,11 +392,12 @@ mod tests {
     fn running(policy: SyncPolicy) -> (Arc<Journal>, JoinHandle<()>, std::sync::mpsc::Receiver<u64>) {
         let journal = Arc::new(Journal::default());
         journal.switch(true);
-        journal.follow(policy, 1 << 20);
+        journal.follow(Settings { policy, limit_bytes: 1 << 20, ..Settings::default() });
         let (woken, wakes): (Sender<u64>, _) = channel();
         let hooks = Hooks {
             wake: Box::new(move |bits| woken.send(bits).unwrap_or_default()),
             fail: Box::new(|why| panic!("{why}")),
+            is_saving: Box::new(|| false),
         };
         let thread = start(Arc::clone(&journal), hooks);
         (journal, thread.expect("there are threads"), wakes)
@@ -393,7 +415,8 @@ mod tests {
         let (disk, mut writer) = (open(&journal), Writer::default());
         assert!(journal.holds_replies());
         record(&journal, &mut writer, "SET k v");
-        if !journal.await_kept(5, 1) {
+        // It may be woken once more before, as what was queued is written.
+        while !journal.await_told(5, 1) {
             assert_eq!(wakes.recv(), Ok(1 << 5));
         }
         assert_eq!(journal.kept(), 1);
@@ -458,6 +481,31 @@ mod tests {
         }
         journal.order(Order::Finish);
         thread.join().expect("it ends");
+    }
+
+    /// What had been queued for a file that can never be written was to be written before another one was: for ever.
+    #[test]
+    fn base_makes_up_for_a_file_that_cannot_be_written() {
+        let (journal, thread, _wakes) = running(SyncPolicy::EverySecond);
+        let (disk, mut writer) = (open(&journal), Writer::default());
+        disk.lock().expect("no test panics under it").fails = true;
+        record(&journal, &mut writer, "SET a 1");
+        while journal.failure().is_none() {
+            std::thread::yield_now();
+        }
+        record(&journal, &mut writer, "SET b 2");
+        let next = open(&journal);
+        record(&journal, &mut writer, "SET c 3");
+        journal.note_base();
+        while journal.failure().is_some() || journal.queued_bytes() > 0 {
+            std::thread::yield_now();
+        }
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
+        assert!(disk.lock().expect("no test panics under it").appended.is_empty());
+        let next = next.lock().expect("no test panics under it");
+        assert!(next.synced == next.appended.len() && next.appended.ends_with(b"$1\r\nc\r\n$1\r\n3\r\n"));
+        assert!(!next.appended.windows(5).any(|bytes| bytes == b"\r\nb\r\n"), "the base has it");
     }
 
     #[test]
