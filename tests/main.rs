@@ -14,6 +14,7 @@ mod client_eviction;
 mod clients;
 mod crashes;
 mod crowd;
+mod damage;
 mod deadlines;
 mod differential;
 mod disks;
