@@ -98,6 +98,8 @@ impl Server {
 
     /// Torc once more in the directory of a server that has been killed, or is about to end.
     pub fn again(&self, args: &[&str]) -> Self {
+        // Who is about to end may still take a connection.
+        std::fs::remove_file(self.socket()).unwrap_or_default();
         Self::start_in(Arc::clone(&self.dir), args)
     }
 
