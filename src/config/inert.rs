@@ -9,7 +9,10 @@
 use super::table::{Config, Directive, Flags, lookup, table};
 
 /// What asking for these leads to.
-const CONSEQUENCES: &[(&str, &str)] = &[("syslog-enabled", "nothing is sent to syslog")];
+const CONSEQUENCES: &[(&str, &str)] = &[
+    ("syslog-enabled", "nothing is sent to syslog"),
+    ("tls-dh-params-file", "the key exchange is over elliptic curves, whose parameters are fixed"),
+];
 
 /// The lines to log about those of the directives `given` of which `config` asks for something that does not happen;
 /// `more` are others of that kind.

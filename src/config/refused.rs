@@ -2,7 +2,7 @@
 //!
 //! Design: a row says what is asked for and why not. Values are judged when all lines have been read, so that a later line
 //! or an option (`torc redis.conf --cluster-enabled no`) can take back what a file says; the line that is blamed is the last one
-//! that said it. CONFIG SET asks the same rows. Whoever builds what a row asks for removes the row.
+//! that said it. None of them can be set while the server runs. Whoever builds what a row asks for removes the row.
 //!
 //! Not here: what is accepted without effect (`inert`), users (`security`), what only a file of Valkey can say (`valkey`).
 
@@ -36,12 +36,6 @@ const REFUSALS: &[Refusal] = &[
             To run it by itself, say 'cluster-enabled no'",
     },
     Refusal {
-        name: "tls-port",
-        is_asked: |config| config.tls_port != 0,
-        reason: "Torc has no TLS yet: what clients are to send encrypted would not be. \
-            Say 'tls-port 0', and let a proxy beside Torc do the encryption",
-    },
-    Refusal {
         name: "aclfile",
         is_asked: |config| !config.aclfile.is_empty() && !config.file_only.users.is_empty(),
         reason: "There are users in the configuration and in a file of their own: whoever reads one would not know of \
@@ -58,12 +52,13 @@ pub(super) fn first(config: &Config) -> Option<(&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::lookup;
+    use crate::config::{Flags, lookup};
 
     #[test]
     fn refusals_are_of_directives_and_never_of_defaults() {
         for refusal in REFUSALS {
-            assert!(lookup(refusal.name.as_bytes()).is_some(), "{}", refusal.name);
+            let directive = lookup(refusal.name.as_bytes()).expect(refusal.name);
+            assert!(!directive.flags.has(Flags::MUTABLE), "{} could be set", refusal.name);
         }
         assert_eq!(first(&Config::default()), None);
     }

@@ -9,7 +9,7 @@ use super::*;
 fn other_value(directive: &Directive) -> Option<String> {
     let default = String::from_utf8_lossy(&directive.format(&Config::default())).into_owned();
     let special = match directive.name {
-        "cluster-enabled" | "tls-port" | "replicaof" => return None,
+        "cluster-enabled" | "replicaof" => return None,
         "dir" => "/",
         "dbfilename" | "appendfilename" | "appenddirname" => "other",
         "proc-title-template" => "{title} {port}",

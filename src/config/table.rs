@@ -14,7 +14,7 @@ use super::types::{
 use super::words::{
     AclPubsubDefault, ActiveDefrag, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy,
     OomScoreAdj, PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised,
-    SyslogFacility, TlsAuthClients,
+    SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 
 /// Properties of a directive, as a set.
@@ -237,8 +237,8 @@ directives! {
         Kind::Unsigned(1, 1000); MUTABLE | INERT;
         "Connections accepted in one turn."
     max_new_tls_connections_per_cycle: u32 = 1; "max-new-tls-connections-per-cycle";
-        Kind::Unsigned(1, 1000); MUTABLE | INERT;
-        "TLS connections accepted in one turn."
+        Kind::Unsigned(1, 1000); MUTABLE;
+        "TLS handshakes that go on in one turn."
     io_threads: u32 = 1; "io-threads"; Kind::Integer(1, 128); FIXED | INERT;
         "Redis's I/O threads; see workers."
 
@@ -246,29 +246,32 @@ directives! {
         "Commands whose keys Redis fetches together."
 
     // TLS.
-    tls_port: u16 = 0; "tls-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
-        "TLS port."
-    tls_session_cache_size: u32 = 20480; "tls-session-cache-size"; Kind::Integer(0, INT); MUTABLE | INERT;
-        "TLS sessions kept."
+    tls_port: u16 = 0; "tls-port"; Kind::Integer(0, 65535); MUTABLE;
+        "Port for TLS; 0 for none."
+    tls_session_cache_size: u32 = 20480; "tls-session-cache-size"; Kind::Integer(0, INT); MUTABLE;
+        "TLS sessions kept for resumption."
     tls_session_cache_timeout: u32 = 300; "tls-session-cache-timeout";
-        Kind::Integer(0, INT); MUTABLE | INERT;
+        Kind::Integer(0, INT); MUTABLE;
         "Seconds a TLS session is kept."
     tls_cluster: bool = false; "tls-cluster"; Kind::Bool; MUTABLE | INERT;
         "TLS on the cluster bus."
     tls_replication: bool = false; "tls-replication"; Kind::Bool; MUTABLE | INERT;
         "TLS to the primary."
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes; "tls-auth-clients";
-        Kind::Words(TlsAuthClients::WORDS); MUTABLE | INERT;
+        Kind::Words(TlsAuthClients::WORDS); MUTABLE;
         "Whether TLS clients show a certificate."
-    tls_prefer_server_ciphers: bool = false; "tls-prefer-server-ciphers"; Kind::Bool; MUTABLE | INERT;
+    tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off; "tls-auth-clients-user";
+        Kind::Words(TlsAuthClientsUser::WORDS); MUTABLE | OWN;
+        "What of a TLS client's certificate names its user: off, CN."
+    tls_prefer_server_ciphers: bool = false; "tls-prefer-server-ciphers"; Kind::Bool; MUTABLE;
         "Prefer the server's ciphers."
-    tls_session_caching: bool = true; "tls-session-caching"; Kind::Bool; MUTABLE | INERT;
+    tls_session_caching: bool = true; "tls-session-caching"; Kind::Bool; MUTABLE;
         "Keep TLS sessions."
-    tls_cert_file: Text = text(""); "tls-cert-file"; Kind::Text; MUTABLE | INERT;
-        "Certificate."
-    tls_key_file: Text = text(""); "tls-key-file"; Kind::Text; MUTABLE | INERT;
-        "Private key."
-    tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Kind::Text; MUTABLE | INERT | SENSITIVE;
+    tls_cert_file: Text = text(""); "tls-cert-file"; Kind::Text; MUTABLE;
+        "Certificate that TLS clients are shown, PEM; its chain behind it."
+    tls_key_file: Text = text(""); "tls-key-file"; Kind::Text; MUTABLE;
+        "Private key of that certificate, PEM."
+    tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Kind::Text; MUTABLE | SENSITIVE;
         "Password of the private key."
     tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Kind::Text; MUTABLE | INERT;
         "Certificate as a client."
@@ -279,15 +282,15 @@ directives! {
         "Password of the private key as a client."
     tls_dh_params_file: Text = text(""); "tls-dh-params-file"; Kind::Text; MUTABLE | INERT;
         "Diffie-Hellman parameters."
-    tls_ca_cert_file: Text = text(""); "tls-ca-cert-file"; Kind::Text; MUTABLE | INERT;
-        "Certificate authorities."
-    tls_ca_cert_dir: Text = text(""); "tls-ca-cert-dir"; Kind::Text; MUTABLE | INERT;
-        "Directory of certificate authorities."
-    tls_protocols: Text = text(""); "tls-protocols"; Kind::Text; MUTABLE | INERT;
-        "TLS versions."
-    tls_ciphers: Text = text(""); "tls-ciphers"; Kind::Text; MUTABLE | INERT;
+    tls_ca_cert_file: Text = text(""); "tls-ca-cert-file"; Kind::Text; MUTABLE;
+        "Certificate authorities of TLS clients, PEM."
+    tls_ca_cert_dir: Text = text(""); "tls-ca-cert-dir"; Kind::Text; MUTABLE;
+        "Directory of such files."
+    tls_protocols: Text = text(""); "tls-protocols"; Kind::Text; MUTABLE;
+        "TLS versions: TLSv1.2, TLSv1.3."
+    tls_ciphers: Text = text(""); "tls-ciphers"; Kind::Text; MUTABLE;
         "Ciphers up to TLS 1.2."
-    tls_ciphersuites: Text = text(""); "tls-ciphersuites"; Kind::Text; MUTABLE | INERT;
+    tls_ciphersuites: Text = text(""); "tls-ciphersuites"; Kind::Text; MUTABLE;
         "Cipher suites of TLS 1.3."
 
     // Process, log, files.

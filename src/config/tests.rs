@@ -249,7 +249,6 @@ fn what_would_lose_or_expose_data_stops_the_start() {
         ("replicaof 127.0.0.1 6380", "say 'replicaof no one'"),
         ("slaveof 127.0.0.1 6380", "say 'replicaof no one'"),
         ("cluster-enabled yes", "say 'cluster-enabled no'"),
-        ("tls-port 7000", "Say 'tls-port 0'"),
         ("import-mode yes", "Say 'import-mode no'"),
     ];
     for (line, remedy) in cases {
@@ -262,7 +261,7 @@ fn what_would_lose_or_expose_data_stops_the_start() {
         assert!(error.contains("Reading the command line, at option 2") && error.contains(remedy), "{error}");
     }
     // What comes later counts, and whoever reads the log learns which line it was.
-    let takes_back = "tls-port 7000\nreplicaof a 1\ntls-port 0\nreplicaof no one\n";
+    let takes_back = "cluster-enabled yes\nreplicaof a 1\ncluster-enabled no\nreplicaof no one\n";
     assert!(start_with(&["-"], takes_back).is_ok());
     let twice = start_with(&["-"], "cluster-enabled yes\nhz 10\ncluster-enabled YES\n");
     let twice = twice.expect_err("it is on").to_string();
@@ -276,14 +275,6 @@ fn what_would_lose_or_expose_data_stops_the_start() {
             "{error}"
         );
     }
-}
-
-#[test]
-fn what_would_lose_data_cannot_be_set() {
-    let (name, value) = ("tls-port", "7000");
-    let error = set(&Config::default(), &[("hz", "5"), (name, value)], Caller::Local).expect_err(name);
-    let start = format!("ERR CONFIG SET failed (possibly related to argument '{name}') - Torc has no ");
-    assert!(error.to_string().starts_with(&start), "{error}");
 }
 
 /// Directives without a reader outside of the configuration that are true all the same, and why.

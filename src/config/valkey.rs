@@ -63,7 +63,6 @@ const DIRECTIVES: &[(&str, Meaning)] = &[
     ("repl-mptcp", Nothing("no")),
     ("slot-migration-max-failover-repl-bytes", Nothing("0")),
     ("tcp-keepalive-probes", Nothing("3")),
-    ("tls-auth-clients-user", Nothing("off")),
     ("tls-auto-reload-interval", Nothing("0")),
     ("unixsocketgroup", Nothing("")),
 ];

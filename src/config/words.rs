@@ -215,6 +215,16 @@ words! {
 }
 
 words! {
+    /// What of a client's certificate names the user that it is.
+    TlsAuthClientsUser {
+        /// Nothing.
+        Off = "off",
+        /// The subject's common name.
+        Cn = "CN",
+    }
+}
+
+words! {
     /// The kernel interface behind sockets and files.
     IoBackend {
         /// `io_uring` where the kernel allows it, else `epoll`.

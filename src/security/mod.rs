@@ -1,4 +1,4 @@
-//! Who may do what: users, their passwords and their rules (Redis's ACL).
+//! Who may do what: users, their passwords and their rules (Redis's ACL); and what is served over TLS.
 //!
 //! | file | what |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `file` | the file of `aclfile` |
 //! | `log` | what was refused |
 //! | `secret` | random bytes of the kernel |
+//! | `tls` | what is served over TLS |
 //!
 //! Design: a user is immutable and shared; a change makes another one with the same number, and a new table of all users, which
 //! is swapped in whole. A session holds its user and the version of the table it was taken from, so that running a command
@@ -25,6 +26,7 @@ mod password;
 mod rules;
 mod secret;
 mod selector;
+pub mod tls;
 mod user;
 mod users;
 
