@@ -575,6 +575,12 @@ impl Io for Epoll {
         self.ready.push(Event::Detached { token });
     }
 
+    fn send_last(&mut self, token: Token, bytes: &[u8]) {
+        let connection = self.connection(token);
+        assert!(connection.sending.is_none(), "it would come in the middle of a send");
+        connection.socket.send_now(bytes);
+    }
+
     fn release(&mut self, token: Token) {
         // A token may be released until its `Detached` is reaped.
         let Some(connection) = self.connection_opt(token) else {

@@ -30,6 +30,7 @@ mod reserve;
 mod sending;
 pub mod sim;
 mod socket;
+pub mod tls;
 pub mod uring;
 mod waker;
 
@@ -166,6 +167,27 @@ pub enum Event {
         /// The bytes; give them back.
         input: Input,
     },
+    /// Bytes arrived encrypted, and were decrypted.
+    Decrypted {
+        /// Where.
+        token: Token,
+        /// The bytes; at least one.
+        bytes: Vec<u8>,
+    },
+    /// The handshake of an encrypted connection is over.
+    Established {
+        /// Which.
+        token: Token,
+        /// The client's certificate, in DER, if it has shown one.
+        certificate: Option<Vec<u8>>,
+    },
+    /// The handshake of an encrypted connection has failed: it is to be closed.
+    HandshakeFailed {
+        /// Which.
+        token: Token,
+        /// What was wrong.
+        reason: String,
+    },
     /// A [`Io::receive_into`] finished.
     BulkReceived {
         /// Where.
@@ -255,6 +277,9 @@ pub trait Io {
     /// Ends the connection: cancels what is in flight, closes the socket, reports `Detached`.
     fn close(&mut self, token: Token);
 
+    /// Sends what the socket takes at once: a last word before `close`, while no send is in flight.
+    fn send_last(&mut self, token: Token, bytes: &[u8]);
+
     /// Gives the socket back to be attached elsewhere, as `Released`, once its receives have ended; no send and no large
     /// receive may be in flight. Where the input ends meanwhile, or has, that is reported and the token stays attached. A
     /// `close` takes precedence.
@@ -284,6 +309,14 @@ pub trait Io {
 
     /// The backend's name, as users write it in the configuration.
     fn name(&self) -> &'static str;
+
+    /// How many handshakes of encrypted connections may go on in each turn.
+    fn limit_handshakes(&mut self, _per_turn: u32) {}
+
+    /// Whether the handshake of an encrypted connection is still under way.
+    fn is_handshaking(&self, _token: Token) -> bool {
+        false
+    }
 
     /// Called where it matters that the thread may lose its processor: while it holds leases, and between announcing
     /// that it will sleep and sleeping. Only the simulation makes anything of it: there, other workers run meanwhile.

@@ -156,6 +156,19 @@ impl Io for SimIo {
         }
     }
 
+    fn send_last(&mut self, token: Token, bytes: &[u8]) {
+        let number = self.with_connection(token, |connection| {
+            assert!(connection.sending.is_none(), "it would come in the middle of a send");
+            connection.number
+        });
+        let mut net = self.net.shared.borrow_mut();
+        let (delay, now) = (net.delay(), net.now);
+        let link = net.link(number);
+        if !link.client_gone && link.to_client.end.is_none() {
+            link.to_client.push(now, delay, bytes);
+        }
+    }
+
     fn release(&mut self, token: Token) {
         self.with_connection(token, |connection| {
             let idle = connection.sending.is_none() && connection.bulk.is_none();
@@ -189,6 +202,9 @@ impl Io for SimIo {
                 Event::Detached { token } => (7, Some(token), 0),
                 Event::Woken => (8, None, 0),
                 Event::Released { token, socket } => (9, Some(token), socket.simulated_number()),
+                Event::Decrypted { .. } | Event::Established { .. } | Event::HandshakeFailed { .. } => {
+                    unreachable!("what is sent here is not encrypted")
+                }
             };
             net.note(kind);
             net.note(token.map_or(0, |token| u64::from(token.slot)));

@@ -13,13 +13,22 @@ use std::path::Path;
 
 use socket2::{Domain, SockAddr, Type};
 
+use super::tls::Session;
+
 /// A listening socket.
 #[derive(Debug)]
-pub struct Listener(Inner);
+pub struct Listener {
+    inner: Inner,
+    is_tls: bool,
+}
 
 /// A connected socket. It may be moved to another worker's thread before it is attached.
 #[derive(Debug)]
-pub struct Socket(Inner);
+pub struct Socket {
+    inner: Inner,
+    /// What has been agreed with the peer, if what it sends is encrypted.
+    session: Option<Box<Session>>,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -39,7 +48,7 @@ impl Listener {
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
         socket.listen(backlog)?;
-        Ok(Listener(Inner::System(socket)))
+        Ok(Listener::new(Inner::System(socket)))
     }
 
     /// Listens on a Unix socket at `path`, which must not exist.
@@ -47,25 +56,40 @@ impl Listener {
         let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         socket.listen(backlog)?;
-        Ok(Listener(Inner::System(socket)))
+        Ok(Listener::new(Inner::System(socket)))
+    }
+
+    fn new(inner: Inner) -> Listener {
+        Listener { inner, is_tls: false }
+    }
+
+    /// The same for clients that encrypt what they send.
+    pub fn with_tls(self) -> Listener {
+        Listener { is_tls: true, ..self }
+    }
+
+    /// Whether clients are to encrypt what they send.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// A listener of the simulated network.
     pub(super) fn simulated(number: u64) -> Listener {
-        Listener(Inner::Simulated(number))
+        Listener::new(Inner::Simulated(number))
     }
 
     /// Another handle of the same socket, for another worker.
     pub fn try_clone(&self) -> io::Result<Listener> {
-        Ok(Listener(match &self.0 {
+        let inner = match &self.inner {
             Inner::System(socket) => Inner::System(socket.try_clone()?),
             Inner::Simulated(number) => Inner::Simulated(*number),
-        }))
+        };
+        Ok(Listener { inner, is_tls: self.is_tls })
     }
 
     /// The TCP address bound to, with the port the system picked.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => socket.local_addr().ok()?.as_socket(),
             Inner::Simulated(_) => None,
         }
@@ -74,31 +98,48 @@ impl Listener {
     /// # Panics
     /// If the listener is a simulated one.
     pub(super) fn system(&self) -> &socket2::Socket {
-        self.0.system()
+        self.inner.system()
     }
 
     /// # Panics
     /// If the listener is a real one.
     pub(super) fn simulated_number(&self) -> u64 {
-        self.0.simulated_number()
+        self.inner.simulated_number()
     }
 }
 
 impl From<OwnedFd> for Listener {
     /// Takes a socket that is bound and listens, e.g. one passed by the service manager.
     fn from(fd: OwnedFd) -> Listener {
-        Listener(Inner::System(fd.into()))
+        Listener::new(Inner::System(fd.into()))
     }
 }
 
 impl Socket {
+    fn new(inner: Inner) -> Socket {
+        Socket { inner, session: None }
+    }
+
+    /// Whether what its peer sends is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(super) fn with_session(self, session: Option<Box<Session>>) -> Socket {
+        Socket { session, ..self }
+    }
+
+    pub(super) fn split_session(self) -> (Socket, Option<Box<Session>>) {
+        (Socket { inner: self.inner, session: None }, self.session)
+    }
+
     pub(super) fn simulated(number: u64) -> Socket {
-        Socket(Inner::Simulated(number))
+        Socket::new(Inner::Simulated(number))
     }
 
     /// The peer's address as CLIENT LIST shows it: `ip:port`, `[ip]:port`, or `path:0`.
     pub fn peer_address(&self) -> String {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => match socket.peer_addr() {
                 Ok(address) if address.is_unix() => unix_path(socket),
                 Ok(address) => tcp_address(&address),
@@ -110,7 +151,7 @@ impl Socket {
 
     /// The local address in the same form.
     pub fn local_address(&self) -> String {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => match socket.local_addr() {
                 Ok(address) if address.is_unix() => unix_path(socket),
                 Ok(address) => tcp_address(&address),
@@ -122,7 +163,7 @@ impl Socket {
 
     /// The peer's IP address; `None` for Unix and simulated sockets.
     pub fn peer_ip(&self) -> Option<std::net::IpAddr> {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => Some(socket.peer_addr().ok()?.as_socket()?.ip()),
             Inner::Simulated(_) => None,
         }
@@ -130,7 +171,7 @@ impl Socket {
 
     /// Whether this is a Unix socket.
     pub fn is_unix(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => socket.local_addr().is_ok_and(|address| address.is_unix()),
             Inner::Simulated(_) => false,
         }
@@ -145,7 +186,7 @@ impl Socket {
 
     /// Sends probes on an idle TCP connection after `idle_s` seconds.
     pub fn set_keepalive(&self, idle_s: u32) -> io::Result<()> {
-        let Inner::System(socket) = &self.0 else {
+        let Inner::System(socket) = &self.inner else {
             return Ok(());
         };
         let idle = std::time::Duration::from_secs(u64::from(idle_s.max(1)));
@@ -155,7 +196,7 @@ impl Socket {
 
     /// The descriptor's number, for CLIENT LIST; a simulated socket gives its number in the network.
     pub fn as_raw_fd(&self) -> RawFd {
-        match &self.0 {
+        match &self.inner {
             Inner::System(socket) => socket.as_raw_fd(),
             Inner::Simulated(number) => *number as RawFd,
         }
@@ -164,25 +205,25 @@ impl Socket {
     /// # Panics
     /// If the socket is a simulated one.
     pub(super) fn system(&self) -> &socket2::Socket {
-        self.0.system()
+        self.inner.system()
     }
 
     /// # Panics
     /// If the socket is a real one.
     pub(super) fn simulated_number(&self) -> u64 {
-        self.0.simulated_number()
+        self.inner.simulated_number()
     }
 }
 
 impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Socket {
-        Socket(Inner::System(fd.into()))
+        Socket::new(Inner::System(fd.into()))
     }
 }
 
 impl From<socket2::Socket> for Socket {
     fn from(socket: socket2::Socket) -> Socket {
-        Socket(Inner::System(socket))
+        Socket::new(Inner::System(socket))
     }
 }
 

@@ -761,6 +761,12 @@ impl Io for Uring {
         self.advance_outside(token);
     }
 
+    fn send_last(&mut self, token: Token, bytes: &[u8]) {
+        let connection = self.connection(token);
+        assert!(connection.sending.is_none(), "it would come in the middle of a send");
+        connection.socket.send_now(bytes);
+    }
+
     fn release(&mut self, token: Token) {
         let connection = self.connection(token);
         if connection.closing {

@@ -137,15 +137,17 @@ pub enum BlockReason {
 }
 
 /// Bytes that have arrived.
-enum Piece {
+pub enum Piece {
     /// In the buffer they were received into.
     Received(Input),
-    /// Copied, so that others can use the buffer.
+    /// Decrypted, or copied so that others can use the buffer.
     Copied(Vec<u8>),
 }
 
 impl Piece {
-    fn len(&self) -> usize {
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
+    pub fn len(&self) -> usize {
         match self {
             Piece::Received(input) => input.len(),
             Piece::Copied(bytes) => bytes.len(),
@@ -160,7 +162,7 @@ impl Piece {
     }
 
     /// Its bytes are no longer needed.
-    fn give_back<I: Io>(self, io: &mut I) {
+    pub fn give_back<I: Io>(self, io: &mut I) {
         if let Piece::Received(input) = self {
             io.give_back(input);
         }
@@ -231,9 +233,23 @@ impl Connection {
     }
 
     /// A piece of input has arrived.
-    pub fn receive(&mut self, input: Input) {
-        self.received_bytes += input.len();
-        self.received.push_back(Piece::Received(input));
+    #[inline]
+    pub fn receive(&mut self, piece: Piece) {
+        self.received_bytes += piece.len();
+        match piece {
+            Piece::Received(input) => self.received.push_back(Piece::Received(input)),
+            Piece::Copied(bytes) => self.receive_copied(bytes),
+        }
+    }
+
+    /// Behind what is copied already, so that many short pieces take no more memory than their bytes.
+    fn receive_copied(&mut self, bytes: Vec<u8>) {
+        match self.received.back_mut() {
+            Some(Piece::Copied(last)) if last.len() + bytes.len() <= COPIED_BYTES_MAX => {
+                last.extend_from_slice(&bytes);
+            }
+            _ => self.received.push_back(Piece::Copied(bytes)),
+        }
     }
 
     /// What arrived first and is not parsed.

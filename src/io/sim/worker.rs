@@ -37,7 +37,7 @@ pub(super) struct WorkerState {
 
 pub(super) struct Connection {
     pub(super) token: Token,
-    number: u64,
+    pub(super) number: u64,
     pub(super) wanted: bool,
     pub(super) throttled: bool,
     pub(super) closing: bool,
