@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwapOption;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use torc::command::{Ask, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
@@ -21,6 +22,7 @@ use torc::persist::rdb::file::check;
 use torc::pubsub::PubSub;
 use torc::replicate::Replication;
 use torc::security::secret;
+use torc::security::tls::{self, Served};
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
 use torc::{command, net, observe};
@@ -124,6 +126,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let started = StartedThreads::start(&config)?;
     log::info!("{}", start_line(&started, source.as_ref()));
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
+    let tls: Served = Arc::new(ArcSwapOption::from(tls::serve(&config)?));
     let listeners = net::listener::open(&config)?;
     let path = config.dir.as_path().join(config.dbfilename.as_path());
     let kept = data::Kept::open(&config, path)?;
@@ -156,12 +159,14 @@ fn serve(startup: Startup) -> Result<u8, String> {
             workers: started.count(),
             io_backend: started.backend(),
             tcp_port: listeners.tcp_port,
+            tls_port: config.tls_port,
         },
         background: Arc::new(Background::new(move || prefault::keep_to(&spare, &all))),
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
         config_file: source,
         users,
+        tls,
         config: Live::new(config.clone()),
     });
     let copies = || listeners.sockets.iter().map(|(listener, _)| listener.try_clone()).collect();
@@ -182,7 +187,11 @@ fn serve(startup: Startup) -> Result<u8, String> {
 
     let (wakers, told) = (threads.wakers(), Arc::clone(&shared));
     std::thread::spawn(move || {
-        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                tls::read_again(&told.config, &told.tls);
+                continue;
+            }
             let (name, ask) = if signal == SIGINT { ("SIGINT", Ask::Int) } else { ("SIGTERM", Ask::Term) };
             log::warn!("Received {name}, shutting down");
             told.shutdown.ask(ask);

@@ -52,4 +52,5 @@ mod streams;
 mod subscribers;
 mod tidy;
 mod timing;
+mod tls;
 mod tracking;

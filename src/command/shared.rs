@@ -15,6 +15,7 @@ use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
 use crate::security::Users;
+use crate::security::tls::Served;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
@@ -23,6 +24,8 @@ pub struct Shared {
     pub config: Arc<Live>,
     /// Who may do what.
     pub users: Users,
+    /// What clients are served over TLS.
+    pub tls: Served,
     /// The file that CONFIG REWRITE writes to.
     pub config_file: Option<ConfigFile>,
     /// All shards.
@@ -77,6 +80,8 @@ pub struct Facts {
     pub io_backend: &'static str,
     /// The port in use (0 without TCP).
     pub tcp_port: u16,
+    /// The port for TLS in use (0 without).
+    pub tls_port: u16,
 }
 
 /// Switches that DEBUG sets for tests.

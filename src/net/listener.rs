@@ -1,4 +1,4 @@
-//! Which sockets the server listens on: `bind`, `port`, `unixsocket` turned into listeners.
+//! Which sockets the server listens on: `bind`, `port`, `tls-port`, `unixsocket` turned into listeners.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
@@ -26,27 +26,39 @@ pub fn open(config: &Config) -> Result<Listeners, String> {
     let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
     let mut opened = Listeners { sockets: Vec::new(), tcp_port: config.port };
     if config.port != 0 {
-        for bind in &config.bind.0 {
-            match open_tcp(bind, config.port, backlog) {
-                Ok(sockets) => opened.sockets.extend(sockets),
-                Err(error) if bind.optional && is_absent(&error) => {}
-                Err(error) => {
-                    let (address, port) = (&bind.address, config.port);
-                    return Err(format!(
-                        "Could not create server TCP listening socket {address}:{port}: {error}"
-                    ));
-                }
-            }
-        }
-        if opened.sockets.is_empty() && !config.bind.0.is_empty() {
-            return Err("none of the addresses of 'bind' can be listened on".to_owned());
-        }
+        opened.sockets.extend(open_port(config, config.port, backlog)?);
+    }
+    if config.tls_port != 0 {
+        let encrypted =
+            |(listener, address): (Listener, String)| (listener.with_tls(), format!("{address} (TLS)"));
+        opened.sockets.extend(open_port(config, config.tls_port, backlog)?.into_iter().map(encrypted));
     }
     if !config.unixsocket.as_path().as_os_str().is_empty() {
         opened.sockets.push(open_unix(config, backlog)?);
     }
     if opened.sockets.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".to_owned());
+    }
+    Ok(opened)
+}
+
+/// All addresses of `bind` with one port.
+fn open_port(config: &Config, port: u16, backlog: i32) -> Result<Vec<(Listener, String)>, String> {
+    let mut opened = Vec::new();
+    for bind in &config.bind.0 {
+        match open_tcp(bind, port, backlog) {
+            Ok(sockets) => opened.extend(sockets),
+            Err(error) if bind.optional && is_absent(&error) => {}
+            Err(error) => {
+                let address = &bind.address;
+                return Err(format!(
+                    "Could not create server TCP listening socket {address}:{port}: {error}"
+                ));
+            }
+        }
+    }
+    if opened.is_empty() && !config.bind.0.is_empty() {
+        return Err("none of the addresses of 'bind' can be listened on".to_owned());
     }
     Ok(opened)
 }

@@ -32,6 +32,10 @@ counters! {
     connections_received,
     /// Connections refused because of `maxclients`.
     connections_rejected,
+    /// TLS handshakes that succeeded.
+    tls_handshakes,
+    /// TLS handshakes that failed, or took too long.
+    tls_handshakes_failed,
     /// Commands that ran.
     commands_processed,
     /// Bytes read from clients.

@@ -88,6 +88,9 @@ impl<I: Io> Worker<I> {
         if connection.closing {
             return;
         }
+        if self.io.is_handshaking(token) {
+            self.shared.stats.of(self.number).counters.tls_handshakes_failed.add(1);
+        }
         connection.closing = true;
         connection.ended = true;
         let block_reason = connection.block_reason;

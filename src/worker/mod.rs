@@ -28,6 +28,7 @@
 //! | `cron` | expiry, limits that depend on time, statistics; within a time budget |
 //! | `monitor` | the MONITOR feed |
 //! | `pubsub` | the inbox, published messages to those who listen |
+//! | `tls` | clients that encrypt: their handshakes |
 //! | `tracking` | clients that keep copies of keys: what they are told |
 //! | `processor` | how long the thread had a processor, and waited for one |
 //! | `balance` | how many workers serve, which connections move |
@@ -70,6 +71,7 @@ mod rewrite;
 mod run;
 mod threads;
 mod timers;
+mod tls;
 mod tracking;
 mod transaction;
 mod walk;
@@ -137,6 +139,8 @@ pub struct Worker<I: Io> {
     listeners: Listeners,
     /// Connections that are told of changed keys.
     trackers: tracking::Trackers,
+    /// Clients that have yet to finish a handshake.
+    handshakes: tls::Handshakes,
     /// When waits of its clients end.
     timers: timers::Timers,
     /// What is to be tidied up in shards.
@@ -200,11 +204,12 @@ pub struct WorkerSetup {
 
 impl<I: Io> Worker<I> {
     /// A worker that has no connections yet.
-    pub fn new(io: I, setup: WorkerSetup) -> Self {
+    pub fn new(mut io: I, setup: WorkerSetup) -> Self {
         let WorkerSetup { number, shared, inbox, clock, seed } = setup;
         let solo = inbox.workers() == 1;
         let config = shared.config.reader();
         let users = shared.users.load();
+        io.limit_handshakes(config.config().max_new_tls_connections_per_cycle);
         Self {
             number,
             io,
@@ -241,6 +246,7 @@ impl<I: Io> Worker<I> {
             shown: Vec::new(),
             listeners: Listeners::default(),
             trackers: tracking::Trackers::default(),
+            handshakes: tls::Handshakes::default(),
             timers: timers::Timers::default(),
             cleanups: cleanups::Cleanups::default(),
             lost: Vec::new(),
@@ -296,6 +302,7 @@ impl<I: Io> Worker<I> {
         self.evict_clients();
         self.release_held();
         self.end_waits();
+        self.end_handshakes();
         self.load();
         self.replay();
         self.gather(); // 5. parse every connection that has input
@@ -338,7 +345,8 @@ impl<I: Io> Worker<I> {
         let now_ms = self.clock.now_ms();
         let cron_ms = self.cron.due_in_ms(now_ms).min(self.defrag.due_in_ms(now_ms));
         let cron_ms = cron_ms.min(self.walk.due_in_ms(now_ms));
-        let wait_ms = self.timers.due_in_ms(now_ms).map_or(cron_ms, |due_ms| due_ms.min(cron_ms));
+        let timers = [self.timers.due_in_ms(now_ms), self.handshakes.due_in_ms(now_ms)];
+        let wait_ms = timers.into_iter().flatten().fold(cron_ms, u64::min);
         Wait::For(Duration::from_millis(wait_ms))
     }
 
@@ -436,6 +444,7 @@ impl<I: Io> Worker<I> {
         let config = self.config.config();
         self.shared.journal.follow(crate::command::journal_settings(config));
         self.client_limit.follow(config);
+        self.io.limit_handshakes(config.max_new_tls_connections_per_cycle);
         self.follow_memory();
         self.cron.hurry();
     }

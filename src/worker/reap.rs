@@ -9,7 +9,7 @@ use super::{Message, SPARES_MAX, Worker};
 use crate::command::Session;
 use crate::io::{EndCause, Event, Io, Outgoing, Socket, Token};
 use crate::net::Connection;
-use crate::net::connection::{BUFFER_BYTES_KEPT, BlockReason, OUTPUT_BYTES_LOW, RECEIVED_MAX};
+use crate::net::connection::{BUFFER_BYTES_KEPT, BlockReason, OUTPUT_BYTES_LOW, Piece, RECEIVED_MAX};
 use crate::observe::{ClientInfo, RegistrySlot, flag};
 
 /// What clients are told that are too many, for `maxclients` or for the process's open files.
@@ -18,7 +18,7 @@ pub(super) const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 /// No two warnings of a worker that it cannot accept follow each other within this time.
 const ACCEPT_WARNING_MS: u64 = 1000;
 
-const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
+pub(super) const PROTECTED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
 is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to \
 connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
 sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host \
@@ -39,8 +39,11 @@ impl<I: Io> Worker<I> {
         }
         for event in events.drain(..) {
             match event {
-                Event::Received { token, input } => self.received(token, input),
+                Event::Received { token, input } => self.received(token, Piece::Received(input)),
                 Event::Sent { token, outgoing, result } => self.sent(token, outgoing, result),
+                Event::Decrypted { token, bytes } => self.received(token, Piece::Copied(bytes)),
+                Event::Established { token, certificate } => self.established(token, certificate.as_deref()),
+                Event::HandshakeFailed { token, reason } => self.handshake_failed(token, &reason),
                 Event::Accepted { socket, .. } => self.accepted(socket),
                 Event::Refused { .. } => {
                     let counters = &self.stats().counters;
@@ -90,11 +93,11 @@ impl<I: Io> Worker<I> {
         self.io.receive(token);
     }
 
-    fn received(&mut self, token: Token, input: crate::io::Input) {
-        self.stats_input(input.len());
+    fn received(&mut self, token: Token, piece: Piece) {
+        self.stats_input(piece.len());
         match self.connections.find(token) {
             Some(connection) if !connection.ended && !connection.closing => {
-                connection.receive(input);
+                connection.receive(piece);
                 if connection.block_reason != BlockReason::None {
                     self.pause_input(token.slot);
                     self.bound_query(token.slot);
@@ -106,7 +109,7 @@ impl<I: Io> Worker<I> {
                 }
                 self.make_ready(token.slot);
             }
-            _ => self.io.give_back(input),
+            _ => piece.give_back(&mut self.io),
         }
     }
 
@@ -240,6 +243,10 @@ impl<I: Io> Worker<I> {
         }
         if let Some(text) = self.refusal(&socket) {
             counters.connections_rejected.add(1);
+            if socket.is_tls() {
+                // Without a handshake nothing can be said.
+                return;
+            }
             self.shared.clients.assign_here(self.number);
             return self.refuse(socket, text);
         }
@@ -258,7 +265,9 @@ impl<I: Io> Worker<I> {
             return Some(TOO_MANY);
         }
         let is_open = config.protected_mode && self.users.default_user().needs_no_password();
-        if is_open && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback()) {
+        // A client that encrypts can be told once its handshake is over.
+        if is_open && !socket.is_tls() && socket.peer_ip().is_some_and(|ip| !ip.to_canonical().is_loopback())
+        {
             self.shared.clients.dismiss();
             return Some(PROTECTED);
         }
@@ -280,6 +289,9 @@ impl<I: Io> Worker<I> {
         let (registry_slot, place) = (self.registry_slots.take(), self.place(token));
         let registry_slot = RegistrySlot { worker: self.number as u16, number: registry_slot };
         let (peer, local) = (socket.peer_address(), socket.local_address());
+        if socket.is_tls() {
+            self.handshakes.begin(token, self.clock.now_ms());
+        }
         let id = self.shared.clients.next_id();
         let client_info =
             ClientInfo::new(id, registry_slot, place, peer, local, socket.as_raw_fd(), self.clock.now_ms());

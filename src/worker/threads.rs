@@ -15,6 +15,7 @@ use std::thread::{Builder, JoinHandle};
 use super::{Clock, Inbox, Worker, WorkerSetup, inboxes};
 use crate::command::Shared;
 use crate::config::{self, Config};
+use crate::io::tls::Tls;
 use crate::io::{self, Backend, Io, Listener, Waker};
 
 /// The running workers.
@@ -155,7 +156,8 @@ fn serve<I: Io>(
     ready.send(Ok((io.waker(), io.name()))).unwrap_or_default();
     // Without a setup the start was given up elsewhere.
     let Ok((setup, listeners)) = awaited.recv() else { return Ok(()) };
-    let mut worker = Worker::new(io, setup);
+    let served = Arc::clone(&setup.shared.tls);
+    let mut worker = Worker::new(Tls::new(io, served), setup);
     for (number, listener) in listeners.into_iter().enumerate() {
         worker.io_mut().accept(number as u16, listener)?;
     }

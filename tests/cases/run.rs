@@ -5,6 +5,7 @@ use std::io;
 
 use super::expect::{self, Pattern};
 use super::{Case, FAMILIES};
+use crate::harness::tls::Authority;
 use crate::harness::{Client, Server, Value, command, split, until};
 
 /// A case's connections and what it kept.
@@ -248,6 +249,16 @@ configurations! {
     epoll_tiny_buffers:
         ["--io-backend", "epoll", "--workers", "1", "--receive-buffer-bytes", "64", "--receive-buffers", "16"];
     one_shard: ["--workers", "3", "--shards", "1"];
+}
+
+/// Each is only one more way for the same bytes, so one configuration is enough.
+#[test]
+fn over_tls() {
+    let authority = Authority::new();
+    let args = ["--io-backend", "io_uring", "--workers", "3", "--enable-debug-command", "yes"];
+    let start = || Server::start_tls(&authority, &args);
+    let failures = run_all(&mut start(), start, |_| true);
+    assert!(failures.is_empty(), "{} cases failed over TLS:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]

@@ -4,8 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
+use super::tls::{self, TlsStream};
 use super::value::{self, Framer, Value};
 use super::words;
 
@@ -26,6 +30,7 @@ pub struct Client {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Client {
@@ -46,6 +51,16 @@ impl Client {
         Ok(Self::new(Stream::Tcp(stream)))
     }
 
+    /// Connects over TLS.
+    pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Ok(Self::over(tls::connect(address, config)?))
+    }
+
+    /// Speaks over an encrypted connection.
+    pub fn over(stream: TlsStream) -> Self {
+        Self::new(Stream::Tls(Box::new(stream)))
+    }
+
     fn new(stream: Stream) -> Self {
         Self {
             stream,
@@ -61,6 +76,7 @@ impl Client {
         Ok(Self::new(match &self.stream {
             Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }
 
@@ -69,6 +85,7 @@ impl Client {
         match &mut self.stream {
             Stream::Unix(stream) => stream.write_all(bytes),
             Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         }
     }
 
@@ -77,6 +94,7 @@ impl Client {
         match &mut self.stream {
             Stream::Unix(stream) => stream.write(bytes),
             Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
@@ -143,15 +161,20 @@ impl Client {
         match &self.stream {
             Stream::Unix(stream) => stream.set_nonblocking(nonblocking),
             Stream::Tcp(stream) => stream.set_nonblocking(nonblocking),
+            Stream::Tls(stream) => stream.sock.set_nonblocking(nonblocking),
         }
         .expect("the socket is open");
     }
 
     /// Ends the sending direction, as `nc` does at the end of its input.
     pub fn finish(&mut self) -> io::Result<()> {
-        match &self.stream {
+        match &mut self.stream {
             Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush()
+            }
         }
     }
 
@@ -183,6 +206,7 @@ impl Client {
         let read = match &mut self.stream {
             Stream::Unix(stream) => stream.read(&mut self.received),
             Stream::Tcp(stream) => stream.read(&mut self.received),
+            Stream::Tls(stream) => stream.read(&mut self.received),
         };
         self.input.extend_from_slice(&self.received[..*read.as_ref().unwrap_or(&0)]);
         read

@@ -3,6 +3,7 @@
 //! Readiness is a connection that succeeds. `until` awaits anything else, with a limit; nothing else waits by pausing.
 
 mod client;
+pub mod tls;
 pub mod value;
 mod words;
 
@@ -87,6 +88,7 @@ pub struct Server {
     child: Child,
     dir: Arc<TempDir>,
     tcp: Option<SocketAddr>,
+    over_tls: Option<tls::OverTls>,
 }
 
 impl Server {
@@ -105,7 +107,7 @@ impl Server {
 
     fn start_in(dir: Arc<TempDir>, args: &[&str]) -> Self {
         let child = Self::spawn(env!("CARGO_BIN_EXE_torc"), &dir, 0, &all_active(args));
-        Self { child, dir, tcp: None }.ready()
+        Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
     /// Torc on a Unix socket and a free TCP port of 127.0.0.1.
@@ -125,7 +127,7 @@ impl Server {
     pub fn redis(args: &[&str]) -> Self {
         let dir = Arc::<TempDir>::default();
         let child = Self::spawn(&oracle_program(), &dir, 0, args);
-        Self { child, dir, tcp: None }.ready()
+        Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
     /// The oracle on a Unix socket and a free TCP port of 127.0.0.1.
@@ -137,7 +139,7 @@ impl Server {
     pub fn newest(name: &str, args: &[&str]) -> Self {
         let dir = Arc::<TempDir>::default();
         let child = Self::spawn(&newest_program(name), &dir, 0, args);
-        Self { child, dir, tcp: None }.ready()
+        Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
     /// The same on a free TCP port of 127.0.0.1 too.
@@ -155,7 +157,7 @@ impl Server {
         command.arg(file).args(["--port", "0", "--daemonize", "no", "--logfile", ""]);
         command.arg("--pidfile").arg(dir.path().join("pid"));
         let child = Self::run_in(&dir, command, args);
-        Self { child, dir, tcp: None }.ready()
+        Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
     /// The configuration file of a server that was started with one.
@@ -169,7 +171,7 @@ impl Server {
             let dir = Arc::<TempDir>::default();
             let child = Self::spawn(program, &dir, port, args);
             let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let mut server = Self { child, dir, tcp: Some(tcp) };
+            let mut server = Self { child, dir, tcp: Some(tcp), over_tls: None };
             // Another process may have taken the port meanwhile.
             if server.await_socket() && Client::tcp(tcp).is_ok() {
                 return server;
@@ -214,9 +216,12 @@ impl Server {
         Client::unix(&self.socket()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
     }
 
-    /// A new connection over TCP.
+    /// A new connection over TCP, with TLS if the server has that.
     #[track_caller]
     pub fn tcp_client(&self) -> Client {
+        if self.over_tls.is_some() {
+            return self.tls_client();
+        }
         Client::tcp(self.tcp()).unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
     }
 

@@ -175,6 +175,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
             workers: plan.workers,
             io_backend: "sim",
             tcp_port: PORT,
+            tls_port: 0,
         },
         background: Arc::default(),
         last_save: Arc::default(),
@@ -186,6 +187,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         debug: DebugSwitches::default(),
         config_file: None,
         users: command::make_users(&config).expect("no users are declared"),
+        tls: Default::default(),
         config: Live::new(config),
     })
 }

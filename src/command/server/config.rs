@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 
 use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, sample};
 use crate::command::acl::all_channels;
@@ -17,6 +18,7 @@ use crate::command::{CommandError, Effect, Scope};
 use crate::config::{self, Config, RewrittenUsers, SetError, UserLine};
 use crate::observe;
 use crate::security::{DEFAULT, requirepass_rules};
+use crate::security::tls;
 
 const COMPLEXITY: &str = "O(N), N directives";
 
@@ -103,10 +105,14 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let mut limit_changed = false;
     let outcome = ctx.shared.config.update(|old| {
         let new = config::set(old, &pairs, caller)?;
+        let served = serve_anew(&new, &pairs)?;
         act(old, &new)?;
         // As in Redis, the same password again does not take back what ACL SETUSER says.
         if new.requirepass != old.requirepass {
             set_password(ctx, &new);
+        }
+        if let Some(served) = served {
+            ctx.shared.tls.store(served);
         }
         limit_changed |= new.maxmemory != old.maxmemory && new.maxmemory != 0;
         Ok::<_, SetError>(new)
@@ -150,11 +156,27 @@ fn set_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
     (3..args.len()).step_by(2).filter(is_secret).for_each(found);
 }
 
+/// What clients will be served over TLS, if something was said that concerns it: be it that a file is to be read again.
+fn serve_anew(new: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Option<Option<Arc<ServerConfig>>>, SetError> {
+    let Some(name) = tls::first_of(pairs.iter().map(|(name, _)| *name)) else { return Ok(None) };
+    tls::serve(new).map(Some).map_err(|error| {
+        log::warn!("{error}");
+        log::warn!(
+            "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
+        );
+        failed(name, "Unable to update TLS configuration. Check server logs.")
+    })
+}
+
 /// What the process must do before the change is in force, and may be unable to.
 fn act(old: &Config, new: &Config) -> Result<(), SetError> {
     // Clients that rely on the new address would be told OK and find nobody there.
     const LISTENS: &str = "can't set immutable config: Torc listens on what it was started with";
-    let impossible = [("bind", new.bind != old.bind, LISTENS), ("port", new.port != old.port, LISTENS)];
+    let impossible = [
+        ("bind", new.bind != old.bind, LISTENS),
+        ("port", new.port != old.port, LISTENS),
+        ("tls-port", new.tls_port != old.tls_port, LISTENS),
+    ];
     if let Some((name, _, reason)) = impossible.iter().find(|(_, is_asked, _)| *is_asked) {
         return Err(failed(name, reason));
     }

@@ -2,6 +2,7 @@
 
 use super::text::{InfoText, human};
 use super::{InfoContext, proc};
+use crate::command::Facts;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
 use crate::persist::append_only::Stage;
@@ -32,7 +33,8 @@ pub fn server(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("process_id", std::process::id());
     text.line("process_supervised", config.supervised.word());
     text.line("run_id", &shared.facts.run_id);
-    text.line("tcp_port", shared.facts.tcp_port);
+    let Facts { tcp_port, tls_port, .. } = shared.facts;
+    text.line("tcp_port", if tcp_port == 0 { tls_port } else { tcp_port });
     text.line("server_time_usec", ctx.now_us);
     text.line("uptime_in_seconds", up_ms / 1000);
     text.line("uptime_in_days", up_ms / MS_PER_DAY);
@@ -43,7 +45,7 @@ pub fn server(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     let file = shared.config_file.as_ref().map(|file| file.path.display().to_string());
     text.line("config_file", file.unwrap_or_default());
     text.line("io_threads_active", 0);
-    listeners(config, shared.facts.tcp_port, text);
+    listeners(config, &shared.facts, text);
 }
 
 /// The same for the same build, different for different versions.
@@ -54,18 +56,21 @@ fn build_id() -> String {
     format!("{:016x}", TORC_VERSION.bytes().chain(REDIS_VERSION.bytes()).fold(start, fold))
 }
 
-fn listeners(config: &Config, tcp_port: u16, text: &mut InfoText) {
-    if tcp_port != 0 {
-        let bind = |bind: &crate::config::BindAddress| {
-            format!(",bind={}{}", if bind.optional { "-" } else { "" }, bind.address)
-        };
-        let binds: String = config.bind.0.iter().map(bind).collect();
-        text.line("listener0", format_args!("name=tcp{binds},port={tcp_port}"));
+fn listeners(config: &Config, facts: &Facts, text: &mut InfoText) {
+    let bind = |bind: &crate::config::BindAddress| {
+        format!(",bind={}{}", if bind.optional { "-" } else { "" }, bind.address)
+    };
+    let binds: String = config.bind.0.iter().map(bind).collect();
+    if facts.tcp_port != 0 {
+        text.line("listener0", format_args!("name=tcp{binds},port={}", facts.tcp_port));
     }
     let path = config.unixsocket.as_path();
     if !path.as_os_str().is_empty() {
         // As in Redis, where each kind of listener has its number.
         text.line("listener1", format_args!("name=unix,bind={}", path.display()));
+    }
+    if facts.tls_port != 0 {
+        text.line("listener2", format_args!("name=tls{binds},port={}", facts.tls_port));
     }
 }
 

@@ -23,6 +23,8 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("instantaneous_output_kbps", format_args!("{:.2}", kib(rates.output_bytes.per_second())));
     text.lines(&[("instantaneous_input_repl_kbps", "0.00"), ("instantaneous_output_repl_kbps", "0.00")]);
     text.line("rejected_connections", stats.sum(|c| &c.connections_rejected));
+    text.line("tls_handshakes", stats.sum(|c| &c.tls_handshakes));
+    text.line("tls_handshakes_failed", stats.sum(|c| &c.tls_handshakes_failed));
     text.lines(&[("sync_full", "0"), ("sync_partial_ok", "0"), ("sync_partial_err", "0")]);
     text.line("expired_subkeys", stats.sum(|c| &c.expired_subkeys));
     text.line("expired_keys", stats.sum(|c| &c.expired_keys));
