@@ -1,10 +1,14 @@
-// ioredis against the server at argv[2] (a port): its ready check, auto-pipelining, buffers, scanning, pub/sub.
+// ioredis against the server at argv[2] (a port), over TLS with the certificates in the directory argv[3]: its ready check, auto-pipelining, buffers, scanning, pub/sub.
 
 const assert = require("assert");
+const fs = require("fs");
 const Redis = require("ioredis");
 
 async function main() {
-  const redis = new Redis({ port: Number(process.argv[2]), enableAutoPipelining: true, connectionName: "node" });
+  const [, , port, dir] = process.argv;
+  const file = (name) => fs.readFileSync(`${dir}/${name}`);
+  const tls = dir && { ca: file("ca.crt"), cert: file("client.crt"), key: file("client.key"), servername: "localhost" };
+  const redis = new Redis({ port: Number(port), tls, enableAutoPipelining: true, connectionName: "node" });
   await redis.flushall();
   assert.strictEqual(await redis.set("a", "1", "EX", 100, "NX"), "OK");
   assert.strictEqual(await redis.incr("a"), 2);

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use redis::TypedCommands as _;
 
+use crate::harness::tls::Authority;
 use crate::harness::{Server, command, redis_program};
 
 /// Runs a program with this input to its end; what it printed.
@@ -68,9 +69,42 @@ fn redis_py() {
 #[test]
 fn ioredis() {
     let (_server, port) = server();
+    run_ioredis(&[&port]);
+}
+
+/// redis-cli, redis-benchmark, redis-py and ioredis over TLS, each with a certificate of its own.
+#[test]
+fn over_tls() {
+    let authority = Authority::new();
+    for backend in ["io_uring", "epoll"] {
+        let args = ["--io-backend", backend, "--workers", "2", "--enable-debug-command", "yes"];
+        let server = Server::start_tls(&authority, &args);
+        let (port, dir) = (server.tls_address().port().to_string(), authority.word(""));
+        let (ca, cert, key) =
+            (authority.word("ca.crt"), authority.word("client.crt"), authority.word("client.key"));
+        let tls = ["-p", &port, "--tls", "--cacert", &ca, "--cert", &cert, "--key", &key];
+        let cli = |args: &[&str], input: &[u8]| {
+            output(redis_program("redis-cli"), &[&tls[..], args].concat(), input)
+        };
+        assert_eq!(cli(&["SET", "k", "a b"], b""), "OK\n");
+        assert_eq!(cli(&["-3", "--no-raw", "GET", "k"], b""), "\"a b\"\n");
+        let commands: Vec<u8> = (0..20_000).flat_map(|n| command(&["SET", &format!("k{n}"), "v"])).collect();
+        let said = cli(&["--pipe"], &commands);
+        assert!(said.contains("errors: 0, replies: 20000"), "{said}");
+        let options = ["-t", "ping_inline,set,get,mset", "-n", "5000", "-P", "16", "-q"];
+        let said = output(redis_program("redis-benchmark"), &[&tls[..], &options].concat(), b"");
+        assert_eq!(said.matches("requests per second").count(), 4, "{said}");
+        let said = output(cache("venv/bin/python"), &[&script("redis_py.py"), &port, &dir], b"");
+        assert!(said.contains("passed"), "{said}");
+        run_ioredis(&[&port, &dir]);
+    }
+}
+
+#[track_caller]
+fn run_ioredis(args: &[&str]) {
     let modules = cache("node_modules");
     let mut node = Command::new("node");
-    let output = node.arg(script("ioredis.js")).arg(&port).env("NODE_PATH", modules).output();
+    let output = node.arg(script("ioredis.js")).args(args).env("NODE_PATH", modules).output();
     let output = output.expect("tests/run installs node");
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

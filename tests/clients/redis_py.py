@@ -1,4 +1,4 @@
-"""redis-py against the server at argv[1] (a port): strings, keys, pipelines, RESP2 and RESP3, pools, scanning, pub/sub."""
+"""redis-py against the server at argv[1] (a port), over TLS with the certificates in the directory argv[2]: strings, keys, pipelines, RESP2 and RESP3, pools, scanning, pub/sub."""
 
 import sys
 import threading
@@ -6,8 +6,13 @@ import threading
 import redis
 
 port = int(sys.argv[1])
+tls, pool_tls = {}, {}
+if len(sys.argv) > 2:
+    files = {"ssl_ca_certs": "ca.crt", "ssl_certfile": "client.crt", "ssl_keyfile": "client.key"}
+    files = {name: f"{sys.argv[2]}/{file}" for name, file in files.items()}
+    tls, pool_tls = {"ssl": True, **files}, {"connection_class": redis.SSLConnection, **files}
 for protocol in (2, 3):
-    r = redis.Redis(port=port, protocol=protocol, client_name="py")
+    r = redis.Redis(port=port, protocol=protocol, client_name="py", **tls)
     assert r.ping()
     r.flushall()
     assert r.set("a", b"\x00\xff\r\n") and r.get("a") == b"\x00\xff\r\n"
@@ -65,7 +70,7 @@ for protocol in (2, 3):
     assert r.set("big", big) and r.get("big") == big.encode()
     assert r.flushdb() and r.dbsize() == 0
 
-pool = redis.ConnectionPool(port=port, max_connections=50)
+pool = redis.ConnectionPool(port=port, max_connections=50, **pool_tls)
 
 
 def work(number):
