@@ -67,16 +67,19 @@ impl<I: Io> Worker<I> {
             return;
         };
         let config = self.config.config();
-        let is_open = config.protected_mode && config.default_user.is_open();
+        let users = self.shared.users.load();
+        let is_open = config.protected_mode && users.default_user().needs_no_password();
         if is_open && is_foreign(&connection.session.client_info) {
             connection.output.push_bytes(PROTECTED);
             self.stats().counters.connections_rejected.add(1);
             return self.finish(token);
         }
         if config.tls_auth_clients_user == TlsAuthClientsUser::Cn
-            && certificate.and_then(subject::common_name) == Some(b"default")
+            && let Some(name) = certificate.and_then(subject::common_name)
+            && let Some(user) = users.find(name).filter(|user| user.is_on())
         {
-            connection.session.authenticate(true);
+            // Its authority answers for it, so no password is asked for.
+            connection.session.be(user, users.version(), true);
         }
     }
 

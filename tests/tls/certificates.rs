@@ -69,6 +69,17 @@ fn common_name_says_who_the_client_is() {
     }
     let mut client = server.tls_client();
     assert_eq!(client.ask("AUTH secret").string(), "OK");
+    assert_eq!(client.ask("ACL SETUSER nobody on +acl|whoami").string(), "OK");
+    assert_eq!(client.ask("ACL SETUSER off off +@all").string(), "OK");
+    authority.sign("off", "off");
+    let whoami = |name| {
+        let config = Arc::new(authority.client_config(Some(name), VERSIONS));
+        let mut client = Client::tls(server.tls_address(), &config).expect("it is let in");
+        client.ask("ACL WHOAMI").string()
+    };
+    assert_eq!((whoami("default").as_str(), whoami("nobody").as_str()), ("default", "nobody"));
+    assert!(reply("nobody").string().starts_with("NOPERM "));
+    assert!(whoami("off").starts_with("NOAUTH "));
     assert_eq!(client.ask("CONFIG SET tls-auth-clients-user off").string(), "OK");
     assert!(reply("default").string().starts_with("NOAUTH "));
 }

@@ -17,8 +17,8 @@ use crate::command::args::c_string;
 use crate::command::{CommandError, Effect, Scope};
 use crate::config::{self, Config, RewrittenUsers, SetError, UserLine};
 use crate::observe;
-use crate::security::{DEFAULT, requirepass_rules};
 use crate::security::tls;
+use crate::security::{DEFAULT, requirepass_rules};
 
 const COMPLEXITY: &str = "O(N), N directives";
 
