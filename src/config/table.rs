@@ -377,7 +377,7 @@ directives! {
         Kind::Words(ProtectedAction::WORDS); FIXED;
         "Who may use DEBUG: no, yes, local."
     enable_module_command: ProtectedAction = ProtectedAction::No; "enable-module-command";
-        Kind::Words(ProtectedAction::WORDS); FIXED | INERT;
+        Kind::Words(ProtectedAction::WORDS); FIXED;
         "Who may use MODULE: no, yes, local."
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload";
         Kind::Words(SanitizeDumpPayload::WORDS); MUTABLE;

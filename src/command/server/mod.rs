@@ -40,7 +40,7 @@ pub use saving::{cut_for_save, save_is_due};
 
 use super::row::BASE;
 use super::{Args, Command, Context, Flags, Group, Outcome, Session, help};
-use crate::config::Caller;
+use crate::config::{Caller, ProtectedAction};
 use crate::observe::flag;
 use crate::resp::Reply;
 
@@ -84,6 +84,15 @@ pub const ROWS: &[Command] = &[
     slowlog::ROW,
     time::ROW,
 ];
+
+/// Whether a directive such as `enable-debug-command` allows the client what it is about.
+fn is_allowed(action: ProtectedAction, session: &Session) -> bool {
+    match action {
+        ProtectedAction::Yes => true,
+        ProtectedAction::No => false,
+        ProtectedAction::Local => caller(session) == Caller::Local,
+    }
+}
 
 /// Where the client is.
 fn caller(session: &Session) -> Caller {

@@ -19,9 +19,9 @@ mod protocol;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, caller, help, save};
+use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, help, is_allowed, save};
 use crate::command::{CommandError, Scope};
-use crate::config::{Caller, ProtectedAction, parse_memory};
+use crate::config::parse_memory;
 use crate::glob;
 use crate::resp::number::parse_i64;
 use crate::store::{Deadline, KEY_BYTES_MAX, NewString, STRING_BYTES_MAX};
@@ -257,12 +257,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
 ];
 
 fn debug(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let allowed = match ctx.config.enable_debug_command {
-        ProtectedAction::Yes => true,
-        ProtectedAction::No => false,
-        ProtectedAction::Local => caller(ctx.session) == Caller::Local,
-    };
-    if !allowed {
+    if !is_allowed(ctx.config.enable_debug_command, ctx.session) {
         return Err(NOT_ALLOWED);
     }
     let given = args.len() - 2;
