@@ -1,6 +1,7 @@
 //! The `torc` binary: arguments to configuration to one pinned thread per worker.
 
 mod data;
+mod exposure;
 mod host;
 
 use std::path::Path;
@@ -119,6 +120,10 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let users = command::make_users(&config)
         .map_err(|error| places.blame_user(error.index, error.reason).to_string())?;
     command::read_users(&users, &config)?;
+    if !config.aclfile.is_empty() && !config.requirepass.is_empty() {
+        let file = config.aclfile.lossy();
+        log::warn!("'requirepass' counts for nothing, as in Redis: the users are those of {file} (aclfile)");
+    }
 
     torc::store::allocator::leave_to_purge();
     let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
@@ -176,6 +181,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let threads = started.setup(&shared, u64::from_ne_bytes(secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
+    let (level, exposure) = exposure::line(&addresses, &config, &shared.users.load());
+    log::log!(level, "{exposure}");
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
     let journal_thread = data::start_journal(&shared, threads.wakers())?;
     if kept.bytes().is_some() {
