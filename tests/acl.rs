@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use torc::command::table;
 
-use crate::harness::{Client, Rng, Server, Value, command, until};
+use crate::harness::{Client, Rng, Server, TORC, Value, command, newest_program, until};
 
 /// Both servers, and a client of each.
 struct Pair {
@@ -457,5 +457,91 @@ fn listeners_lose_their_connection_with_the_right() {
                 Err(_) => assert!(is_ended, "{index}: it may listen to that"),
             }
         }
+    }
+}
+
+/// As the fuzz target of that name, in short: rules are applied or refused, and their canonical form comes to the same again.
+#[test]
+fn rules_come_to_the_same_when_they_are_written_and_read() {
+    let mut rng = Rng(4);
+    let users =
+        torc::security::Users::new(torc::command::catalog(), false, b"", &[]).expect("none is declared");
+    let (mut applied, mut refused) = (0, 0);
+    for _ in 0..3_000 {
+        let words: Vec<Vec<u8>> = (0..=rng.below(6)).map(|_| any_rule(&mut rng)).collect();
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let before = users.load();
+        if users.set(b"bob", &words, false).is_err() {
+            assert_eq!(users.load().version(), before.version());
+            refused += 1;
+            continue;
+        }
+        applied += 1;
+        let table = users.load();
+        let line = table.find(b"bob").expect("it was just set").declaration();
+        assert_eq!(users.canonical(&line, false), Some(line), "{words:?}");
+        if rng.once_in(8) {
+            assert_eq!(users.delete(&[b"bob"]).len(), 1);
+        }
+    }
+    assert!(applied > 300 && refused > 300, "{applied} applied, {refused} refused");
+}
+
+/// Passwords of GENPASS are of the kernel's random source: as long as was asked for, and never the same.
+#[test]
+fn generated_passwords_differ() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let mut seen = std::collections::HashSet::new();
+    for bits in [1, 4, 5, 64, 255, 256, 4096] {
+        let text = client.ask(&format!("ACL GENPASS {bits}")).string();
+        assert!(
+            text.len() == usize::div_ceil(bits, 4) && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+        );
+    }
+    (0..200).for_each(|_| assert!(seen.insert(client.ask("ACL GENPASS").string())));
+}
+
+/// A client that waits is refused when it is served, as in Redis, and leaves what it waited for to the next.
+#[test]
+fn who_waits_needs_the_right_when_it_is_served() {
+    for server in [Server::redis(&[]), Server::start(&["--workers", "3"])] {
+        let (mut admin, mut first, mut second) = (server.client(), server.client(), server.client());
+        assert_eq!(admin.ask("ACL SETUSER bob on nopass ~* +blpop").string(), "OK");
+        assert_eq!(first.ask("AUTH bob x").string(), "OK");
+        let waits = |admin: &mut Client, count: usize| {
+            let field = format!("blocked_clients:{count}");
+            assert!(until(|| admin.ask("INFO clients").string().contains(&field)), "{count} wait");
+        };
+        first.send(&["BLPOP", "list", "0"]).expect("it is read");
+        waits(&mut admin, 1);
+        second.send(&["BLPOP", "list", "0"]).expect("it is read");
+        waits(&mut admin, 2);
+        assert_eq!(admin.ask("ACL SETUSER bob resetkeys").string(), "OK");
+        assert_eq!(admin.ask("RPUSH list x").int(), Some(1));
+        assert_eq!(first.read().expect("a reply").string(), "NOPERM No permissions to access a key");
+        assert_eq!(texts(&second.read().expect("a reply")), ["list", "x"]);
+    }
+}
+
+/// Rights follow the user through renames of commands: rules name them as Redis does, whatever they are called.
+#[test]
+fn rules_name_commands_as_they_were() {
+    for program in [newest_program("redis-server"), TORC.to_owned()] {
+        let lines =
+            "rename-command GET fetch\nrename-command CONFIG \"\"\nuser bob on nopass ~* +get -config\n";
+        let server = Server::with_file(&program, lines, &[]);
+        let mut client = server.client();
+        assert_eq!(client.ask("AUTH bob x").string(), "OK");
+        assert!(client.ask("fetch k").is_null());
+        assert!(
+            client.ask("SET k v").string().starts_with("NOPERM User bob has no permissions to run the 'set'")
+        );
+        let mut admin = server.client();
+        assert_eq!(admin.ask("ACL SETUSER bob -get").string(), "OK");
+        assert!(
+            client.ask("fetch k").string().starts_with("NOPERM User bob has no permissions to run the 'get'")
+        );
+        assert!(admin.ask("ACL SETUSER bob +fetch").is_error());
     }
 }

@@ -197,13 +197,7 @@ impl Catalog for Commands {
 
     fn is_foreign(&self, name: &[u8]) -> bool {
         let whole = name.split(|byte| *byte == b'|').next().unwrap_or_default().to_ascii_lowercase();
-        let is_redis = REDIS_COMMANDS.iter().any(|known| known.as_bytes() == whole);
-        let lacks_it = || match self.find(&whole) {
-            None => true,
-            // A container of which not all subcommands are here.
-            Some(row) => !self.children(row).is_empty() && is_foreign_subcommand(name),
-        };
-        is_redis && lacks_it()
+        self.find(&whole).is_none() && REDIS_COMMANDS.iter().any(|known| known.as_bytes() == whole)
     }
 
     fn name(&self, row: u16) -> &str {
@@ -225,10 +219,4 @@ impl Catalog for Commands {
     fn categories(&self, row: u16) -> u32 {
         Categories::of(&table().row(row).command).bits()
     }
-}
-
-/// Subcommands of Redis 8.2 that Torc has not, though it has their container.
-fn is_foreign_subcommand(name: &[u8]) -> bool {
-    const FOREIGN: &[&str] = &["module|load", "module|loadex", "module|unload"];
-    FOREIGN.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }

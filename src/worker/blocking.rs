@@ -303,6 +303,7 @@ impl<I: Io> Worker<I> {
         }
         // Whoever deleted its user has ended its wait as well.
         session.renew_user(&constants.users);
+        session.last_row = waiter.row;
         let mut executor = self.execution.executor(&mut session, constants, &self.clock, start);
         if executor.ctx.session.restricted
             && let Err(denied) = may_run(&executor.ctx.session.user, row, &args)

@@ -87,4 +87,33 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert redis.Redis(connection_pool=pool).get("shared") == b"1600"
+
+# Users: what one of them may do, and what the library makes of a refusal.
+for protocol in (2, 3):
+    admin = redis.Redis(port=port, protocol=protocol, decode_responses=True)
+    assert admin.acl_whoami() == "default" and "default" in admin.acl_users()
+    assert admin.acl_setuser("py", enabled=True, passwords=["+secret"], keys=["py:*"], channels=["py"],
+                             commands=["+@read", "+set", "-keys", "+config|get", "+acl|whoami"], reset=True)
+    user = admin.acl_getuser("py")
+    assert user["enabled"] and "on" in user["flags"] and user["keys"][:1] in (["py:*"], ["~py:*"]), user
+    assert "string" in admin.acl_cat() and "get" in admin.acl_cat("string")
+    assert len(admin.acl_genpass()) == 64 and len(admin.acl_genpass(128)) == 32
+    assert admin.acl_dryrun("py", "get", "py:1") == "OK"
+    py = redis.Redis(port=port, protocol=protocol, username="py", password="secret", decode_responses=True)
+    assert py.acl_whoami() == "py" and py.set("py:1", "x") and py.get("py:1") == "x"
+    for refused in (lambda: py.get("other"), lambda: py.delete("py:1"), lambda: py.keys()):
+        try:
+            refused()
+            assert False, "it is refused"
+        except redis.exceptions.NoPermissionError:
+            pass
+    try:
+        redis.Redis(port=port, protocol=protocol, username="py", password="wrong").ping()
+        assert False, "it is no password"
+    except redis.exceptions.AuthenticationError:
+        pass
+    reasons = [entry["reason"] for entry in admin.acl_log()]
+    assert {"auth", "key", "command"} <= set(reasons), reasons
+    assert admin.acl_log_reset() and admin.acl_log() == []
+    assert admin.acl_deluser("py") == 1
 print("redis-py", redis.__version__, "passed")

@@ -79,6 +79,7 @@ const SUBCOMMANDS: &[Command] = &[
         since: "7.0.0",
         summary: "Says whether a user may run a command, without running it.",
         syntax: "username command [arg...]",
+        secrets: Some(secrets_of_inner),
         handler: dry_run,
         ..ACL
     },
@@ -187,6 +188,15 @@ const SUBCOMMANDS: &[Command] = &[
 /// Names and rules: Redis shows neither.
 fn all_behind(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
     (2..args.len()).for_each(found);
+}
+
+/// What the command that is asked about would not show.
+fn secrets_of_inner(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
+    let command = args.tail(3);
+    let row = table().resolve(command.at(0), || command.find(1), command.len());
+    if let Some(find) = row.ok().and_then(|row| row.command.secrets) {
+        find(&command, &mut |index| found(index + 3));
+    }
 }
 
 /// Whether a new user may use all channels.
