@@ -104,17 +104,14 @@ impl Context<'_> {
     #[cold]
     pub fn track(&mut self, row: &Row, args: &Args<'_>) {
         self.invalidate_changed(usize::MAX);
-        let Some(tracking) = &mut self.session.tracking else { return };
-        let notes = row.command.flags.has(Flags::READONLY) && tracking.notes_reads();
-        if let Some(client) = tracking.tracker.filter(|_| notes) {
-            let mut hashes = args.hashes().iter();
-            let (shared, leases, effects) = (self.shared, &mut *self.leases, &mut *self.effects);
-            let (max, db) = (self.config.tracking_table_max_keys, self.session.db);
+        let Some(tracking) = &self.session.tracking else { return };
+        if row.command.flags.has(Flags::READONLY) && tracking.notes_reads() {
+            let (mut hashes, db) = (args.hashes().iter(), self.session.db);
             // Keys that do not add up were refused by the command.
             let _ = each_key(row, args, |index| {
                 let key = args.at(index);
-                let hash = hashes.next().copied().unwrap_or_else(|| shared.keyspace.hash(key));
-                note_read(shared, leases, db, hash, key, client, max, effects);
+                let hash = hashes.next().copied().unwrap_or_else(|| self.shared.keyspace.hash(key));
+                self.note_read(db, hash, key);
             });
         }
         let is_caching = row.full_name == "client|caching";
@@ -137,9 +134,32 @@ impl Context<'_> {
 
     /// The client, which tracks keys, has read one whose lease is held.
     pub(super) fn note_read(&mut self, db: DbIndex, hash: u64, key: &[u8]) {
+        let Some(client) = self.session.tracking.as_ref().and_then(|tracking| tracking.tracker) else {
+            return;
+        };
+        let (shared, tracking) = (self.shared, &self.shared.pubsub.tracking);
+        let shard = self.leases.shard(shared.keyspace.shard_of(hash));
+        let is_there = shard.peek(db, hash, key).is_some();
+        let grown = shard.trackers().add(hash, client, || (!is_there).then(|| key.into()));
+        if grown.items == 0 {
+            return;
+        }
+        tracking.items.fetch_add(grown.items, Relaxed);
+        let keys = tracking.keys.fetch_add(grown.keys, Relaxed) + grown.keys;
         let max = self.config.tracking_table_max_keys;
-        if let Some(client) = self.session.tracking.as_ref().and_then(|tracking| tracking.tracker) {
-            note_read(self.shared, self.leases, db, hash, key, client, max, self.effects);
+        if max > 0
+            && keys > max
+            && let Some((key, readers)) = shard.take_tracked()
+        {
+            forget(shared, 1, readers.count());
+            for client in tracking.places(&readers) {
+                let workers = 1 << ClientPlace::unpack(client).worker;
+                match &key {
+                    Some(key) => send_to(shared, client, key, 0, self.effects),
+                    // It is gone without a word, and this cannot be.
+                    None => send(shared, workers, &Invalidation::All, self.effects),
+                }
+            }
         }
     }
 
@@ -153,39 +173,5 @@ impl Context<'_> {
             });
         }
         send(shared, tracking.workers(), &Invalidation::All, self.effects);
-    }
-}
-
-fn note_read(
-    shared: &Shared,
-    leases: &mut Leases,
-    db: DbIndex,
-    hash: u64,
-    key: &[u8],
-    client: Tracker,
-    keys_max: u64,
-    effects: &mut Vec<Effect>,
-) {
-    let tracking = &shared.pubsub.tracking;
-    let shard = leases.shard(shared.keyspace.shard_of(hash));
-    let is_there = shard.peek(db, hash, key).is_some();
-    let grown = shard.trackers().add(hash, client, || (!is_there).then(|| key.into()));
-    if grown.items == 0 {
-        return;
-    }
-    tracking.items.fetch_add(grown.items, Relaxed);
-    let keys = tracking.keys.fetch_add(grown.keys, Relaxed) + grown.keys;
-    if keys_max > 0
-        && keys > keys_max
-        && let Some((key, readers)) = shard.take_tracked()
-    {
-        forget(shared, 1, readers.count());
-        for client in tracking.places(&readers) {
-            match &key {
-                Some(key) => send_to(shared, client, key, 0, effects),
-                // It is gone without a word, and this cannot be.
-                None => send(shared, 1 << ClientPlace::unpack(client).worker, &Invalidation::All, effects),
-            }
-        }
     }
 }

@@ -40,6 +40,9 @@ pub enum Tracker {
     Other(u64),
 }
 
+/// A key's name, where it is known.
+pub type Name = Option<Box<[u8]>>;
+
 /// Clients that have read a key.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Readers {
@@ -135,7 +138,7 @@ impl Trackers {
     }
 
     /// Any key, which is tracked no more: its hash, its name if it was not there when it was read, and those who have read it.
-    pub fn take_any(&mut self) -> Option<(u64, Option<Box<[u8]>>, Readers)> {
+    pub fn take_any(&mut self) -> Option<(u64, Name, Readers)> {
         if self.used == 0 {
             return None;
         }
@@ -237,7 +240,7 @@ impl Trackers {
 
 impl Shard {
     /// Any tracked key, which is tracked no more: its name, unless nobody knows it any more, and who has read it.
-    pub fn take_tracked(&mut self) -> Option<(Option<Box<[u8]>>, Readers)> {
+    pub fn take_tracked(&mut self) -> Option<(Name, Readers)> {
         let (hash, name, readers) = self.trackers().take_any()?;
         let entry = || self.used_dbs().find_map(|db| self.peek_hash(db, hash));
         Some((name.or_else(|| entry().map(|entry| entry.key().into())), readers))

@@ -120,7 +120,7 @@ impl Server {
             let child = Self::spawn(TORC, &dir, 0, &all);
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let over_tls = OverTls { address, client: authority.client() };
-            let mut server = Self { child, dir, tcp: None, over_tls: Some(over_tls) };
+            let mut server = Self { child, dir: dir.into(), tcp: None, over_tls: Some(over_tls) };
             // The Unix socket comes last. Another process may have taken the port meanwhile.
             if server.await_socket() {
                 return server;
