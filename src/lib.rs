@@ -11,6 +11,7 @@ pub mod persist;
 pub mod pubsub;
 pub mod replicate;
 pub mod resp;
+pub mod script;
 pub mod security;
 pub mod store;
 pub mod worker;

@@ -167,6 +167,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
             tls_port: config.tls_port,
         },
         background: Arc::new(Background::new(move || prefault::keep_to(&spare, &all))),
+        scripts: torc::script::ScriptCache::default(),
+        busy: torc::command::BusyScripts::default(),
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
         config_file: source,

@@ -41,6 +41,7 @@ mod pause;
 mod pubsub;
 mod rdb;
 mod readme;
+mod scripts;
 mod secrets;
 mod sets;
 mod sharing;

@@ -72,7 +72,9 @@ impl Categories {
             all = all.with(Self::of_group(command.group));
         }
         for (flag, implied) in IMPLIED {
-            if command.flags.has(*flag) {
+            // What runs a script that only reads is no read itself.
+            let is_script = *flag == Flags::READONLY && command.group == Group::Scripting;
+            if command.flags.has(*flag) && !is_script {
                 all = all.with(*implied);
             }
         }
@@ -93,6 +95,7 @@ impl Categories {
             Group::Geo => Self::GEO,
             Group::Connection => Self::CONNECTION,
             Group::Server | Group::PubSub => Self::NONE,
+            Group::Scripting => Self::SCRIPTING,
             Group::Transactions => Self::TRANSACTION,
         }
     }

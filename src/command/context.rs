@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::notify::notify;
 use super::recorder::hand_over;
-use super::{Args, Bracket, CommandError, Flags, Queue, Row, Session, Shared, Undo};
+use super::{Args, Bracket, CommandError, Flags, Queue, Row, Scripting, Session, Shared, Undo};
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
@@ -133,6 +133,8 @@ pub struct Context<'a> {
     pub undo: &'a mut Undo,
     /// The effects of the current group.
     pub journal: &'a mut Writer,
+    /// What scripts are run with.
+    pub scripting: &'a mut Scripting,
     /// Argument of the command's first key, and the distance to the next.
     pub key_places: (usize, usize),
 }

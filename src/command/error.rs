@@ -2,6 +2,8 @@
 //!
 //! Not here: connection errors (`net`), fatal errors (`main`), protocol errors (`resp`).
 
+use super::ScriptCall;
+
 /// Why a command failed. The text is what follows `-` on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError {
@@ -29,6 +31,8 @@ pub enum CommandError {
     Replied,
     /// No error: the command has to wait (`Context::block`), and has replied nothing yet.
     Blocked,
+    /// No error: the worker is to run a script, and has yet to look at its arguments.
+    Script(ScriptCall),
     /// No error: the command has run for as long as one turn may take, has kept in its session how far it came, and has
     /// replied nothing yet. It is run again in its worker's next turn, which others may have leases before.
     Unfinished,
@@ -48,7 +52,7 @@ impl CommandError {
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::Text(text) => text,
-            Self::Replied | Self::Blocked | Self::Unfinished => "",
+            Self::Replied | Self::Blocked | Self::Script(_) | Self::Unfinished => "",
         }
     }
 }

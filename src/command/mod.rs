@@ -35,6 +35,7 @@ mod list;
 mod notify;
 mod permission;
 mod pubsub;
+mod scripting;
 mod server;
 mod set;
 mod sorted_set;
@@ -57,6 +58,8 @@ pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
 pub use replay::Replay;
 pub use row::{Command, Flags, Group, Scope};
+pub use scripting::busy::{BusyScripts, RunningScript};
+pub use scripting::{ScriptCall, Scripting, key_count};
 pub use server::{
     aof_store, base_options, changes, cut_for_rewrite, cut_for_save, journal_settings, save_is_due, save_now,
     server_bytes,
@@ -97,6 +100,7 @@ pub const FAMILIES: &[&[Command]] = &[
     acl::ROWS,
     introspect::ROWS,
     pubsub::ROWS,
+    scripting::ROWS,
     server::ROWS,
     transactions::ROWS,
 ];

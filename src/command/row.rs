@@ -143,6 +143,8 @@ pub enum Scope {
     All,
     /// What the commands that its client has queued need, and the shards of the keys that the client watches.
     Transaction,
+    /// The shards of the keys that it names, and whatever else the script that it runs turns out to need.
+    Script,
 }
 
 /// A family of commands, named as in `COMMAND DOCS`.
@@ -176,6 +178,8 @@ pub enum Group {
     Transactions,
     /// `pubsub`
     PubSub,
+    /// `scripting`
+    Scripting,
 }
 
 impl Group {
@@ -196,6 +200,7 @@ impl Group {
             Self::Server => "server",
             Self::Transactions => "transactions",
             Self::PubSub => "pubsub",
+            Self::Scripting => "scripting",
         }
     }
 }
@@ -259,6 +264,8 @@ flags! {
     TOUCHES_ARBITRARY_KEYS = 19, "touches_arbitrary_keys";
     /// Needs `enable-debug-command` and its like.
     PROTECTED = 20, "protected";
+    /// It may have keys, or none.
+    NO_MANDATORY_KEYS = 22, "no_mandatory_keys";
     /// Clients do not see it in `COMMAND`; kept for old clients.
     SENTINEL = 21, "sentinel";
 }

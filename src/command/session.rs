@@ -38,6 +38,8 @@ pub struct Session {
     pub blocking: Option<(Blocking, Settled)>,
     /// Its next command, which could share its shards, needs them to itself: it has found an expired key.
     pub needs_exclusive: bool,
+    /// Its next command, a script, needs all leases: it was refused one that it needs besides those of its keys.
+    pub needs_all_leases: bool,
     /// How far a SCAN has come that goes on in the next turn.
     pub scan: Option<Box<Scan>>,
     /// Row of the last command; `u16::MAX` before the first.
@@ -103,6 +105,7 @@ impl Session {
             denies_blocking: false,
             blocking: None,
             needs_exclusive: false,
+            needs_all_leases: false,
             scan: None,
             last_row: u16::MAX,
             withheld_reply: None,

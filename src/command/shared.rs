@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use super::BusyScripts;
 use super::recorder::Recorder;
 use super::replay::Replay;
 use crate::config::ConfigFile;
@@ -14,6 +15,7 @@ use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
+use crate::script::ScriptCache;
 use crate::security::Users;
 use crate::security::tls::Served;
 use crate::store::Keyspace;
@@ -64,6 +66,10 @@ pub struct Shared {
     pub background: Arc<Background>,
     /// What is known of saves.
     pub last_save: Arc<LastSave>,
+    /// The scripts that are known.
+    pub scripts: ScriptCache,
+    /// Scripts that run for too long.
+    pub busy: BusyScripts,
     /// Cron settings that DEBUG changes.
     pub debug: DebugSwitches,
 }

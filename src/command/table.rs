@@ -105,7 +105,7 @@ pub enum KeyShape {
 
 impl KeyShape {
     fn of(command: &Command) -> Self {
-        if command.scope != Scope::Keys {
+        if !matches!(command.scope, Scope::Keys | Scope::Script) {
             return Self::None;
         }
         if let Some(find) = command.finder {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::super::{
-    Bracket, DebugSwitches, Facts, Pause, Queue, Rng, Session, Shared, Shutdown, TrackingOptions, make_users,
+    Bracket, DebugSwitches, Facts, Pause, Queue, Rng, Scripting, Session, Shared, Shutdown, TrackingOptions, make_users,
     table,
 };
 use super::*;
@@ -43,6 +43,8 @@ fn share() -> Arc<Shared> {
             tls_port: 0,
         },
         tls: Default::default(),
+        scripts: Default::default(),
+        busy: Default::default(),
         background: Arc::default(),
         last_save: Arc::default(),
         loading: Default::default(),
@@ -68,6 +70,7 @@ struct Scene {
     effects: Vec<Effect>,
     queues: Vec<Queue>,
     changes: Changes,
+    scripting: Scripting,
     undo: Undo,
     journal: Writer,
 }
@@ -93,6 +96,7 @@ impl Scene {
             effects: Vec::new(),
             queues: Vec::new(),
             changes,
+            scripting: Scripting::default(),
             undo: Undo::default(),
             journal: Writer::default(),
         }
@@ -113,6 +117,7 @@ impl Scene {
             queues: &mut self.queues,
             leases: &mut self.me,
             changes: &mut self.changes,
+            scripting: &mut self.scripting,
             undo: &mut self.undo,
             journal: &mut self.journal,
             key_places: (0, 0),

@@ -212,6 +212,12 @@ pub fn resolve<'t>(
     Some(row)
 }
 
+/// Which shards a command of a script needs, and the hashes of its keys, which are appended.
+#[inline]
+pub fn hash_keys_of(row: &Row, args: &Args<'_>, keyspace: &Keyspace, hashes: &mut Vec<u64>) -> Scope {
+    hash_keys(row, args, keyspace, hashes)
+}
+
 /// Whether one of the keys is longer than an entry can hold: only bulks that were received by themselves are.
 #[cold]
 #[inline(never)]

@@ -192,6 +192,13 @@ impl Group {
         &self.members
     }
 
+    /// Consists of this one command, which runs under no lease but those that are held.
+    pub fn only(&mut self, place: u32) {
+        self.members.clear();
+        self.members.push(place);
+        (self.last, self.has_several, self.prefetches_values) = (None, false, false);
+    }
+
     /// The workers to wake for leases given back while forming.
     pub fn take_wanted(&mut self) -> WantedMask {
         std::mem::take(&mut self.wanted)
@@ -358,7 +365,7 @@ impl Group {
         let is_last = |index: usize| self.last.is_none() && index + 1 == self.members.len();
         for (index, place) in self.members.iter().enumerate().rev() {
             let command = &batch.commands[*place as usize];
-            if command.scope != Scope::Keys {
+            if !matches!(command.scope, Scope::Keys | Scope::Script) {
                 continue;
             }
             for hash in batch.hashes_of(command) {
@@ -419,6 +426,7 @@ impl Group {
             let taken = match command.scope {
                 Scope::Transaction | Scope::Alone if *next != first => Taken::NotYet,
                 Scope::Transaction | Scope::Alone => self.take_for(command, ground),
+                Scope::Script if *next == first && session.needs_all_leases => self.take_all(ground.leases),
                 _ => {
                     let may_share = if *next == first { first_shares } else { shares };
                     self.take(command, command.shares && may_share, ground)
@@ -511,7 +519,7 @@ impl Group {
         let keyspace = ground.keyspace;
         match command.scope {
             Scope::None => Taken::Yes,
-            Scope::Keys if command.may_take_long => {
+            Scope::Keys | Scope::Script if command.may_take_long => {
                 if self.last.is_some() {
                     return Taken::NotYet;
                 }
@@ -552,6 +560,7 @@ impl Group {
                 let hashes = ground.batch.hashes_of(command).iter().copied();
                 self.take_several(hashes, shares, !command.shares, ground)
             }
+            Scope::Script => unreachable!("a script may take long"),
             Scope::Transaction | Scope::Alone => unreachable!("its needs are its session's"),
             Scope::All => self.take_all(ground.leases),
         }

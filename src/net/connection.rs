@@ -129,6 +129,8 @@ pub enum BlockReason {
     Paused,
     /// A command of it waits for a key.
     Blocked,
+    /// A script of it is suspended.
+    Busy,
     /// It is about to leave for another worker.
     Moving {
         /// That worker.

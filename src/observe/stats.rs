@@ -100,6 +100,12 @@ counters! {
     leases_wanted,
     /// Times a worker reserved the shards of a command.
     leases_reserved,
+    /// Scripts that needed the leases of their keys only.
+    scripts_declared,
+    /// Scripts that needed others, and got them on the spot.
+    scripts_tried,
+    /// Scripts that were refused one, and ran again under all leases.
+    scripts_again,
     /// Groups that held leases for longer than `lease-warn-us`.
     leases_long,
     /// Connections that left for another worker.
@@ -152,6 +158,8 @@ pub struct WorkerStats {
     pub slow_command_ms: Counter,
     /// Clients that had commands run in that window.
     pub clients: Counter,
+    /// Memory that scripts have in its interpreter.
+    pub interpreter_bytes: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
     /// Turns that may have left something to do in shards: with commands that need some, or the end of a watch. Resets or not.
@@ -186,6 +194,7 @@ impl WorkerStats {
             load_waited: Counter::default(),
             slow_command_ms: Counter::default(),
             clients: Counter::default(),
+            interpreter_bytes: Counter::default(),
             waits_timed: Counter::default(),
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),

@@ -145,6 +145,18 @@ impl Output {
         self.error_count = mark.error_count;
     }
 
+    /// Takes what was written since a mark, as an output of its own.
+    pub fn split_off(&mut self, mark: Mark) -> Output {
+        let mut tail = Output::new();
+        tail.push_bytes(&self.flat[mark.flat_bytes..self.used]);
+        for (at, piece) in &self.large[mark.large_count..] {
+            tail.large_bytes += piece.len();
+            tail.large.push((at - mark.flat_bytes, piece.clone()));
+        }
+        self.truncate(mark);
+        tail
+    }
+
     /// Removes what was written since `mark`, small as it is, and hands it over.
     pub fn take_since(&mut self, mark: Mark) -> Vec<u8> {
         assert!(self.large.len() == mark.large_count, "what is taken has no large pieces");
@@ -182,6 +194,12 @@ impl Output {
     /// The pieces in the order in which they are to be sent.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         pieces(&self.flat[..self.used], &self.large, 0, 0)
+    }
+
+    /// All bytes, unless some lie elsewhere.
+    #[inline]
+    pub fn as_flat(&self) -> Option<&[u8]> {
+        self.large.is_empty().then(|| &self.flat[..self.used])
     }
 
     /// All pieces joined, for tests and for replies that are kept.

@@ -255,6 +255,18 @@ impl Leases {
         self.solo
     }
 
+    /// Who holds a lease exclusively at this moment, if anybody does.
+    pub fn holder(&self, shard: ShardId) -> Option<usize> {
+        self.keyspace.lease(shard).holder()
+    }
+
+    /// Whether all leases are held, exclusively and to the end of the group.
+    #[inline]
+    pub fn holds_all(&self) -> bool {
+        let has_taken_all = self.taken.len() == self.keyspace.shard_count();
+        self.solo || has_taken_all && !self.has_shared && !self.has_returned
+    }
+
     /// Whether the lease is held exclusively, so that the shard may be changed.
     #[inline]
     pub fn holds_exclusively(&self, shard: ShardId) -> bool {

@@ -119,6 +119,12 @@ impl Lease {
         Lease { holder: AtomicU32::new(FREE), reserver: AtomicU8::new(NOBODY), wanted: AtomicU32::new(0) }
     }
 
+    /// Who holds the lease exclusively at this moment, if anybody does.
+    pub fn holder(&self) -> Option<usize> {
+        let holder = self.holder.load(Relaxed);
+        (holder & EXCLUSIVE != 0).then(|| (holder & !EXCLUSIVE) as usize - 1)
+    }
+
     /// Takes the lease exclusively; false if another worker holds or has reserved it, or this one holds it already.
     #[inline]
     pub fn try_take(&self, worker: usize) -> bool {

@@ -76,7 +76,7 @@ pub(super) fn made_ready(
     match scope {
         Scope::Keys => hashes.iter().any(|hash| is_ready(keyspace.shard_of(*hash))),
         Scope::All => keyspace.shards().any(is_ready),
-        Scope::Transaction => !became_ready.is_empty(),
+        Scope::Transaction | Scope::Script => !became_ready.is_empty(),
         Scope::None | Scope::Alone => false,
     }
 }
@@ -140,7 +140,7 @@ impl<I: Io> Worker<I> {
             }
             Scope::All => take_ready(keyspace.shards(), leases, became_ready),
             // It has listed them after each of its commands.
-            Scope::Transaction | Scope::None | Scope::Alone => {}
+            Scope::Transaction | Scope::Script | Scope::None | Scope::Alone => {}
         }
         self.serve_ready(constants);
     }
@@ -179,7 +179,7 @@ impl<I: Io> Worker<I> {
     }
 
     #[cold]
-    fn serve_ready(&mut self, constants: &TurnConstants) {
+    pub(super) fn serve_ready(&mut self, constants: &TurnConstants) {
         // Serving one may make a key ready for another, which comes after those that are listed.
         while let Some(key) = self.execution.became_ready.pop_front() {
             self.serve_key(key, constants);

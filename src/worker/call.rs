@@ -14,11 +14,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::busy::SuspendedScript;
 use super::clock::Clock;
 use super::{Slowest, Worker};
 use crate::command::{
-    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Session, Shared, Table, Undo,
-    listen, table,
+    Args, CommandError, Context, Effect, Flags, Outcome, Queue, Rng, Row, Scripting, Session, Shared, Table,
+    Undo, listen, table,
 };
 use crate::config::Config;
 use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
@@ -50,6 +51,10 @@ pub(super) struct ExecutionContext {
     pub(super) became_ready: VecDeque<ReadyKey>,
     pub(super) slowest: Slowest,
     pub(super) access_clock: AccessClock,
+    /// A script that has run for so long that others have their turn.
+    pub(super) suspended: Option<Box<SuspendedScript>>,
+    /// What scripts are run with.
+    pub(super) scripting: Scripting,
     /// What the current unit has changed.
     pub(super) changes: Changes,
     /// What the current script may have to take back.
@@ -70,6 +75,8 @@ impl ExecutionContext {
             became_ready: VecDeque::new(),
             slowest: Slowest::default(),
             access_clock: AccessClock::new(now_ms, false),
+            suspended: None,
+            scripting: Scripting::default(),
             changes: Changes::default(),
             undo: Undo::default(),
             journal: Writer::default(),
@@ -95,6 +102,7 @@ impl ExecutionContext {
             slowest: &mut self.slowest,
             ticks,
             joined_count: 0,
+            suspended: &mut self.suspended,
             ctx: Context {
                 session,
                 shared: &constants.shared,
@@ -108,6 +116,7 @@ impl ExecutionContext {
                 effects: &mut self.effects,
                 queues: &mut self.queues,
                 leases: &mut self.leases,
+                scripting: &mut self.scripting,
                 changes: &mut self.changes,
                 undo: &mut self.undo,
                 journal: &mut self.journal,
@@ -125,6 +134,8 @@ pub(super) struct Executor<'a> {
     pub(super) table: &'static Table,
     pub(super) became_ready: &'a mut VecDeque<ReadyKey>,
     slowest: &'a mut Slowest,
+    /// The script that was suspended, if the command before has run one.
+    pub(super) suspended: &'a mut Option<Box<SuspendedScript>>,
     /// Reading of the processor's counter when the last command was over that was timed.
     pub(super) ticks: u64,
     /// Commands of one row that have run since, and are to be timed with the next one, of the same row.
@@ -137,7 +148,7 @@ impl Executor<'_> {
     pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
         self.ctx.key_places = row.key_places;
         let outcome = (row.command.handler)(&mut self.ctx, args, reply);
-        if self.ctx.changes.is_listened() {
+        if self.ctx.changes.is_listened() && !matches!(outcome, Err(CommandError::Script(_))) {
             if self.ctx.session.tracking.is_some() && self.ctx.needs_exclusive_to_track(row, args) {
                 self.ctx.session.needs_exclusive = true;
             }
@@ -174,6 +185,7 @@ impl Executor<'_> {
                 self.show(row, args, reply);
                 return false;
             }
+            Err(CommandError::Script(call)) => return self.finish_script(call, row, args, reply),
             Err(CommandError::Unfinished) => {
                 let start = self.ticks;
                 self.ticks = self.clock.ticks();
@@ -211,7 +223,7 @@ impl Executor<'_> {
 
     /// Times, counts and notes a command, or none, and those that are timed with it.
     #[inline(always)]
-    fn time(&mut self, row: &Row, args: &Args<'_>, count: u64) {
+    pub(super) fn time(&mut self, row: &Row, args: &Args<'_>, count: u64) {
         let start = self.ticks;
         let count = count + std::mem::take(&mut self.joined_count);
         let ns = self.count(row, args, start, count);
@@ -230,6 +242,13 @@ impl Executor<'_> {
             self.look_at(row, args, ns);
         }
         ns
+    }
+
+    /// A command has run for so long, ns, in several pieces.
+    pub(super) fn count_suspended(&mut self, row: &Row, args: &Args<'_>, ns: u64) {
+        self.ctx.stats.count_calls(row.id, 1, ns);
+        self.look_at(row, args, ns);
+        self.ticks = self.clock.ticks();
     }
 
     /// A command took long: the time is read again for what comes next, but all commands of a transaction are of one instant.
@@ -275,6 +294,8 @@ impl<I: Io> Worker<I> {
             joins: slow_ns.min(event_ns) >= JOINED_NS_MIN,
             lacks_replicas: config.min_replicas_max_lag > 0 && config.min_replicas_to_write > 0,
             obstacles,
+            busy: None,
+            busy_allows: Flags::NONE,
             refused: Flags::NONE,
             refused_row: REFUSED,
             config,
@@ -327,6 +348,9 @@ pub(super) struct TurnConstants {
     pub(super) obstacles: Obstacles,
     /// Whether a file is being loaded.
     pub(super) loading: bool,
+    /// A script is busy that commands would have to wait for: what they hear, but for those with such a flag.
+    pub(super) busy: Option<CommandError>,
+    pub(super) busy_allows: Flags,
     /// Commands that are refused because of the first two, and which is although it writes nothing.
     pub(super) refused: Flags,
     pub(super) refused_row: u16,

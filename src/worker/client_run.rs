@@ -29,6 +29,8 @@ enum Step {
     Blocked(BlockReason),
     /// It waits for keys.
     Wait,
+    /// It runs a script, which was suspended.
+    Busy,
 }
 
 /// Whether a command may run now.
@@ -75,6 +77,7 @@ impl<I: Io> Worker<I> {
         }
         // Its leases are held the way it needs them.
         connection.session.needs_exclusive = false;
+        connection.session.needs_all_leases = false;
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(first.slot);
@@ -134,6 +137,7 @@ impl<I: Io> Worker<I> {
             None => {}
             Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
             Some((command, Step::Blocked(why))) => self.block(&command, why),
+            Some((command, Step::Busy)) => self.begin_busy(&command),
             Some((_, Step::Done)) => unreachable!("that stops nothing"),
         }
         count
@@ -268,6 +272,8 @@ impl ClientRun<'_> {
             Step::Done
         } else if self.executor.ctx.session.blocking.is_some() {
             Step::Wait
+        } else if self.executor.suspended.is_some() {
+            Step::Busy
         } else {
             Step::Blocked(BlockReason::None)
         }
@@ -345,13 +351,13 @@ impl ClientRun<'_> {
     /// and its reply is kept; when it comes here again, all leases are held.
     #[inline(never)]
     fn run_apart(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Step {
-        if row.role == Role::Exec {
-            self.executor.execute_transaction(row, args, reply);
-            return Step::Done;
-        }
         if let Some(withheld) = self.executor.ctx.session.withheld_reply.take() {
             reply.output().push_bytes(&withheld);
             return Step::Done;
+        }
+        if row.role == Role::Exec {
+            let has_run = self.executor.execute_transaction(row, args, reply);
+            return if has_run { Step::Done } else { Step::Busy };
         }
         let (mark, errors) = (reply.mark(), reply.output().error_count());
         let has_run = self.executor.call(row, args, reply, false);
@@ -376,7 +382,8 @@ impl ClientRun<'_> {
         };
         let constants = self.executor.constants;
         let is_loading = constants.loading & !flags.has(Flags::LOADING);
-        let is_refused = flags.has(constants.refused) | (row.id == constants.refused_row) | is_loading;
+        let is_barred = is_loading | constants.busy.is_some();
+        let is_refused = flags.has(constants.refused) | (row.id == constants.refused_row) | is_barred;
         if ctx.session.restricted
             && let Some(admission) = self.restriction(row, flags, args)
         {
@@ -384,9 +391,12 @@ impl ClientRun<'_> {
         }
         let ctx = &mut self.executor.ctx;
         let admission = admit(flags, constants, ctx.now_ms, is_refused);
-        if !flags.has(self.memory.watched()) || !matches!(admission, Admission::Yes) {
+        let is_script = command.scope == Scope::Script && self.memory.is_limited();
+        if !(flags.has(self.memory.watched()) || is_script) || !matches!(admission, Admission::Yes) {
             return admission;
         }
+        // What a script will do nobody knows: it is asked again when it does.
+        let flags = if is_script { Flags::WRITE.with(Flags::DENYOOM) } else { flags };
         let (scope, hashes) = match row.role {
             Role::Exec => (ctx.session.scope(), ctx.session.queued_hashes()),
             _ => (command.scope, args.hashes()),
@@ -402,6 +412,10 @@ impl ClientRun<'_> {
             journal: ctx.journal,
         };
         match self.memory.admit(flags, scope, hashes, &mut eviction) {
+            is_admitted if is_script => {
+                self.executor.ctx.scripting.is_oom = !is_admitted;
+                Admission::Yes
+            }
             true => Admission::Yes,
             false => Admission::Error(CommandError::OutOfMemory),
         }
@@ -419,14 +433,23 @@ fn obstacle(flags: Flags, constants: &TurnConstants) -> Option<CommandError> {
     if constants.loading && !flags.has(Flags::LOADING) {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
     }
-    let obstacles = constants.obstacles;
-    match obstacles.cannot_append {
-        _ if obstacles.cannot_save => Some(CANNOT_SAVE),
-        Some(errno) => Some(CommandError::Text(cannot_append(errno))),
-        None if constants.lacks_replicas => {
-            Some(CommandError::Text("NOREPLICAS Not enough good replicas to write."))
+    if let Some(busy) = constants.busy {
+        return (!flags.has(constants.busy_allows)).then_some(busy);
+    }
+    constants.write_refusal()
+}
+
+impl TurnConstants {
+    /// Why nothing may be written, if so.
+    pub(super) fn write_refusal(&self) -> Option<CommandError> {
+        match self.obstacles.cannot_append {
+            _ if self.obstacles.cannot_save => Some(CANNOT_SAVE),
+            Some(errno) => Some(CommandError::Text(cannot_append(errno))),
+            None if self.lacks_replicas => {
+                Some(CommandError::Text("NOREPLICAS Not enough good replicas to write."))
+            }
+            None => None,
         }
-        None => None,
     }
 }
 

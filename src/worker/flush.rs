@@ -99,7 +99,7 @@ impl<I: Io> Worker<I> {
             BlockReason::Moving { target } => self.shared.clients.reassign(usize::from(target), self.number),
             // Clients may come and go throughout a pause.
             BlockReason::Paused => self.paused.retain(|slot| *slot != token.slot),
-            BlockReason::None | BlockReason::Output | BlockReason::Blocked => {}
+            BlockReason::None | BlockReason::Output | BlockReason::Blocked | BlockReason::Busy => {}
         }
         let connection = self.connections.at(token.slot);
         if connection.wait.is_some() {

@@ -205,7 +205,9 @@ impl Memory {
         let keyspace = &eviction.shared.keyspace;
         match scope {
             Scope::None | Scope::Alone => {}
-            Scope::Keys => self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash))),
+            Scope::Keys | Scope::Script => {
+                self.unnoted.extend(hashes.iter().map(|hash| keyspace.shard_of(*hash)));
+            }
             Scope::All => self.unnoted.extend(keyspace.shards()),
             Scope::Transaction => unreachable!("a transaction has the scope of its commands"),
         }

@@ -8,6 +8,8 @@
 //! | `client_run` | consecutive commands of one client: whether they may run, and running them |
 //! | `call` | one command under its leases: handler, statistics, slow log |
 //! | `transaction` | MULTI's queue, EXEC |
+//! | `busy` | scripts that run for too long |
+//! | `script` | scripts: begun, their commands run, ended |
 //! | `refuse` | errors for what is no command |
 //! | `blocking` | clients that wait for keys: blocked, served, let go on |
 //! | `timers` | when waits end |
@@ -43,6 +45,7 @@
 
 mod balance;
 mod blocking;
+mod busy;
 mod call;
 mod cleanups;
 mod client_bytes;
@@ -69,6 +72,7 @@ mod refuse;
 mod replay;
 mod rewrite;
 mod run;
+mod script;
 mod threads;
 mod timers;
 mod tls;
@@ -306,16 +310,34 @@ impl<I: Io> Worker<I> {
         self.load();
         self.replay();
         self.gather(); // 5. parse every connection that has input
+        if self.is_busy() {
+            // A script is in the middle of its work: nothing else happens but that clients are answered.
+            self.answer_busy_batch();
+            self.settle();
+            self.go_on_busy();
+            self.leave_turn(start);
+            return Ok(());
+        }
         let touches_shards = self.batch.touches_shards();
         self.run_batch(); // 6. the batch, group by group
         self.stats().busy_turns.add(touches_shards.into());
         self.settle();
+        if self.is_busy() {
+            self.leave_turn(start);
+            return Ok(());
+        }
         self.run_cleanups(); // 7. cleanups, bounded, and cron, within a time budget
         self.cron();
         self.walk(touches_shards);
         self.serve_lost();
         self.serve_due();
         self.defrag();
+        self.leave_turn(start);
+        Ok(())
+    }
+
+    /// The last steps of a turn: what others and clients are sent.
+    fn leave_turn(&mut self, start: u64) {
         self.send_shown();
         if self.inbox.has_sent_itself() {
             // Messages to its own clients leave with this turn's replies rather than with those of another turn.
@@ -324,7 +346,6 @@ impl<I: Io> Worker<I> {
         self.flush(); // 8. one send per connection with output
         self.inbox.deliver(); // 9. messages, and wake-ups for those who sleep
         self.end_turn(start);
-        Ok(())
     }
 
     /// How long the next turn may wait: not at all while anything is pending.
@@ -364,6 +385,7 @@ impl<I: Io> Worker<I> {
         self.inbox.has_waiting()
             || self.cleanups.has_untried()
             || !self.lost.is_empty()
+            || self.is_busy()
             || loads
             || self.is_asked_to_end()
     }

@@ -16,6 +16,9 @@ use crate::io::{Io, Token};
 use crate::observe::{ClientInfo, ClientPlace, flag};
 use crate::resp::Reply;
 
+/// What MONITOR never shows.
+const HIDDEN: Flags = Flags::SKIP_MONITOR.with(Flags::ADMIN);
+
 /// Bytes of the feed that are sent before the turn is over.
 const SHOWN_BYTES_MAX: usize = 256 << 10;
 
@@ -88,9 +91,29 @@ impl Executor<'_> {
         }
     }
 
+    /// Shows a script before it runs: what it does comes behind.
+    pub(super) fn show_script(&mut self, row: &Row, args: &Args<'_>) {
+        if self.constants.shared.monitoring.load(Relaxed) != 0 {
+            let words = row.command.shown(args);
+            let session = &self.ctx.session;
+            let line = line(&words, self.ctx.now_us, session.db.0, &origin(&session.client_info));
+            self.ctx.effects.push(Effect::Show { line, shown_to: None });
+        }
+    }
+
+    /// Shows a command of a script.
+    #[inline]
+    pub(super) fn show_for_script(&mut self, row: &Row, args: &Args<'_>) {
+        if self.constants.shared.monitoring.load(Relaxed) != 0 && !row.command.flags.has(HIDDEN) {
+            let words = row.command.shown(args);
+            let line = line(&words, self.ctx.now_us, self.ctx.session.db.0, "lua");
+            self.ctx.effects.push(Effect::Show { line, shown_to: None });
+        }
+    }
+
     #[cold]
     fn show_all(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
-        if row.command.flags.has(Flags::SKIP_MONITOR.with(Flags::ADMIN)) {
+        if row.command.flags.has(HIDDEN) {
             return;
         }
         let session = &self.ctx.session;

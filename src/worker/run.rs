@@ -108,13 +108,19 @@ impl<I: Io> Worker<I> {
                     self.follow_config();
                     constants = self.constants();
                 }
-                Formed::Ready => self.run_formed(&constants),
+                Formed::Ready => {
+                    self.run_formed(&constants);
+                    if self.is_busy() {
+                        self.defer_rest();
+                        break;
+                    }
+                }
                 Formed::Refused => {
                     let wanted = self.group.take_wanted();
                     self.inbox.wake_wanting(wanted);
                     tries_left = tries_left.saturating_sub(self.group.refusals().0);
                     if tries_left == 0 || self.group.is_only_unsaved() {
-                        self.defer_refused();
+                        self.defer_refused(&mut constants);
                     } else {
                         std::hint::spin_loop();
                     }
@@ -158,6 +164,9 @@ impl<I: Io> Worker<I> {
         }
         self.io.yield_point();
         let (ns, slowest) = self.run_group(constants);
+        if self.is_busy() {
+            return self.act();
+        }
         let leases_count = self.execution.leases.mark();
         if self.memory.has_unnoted() {
             self.note_group();
@@ -174,7 +183,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// Gives back the leases of the group, and wakes who wants one.
-    fn give_back_leases(&mut self) {
+    pub(super) fn give_back_leases(&mut self) {
         self.execution.journal.publish(&self.shared.journal);
         let mut wanted = self.execution.leases.release_all();
         // Those of leases that a command behind the group had for a moment, and gave back.
@@ -185,16 +194,21 @@ impl<I: Io> Worker<I> {
     /// The commands that are pending have to wait until other workers have read what was sent to them.
     #[cold]
     fn defer_all(&mut self) {
+        self.defer_rest();
+        self.stats().counters.messages_full.add(1);
+    }
+
+    /// The commands that are pending have to wait for a later turn.
+    fn defer_rest(&mut self) {
         while let Some(leftover) = self.pending.next_behind() {
             self.defer_unrefused(leftover.next as usize);
         }
         for place in self.pending.rest()..self.batch.commands.len() {
             self.defer_unrefused(place);
         }
-        self.stats().counters.messages_full.add(1);
     }
 
-    fn defer_unrefused(&mut self, place: usize) {
+    pub(super) fn defer_unrefused(&mut self, place: usize) {
         let command = self.batch.commands[place];
         if let Some(connection) = self.connections.get(command.slot)
             && !(connection.ended || connection.closing || connection.requeued_in_turn == self.turn)
@@ -206,10 +220,18 @@ impl<I: Io> Worker<I> {
 
     /// The commands that were refused wait for a later turn; what is pending besides was not tried.
     #[cold]
-    fn defer_refused(&mut self) {
+    fn defer_refused(&mut self, constants: &mut TurnConstants) {
         while let Some((leftover, refusal)) = self.pending.next_refused() {
             match refusal {
-                Refusal::Lease(shard) => self.defer(&leftover, shard),
+                Refusal::Lease(shard) => match self.busy_refusal(&leftover, shard) {
+                    None => self.defer(&leftover, shard),
+                    Some(busy) => {
+                        self.answer_busy(leftover.next as usize, busy, constants);
+                        if leftover.next + 1 < leftover.end {
+                            self.defer_unrefused(leftover.next as usize + 1);
+                        }
+                    }
+                },
                 Refusal::Unsaved => self.defer_unsaved(&leftover),
             }
         }
@@ -273,7 +295,10 @@ impl<I: Io> Worker<I> {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
                 return self.execution.leases.reserve(own.chain(waiter_keys));
             }
-            Scope::Keys | Scope::None => {}
+            Scope::Script if session.needs_all_leases => {
+                return self.execution.leases.reserve(keyspace.shards());
+            }
+            Scope::Keys | Scope::Script | Scope::None => {}
         }
         let hashes = self.batch.hashes_of(command).iter();
         self.execution.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(waiter_keys))
@@ -289,7 +314,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// Runs the commands of a group; how long that took, in ns, and the slowest of them.
-    fn run_group(&mut self, constants: &TurnConstants) -> (u64, Slowest) {
+    pub(super) fn run_group(&mut self, constants: &TurnConstants) -> (u64, Slowest) {
         let group = std::mem::take(&mut self.group);
         let stats = constants.shared.stats.of(self.number);
         stats.counters.groups.add(1);
@@ -306,6 +331,10 @@ impl<I: Io> Worker<I> {
                 self.inbox.wake_wanting(wanted);
             }
             done += self.run_client(&members[done..], done, constants, &mut ticks);
+            if self.is_busy() {
+                self.defer_behind_busy(&members[done..]);
+                break;
+            }
             if self.serves {
                 let command = self.batch.commands[members[done - 1] as usize];
                 self.serve(&command, constants);

@@ -7,11 +7,12 @@
 //! Not here: how commands get into the group (`exec::group`), the queue itself (`command::transactions`).
 
 use super::blocking::take_ready;
+use super::busy::TransactionRest;
 use super::call::{Executor, reply_error};
 use super::refuse::{end_http, is_http, refuse};
 use crate::command::{
-    Args, Bracket, CommandError, Context, Flags, KEYS_FETCHED_MAX, Replies, Role, Row, Scope, Session, Table,
-    may_run, note_denied,
+    Args, Bracket, CommandError, Context, Flags, KEYS_FETCHED_MAX, Queue, Replies, Role, Row, Scope, Session,
+    Table, may_run, note_denied,
 };
 use crate::observe::WorkerStats;
 use crate::resp::Reply;
@@ -144,10 +145,14 @@ fn abort(why: &[u8], session: &mut Session, reply: &mut Reply<'_>, stats: &Worke
 }
 
 impl Executor<'_> {
-    /// EXEC, with all leases held that it needs.
-    pub(super) fn execute_transaction(&mut self, exec: &Row, args: &Args<'_>, reply: &mut Reply<'_>) {
-        let start = self.ticks;
+    /// EXEC, with all leases held that it needs; false if a script of it was suspended.
+    pub(super) fn execute_transaction(&mut self, exec: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> bool {
+        let (start, mark) = (self.ticks, reply.mark());
         let outcome = self.run_queue(reply);
+        if let Some(suspended) = self.suspended.as_mut() {
+            suspended.output = reply.output().split_off(mark);
+            return false;
+        }
         if let Err(error) = outcome {
             self.ctx.stats.commands[exec.id as usize].failed.add(1);
             reply_error(error, reply, self.ctx.stats);
@@ -155,6 +160,7 @@ impl Executor<'_> {
         // Its commands are what may be slow, not EXEC itself.
         self.count(exec, args, start, 1);
         self.show(exec, args, reply);
+        true
     }
 
     fn run_queue(&mut self, reply: &mut Reply<'_>) -> Result<(), CommandError> {
@@ -162,7 +168,7 @@ impl Executor<'_> {
             return Err(CommandError::Text("ERR EXEC without MULTI"));
         }
         let touched = self.end_watch();
-        let mut queue = self.ctx.session.multi.take().expect("just seen");
+        let queue = self.ctx.session.multi.take().expect("just seen");
         let failed = queue.failed;
         if !failed && !touched {
             let db = self.ctx.session.db;
@@ -173,24 +179,51 @@ impl Executor<'_> {
             if !self.ctx.session.is_silent() {
                 reply.array(queue.len());
             }
-            self.ctx.session.denies_blocking = true;
-            let mut commands = queue.commands().peekable();
-            while let Some((id, args)) = commands.next() {
-                let row = self.table.row(id);
-                let like_it = commands.peek().is_some_and(|(next, _)| *next == id);
-                let mark = self.ctx.session.is_silent().then(|| reply.mark());
-                let is_denied = self.ctx.session.restricted && self.denies(row, &args, reply);
-                if !is_denied {
-                    let has_run = self.call(row, &args, reply, like_it);
-                    assert!(has_run, "no command waits in a transaction");
+            if let Some(next) = self.run_rest(&queue, 0, reply) {
+                self.ctx.session.end_transaction();
+                if let Some(suspended) = self.suspended.as_mut() {
+                    suspended.transaction = Some(TransactionRest { queue, next });
                 }
-                if let Some(mark) = mark
-                    && self.ctx.session.is_silent()
-                {
-                    reply.truncate(mark);
-                }
-                self.list_ready(row, args.hashes());
+                return Ok(());
             }
+        }
+        self.end_queue(*queue, !failed && !touched);
+        match (failed, touched) {
+            (true, _) => Err(ABORTED),
+            (false, true) => {
+                reply.null_array();
+                Ok(())
+            }
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Runs the commands of a queue from one on; the next one, if a script was suspended.
+    pub(super) fn run_rest(&mut self, queue: &Queue, from: usize, reply: &mut Reply<'_>) -> Option<usize> {
+        self.ctx.session.denies_blocking = true;
+        let mut commands = queue.commands().enumerate().skip(from).peekable();
+        while let Some((index, (id, args))) = commands.next() {
+            let row = self.table.row(id);
+            let like_it = commands.peek().is_some_and(|(_, (next, _))| *next == id);
+            let mark = self.ctx.session.is_silent().then(|| reply.mark());
+            let is_denied = self.ctx.session.restricted && self.denies(row, &args, reply);
+            if !is_denied && !self.call(row, &args, reply, like_it) {
+                assert!(self.suspended.is_some(), "no command waits in a transaction");
+                return Some(index + 1);
+            }
+            if let Some(mark) = mark
+                && self.ctx.session.is_silent()
+            {
+                reply.truncate(mark);
+            }
+            self.list_ready(row, args.hashes());
+        }
+        None
+    }
+
+    /// The commands of a queue have run, or do not.
+    pub(super) fn end_queue(&mut self, mut queue: Queue, have_run: bool) {
+        if have_run {
             self.ctx.session.denies_blocking = false;
             if self.ctx.changes.is_listened() {
                 self.ctx.end_unit(Bracket::Several);
@@ -200,15 +233,7 @@ impl Executor<'_> {
         self.ctx.session.end_transaction();
         if self.ctx.queues.len() < QUEUES_MAX {
             queue.clear(QUEUE_BYTES_KEPT);
-            self.ctx.queues.push(*queue);
-        }
-        match (failed, touched) {
-            (true, _) => Err(ABORTED),
-            (false, true) => {
-                reply.null_array();
-                Ok(())
-            }
-            (false, false) => Ok(()),
+            self.ctx.queues.push(queue);
         }
     }
 
@@ -223,7 +248,7 @@ impl Executor<'_> {
     }
 
     /// Lists the keys that a queued command has made ready, in this order, if anybody waits for any.
-    fn list_ready(&mut self, row: &Row, hashes: &[u64]) {
+    pub(super) fn list_ready(&mut self, row: &Row, hashes: &[u64]) {
         let keyspace = &self.ctx.shared.keyspace;
         if !keyspace.is_waited() {
             return;

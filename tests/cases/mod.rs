@@ -55,6 +55,7 @@ mod list;
 mod newer;
 mod pubsub;
 mod run;
+mod scripting;
 mod server;
 mod set;
 mod sorted_set;
@@ -120,6 +121,7 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("list", list::CASES),
     ("newer", newer::CASES),
     ("pubsub", pubsub::CASES),
+    ("scripting", scripting::CASES),
     ("server", server::CASES),
     ("set", set::CASES),
     ("stream", stream::CASES),

@@ -178,6 +178,8 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
             tls_port: 0,
         },
         background: Arc::default(),
+        scripts: torc::script::ScriptCache::default(),
+        busy: torc::command::BusyScripts::default(),
         last_save: Arc::default(),
         loading: Default::default(),
         journal: Default::default(),

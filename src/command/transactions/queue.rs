@@ -76,7 +76,7 @@ impl Queue {
         self.hashes.extend_from_slice(args.hashes());
         self.flags = self.flags.with(row.command.flags);
         let scope = row.scope(args);
-        self.needs_all |= scope == Scope::All || row.command.changes_others;
+        self.needs_all |= matches!(scope, Scope::All | Scope::Script) || row.command.changes_others;
         self.is_alone |= scope == Scope::Alone;
         self.commands.push(Queued {
             row: row.id,

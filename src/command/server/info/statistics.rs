@@ -33,7 +33,7 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.cron_ns) / 1_000_000);
     text.line("evicted_keys", stats.sum(|c| &c.evicted_keys));
     text.line("evicted_clients", stats.sum(|c| &c.evicted_clients));
-    text.line("evicted_scripts", "0");
+    text.line("evicted_scripts", info.ctx.shared.scripts.evicted());
     let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(info.ctx.now_us);
     text.line("total_eviction_exceeded_time", total_us / 1000);
     text.line("current_eviction_exceeded_time", current_us / 1000);

@@ -45,7 +45,7 @@ pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
             format_args!(
                 "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},groups={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
-                 leases_reserved={},long_leases={},messages_sent={},messages_waiting={},messages_full={},wakes_sent={},cron_ms={},home_keys={keys}",
+                 leases_reserved={},scripts_declared={},scripts_tried={},scripts_again={},long_leases={},messages_sent={},messages_waiting={},messages_full={},wakes_sent={},cron_ms={},home_keys={keys}",
                 percent(worker.load_ran.read() + worker.load_waited.read()),
                 percent(worker.load_waited.read()),
                 worker.connections.read(),
@@ -63,6 +63,9 @@ pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
                 counters.leases_retried.read(),
                 counters.leases_wanted.read(),
                 counters.leases_reserved.read(),
+                counters.scripts_declared.read(),
+                counters.scripts_tried.read(),
+                counters.scripts_again.read(),
                 counters.leases_long.read(),
                 counters.messages_sent.read(),
                 worker.messages_waiting.read(),

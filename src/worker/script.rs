@@ -1,0 +1,539 @@
+//! Scripts: begun, their commands run, ended.
+//!
+//! Design: a script is like a transaction whose commands nobody knows before. It begins under the leases of the keys that
+//! it names; where one of its commands needs another, that is tried for on the spot (`reach`). If it is refused the script
+//! has not been: it runs again under all leases (`Session::needs_all_leases`). Its commands come through the same handlers
+//! as all others, with the session of whoever has called it; what they change is one unit.
+//! What a script has written cannot be taken back, so where there are other workers it has all leases before its first write.
+//!
+//! Invariants: no lease that a script has tried for goes back before the end of its group; a script that runs again has
+//! left nothing.
+//! Not here: the interpreter (`crate::script`), scripts that run for too long (`busy`).
+
+use super::busy::SuspendedScript;
+use super::call::{Executor, reply_error};
+use super::clock::Clock;
+use crate::command::{
+    Args, Bracket, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, key_count, may_run,
+    note_denied,
+};
+use crate::exec::hash_keys_of;
+use crate::resp::{Output, Protocol, Reply};
+use crate::script::{Answer, Compiled, End, Engine, REPL_AOF, Request, ScriptFlags, parse_sha, script_name};
+use crate::security;
+use crate::store::DbIndex;
+
+/// A script under way.
+pub(super) struct ScriptRun {
+    /// It must not write.
+    reads_only: bool,
+    /// It may run although memory is over its limit.
+    allows_oom: bool,
+    /// A command of it that writes has run.
+    pub(super) has_written: bool,
+    /// What its client had before.
+    pub(super) db: DbIndex,
+    denied_blocking: bool,
+    /// Whether it has needed leases that it has not named.
+    has_tried: bool,
+    /// When it began, and when the current slice of its time did: readings of the processor's counter.
+    start: u64,
+    slice_start: u64,
+    slice_ns: u64,
+    /// It runs for longer than scripts should.
+    pub(super) is_busy: bool,
+}
+
+impl ScriptRun {
+    /// It goes on for so long, before others have their turn.
+    pub(super) fn begin_slice(&mut self, clock: &Clock, ns: u64) {
+        (self.slice_start, self.slice_ns) = (clock.ticks(), ns);
+    }
+
+    /// How long it has been under way, in ns.
+    pub(super) fn ran_ns(&self, clock: &Clock) -> u64 {
+        clock.ns_between(self.start, clock.ticks())
+    }
+
+    /// The same in ms.
+    pub(super) fn ran_ms(&self, clock: &Clock) -> u64 {
+        self.ran_ns(clock) / 1_000_000
+    }
+
+    fn is_slice_over(&self, clock: &Clock) -> bool {
+        clock.ns_between(self.slice_start, clock.ticks()) >= self.slice_ns
+    }
+}
+
+/// What became of a command of a script.
+enum Called {
+    /// There is a reply.
+    Replied,
+    /// The script has to run again, under all leases.
+    Refused,
+}
+
+const NO_SCRIPT: CommandError = CommandError::Text("NOSCRIPT No matching script. Please use EVAL.");
+const WRITES_REFUSED: CommandError =
+    CommandError::Text("ERR Write commands are not allowed from read-only scripts.");
+
+const BLOCKED_BY_SAVE: CommandError = CommandError::Text(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+);
+
+impl Executor<'_> {
+    /// Runs a script to its end, or as far as it comes: false if it has to run again.
+    #[inline(never)]
+    pub(super) fn finish_script(
+        &mut self,
+        call: ScriptCall,
+        row: &Row,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> bool {
+        if let Some(withheld) = self.ctx.session.withheld_reply.take() {
+            // It was suspended, and has ended since.
+            reply.output().push_bytes(&withheld);
+            return true;
+        }
+        self.show_script(row, args);
+        let outcome = match self.prepare_script(call, args, reply) {
+            Ok((compiled, keys, run)) => self.run_script(&compiled, keys, run, args, reply),
+            Err(error) => {
+                reply_error(error, reply, self.ctx.stats);
+                Ran::Failed
+            }
+        };
+        match outcome {
+            Ran::Done => {}
+            Ran::Failed => self.ctx.stats.commands[row.id as usize].failed.add(1),
+            Ran::Refused => {
+                let start = self.ticks;
+                self.ticks = self.clock.ticks();
+                let ns = self.clock.ns_between(start, self.ticks);
+                self.ctx.stats.commands[row.id as usize].total_ns.add(ns);
+                self.ctx.session.needs_all_leases = true;
+                self.ctx.stats.counters.scripts_again.add(1);
+                return false;
+            }
+            Ran::Suspended => return false,
+        }
+        self.time(row, args, 1);
+        true
+    }
+
+    /// The script that is asked for, how many of its arguments are keys, and how it runs.
+    fn prepare_script(
+        &mut self,
+        call: ScriptCall,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(Compiled, usize, ScriptRun), CommandError> {
+        let sha = if call.by_sha { Some(parse_sha(args.at(1)).ok_or(NO_SCRIPT)?) } else { None };
+        let keys = key_count(args)?;
+        let scripts = &self.ctx.shared.scripts;
+        let engine = self.ctx.engine()?;
+        let compiled = match sha {
+            Some(sha) => engine.find(&sha, scripts).ok_or(NO_SCRIPT)?,
+            None => match engine.compile(args.at(1), scripts) {
+                Ok(compiled) => compiled,
+                Err(why) => {
+                    reply.error(&why);
+                    return Err(CommandError::Replied);
+                }
+            },
+        };
+        let run = self.admit_script(call.reads_only, compiled.script.flags)?;
+        Ok((compiled, keys, run))
+    }
+
+    /// Whether a script may run that says this of itself.
+    fn admit_script(&mut self, reads_only: bool, flags: ScriptFlags) -> Result<ScriptRun, CommandError> {
+        if !flags.is_plain && !flags.no_writes && reads_only {
+            return Err(CommandError::Text(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+        let may_write = !flags.is_plain && !flags.no_writes;
+        if may_write
+            && self.constants.refused != Flags::NONE
+            && let Some(refusal) = self.constants.write_refusal()
+        {
+            return Err(if self.constants.obstacles.cannot_save { BLOCKED_BY_SAVE } else { refusal });
+        }
+        if !flags.is_plain && !flags.allow_oom && self.ctx.scripting.is_oom {
+            return Err(CommandError::Text(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        let session = &mut *self.ctx.session;
+        let run = ScriptRun {
+            reads_only: reads_only || flags.no_writes,
+            allows_oom: !flags.is_plain && flags.allow_oom,
+            has_written: false,
+            db: session.db,
+            denied_blocking: session.denies_blocking,
+            has_tried: false,
+            start: self.ticks,
+            slice_start: self.ticks,
+            slice_ns: match self.constants.config.busy_reply_threshold {
+                0 => u64::MAX,
+                ms => ms.saturating_mul(1_000_000),
+            },
+            is_busy: false,
+        };
+        session.denies_blocking = true;
+        Ok(run)
+    }
+
+    fn run_script(
+        &mut self,
+        compiled: &Compiled,
+        keys: usize,
+        mut run: ScriptRun,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Ran {
+        let mut engine = self.ctx.scripting.engine.take().expect("it has compiled the script");
+        let words = |from: usize, to: usize| Words { args: *args, from, to };
+        let request = engine.begin(compiled, words(3, 3 + keys), words(3 + keys, args.len()));
+        let ran = self.drive_script(&mut engine, request, compiled, &mut run, reply);
+        self.ctx.scripting.engine = Some(engine);
+        if matches!(ran, Ran::Suspended) {
+            *self.suspended = Some(Box::new(SuspendedScript::new(compiled.clone(), run)));
+        }
+        ran
+    }
+
+    /// Lets a suspended script go on.
+    pub(super) fn resume_script(
+        &mut self,
+        compiled: &Compiled,
+        run: &mut ScriptRun,
+        reply: &mut Reply<'_>,
+    ) -> Ran {
+        let mut engine = self.ctx.scripting.engine.take().expect("a script of it is suspended");
+        let request = engine.resume(self.after_tick(run));
+        let ran = self.drive_script(&mut engine, request, compiled, run, reply);
+        self.ctx.scripting.engine = Some(engine);
+        ran
+    }
+
+    /// What a script hears that has run for a while.
+    fn after_tick(&self, run: &ScriptRun) -> Answer {
+        let is_killed = run.is_busy && self.ctx.shared.busy.is_killed(self.ctx.worker);
+        if is_killed { Answer::Die } else { Answer::Go }
+    }
+
+    /// Does what a script asks for until it has ended, or has run for so long that others have their turn.
+    fn drive_script(
+        &mut self,
+        engine: &mut Engine,
+        mut request: Request,
+        compiled: &Compiled,
+        run: &mut ScriptRun,
+        reply: &mut Reply<'_>,
+    ) -> Ran {
+        let mut is_refused = false;
+        loop {
+            let answer = match request {
+                Request::End => break,
+                _ if is_refused || engine.host().is_killed() => Answer::Die,
+                Request::Call => match self.call_for_script(engine, run) {
+                    Called::Replied => Answer::Go,
+                    Called::Refused => {
+                        is_refused = true;
+                        Answer::Die
+                    }
+                },
+                Request::CheckAcl => {
+                    self.check_for_script(engine);
+                    Answer::Go
+                }
+                Request::Tick if run.is_slice_over(self.clock) => return Ran::Suspended,
+                Request::Tick => self.after_tick(run),
+            };
+            request = engine.resume(answer);
+        }
+        self.end_run(run);
+        if is_refused {
+            engine.abandon();
+            return Ran::Refused;
+        }
+        self.end_script(engine, compiled, run, reply)
+    }
+
+    /// The client has its session back.
+    fn end_run(&mut self, run: &ScriptRun) {
+        let session = &mut *self.ctx.session;
+        session.denies_blocking = run.denied_blocking;
+        if session.db != run.db {
+            session.select(run.db);
+        }
+    }
+
+    /// A script has ended: its reply, and what it leaves.
+    fn end_script(
+        &mut self,
+        engine: &mut Engine,
+        compiled: &Compiled,
+        run: &ScriptRun,
+        reply: &mut Reply<'_>,
+    ) -> Ran {
+        let end = engine.end(&|| script_name(&compiled.script), reply);
+        for (level, line) in engine.take_log_lines() {
+            let level = match level {
+                0 | 1 => log::Level::Debug,
+                2 => log::Level::Info,
+                _ => log::Level::Warn,
+            };
+            log::log!(target: "script", level, "{line}");
+        }
+        if self.ctx.changes.is_listened() && !run.denied_blocking {
+            // What is recorded next is also about leases that were not held when the group drew its ticket, if it has.
+            if run.has_tried {
+                self.ctx.journal.publish(&self.ctx.shared.journal);
+            }
+            self.ctx.end_unit(Bracket::Several);
+        }
+        if !run.denied_blocking {
+            self.ctx.session.end_caching();
+        }
+        self.ctx.scripting.is_oom = false;
+        self.ctx.stats.interpreter_bytes.set(engine.bytes().0 as u64);
+        let counters = &self.ctx.stats.counters;
+        if run.has_tried {
+            counters.scripts_tried.add(1);
+        } else {
+            counters.scripts_declared.add(1);
+        }
+        match end {
+            End::Replied => Ran::Done,
+            End::Failed { counts } => {
+                if counts {
+                    let word = reply.output().error_word();
+                    self.ctx.stats.count_error(&String::from_utf8_lossy(word.as_bytes()));
+                }
+                Ran::Failed
+            }
+        }
+    }
+
+    /// Runs the command that a script asks for.
+    #[inline]
+    fn call_for_script(&mut self, engine: &mut Engine, run: &mut ScriptRun) -> Called {
+        let words = engine.take_words();
+        let mut output = engine.host().reply.take();
+        let (bytes, spans) = words.parts();
+        let protocol = engine.host().protocol.get();
+        let repeats = engine.host().repl.get() & REPL_AOF != 0;
+        let args = Args::new(bytes, spans, &[]);
+        let mut hashes = std::mem::take(&mut self.ctx.scripting.hashes);
+        hashes.clear();
+        let called = self.call_words(&args, &mut hashes, &mut output, (protocol, repeats), run);
+        self.ctx.scripting.hashes = hashes;
+        engine.answer(words, output);
+        called
+    }
+
+    #[inline]
+    fn call_words(
+        &mut self,
+        args: &Args<'_>,
+        hashes: &mut Vec<u64>,
+        output: &mut Output,
+        (protocol, repeats): (Protocol, bool),
+        run: &mut ScriptRun,
+    ) -> Called {
+        let mut reply = Reply::new(output, protocol);
+        let row = match self.admit_command(args, run, &mut reply) {
+            Ok(row) => row,
+            Err((error, row)) => {
+                if let Some(row) = row {
+                    self.ctx.stats.commands[row as usize].rejected.add(1);
+                }
+                reply_error(error, &mut reply, self.ctx.stats);
+                return Called::Replied;
+            }
+        };
+        let scope = hash_keys_of(row, args, &self.ctx.shared.keyspace, hashes);
+        let args = args.hashed(hashes);
+        if !self.ctx.leases.is_solo() && !self.reach(row, scope, hashes, run) {
+            return Called::Refused;
+        }
+        if row.command.flags.has(Flags::WRITE) && !run.has_written {
+            run.has_written = true;
+            if run.is_busy {
+                self.ctx.shared.busy.note_written(self.ctx.worker);
+            }
+        }
+        let before = self.ctx.session.protocol;
+        self.ctx.session.protocol = protocol;
+        let start = self.clock.ticks();
+        self.ctx.key_places = row.key_places;
+        let outcome = (row.command.handler)(&mut self.ctx, &args, &mut reply);
+        let ns = self.clock.ns_between(start, self.clock.ticks());
+        self.ctx.session.protocol = before;
+        self.ctx.stats.count_calls(row.id, 1, ns);
+        self.ctx.stats.commands[row.id as usize].failed.add(outcome.is_err().into());
+        if let Err(error) = outcome {
+            debug_assert!(
+                !matches!(error, CommandError::Blocked | CommandError::Unfinished | CommandError::Script(_)),
+                "no command waits in a script"
+            );
+            reply_error(error, &mut reply, self.ctx.stats);
+        }
+        if self.ctx.changes.is_listened() {
+            if !repeats {
+                self.ctx.repeat_nothing();
+            }
+            self.ctx.end_command(row, &args);
+        }
+        self.show_for_script(row, &args);
+        self.list_ready(row, args.hashes());
+        Called::Replied
+    }
+
+    /// The row of the command that a script asks for, if it may run now; otherwise why not, and which it is.
+    #[inline]
+    fn admit_command(
+        &mut self,
+        args: &Args<'_>,
+        run: &ScriptRun,
+        reply: &mut Reply<'_>,
+    ) -> Result<&'static Row, (CommandError, Option<u16>)> {
+        let row =
+            self.table.resolve(args.at(0), || args.find(1), args.len()).map_err(|error| match error {
+                LookupError::Arity(row) => (
+                    CommandError::Text("ERR Wrong number of args calling Redis command from script"),
+                    Some(row),
+                ),
+                _ => (CommandError::Text("ERR Unknown Redis command called from script"), None),
+            })?;
+        let flags = row.command.flags;
+        let refusal = if flags.has(Flags::NOSCRIPT) {
+            CommandError::Text("ERR This Redis command is not allowed from script")
+        } else if let Some(refusal) = self.denial(row, args, reply) {
+            refusal
+        } else if run.reads_only && flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) {
+            WRITES_REFUSED
+        } else if flags.has(Flags::WRITE) && !run.has_written && self.constants.refused != Flags::NONE {
+            match self.constants.write_refusal() {
+                Some(refusal) => refusal,
+                None => return Ok(row),
+            }
+        } else if flags.has(Flags::DENYOOM)
+            && self.ctx.scripting.is_oom
+            && !run.has_written
+            && !run.allows_oom
+        {
+            CommandError::OutOfMemory
+        } else {
+            return Ok(row);
+        };
+        Err((refusal, Some(row.id)))
+    }
+
+    /// Why the script's client may not run a command, if so.
+    #[inline]
+    fn denial(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Option<CommandError> {
+        if !self.ctx.session.restricted {
+            return None;
+        }
+        let denied = may_run(&self.ctx.session.user, row, args).err()?;
+        note_denied(&self.ctx, row, args, denied, security::Context::Lua);
+        Some(match denied {
+            Denied::Command => {
+                let name = String::from_utf8_lossy(self.ctx.session.user.name());
+                let command = &row.full_name;
+                reply.error_fmt(format_args!(
+                    "ERR ACL failure in script: User {name} has no permissions to run the '{command}' command"
+                ));
+                CommandError::Replied
+            }
+            Denied::Key(_) => CommandError::Text("ERR ACL failure in script: No permissions to access a key"),
+            Denied::Channel(_) => {
+                CommandError::Text("ERR ACL failure in script: No permissions to access a channel")
+            }
+        })
+    }
+
+    /// Takes the leases that a command of a script needs, as far as they are not held; false if it cannot be.
+    fn reach(&mut self, row: &Row, scope: Scope, hashes: &[u64], run: &mut ScriptRun) -> bool {
+        let keyspace = &self.ctx.shared.keyspace;
+        let leases = &mut *self.ctx.leases;
+        let is_held = match scope {
+            Scope::None | Scope::Alone => true,
+            Scope::Keys | Scope::Script => {
+                hashes.iter().all(|hash| leases.holds_exclusively(keyspace.shard_of(*hash)))
+            }
+            Scope::All | Scope::Transaction => false,
+        };
+        run.has_tried |= !is_held;
+        // What has been written cannot be taken back: whoever writes has all leases before, so that no other can be refused later.
+        if scope == Scope::All || row.command.flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) {
+            return leases.holds_all() || leases.take_all();
+        }
+        hashes.iter().all(|hash| {
+            let shard = keyspace.shard_of(*hash);
+            // Whoever waits for keys of a shard may need others to be served.
+            leases.holds_exclusively(shard)
+                || leases.try_take(shard) && !leases.shard_ref(shard).has_waiters()
+        })
+    }
+
+    /// Whether the client may run the command that a script asks about.
+    fn check_for_script(&mut self, engine: &mut Engine) {
+        let words = engine.take_words();
+        let (bytes, spans) = words.parts();
+        let args = Args::new(bytes, spans, &[]);
+        let row = self.table.resolve(args.at(0), || args.find(1), args.len());
+        let row = match row {
+            Ok(row) => Some(row),
+            Err(LookupError::Arity(row)) => Some(self.table.row(row)),
+            Err(_) => None,
+        };
+        let user = &self.ctx.session.user;
+        engine.host().verdict.set(row.map(|row| may_run(user, row, &args).is_ok()));
+        let output = engine.host().reply.take();
+        engine.answer(words, output);
+    }
+}
+
+/// How a script has run.
+pub(super) enum Ran {
+    Done,
+    /// Its error is written.
+    Failed,
+    /// It has to run again.
+    Refused,
+    /// It has run for long, and goes on later.
+    Suspended,
+}
+
+/// Some of a command's arguments.
+#[derive(Clone, Copy)]
+struct Words<'a> {
+    args: Args<'a>,
+    from: usize,
+    to: usize,
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.from == self.to {
+            return None;
+        }
+        self.from += 1;
+        Some(self.args.at(self.from - 1))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.to - self.from, Some(self.to - self.from))
+    }
+}
+
+impl ExactSizeIterator for Words<'_> {}

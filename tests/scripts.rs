@@ -1,0 +1,230 @@
+//! Scripts beyond single replies: those that run for too long, want too much memory, or are many.
+
+use crate::harness::{Client, Server, Value, until};
+
+fn with_threshold(workers: &str) -> Server {
+    Server::start(&["--workers", workers, "--busy-reply-threshold", "50"])
+}
+
+fn is_busy(reply: &Value) -> bool {
+    reply.string().starts_with("BUSY ")
+}
+
+fn send_script(client: &mut Client, script: &str) {
+    client.send(&["EVAL", script, "0"]).expect("it is taken");
+}
+
+/// A script without end, whatever it does against being killed, and commands that hear of it.
+#[test]
+fn endless_scripts_are_killed() {
+    let endless = [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do pcall(redis.call, 'GET', 'k') end",
+        "while true do redis.pcall('GET', 'k') end",
+        "local f f = function() return pcall(f) or f() end while true do f() end",
+        "while true do xpcall(function() while true do end end, function() while true do end end) end",
+        "while true do coroutine.wrap(function() while true do end end)() end",
+        "while true do pcall(coroutine.wrap(function() while true do end end)) end",
+        "return setmetatable({}, {__index = function() while true do end end}).x",
+        "return table.sort({3, 2, 1}, function() while true do end end)",
+    ];
+    for workers in ["1", "3"] {
+        let server = with_threshold(workers);
+        let (mut caller, mut other) = (server.client(), server.client());
+        for script in endless {
+            send_script(&mut caller, script);
+            assert!(until(|| is_busy(&other.ask("DBSIZE"))), "{workers} workers: {script}");
+            assert_eq!(other.ask("SCRIPT KILL").string(), "OK", "{script}");
+            let reply = caller.read().expect("a reply comes");
+            assert!(reply.string().contains("killed by user with SCRIPT KILL"), "{script}: {reply:?}");
+            assert_eq!(other.ask("SET k 1").string(), "OK", "{script}");
+            assert_eq!(caller.ask("GET k").string(), "1", "{script}");
+        }
+    }
+}
+
+#[test]
+fn script_that_has_written_is_not_killed_and_the_server_can_be_ended() {
+    let mut server = with_threshold("1");
+    let (mut caller, mut other) = (server.client(), server.client());
+    send_script(&mut caller, "redis.call('SET', 'k', 1) while true do end");
+    assert!(until(|| is_busy(&other.ask("GET k"))));
+    assert!(other.ask("SCRIPT KILL").string().starts_with("UNKILLABLE "));
+    assert!(is_busy(&other.ask("SHUTDOWN")));
+    other.send(&["SHUTDOWN", "NOSAVE"]).expect("it is taken");
+    assert!(server.await_exit().success());
+}
+
+/// What of a transaction stands behind a script that was suspended runs after it.
+#[test]
+fn suspended_script_goes_on_and_so_does_its_transaction() {
+    for workers in ["1", "3"] {
+        let server = with_threshold(workers);
+        let (mut caller, mut other) = (server.client(), server.client());
+        let long = "for n = 1, 3e6 do if n % 1000 == 1 then redis.call('INCR', 'c') end end return 3e6";
+        for command in ["MULTI", "SET k old"] {
+            caller.ask(command);
+        }
+        send_script(&mut caller, long);
+        assert_eq!(caller.read().expect("a reply comes").string(), "QUEUED");
+        caller.ask("SET k new");
+        caller.ask("GET c");
+        caller.send(&["EXEC"]).expect("it is taken");
+        caller.send(&["GET", "k"]).expect("it is taken");
+        let mut was_busy = false;
+        while !was_busy {
+            match other.ask("GET k") {
+                reply if is_busy(&reply) => was_busy = true,
+                reply => assert!(reply.string() != "old", "nobody sees half of a transaction"),
+            }
+        }
+        let replies = caller.read().expect("a reply comes").elements();
+        assert_eq!(replies[1].int(), Some(3_000_000));
+        assert_eq!(
+            (replies[0].string(), replies[2].string(), replies[3].string()),
+            ("OK".to_owned(), "OK".to_owned(), "3000".to_owned())
+        );
+        assert_eq!(caller.read().expect("a reply comes").string(), "new");
+        assert!(until(|| other.ask("GET k").string() == "new"));
+    }
+}
+
+/// A client that goes takes its script with it only when that is killed.
+#[test]
+fn caller_of_a_busy_script_may_go() {
+    let server = with_threshold("1");
+    let (mut caller, mut other) = (server.client(), server.client());
+    send_script(&mut caller, "while true do end");
+    assert!(until(|| is_busy(&other.ask("GET k"))));
+    drop(caller);
+    assert_eq!(other.ask("MULTI").string(), "OK");
+    assert_eq!(other.ask("DISCARD").string(), "OK");
+    assert_eq!(other.ask("SCRIPT KILL").string(), "OK");
+    assert!(until(|| other.ask("PING").string() == "PONG"));
+}
+
+/// What asks for more memory than an interpreter has fails, and the next script finds everything as it was.
+#[test]
+fn memory_bombs_fail() {
+    let bombs = [
+        "return #string.rep('x', 1e9)",
+        "local s = string.rep('x', 1e6) while true do s = s .. s end",
+        "local t = {} while true do t[#t + 1] = string.rep('x', 1e6) .. #t end",
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "local t = {} for i = 1, 1e9 do t = {t} end",
+        "return cjson.encode(string.rep('\\1', 2e8))",
+        "local t = {} local s = string.rep('x', 1e6) for i = 1, 1000 do t[i] = s end return #table.concat(t)",
+        "return #string.format('%s%s', string.rep('x', 3e8), string.rep('x', 3e8))",
+        "return #(string.rep('x', 3e8) .. string.rep('y', 3e8))",
+        "return #struct.pack('s', string.rep('x', 3e8))",
+        "return #cmsgpack.pack(string.rep('x', 3e8))",
+    ];
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
+    for bomb in bombs {
+        let reply = client.call(&["EVAL", bomb, "0"]);
+        assert!(reply.string().contains("not enough memory"), "{bomb}: {reply:?}");
+        assert_eq!(client.call(&["EVAL", "return redis.call('PING')", "0"]).string(), "PONG", "{bomb}");
+    }
+}
+
+/// Whatever a script does to what it finds, the next one finds it unharmed.
+#[test]
+fn scripts_leave_nothing_behind() {
+    let hostile = [
+        "for name, value in pairs(_G) do pcall(rawset, _G, name, nil) end",
+        "for name, value in pairs(redis) do pcall(function() redis[name] = nil end) end",
+        "for _, library in pairs(_G) do if type(library) == 'table' then pcall(table.insert, library, 1) end end",
+        "for _, library in pairs(_G) do if type(library) == 'table' then pcall(table.remove, library) end end",
+        "for _, library in pairs(_G) do if type(library) == 'table' then pcall(table.sort, library) end end",
+        "for _, library in pairs(_G) do if type(library) == 'table' then pcall(setmetatable, library, {}) end end",
+        "local m = getmetatable('') pcall(function() m.__index = nil end) pcall(rawset, m, '__index', nil)",
+        "local f, t = pairs(redis) pcall(rawset, t, 'call', nil) pcall(function() t.call = nil end)",
+        "pcall(rawset, getmetatable(_G), '__index', nil)",
+        "pcall(function() getmetatable(_G).__index = nil end)",
+        "collectgarbage('stop')",
+        "KEYS[1] = 'x' ARGV = nil",
+        "pcall(function() string.rep = nil end) pcall(rawset, string, 'rep', nil)",
+        "table.concat = nil",
+        "unpack({}, -2147483648, 2147483647)",
+        "local t = setmetatable({}, {__mode = 'k'}) t[redis] = 1",
+        "error(setmetatable({}, {__index = function() error('x') end}))",
+        "error(redis)",
+        "return redis",
+        "return _G",
+        "return coroutine.create(function() end)",
+        "coroutine.yield(1)",
+        "return string.dump(function() end)",
+        "return loadstring('\\27Lua')",
+    ];
+    let check = "return {type(redis.call), type(string.rep), ('x'):rep(2), #KEYS, #ARGV, type(table.concat), \
+                 redis.call('PING').ok, next({}) == nil, type(pairs), redis.LOG_WARNING, cjson.encode({1})}";
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = server.client();
+    let expected = client.call(&["EVAL", check, "0"]);
+    assert_eq!(expected.elements().len(), 11);
+    for script in hostile {
+        client.call(&["EVAL", script, "0"]);
+        assert_eq!(client.call(&["EVAL", check, "0"]), expected, "{script}");
+    }
+}
+
+/// Of those that EVAL has brought 500 stay; what SCRIPT LOAD has brought does; SCRIPT FLUSH gives the memory back.
+#[test]
+fn many_scripts_are_bounded() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut client = server.client();
+    let first = client.call(&["SCRIPT", "LOAD", "return 'first'"]).string();
+    for number in 0..1500 {
+        let script = format!("return {number}");
+        assert_eq!(client.call(&["EVAL", &script, "0"]).int(), Some(number));
+    }
+    let info = client.ask("INFO").string();
+    let field = |name: &str| -> u64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+        line.and_then(|value| value.trim().parse().ok()).expect("there is such a number")
+    };
+    assert_eq!((field("number_of_cached_scripts"), field("evicted_scripts")), (501, 1000));
+    assert!(field("used_memory_scripts_eval") > 0 && field("used_memory_vm_eval") > 0);
+    assert_eq!(client.call(&["EVALSHA", &first, "0"]).string(), "first");
+    assert_eq!(client.ask("SCRIPT FLUSH").string(), "OK");
+    assert!(client.call(&["EVALSHA", &first, "0"]).string().starts_with("NOSCRIPT "));
+}
+
+/// A command of a script that needs a lease which somebody else has does not tear the script apart: on several workers
+/// transfers between keys that are named, or made up, keep their sum.
+#[test]
+fn scripts_of_several_workers_are_atomic() {
+    const TRANSFERS: usize = 300;
+    const ACCOUNTS: usize = 8;
+    let server = Server::start(&["--workers", "3"]);
+    let mut client = server.client();
+    for account in 0..ACCOUNTS {
+        client.call(&["SET", &format!("account:{account}"), "100"]);
+    }
+    let transfer = "local from, to = 'account:' .. ARGV[1], 'account:' .. ARGV[2] \
+                    redis.call('DECR', from) redis.call('INCR', to) return redis.call('GET', from)";
+    let sum = "local sum = 0 for account = 0, 7 do sum = sum + redis.call('GET', 'account:' .. account) end return sum";
+    std::thread::scope(|scope| {
+        for number in 0..3_usize {
+            let mut client = server.client();
+            scope.spawn(move || {
+                for round in 0..TRANSFERS {
+                    let [from, to] =
+                        [number + round, number + 3 * round + 1].map(|at| (at % ACCOUNTS).to_string());
+                    let named = [format!("account:{from}"), format!("account:{to}")];
+                    let reply = match round % 2 {
+                        0 => client.call(&["EVAL", transfer, "0", &from, &to]),
+                        _ => client.call(&["EVAL", transfer, "2", &named[0], &named[1], &from, &to]),
+                    };
+                    assert!(reply.string().parse::<i64>().is_ok(), "{reply:?}");
+                    assert_eq!(client.call(&["EVAL", sum, "0"]).int(), Some(800));
+                }
+            });
+        }
+    });
+    assert!(
+        server.workers_sum("scripts_declared") + server.workers_sum("scripts_tried") >= 6 * TRANSFERS as u64
+    );
+}
