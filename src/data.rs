@@ -93,6 +93,10 @@ pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<(
             .filter(|(number, _)| is_waiting(*number))
             .for_each(|(_, waker)| waker.wake());
     };
+    let wake = Arc::new(wake);
+    let woken = Arc::clone(&wake);
+    shared.replication.wake_by(move |workers| woken(workers));
+    let wake = move |workers: u64| wake(workers);
     let fail = |why: &str| {
         observe::log::crash_log(why);
         std::process::exit(1);

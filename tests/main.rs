@@ -41,6 +41,7 @@ mod pause;
 mod pubsub;
 mod rdb;
 mod readme;
+mod replication;
 mod scripts;
 mod secrets;
 mod sets;

@@ -73,6 +73,9 @@ const LEFT_OUT: &[&str] = &[
     "client|reply",
     "client|kill",
     "monitor",
+    "psync",
+    "replconf",
+    "sync",
     "config|set",
     "config|rewrite",
 ];

@@ -7,7 +7,7 @@
 //!
 //! Not here: queues of waiters (`store`), serving them (`exec::blocking`), time (`worker`).
 
-use super::{CommandError, Context, Outcome};
+use super::{CommandError, Context, Outcome, Shared};
 use crate::resp::Reply;
 use crate::resp::long_double::LongDouble;
 use crate::resp::number::{parse_f64, parse_i64};
@@ -39,23 +39,32 @@ pub type Settled = Vec<(usize, Vec<u8>)>;
 pub enum OnTimeout {
     /// A null array.
     NullArray,
-    /// 0: WAIT, which no replica has answered.
-    Zero,
-    /// WAITAOF: how many logs, of this server and of replicas, have what was written.
-    Synced(u8, u8),
+    /// WAIT: how many replicas have what the client has written up to this ticket.
+    Applied(u64),
+    /// WAITAOF: how many logs, of this server and of replicas, have it.
+    Synced(u64),
 }
 
 impl OnTimeout {
     /// Writes it.
-    pub fn reply(self, reply: &mut Reply<'_>) {
+    pub fn reply(self, shared: &Shared, reply: &mut Reply<'_>) {
         match self {
             Self::NullArray => reply.null_array(),
-            Self::Zero => reply.integer(0),
-            Self::Synced(own, replicas) => {
+            Self::Applied(ticket) => reply.integer(shared.applied_count(ticket) as i64),
+            Self::Synced(ticket) => {
+                let (own, replicas) = shared.synced_counts(ticket);
                 reply.array(2);
-                reply.integer(own.into());
-                reply.integer(replicas.into());
+                reply.integer(own as i64);
+                reply.integer(replicas as i64);
             }
+        }
+    }
+
+    /// Whether it waits for what replicas say: the last ticket that matters.
+    pub fn awaited_ticket(self) -> Option<u64> {
+        match self {
+            Self::NullArray => None,
+            Self::Applied(ticket) | Self::Synced(ticket) => Some(ticket),
         }
     }
 }
@@ -77,7 +86,7 @@ impl Context<'_> {
     ) -> Outcome {
         let on_timeout = OnTimeout::NullArray;
         if !self.may_block() {
-            on_timeout.reply(reply);
+            on_timeout.reply(self.shared, reply);
             return Ok(());
         }
         let wants = Some(wants);

@@ -91,6 +91,10 @@ pub enum Effect {
     },
     /// Clients that listen to what their user may not listen to any more are ended.
     RightsLost(Arc<RightsLost>),
+    /// This client is a replica from now on.
+    Followed(ClientPlace),
+    /// This client, a replica, has said how far it is.
+    Acknowledged(ClientPlace),
     /// The process is to end: every worker looks at once.
     Shutdown,
     /// A snapshot was cut: its thread is to be started, and every worker looks at once.
@@ -226,6 +230,9 @@ impl<'a> Context<'a> {
     /// All that belongs together has run, and somebody listens.
     pub fn end_unit(&mut self, bracket: Bracket) {
         hand_over(self.changes, self.shared, self.journal, bracket);
+        if let Some(ticket) = self.journal.ticket() {
+            self.session.written_ticket = ticket;
+        }
     }
 
     /// What hashes the parts of large values.

@@ -16,6 +16,7 @@ mod item;
 pub mod keys;
 mod recorder;
 mod replay;
+mod replication;
 pub mod row;
 mod session;
 mod shared;
@@ -57,6 +58,7 @@ pub use permission::{Denied, catalog, may_read_all, may_run, note_denied};
 pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
 pub use replay::Replay;
+pub use replication::{begin_stream, cut_for_replicas, end_stream, follow_role};
 pub use row::{Command, Flags, Group, Scope};
 pub use scripting::busy::{BusyScripts, RunningScript};
 pub use scripting::{ScriptCall, Scripting, key_count};
@@ -100,6 +102,7 @@ pub const FAMILIES: &[&[Command]] = &[
     acl::ROWS,
     introspect::ROWS,
     pubsub::ROWS,
+    replication::ROWS,
     scripting::ROWS,
     server::ROWS,
     transactions::ROWS,

@@ -89,12 +89,13 @@ impl Recorder {
 
     /// Takes a unit over.
     fn take_over(&self, unit: &mut Changes, bracket: Bracket) {
-        let brackets = bracket == Bracket::Several && unit.effect_count() > 1;
+        let brackets = bracket == Bracket::Several && unit.effect_counts().0 > 1;
         let mut recorded = self.lock();
         if brackets {
             recorded.push_bracket("MULTI");
         }
-        let effects = unit.effects().map(|(db, words)| (db, words.map(<[u8]>::to_vec).collect()));
+        let effects = unit.effects().filter(|(_, only_replicas, _)| !only_replicas);
+        let effects = effects.map(|(db, _, words)| (db, words.map(<[u8]>::to_vec).collect()));
         recorded.effects.extend(effects);
         if brackets {
             recorded.push_bracket("EXEC");

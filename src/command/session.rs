@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
+use crate::replicate::primary::{About, Replica};
 use crate::resp::Protocol;
 use crate::security::{User, UserTable};
 use crate::store::DbIndex;
@@ -58,6 +59,12 @@ pub struct Session {
     pub only_listens: bool,
     /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait.
     pub awaited_place: Option<u64>,
+    /// What it has said of itself that is about to become a replica.
+    pub about: Option<Box<About>>,
+    /// It is a replica.
+    pub replica: Option<Arc<Replica>>,
+    /// The last ticket under which it has changed something; 0 for none.
+    pub written_ticket: u64,
     /// What other workers may know.
     pub client_info: Arc<ClientInfo>,
 }
@@ -115,6 +122,9 @@ impl Session {
             tracking: None,
             only_listens: false,
             awaited_place: None,
+            about: None,
+            replica: None,
+            written_ticket: 0,
             client_info,
         }
     }
@@ -209,9 +219,15 @@ impl Session {
         self.note_restrictions();
     }
 
+    /// It is a replica from now on.
+    pub fn follow(&mut self, replica: Arc<Replica>) {
+        self.replica = Some(replica);
+        self.note_restrictions();
+    }
+
     fn note_restrictions(&mut self) {
-        self.restricted =
-            !self.authenticated || self.monitor || self.only_listens || !self.user.is_unrestricted();
+        let is_client = !self.monitor && self.replica.is_none() && !self.only_listens;
+        self.restricted = !self.authenticated || !is_client || !self.user.is_unrestricted();
     }
 
     /// Ends the connection once the replies so far are written.

@@ -74,6 +74,21 @@ pub struct Shared {
     pub debug: DebugSwitches,
 }
 
+impl Shared {
+    /// How many replicas have applied what was written up to this ticket.
+    pub fn applied_count(&self, ticket: u64) -> u64 {
+        let offset = self.replication.marks.offset_of(ticket);
+        offset.map_or(0, |offset| self.replication.replicas.acked_count(offset))
+    }
+
+    /// On how many disks that is: this server's, and replicas'.
+    pub fn synced_counts(&self, ticket: u64) -> (u64, u64) {
+        let own = self.journal.has_file() && self.journal.kept() >= ticket;
+        let offset = self.replication.marks.offset_of(ticket);
+        (own.into(), offset.map_or(0, |offset| self.replication.replicas.kept_count(offset)))
+    }
+}
+
 /// Facts of this process, fixed at start.
 pub struct Facts {
     /// 40 hexadecimal digits, new at every start.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::super::{
-    Bracket, DebugSwitches, Facts, Pause, Queue, Rng, Scripting, Session, Shared, Shutdown, TrackingOptions, make_users,
-    table,
+    Bracket, DebugSwitches, Facts, Pause, Queue, Rng, Scripting, Session, Shared, Shutdown, TrackingOptions,
+    make_users, table,
 };
 use super::*;
 use crate::config::Config;
@@ -220,10 +220,10 @@ fn script_that_is_refused_a_lease_has_not_been() {
     assert_eq!(scene.call("LPUSH a x"), "");
     assert_eq!(scene.call("PUBLISH news hello"), ":1");
     assert_eq!(scene.ctx().try_key(other_hash), Tried::Refused);
-    assert!(scene.changes.effect_count() > 0 && scene.told().is_empty() && !flag.is_touched());
+    assert!(scene.changes.effect_counts().0 > 0 && scene.told().is_empty() && !flag.is_touched());
     scene.ctx().take_back();
     assert_eq!(scene.counts(), before);
-    assert_eq!((scene.changes.effect_count(), scene.changes.event_count()), (0, 0));
+    assert_eq!((scene.changes.effect_counts().0, scene.changes.event_count()), (0, 0));
     assert!(scene.told().is_empty() && !flag.is_touched() && !scene.undo.is_on());
 
     // Run again, it is through.
@@ -235,7 +235,7 @@ fn script_that_is_refused_a_lease_has_not_been() {
     scene.ctx().commit();
     assert!(flag.is_touched());
     assert_eq!(scene.told(), ["changed a", "changed b"]);
-    assert_eq!(scene.changes.effect_count(), 2);
+    assert_eq!(scene.changes.effect_counts().0, 2);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn client_that_tracks_keys_is_told_of_what_changed_behind_its_reading() {
 #[test]
 fn effects_under_a_lease_taken_later_have_their_own_ticket() {
     let mut scene = Scene::new();
-    scene.shared.journal.switch(true);
+    scene.shared.journal.record_for_file(true);
     let end = |scene: &mut Scene| {
         scene.ctx().commit();
         scene.ctx().end_unit(Bracket::Several);

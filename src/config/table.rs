@@ -601,13 +601,13 @@ directives! {
         "Rank for promotion; 0 is never."
     min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write";
         Kind::Integer(0, INT); MUTABLE;
-        "Replicas without which writes are refused; as there are none yet, any number refuses all writes."
+        "Replicas without which writes are refused."
     min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag";
         Kind::Integer(0, INT); MUTABLE;
         "Seconds a replica may lag and still count; 0 asks for no replicas."
-    repl_backlog_size: u64 = MIB; "repl-backlog-size"; Kind::Memory(1, LONG); MUTABLE | INERT;
+    repl_backlog_size: u64 = MIB; "repl-backlog-size"; Kind::Memory(1, LONG); MUTABLE;
         "Bytes kept for replicas that come back."
-    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Kind::Integer(0, LONG); MUTABLE;
         "Seconds the backlog is kept without replicas."
     replica_full_sync_buffer_limit: u64 = 0; "replica-full-sync-buffer-limit";
         Kind::Memory(0, LONG); MUTABLE | INERT;
@@ -616,20 +616,20 @@ directives! {
         "Send a snapshot to a replica over a connection of its own."
     repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Kind::Bool; MUTABLE | INERT;
         "Send to replicas in larger packets."
-    repl_diskless_sync: bool = true; "repl-diskless-sync"; Kind::Bool; MUTABLE | INERT;
+    repl_diskless_sync: bool = true; "repl-diskless-sync"; Kind::Bool; MUTABLE;
         "Send snapshots to replicas without a file."
-    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay"; Kind::Integer(0, INT); MUTABLE | INERT;
+    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay"; Kind::Integer(0, INT); MUTABLE;
         "Seconds to wait for more replicas."
     repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas";
-        Kind::Integer(0, INT); MUTABLE | INERT;
+        Kind::Integer(0, INT); MUTABLE;
         "Replicas that are enough to start."
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled; "repl-diskless-load";
         Kind::Words(ReplDisklessLoad::WORDS); MUTABLE | INERT;
         "How a received snapshot is loaded."
     repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period";
-        Kind::Integer(1, INT); MUTABLE | INERT;
+        Kind::Integer(1, INT); MUTABLE;
         "Seconds between pings to replicas."
-    repl_timeout: u32 = 60; "repl-timeout"; Kind::Integer(1, INT); MUTABLE | INERT;
+    repl_timeout: u32 = 60; "repl-timeout"; Kind::Integer(1, INT); MUTABLE;
         "Seconds after which a silent link is closed."
     propagation_error_behavior: PropagationError = PropagationError::Ignore; "propagation-error-behavior";
         Kind::Words(PropagationError::WORDS); MUTABLE | INERT;

@@ -186,7 +186,8 @@ impl Waiter {
 
     /// What stands in for the client's state when it is served.
     pub fn session(&self) -> Session {
-        Session::stand_in(Arc::clone(&self.client_info), self.db, self.protocol)
+        let session = Session::stand_in(Arc::clone(&self.client_info), self.db, self.protocol);
+        Session { written_ticket: self.blocking.on_timeout.awaited_ticket().unwrap_or(0), ..session }
     }
 
     /// The protocol that the client speaks.

@@ -286,7 +286,10 @@ impl Connection {
         let rests = self.unsent_bytes() == 0 && self.refusals == 0 && self.bulk.is_none();
         let goes_on = !self.ended && !self.input_ended && !self.closing && !self.session.close_after_reply;
         let listens = self.session.is_subscriber() || self.session.tracking.is_some();
-        let is_named = self.session.monitor || listens || self.session.client_info.is_pinned();
+        let is_named = self.session.monitor
+            || self.session.replica.is_some()
+            || listens
+            || self.session.client_info.is_pinned();
         rests && goes_on && self.block_reason == BlockReason::None && !is_named
     }
 

@@ -54,9 +54,13 @@ pub mod flag {
     /// `B`: is told of all keys with its prefixes.
     pub const BROADCAST: u32 = 1 << 12;
 
+    /// `S`: a replica of this server.
+    pub const REPLICA: u32 = 1 << 14;
+
     /// Each flag's letter, in the order of CLIENT LIST.
     pub const LETTERS: &[(u32, char)] = &[
         (MONITOR, 'O'),
+        (REPLICA, 'S'),
         (SUBSCRIBER, 'P'),
         (MULTI, 'x'),
         (BLOCKED, 'b'),

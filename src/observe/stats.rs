@@ -68,6 +68,10 @@ counters! {
     evicted_clients,
     /// Clients closed because of their output or query buffers.
     client_output_buffer_limit_disconnections,
+    /// Replicas that began with a snapshot, that continued, and that asked in vain to continue.
+    sync_full,
+    sync_partial_ok,
+    sync_partial_err,
     /// Clients closed because their query buffer was full.
     client_query_buffer_limit_disconnections,
     /// Error replies written.

@@ -35,6 +35,9 @@ pub type Sizes = BTreeMap<DbIndex, (u64, u64)>;
 
 /// What a snapshot is made into. All of it runs on the snapshot's thread.
 pub trait Target: Send {
+    /// Which snapshot it is that follows, for a target that waits for others.
+    fn watch(&mut self, _snapshot: &Arc<Snapshot>) {}
+
     /// Before the first entry.
     ///
     /// # Errors
@@ -78,6 +81,8 @@ pub enum Purpose {
     Save,
     /// The base of an append-only file.
     Rewrite,
+    /// What replicas begin with.
+    Sync,
 }
 
 /// What is wanted.
@@ -325,6 +330,7 @@ fn feed(
     sizes: &Sizes,
     rate_max: u64,
 ) -> Result<(), String> {
+    target.watch(&running.snapshot);
     target.begin(sizes)?;
     let start = Instant::now();
     loop {

@@ -1,15 +1,18 @@
-//! A snapshot that becomes an RDB file.
+//! A snapshot that becomes an RDB file, or goes to replicas as one.
 //!
-//! Not here: the file (`rdb::file`), who feeds it (`background`).
+//! Not here: the file (`rdb::file`), replicas (`replicate::primary`), who feeds it (`background`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::{Sizes, Target};
+use super::rdb::encode::Sink;
 use super::rdb::file::Use;
 use super::rdb::file::save::{NewFile, Options};
 use super::rdb::file::write::{Encoder, Key, Notes};
 use crate::store::eviction::{decayed, idle_seconds, minutes};
+use crate::store::snapshot::Snapshot;
 use crate::store::{AccessClock, DbIndex, Entry, View};
 
 /// What of an entry's access clock is saved.
@@ -45,24 +48,109 @@ pub struct RdbOptions {
     pub used_bytes: u64,
     /// Whether it is the beginning of an append-only file.
     pub is_aof_base: bool,
+    /// The newest version of the format that who reads it knows.
+    pub version: u16,
+    /// Whether it is to be one of no keys.
+    pub without_keys: bool,
     /// For tests: us for which the thread sleeps at each key; negative: of how many keys only the last.
     pub key_delay: i32,
 }
 
-/// The file that is being written.
+/// Where an RDB goes. It takes what is in `out` when that is worth while.
+pub trait RdbOutput: Sink + Send {
+    /// Which snapshot it is.
+    fn watch(&mut self, _snapshot: &Arc<Snapshot>) {}
+
+    /// Before the first byte.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn begin(&mut self) -> Result<(), String>;
+
+    /// Takes what `out` has once it is enough.
+    fn take_if_large(&mut self, out: &mut Vec<u8>);
+
+    /// Whether all that follows is in vain.
+    fn has_failed(&self) -> bool;
+
+    /// Bytes that were taken so far.
+    fn written(&self) -> u64;
+
+    /// Behind the last key, with what `out` still has.
+    ///
+    /// # Errors
+    /// What failed, now or before.
+    fn finish(self: Box<Self>, out: &mut Vec<u8>, encoder: &mut Encoder) -> Result<(), String>;
+}
+
+/// The file of a name in a directory.
+struct NamedFile {
+    directory: PathBuf,
+    name: PathBuf,
+    options: Options,
+    file: Option<NewFile>,
+}
+
+impl Sink for NamedFile {
+    fn take(&mut self, out: &mut Vec<u8>) {
+        if let Some(file) = &mut self.file {
+            file.take(out);
+        }
+    }
+}
+
+impl RdbOutput for NamedFile {
+    fn begin(&mut self) -> Result<(), String> {
+        let file = NewFile::create(&self.directory, self.options);
+        self.file = Some(file.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn take_if_large(&mut self, out: &mut Vec<u8>) {
+        if let Some(file) = &mut self.file {
+            file.take_if_large(out);
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.file.as_ref().is_some_and(NewFile::has_failed)
+    }
+
+    fn written(&self) -> u64 {
+        self.file.as_ref().map_or(0, NewFile::written)
+    }
+
+    fn finish(self: Box<Self>, out: &mut Vec<u8>, encoder: &mut Encoder) -> Result<(), String> {
+        let file = self.file.expect("it was begun");
+        file.finish(out, encoder, &self.name).map_err(|error| error.to_string())
+    }
+}
+
+/// An RDB that is being made.
 pub struct RdbTarget {
     options: RdbOptions,
     encoder: Encoder,
     out: Vec<u8>,
-    file: Option<NewFile>,
+    output: Box<dyn RdbOutput>,
     keys: u64,
 }
 
 impl RdbTarget {
-    /// Nothing is there yet.
+    /// The file that `options` name. Nothing is there yet.
     pub fn new(options: RdbOptions) -> Box<Self> {
-        let encoder = Encoder::new(options.compress);
-        Box::new(Self { options, encoder, out: Vec::new(), file: None, keys: 0 })
+        let file = NamedFile {
+            directory: options.directory.clone(),
+            name: options.name.clone(),
+            options: options.file,
+            file: None,
+        };
+        Self::to(options, Box::new(file))
+    }
+
+    /// What goes elsewhere.
+    pub fn to(options: RdbOptions, output: Box<dyn RdbOutput>) -> Box<Self> {
+        let encoder = Encoder::new(options.compress, options.version);
+        Box::new(Self { options, encoder, out: Vec::new(), output, keys: 0 })
     }
 
     fn used(&self, entry: Entry<'_>) -> Option<Use> {
@@ -91,10 +179,13 @@ impl RdbTarget {
 }
 
 impl Target for RdbTarget {
+    fn watch(&mut self, snapshot: &Arc<Snapshot>) {
+        self.output.watch(snapshot);
+    }
+
     fn begin(&mut self, sizes: &Sizes) -> Result<(), String> {
+        self.output.begin()?;
         let options = &self.options;
-        let file = NewFile::create(&options.directory, options.file).map_err(|error| error.to_string())?;
-        self.file = Some(file);
         let notes = Notes {
             redis_version: options.redis_version,
             now_s: options.now_ms / 1000,
@@ -102,34 +193,34 @@ impl Target for RdbTarget {
             is_aof_base: options.is_aof_base,
         };
         self.encoder.begin(&mut self.out, &notes);
-        for (db, (keys, expires)) in sizes {
+        for (db, (keys, expires)) in sizes.iter().filter(|_| !options.without_keys) {
             self.encoder.database(&mut self.out, *db, *keys, *expires);
         }
         Ok(())
     }
 
     fn entry(&mut self, db: DbIndex, entry: Entry<'_>) {
+        if self.options.without_keys {
+            return;
+        }
         let used = self.used(entry);
         self.keys += 1;
-        let Some(file) = &mut self.file else { return };
         let value = View::of(entry);
         let key = Key { name: entry.key(), deadline_ms: entry.deadline(), used, value: &value };
-        self.encoder.key(&mut self.out, db, &key, file);
-        file.take_if_large(&mut self.out);
+        self.encoder.key(&mut self.out, db, &key, &mut *self.output);
+        self.output.take_if_large(&mut self.out);
         self.delay();
     }
 
     fn has_failed(&self) -> bool {
-        self.file.as_ref().is_some_and(NewFile::has_failed)
+        self.output.has_failed()
     }
 
     fn written(&self) -> u64 {
-        self.file.as_ref().map_or(0, NewFile::written)
+        self.output.written()
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), String> {
-        let file = self.file.take().expect("it was begun");
-        let name = std::mem::take(&mut self.options.name);
-        file.finish(&mut self.out, &mut self.encoder, &name).map_err(|error| error.to_string())
+        self.output.finish(&mut self.out, &mut self.encoder)
     }
 }

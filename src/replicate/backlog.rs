@@ -163,6 +163,13 @@ impl Stream {
         Some(read)
     }
 
+    /// How many bytes a reader has yet to read.
+    pub fn unread(&self, reader: ReaderId) -> u64 {
+        let kept = self.lock();
+        let at = kept.readers.iter().find(|(other, _)| *other == reader).map(|(_, at)| *at);
+        at.map_or(0, |at| kept.end - at)
+    }
+
     /// Memory that is kept.
     pub fn bytes_allocated(&self) -> u64 {
         let kept = self.lock();
@@ -312,6 +319,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// Every reader gets every byte from its place on, whoever else reads and whatever is let go.
         #[test]
         fn readers_get_all_bytes_in_order(limit in 1_u64..200_000, steps in steps()) {

@@ -8,10 +8,12 @@
 //! |---|---|
 //! | `state` | the names of the history, the role, the state of the link to a primary |
 //! | `backlog` | the end of the stream, shared with all who read it |
+//! | `primary` | who follows this server, and the snapshots they begin with |
 //!
 //! Not here: commands (`command::replication`), sockets (`worker`).
 
 mod backlog;
+pub mod primary;
 mod state;
 
 pub use backlog::{ReaderId, Stream};

@@ -7,14 +7,15 @@
 //! - the role and the history change only while all leases are held: whoever has a lease sees one state throughout;
 //! - the second name is good up to an offset that has been reached.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use super::Stream;
+use super::primary::{Marks, Replica, Replicas};
 
 /// The name of a history: 40 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,13 +124,21 @@ impl LinkState {
 pub struct Replication {
     /// The stream, and its end for those who read it.
     pub stream: Stream,
+    /// Who follows this server.
+    pub replicas: Replicas,
+    /// Where in the stream tickets ended.
+    pub marks: Marks,
     history: ArcSwap<History>,
     primary: ArcSwapOption<Primary>,
     link: AtomicU8,
     /// What names are made of, and how many were.
     seed: u64,
     names: AtomicU64,
+    /// Wakes workers, a bit each.
+    waker: OnceLock<Wake>,
 }
+
+type Wake = Arc<dyn Fn(u64) + Send + Sync>;
 
 impl Replication {
     /// A primary with a history of its own; `seed` is another for each process.
@@ -137,11 +146,14 @@ impl Replication {
         let id = ReplicationId::derive(seed, 0);
         Self {
             stream: Stream::default(),
+            replicas: Replicas::default(),
+            marks: Marks::default(),
             history: ArcSwap::from_pointee(History { id, id_before: ReplicationId::NONE, until: None }),
             primary: ArcSwapOption::empty(),
             link: AtomicU8::new(LinkState::None as u8),
             seed,
             names: AtomicU64::new(0),
+            waker: OnceLock::new(),
         }
     }
 
@@ -154,6 +166,32 @@ impl Replication {
     /// The names of the history.
     pub fn history(&self) -> History {
         **self.history.load()
+    }
+
+    /// Workers can be woken by this from now on.
+    pub fn wake_by(&self, wake: impl Fn(u64) + Send + Sync + 'static) {
+        // Whoever comes second has the same workers.
+        let _is_first = self.waker.set(Arc::new(wake));
+    }
+
+    /// What wakes workers.
+    pub fn waker(&self) -> Arc<dyn Fn(u64) + Send + Sync> {
+        self.waker.get().map_or_else(|| Arc::new(|_| {}) as Wake, Arc::clone)
+    }
+
+    /// Wakes workers, a bit each.
+    pub fn wake(&self, workers: u64) {
+        if let Some(wake) = self.waker.get().filter(|_| workers != 0) {
+            wake(workers);
+        }
+    }
+
+    /// A replica has left.
+    pub fn forget(&self, replica: &Arc<Replica>, now_ms: u64) {
+        self.replicas.remove(replica, now_ms);
+        if let Some(reader) = replica.start().and_then(|start| start.reader) {
+            self.stream.detach(reader);
+        }
     }
 
     /// A name that no history has.
@@ -183,6 +221,7 @@ impl Replication {
     /// is there any more.
     pub fn adopt_history(&self, history: History, offset: u64) {
         self.stream.restart(offset);
+        self.marks.clear();
         self.history.store(Arc::new(history));
     }
 

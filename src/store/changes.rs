@@ -233,6 +233,8 @@ impl Words {
 struct Effect {
     /// None: the database that the command runs in, until it has run.
     db: Option<DbIndex>,
+    /// The file is to have nothing of it.
+    only_replicas: bool,
     words: Range<usize>,
 }
 
@@ -332,6 +334,14 @@ impl Changes {
         self.push_effect(None, build);
     }
 
+    /// Replicas are to repeat this beside what the current command has changed: it concerns no data.
+    #[cold]
+    pub fn repeat_for_replicas(&mut self, build: impl FnOnce(&mut Words)) {
+        let count = self.effects.len();
+        self.push_effect(None, build);
+        self.effects[count..].iter_mut().for_each(|effect| effect.only_replicas = true);
+    }
+
     /// The current command is not repeated.
     pub fn repeat_nothing(&mut self) {
         self.is_replaced = true;
@@ -382,16 +392,17 @@ impl Changes {
         }
     }
 
-    /// How many effects the unit has.
-    pub fn effect_count(&self) -> usize {
-        self.effects.len()
+    /// How many effects the unit has for the file, and for replicas.
+    pub fn effect_counts(&self) -> (usize, usize) {
+        let only_replicas = self.effects.iter().filter(|effect| effect.only_replicas).count();
+        (self.effects.len() - only_replicas, self.effects.len())
     }
 
-    /// The unit's effects, in their order, with their databases.
-    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, impl ExactSizeIterator<Item = &[u8]>)> {
+    /// The unit's effects, in their order, with their databases, and whether they are for replicas only.
+    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, bool, impl ExactSizeIterator<Item = &[u8]>)> {
         self.effects.iter().map(|effect| {
             let db = effect.db.expect("the command has ended");
-            (db, effect.words.clone().map(|word| self.words.at(word)))
+            (db, effect.only_replicas, effect.words.clone().map(|word| self.words.at(word)))
         })
     }
 
@@ -445,6 +456,6 @@ impl Changes {
         let start = self.words.len();
         build(&mut self.words);
         assert!(self.words.len() > start, "an effect has at least a name");
-        self.effects.push(Effect { db, words: start..self.words.len() });
+        self.effects.push(Effect { db, only_replicas: false, words: start..self.words.len() });
     }
 }

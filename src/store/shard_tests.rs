@@ -330,7 +330,7 @@ fn the_guard_tells_what_it_knows_by_itself() {
             words.add("IT").add(7_u64);
         });
         let effects: Vec<Vec<u8>> =
-            changes.effects().flat_map(|(_, words)| words.map(<[u8]>::to_vec)).collect();
+            changes.effects().flat_map(|(_, _, words)| words.map(<[u8]>::to_vec)).collect();
         assert_eq!(effects.is_empty(), names.iter().all(|name| *name == "keymiss"));
         assert!(effects.is_empty() || effects == [&b"IT"[..], b"7"] || effects == [b"OTHER"]);
         changes.clear();

@@ -31,6 +31,7 @@ use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
 use crate::net::connection::BlockReason;
 use crate::observe::{ClientPlace, WaitId, WaitOutcome, flag};
+use crate::persist::journal::Order;
 use crate::resp::{Output, Reply};
 use crate::security;
 use crate::store::{Keyspace, Leases, ReadyKey, ShardId};
@@ -81,6 +82,16 @@ pub(super) fn made_ready(
     }
 }
 
+/// What becomes of a wait whose command was to run again.
+enum Retry {
+    /// It is over.
+    Over,
+    /// It could not run: it is tried again.
+    Soon,
+    /// It has run, and waits on.
+    AsItSays,
+}
+
 impl<I: Io> Worker<I> {
     /// The command has to wait: its client is blocked, and it queues for its keys, whose leases are held.
     #[cold]
@@ -116,6 +127,11 @@ impl<I: Io> Worker<I> {
         self.execution.leases.plan_no_returns();
         self.serves = true;
         let timer_ms = waiter.next_timer_ms();
+        if let Some(after) = waiter.blocking.on_timeout.awaited_ticket() {
+            self.awaiting.push(command.slot);
+            self.shared.replication.replicas.note_awaiting(self.number);
+            self.shared.journal.order(Order::Ask { after });
+        }
         connection.wait = Some(waiter);
         connection.set_block_reason(BlockReason::Blocked);
         connection.requeued_in_turn = self.turn;
@@ -251,40 +267,66 @@ impl<I: Io> Worker<I> {
             let waiter = self.connections.get(slot).and_then(|connection| connection.wait.clone());
             // Its wait may be over by now, and another may have begun, which has a timer of its own.
             let Some(waiter) = waiter.filter(|waiter| waiter.timer_ms() == DUE) else { continue };
-            let is_served = !is_paused && self.serve_in_time(&waiter, &constants);
+            let outcome = if is_paused { Retry::Soon } else { self.serve_in_time(&waiter, &constants) };
             self.execution.journal.publish(&self.shared.journal);
             let wanted = self.execution.leases.release_all();
             self.inbox.wake_wanting(wanted);
-            if !is_served {
-                let soon_ms = self.clock.now_ms() + AGAIN_MS;
-                waiter.retry_ms.fetch_max(soon_ms, Ordering::Relaxed);
-                self.timers.add(waiter.next_timer_ms(), slot);
+            let soon_ms = self.clock.now_ms() + AGAIN_MS;
+            match outcome {
+                Retry::Over => continue,
+                Retry::Soon => {
+                    waiter.retry_ms.fetch_max(soon_ms, Ordering::Relaxed);
+                }
+                // Unless it has said that it waits for no time.
+                Retry::AsItSays if waiter.retry_ms.load(Relaxed) > 0 => {
+                    waiter.retry_ms.fetch_max(soon_ms, Ordering::Relaxed);
+                }
+                Retry::AsItSays => {}
             }
+            self.timers.add(waiter.next_timer_ms(), slot);
         }
         self.show_timers();
         self.constants = Some(constants);
         self.act();
     }
 
-    /// Runs a waiting command again, if the leases for that are free; whether its wait is over.
-    fn serve_in_time(&mut self, waiter: &Waiter, constants: &TurnConstants) -> bool {
+    /// Replicas have said how far they are: clients that wait for that are looked at.
+    pub(super) fn look_at_awaiting(&mut self) {
+        for slot in std::mem::take(&mut self.awaiting) {
+            let waiter = self.connections.get(slot).and_then(|connection| connection.wait.clone());
+            let waiter = waiter.filter(|waiter| waiter.blocking.on_timeout.awaited_ticket().is_some());
+            let Some(waiter) = waiter.filter(|_| !self.awaiting.contains(&slot)) else { continue };
+            self.awaiting.push(slot);
+            if waiter.timer_ms() != DUE {
+                self.timers.remove(waiter.timer_ms(), slot);
+                waiter.note_due();
+                self.due.push(slot);
+            }
+        }
+        if !self.awaiting.is_empty() {
+            self.shared.replication.replicas.note_awaiting(self.number);
+        }
+    }
+
+    /// Runs a waiting command again, if the leases for that are free; what becomes of its wait.
+    fn serve_in_time(&mut self, waiter: &Waiter, constants: &TurnConstants) -> Retry {
         let (keyspace, leases) = (&constants.shared.keyspace, &mut self.execution.leases);
         let hashes = crate::store::Waiting::hashes(waiter).iter().copied();
         let has_own = hashes.clone().all(|hash| leases.try_take(keyspace.shard_of(hash)));
         if !has_own || blocking::WaiterKeys::default().take(hashes, keyspace, leases).is_err() {
-            return false;
+            return Retry::Soon;
         }
         self.clock.read();
         if !waiter.client_info.wait.claim(waiter.wait_id) {
-            return false;
+            return Retry::Soon;
         }
         let Some(output) = self.run_again(waiter, constants) else {
             waiter.client_info.wait.give_back(waiter.wait_id);
-            return false;
+            return Retry::AsItSays;
         };
         self.finish_serving(waiter, None, output, keyspace);
         self.serve_ready(constants);
-        true
+        Retry::Over
     }
 
     /// Runs a waiting command, claimed, under its keys' leases; nothing if it would have to wait again.
@@ -346,7 +388,10 @@ impl<I: Io> Worker<I> {
         let Served { place, wait_id, mut output } = served;
         let token = Token { slot: place.slot, generation: place.generation };
         if self.waits_for(token, wait_id).is_some() {
-            self.connections.at(token.slot).output.append(&mut output);
+            let connection = self.connections.at(token.slot);
+            connection.output.append(&mut output);
+            // What it has changed was published where it was served.
+            connection.session.written_ticket = self.shared.journal.drawn();
             self.lift(token.slot);
         }
     }
@@ -419,7 +464,7 @@ impl<I: Io> Worker<I> {
             stats.count_error(UNBLOCKED);
             reply.error(UNBLOCKED);
         } else {
-            waiter.blocking.on_timeout.reply(&mut reply);
+            waiter.blocking.on_timeout.reply(&self.shared, &mut reply);
         }
         if waiter.is_silent {
             reply.truncate(mark);

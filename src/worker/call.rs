@@ -270,7 +270,9 @@ impl<I: Io> Worker<I> {
             && Arc::ptr_eq(&constants.config, self.config.config_arc())
             && Arc::ptr_eq(&constants.users, &self.users)
         {
-            if constants.obstacles != obstacles {
+            let lacks_replicas = self.lacks_replicas();
+            if constants.obstacles != obstacles || constants.lacks_replicas != lacks_replicas {
+                constants.lacks_replicas = lacks_replicas;
                 constants.note_obstacles(obstacles);
             }
             return constants;
@@ -292,7 +294,7 @@ impl<I: Io> Worker<I> {
             event_ns,
             looked_at_ns: slow_ns.min(event_ns).min(CLOCK_KEPT_NS_MAX),
             joins: slow_ns.min(event_ns) >= JOINED_NS_MIN,
-            lacks_replicas: config.min_replicas_max_lag > 0 && config.min_replicas_to_write > 0,
+            lacks_replicas: self.lacks_replicas(),
             obstacles,
             busy: None,
             busy_allows: Flags::NONE,
@@ -302,6 +304,15 @@ impl<I: Io> Worker<I> {
         });
         constants.note_obstacles(obstacles);
         constants
+    }
+
+    /// Whether there are fewer replicas than writes need.
+    fn lacks_replicas(&self) -> bool {
+        let (config, replication) = (self.config.config(), &self.shared.replication);
+        config.min_replicas_to_write > 0
+            && config.min_replicas_max_lag > 0
+            && replication.replicas.good() < config.min_replicas_to_write
+            && !replication.is_replica()
     }
 
     /// Why nothing may change at present.
@@ -342,7 +353,7 @@ pub(super) struct TurnConstants {
     looked_at_ns: u64,
     /// Whether quick commands may be timed together.
     joins: bool,
-    /// Whether there are fewer replicas (none, so far) than writes need.
+    /// Whether there are fewer replicas than writes need.
     pub(super) lacks_replicas: bool,
     /// Why writes are refused, or wait.
     pub(super) obstacles: Obstacles,

@@ -72,7 +72,7 @@ fn choose<'a>(limit_bytes: u64, each: impl FnOnce(&mut dyn FnMut(&ClientInfo)) +
         }
         let bytes = client_info.total_bytes.load(Relaxed);
         held_bytes += bytes;
-        if !client_info.has(flag::NO_EVICT) {
+        if !client_info.has(flag::NO_EVICT) && !client_info.has(flag::REPLICA) {
             evictable.push((bytes, client_info.id));
         }
     });

@@ -91,8 +91,9 @@ impl<I: Io> Worker<I> {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
             Source::QueryBuffer => &[],
         };
+        let unsent_before = connection.session.replica.is_some().then(|| connection.output.len());
         let (buffer, large, session, output) = connection.parts(first.source, input);
-        let batch = &self.batch;
+        let (batch, first_slot) = (&self.batch, first.slot);
         let of_client_run =
             |command: &&Gathered| command.slot == first.slot && command.source == first.source;
         let at = |place: usize| {
@@ -133,6 +134,10 @@ impl<I: Io> Worker<I> {
             connection.session.close_after_reply && connection.session.withheld_reply.is_none();
         // Its leases were not refused. If it is held back for something else, nothing stays reserved for it meanwhile.
         connection.refusals = 0;
+        if unsent_before.is_some_and(|bytes| connection.output.len() > bytes) {
+            self.refuse_replica(first_slot);
+            return count;
+        }
         match stop {
             None => {}
             Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
@@ -141,6 +146,15 @@ impl<I: Io> Worker<I> {
             Some((_, Step::Done)) => unreachable!("that stops nothing"),
         }
         count
+    }
+
+    /// A replica has asked for a reply, which would stand in the middle of its stream.
+    #[cold]
+    fn refuse_replica(&mut self, slot: u32) {
+        let connection = self.connections.at(slot);
+        let (token, address) = (connection.token, &connection.session.client_info.address);
+        log::warn!("Replica {address} has sent a command that is answered: disconnecting it");
+        self.close(token);
     }
 
     /// Puts a command and all behind it on its connection off until the reason is gone.
@@ -310,7 +324,7 @@ impl ClientRun<'_> {
         }
         // To Redis a monitor is a kind of replica.
         let touches_keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
-        (session.monitor && flags.has(touches_keys))
+        ((session.monitor || session.replica.is_some()) && flags.has(touches_keys))
             .then_some(Admission::Error(CommandError::Text("ERR Replica can't interact with the keyspace")))
     }
 

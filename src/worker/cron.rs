@@ -158,6 +158,8 @@ impl<I: Io> Worker<I> {
         }
         self.save_when_due(now_ms);
         self.rewrite_when_due(now_ms);
+        self.cron_replicas(now_ms);
+        self.cron_syncing(now_ms);
         self.judge_waste(now_ms);
         let rests = quiet && !pending && !self.defrag.is_busy();
         self.reclaim(now_ms, rests);
@@ -314,7 +316,7 @@ impl<I: Io> Worker<I> {
             let token = connection.token;
             // One that does not read its replies is idle too; one that waits for something is not.
             let may_close = matches!(connection.block_reason, BlockReason::None | BlockReason::Output);
-            if idle && may_close && !connection.session.monitor {
+            if idle && may_close && !connection.session.monitor && connection.session.replica.is_none() {
                 let client_info = &connection.session.client_info;
                 log::debug!("Closing idle client id={} addr={}", client_info.id, client_info.address);
                 self.close(token);

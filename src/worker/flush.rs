@@ -24,8 +24,13 @@ impl<I: Io> Worker<I> {
             }
             let token = connection.token;
             let limits = &self.config.config().client_output_buffer_limit;
-            let limit = if connection.session.is_subscriber() { &limits.pubsub } else { &limits.normal };
-            if exceeds_limit(connection, limit, now_ms) {
+            let (limit, unread_bytes) = match () {
+                () if connection.session.replica.is_some() => (&limits.replica, self.unread_stream(token)),
+                () if connection.session.is_subscriber() => (&limits.pubsub, 0),
+                () => (&limits.normal, 0),
+            };
+            let connection = self.connections.at(slot);
+            if exceeds_limit(connection, unread_bytes, limit, now_ms) {
                 let client_info = &connection.session.client_info;
                 log::warn!(
                     "Client id={} addr={} closed for overcoming of output buffer limits.",
@@ -50,6 +55,7 @@ impl<I: Io> Worker<I> {
                     self.held.push((token, ticket));
                 } else if connection.ended
                     || connection.input_ended
+                    || connection.session.replica.is_some()
                     || connection.block_reason != BlockReason::None
                 {
                     self.io.send(token, outgoing);
@@ -120,6 +126,7 @@ impl<I: Io> Worker<I> {
             before.tracker.into_iter().for_each(|tracker| tracking.leave(tracker));
             self.set_tracking(place, false);
         }
+        self.replica_left(token);
         let connection = self.connections.at(token.slot);
         let RegistrySlot { worker, number } = connection.session.client_info.registry_slot;
         self.shared.clients.leave(&connection.session.client_info);
@@ -139,8 +146,13 @@ impl<I: Io> Worker<I> {
 }
 
 /// Whether a client has more unsent replies than `client-output-buffer-limit` allows it.
-fn exceeds_limit(connection: &mut Connection, limit: &crate::config::OutputBufferLimit, now_ms: u64) -> bool {
-    let bytes = connection.unsent_bytes() as u64;
+fn exceeds_limit(
+    connection: &mut Connection,
+    unread_bytes: u64,
+    limit: &crate::config::OutputBufferLimit,
+    now_ms: u64,
+) -> bool {
+    let bytes = connection.unsent_bytes() as u64 + unread_bytes;
     if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
         return true;
     }

@@ -55,6 +55,8 @@ pub enum Message {
     Redirected(ClientPlace, Arc<[u8]>),
     /// A user may not listen to some channels any more: clients that do are ended.
     RightsLost(Arc<RightsLost>),
+    /// A replica has said how far it is: clients may wait for that.
+    Acknowledged,
     /// Something shared has changed (configuration, pause, shutdown): look at it.
     Look,
     /// Give back what memory is free.

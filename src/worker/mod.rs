@@ -20,6 +20,8 @@
 //! | `loading` | a file at the start |
 //! | `recovery` | the append-only file at the start: reading it |
 //! | `rewrite` | the append-only file as the configuration wants it |
+//! | `replicas` | replicas: what they are sent |
+//! | `syncing` | the snapshot that replicas begin with, pings |
 //! | `replay` | commands of an append-only file at the start |
 //! | `journal` | replies that wait for the disk |
 //! | `ending` | the end that a signal asks for |
@@ -70,9 +72,11 @@ mod reclaim;
 mod recovery;
 mod refuse;
 mod replay;
+mod replicas;
 mod rewrite;
 mod run;
 mod script;
+mod syncing;
 mod threads;
 mod timers;
 mod tls;
@@ -141,6 +145,11 @@ pub struct Worker<I: Io> {
     shown: Vec<u8>,
     /// Connections that listen to published messages.
     listeners: Listeners,
+    /// Connections of replicas.
+    replicas: Vec<replicas::Followed>,
+    syncing: syncing::Syncing,
+    /// Connections whose clients wait for acknowledgements of replicas.
+    awaiting: Vec<u32>,
     /// Connections that are told of changed keys.
     trackers: tracking::Trackers,
     /// Clients that have yet to finish a handshake.
@@ -249,6 +258,9 @@ impl<I: Io> Worker<I> {
             monitors: Vec::new(),
             shown: Vec::new(),
             listeners: Listeners::default(),
+            replicas: Vec::new(),
+            syncing: syncing::Syncing::default(),
+            awaiting: Vec::new(),
             trackers: tracking::Trackers::default(),
             handshakes: tls::Handshakes::default(),
             timers: timers::Timers::default(),
@@ -343,6 +355,7 @@ impl<I: Io> Worker<I> {
             // Messages to its own clients leave with this turn's replies rather than with those of another turn.
             self.read_messages();
         }
+        self.feed_replicas();
         self.flush(); // 8. one send per connection with output
         self.inbox.deliver(); // 9. messages, and wake-ups for those who sleep
         self.end_turn(start);
@@ -508,7 +521,13 @@ impl<I: Io> Worker<I> {
             Message::Served(served) => self.deliver(*served),
             Message::Unblock { token, wait_id, error } => self.tell_unblocked(token, wait_id, error),
             Message::RightsLost(lost) => self.end_listeners_without_right(&lost),
-            Message::Look => self.resume_paused(),
+            Message::Acknowledged => self.look_at_awaiting(),
+            Message::Look => {
+                self.resume_paused();
+                if self.number == 0 && self.shared.replication.replicas.count() > 0 {
+                    self.cron.hurry();
+                }
+            }
             Message::Purge => self.purge_memory(),
         }
     }

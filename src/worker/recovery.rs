@@ -94,7 +94,7 @@ impl Recovery {
         journal.order(Order::Open { sink: Box::new(file), after: journal.drawn() });
         shared.append_only.open(store, bytes);
         // Nobody changes anything before all is loaded.
-        journal.switch(true);
+        journal.record_for_file(true);
         Ok(())
     }
 }

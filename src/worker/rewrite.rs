@@ -54,8 +54,8 @@ impl<I: Io> Worker<I> {
         if !self.take_all_leases() {
             return; // The next tick tries again.
         }
-        if shared.journal.is_on() {
-            shared.journal.switch(false);
+        if shared.journal.has_file() {
+            shared.journal.record_for_file(false);
             shared.journal.order(Order::Close { after: shared.journal.drawn() });
         }
         shared.append_only.close();
@@ -69,7 +69,7 @@ impl<I: Io> Worker<I> {
     fn has_grown(&self) -> bool {
         let (config, journal) = (self.config.config(), &self.shared.journal);
         let percentage = u64::from(config.auto_aof_rewrite_percentage);
-        if percentage == 0 || !journal.is_on() || self.shared.append_only.is_asked_for() {
+        if percentage == 0 || !journal.has_file() || self.shared.append_only.is_asked_for() {
             return false;
         }
         let base = self.shared.append_only.report().base_bytes;

@@ -418,6 +418,8 @@ impl<I: Io> Worker<I> {
                     self.end_listeners_without_right(&lost);
                     self.inbox.send_all(|| Message::RightsLost(Arc::clone(&lost)));
                 }
+                Effect::Followed(place) => self.follow_by(place),
+                Effect::Acknowledged(place) => self.replica_acked(place),
                 Effect::Snapshot => self.start_snapshot(),
                 Effect::Wake(wanted) => self.inbox.wake_wanting(wanted),
                 Effect::Serve(shard) => self.lost.push(shard),

@@ -142,6 +142,11 @@ impl Server {
         Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
+    /// Any server program, on a Unix socket and a free TCP port of 127.0.0.1.
+    pub fn program_tcp(program: &str, args: &[&str]) -> Self {
+        Self::on_free_port(program, args)
+    }
+
     /// The same on a free TCP port of 127.0.0.1 too.
     pub fn newest_tcp(name: &str, args: &[&str]) -> Self {
         Self::on_free_port(&newest_program(name), args)

@@ -39,9 +39,13 @@ impl ClientType {
         Err(CommandError::Replied)
     }
 
-    /// The type of a client: there are no replicas yet.
+    /// The type of a client.
     pub(super) fn of(client_info: &ClientInfo) -> Self {
-        if client_info.has(flag::SUBSCRIBER) { Self::PubSub } else { Self::Normal }
+        match () {
+            () if client_info.has(flag::REPLICA) => Self::Replica,
+            () if client_info.has(flag::SUBSCRIBER) => Self::PubSub,
+            () => Self::Normal,
+        }
     }
 }
 

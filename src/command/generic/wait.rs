@@ -1,5 +1,7 @@
-//! WAIT and WAITAOF: until what was written has reached replicas, or the disk. There are no replicas, so whoever asks for some
-//! waits until its time is up.
+//! WAIT and WAITAOF: until what this client has written has reached replicas, or disks.
+//!
+//! Design: a client knows the last ticket under which it has changed something; the journal knows where in the stream that is, once
+//! it is there. A client that waits has replicas asked how far they are, and is looked at when one has answered.
 
 use super::GENERIC;
 use crate::command::blocking::until_after_milliseconds;
@@ -40,9 +42,16 @@ const WAITS: Command =
     Command { flags: Flags::BLOCKING, scope: Scope::None, categories: Categories::CONNECTION, ..GENERIC };
 
 fn wait(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.shared.replication.is_replica() {
+        return Err(CommandError::Text(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+        ));
+    }
     let replicas = parse_i64(args.at(1)).ok_or(CommandError::NotInteger)?;
     let until_ms = until_after_milliseconds(args.at(2), ctx.now_ms)?;
-    unless_met(ctx, replicas <= 0, (until_ms, 0), OnTimeout::Zero, reply)
+    let ticket = ctx.session.written_ticket;
+    let is_met = ctx.shared.applied_count(ticket) as i64 >= replicas;
+    unless_met(ctx, is_met, (until_ms, 0), OnTimeout::Applied(ticket), reply)
 }
 
 fn waitaof(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -53,21 +62,26 @@ fn waitaof(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let replicas = parse_i64(args.at(2)).filter(|count| *count >= 0);
     let replicas = replicas.ok_or(CommandError::Text("ERR value is out of range, must be positive"))?;
     let until_ms = until_after_milliseconds(args.at(3), ctx.now_ms)?;
-    let journal = &ctx.shared.journal;
+    if ctx.shared.replication.is_replica() {
+        return Err(CommandError::Text(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated.",
+        ));
+    }
     if logs > 0 && !ctx.config.appendonly {
         return Err(CommandError::Text(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
     }
-    // All that was written by anybody: it is never said of more than is so, and under constant writes it may be said late.
-    let is_synced = journal.is_on() && journal.kept() >= journal.drawn();
-    let on_timeout = OnTimeout::Synced(is_synced.into(), 0);
-    let retry_ms = if logs > 0 { ctx.now_ms + SYNC_LOOK_MS } else { 0 };
-    unless_met(ctx, replicas == 0 && (logs == 0 || is_synced), (until_ms, retry_ms), on_timeout, reply)
+    let ticket = ctx.session.written_ticket;
+    let (own, others) = ctx.shared.synced_counts(ticket);
+    let is_met = own as i64 >= logs && others as i64 >= replicas;
+    // The disk wakes nobody; replicas do.
+    let retry_ms = if (own as i64) < logs { ctx.now_ms + SYNC_LOOK_MS } else { 0 };
+    unless_met(ctx, is_met, (until_ms, retry_ms), OnTimeout::Synced(ticket), reply)
 }
 
 /// Replies at once if all that is asked for is there, and waits for the rest otherwise: until the first of the times, and looking
-/// again at the second, if that is not 0.
+/// again at the second, if that is not 0, and when replicas have said how far they are.
 fn unless_met(
     ctx: &mut Context<'_>,
     is_met: bool,
@@ -76,7 +90,7 @@ fn unless_met(
     reply: &mut Reply<'_>,
 ) -> Outcome {
     if is_met || !ctx.may_block() {
-        on_timeout.reply(reply);
+        on_timeout.reply(ctx.shared, reply);
         return Ok(());
     }
     ctx.block(Blocking { awaited_count: 0, wants: None, heeds_loss: false, until_ms, retry_ms, on_timeout })

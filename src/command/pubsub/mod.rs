@@ -136,6 +136,13 @@ fn find_channel(_: &Args<'_>, found: &mut dyn FnMut(usize, KeyAccess)) -> Scope 
 }
 
 fn publish(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.shared.journal.has_replicas()
+        && let Some(changes) = ctx.changes.listener()
+    {
+        changes.repeat_for_replicas(|words| {
+            words.add_all(args.from(0));
+        });
+    }
     let hash = args.hashes().first().copied().unwrap_or_else(|| ctx.shared.keyspace.hash(args.at(1)));
     let reached = ctx.publish(kind, hash, args.at(1), args.at(2));
     reply.integer(reached as i64);

@@ -40,11 +40,20 @@ pub const SLAVEOF: Command = Command {
     ..REPLICAOF
 };
 
-fn role(_: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn role(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let replication = &ctx.shared.replication;
+    let all = replication.replicas.all();
+    let online = || all.iter().filter(|replica| replica.word() == Some("online"));
     reply.array(3);
     reply.bulk(b"master");
-    reply.integer(0);
-    reply.array(0);
+    reply.integer(replication.offset() as i64);
+    reply.array(online().count());
+    for replica in online() {
+        reply.array(3);
+        reply.bulk(replica.ip().as_bytes());
+        reply.bulk(replica.about.port.to_string().as_bytes());
+        reply.bulk(replica.acked().to_string().as_bytes());
+    }
     Ok(())
 }
 

@@ -139,7 +139,7 @@ pub fn cut_for_rewrite(
     if let Some(file) = file {
         let sink: Box<dyn journal::Sink> = Box::new(file);
         shared.journal.order(journal::Order::Open { sink, after: shared.journal.drawn() });
-        shared.journal.switch(true);
+        shared.journal.record_for_file(true);
     }
     cut
 }

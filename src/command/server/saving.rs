@@ -12,6 +12,7 @@ use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
 use crate::command::{Categories, CommandError, Effect, Scope, Shared};
 use crate::config::{Config, MaxmemoryPolicy, REDIS_VERSION};
 use crate::persist::background::{Order, Outcome as Saved, Purpose};
+use crate::persist::rdb::VERSION_MAX;
 use crate::persist::rdb::file::save::Options;
 use crate::persist::rdb_target::{RdbOptions, RdbTarget, UseSaved};
 use crate::store::snapshot::OnFlush;
@@ -165,6 +166,8 @@ pub fn rdb_options(config: &Config, used_bytes: u64, now_ms: u64, access_clock: 
         redis_version: REDIS_VERSION,
         used_bytes,
         is_aof_base: false,
+        version: VERSION_MAX,
+        without_keys: false,
         key_delay: config.rdb_key_save_delay,
     }
 }

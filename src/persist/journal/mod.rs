@@ -1,4 +1,4 @@
-//! The journal: the effects of all workers' commands in one order, for the append-only file.
+//! The journal: the effects of all workers' commands in one order, for the append-only file and for replicas.
 //!
 //! Design: a group of commands that changes something draws the next ticket of one counter at its first effect, while it holds all
 //! its leases, and leaves its effects in its worker's [`Writer`]. Before its leases go back it hands them over to the journal
@@ -6,10 +6,13 @@
 //! leases. Tickets are dense: whoever merges waits for the next one.
 //!
 //! ```text
-//! worker: draw, record, publish -> groups -> [journal thread: merge by ticket, add SELECT, write, sync] -> file
+//! worker: draw, record, publish -> groups -> [journal thread: merge by ticket, add SELECT, write, sync] -> file, stream
 //!                                                                      |
 //! worker: replies held back under `always`  <-  kept up to ticket N  --+
 //! ```
+//!
+//! One order, two streams of bytes: a record says whom it is for ([`Audience`]). The stream for replicas goes to a [`Feed`]
+//! before the file is written, so that no disk holds it up.
 //!
 //! Invariants:
 //! - a ticket that was drawn is published before the last lease of its group goes back;
@@ -29,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-pub use thread::{Hooks, Sink, start};
+pub use thread::{Feed, Hooks, Sink, start};
 pub use writer::Writer;
 
 /// When what was appended is synced to disk: `appendfsync`.
@@ -81,10 +84,34 @@ pub enum Order {
         /// The last ticket that belongs to the sink before.
         after: u64,
     },
-    /// No effects follow the one of this ticket.
+    /// No effects behind this ticket go to a sink.
     Close {
         /// The last ticket.
         after: u64,
+    },
+    /// The effects behind this ticket go to replicas, or do so no more.
+    Feed {
+        /// Where they go.
+        feed: Option<Box<dyn Feed>>,
+        /// The last ticket before.
+        after: u64,
+    },
+    /// A snapshot for replicas was cut: what follows this ticket names its database again.
+    Cut {
+        /// The last ticket that the snapshot has.
+        after: u64,
+        /// Told how many bytes of the stream come before.
+        then: Box<dyn FnOnce(u64) + Send>,
+    },
+    /// Behind this ticket's effects replicas are to be asked how far they are.
+    Ask {
+        /// The ticket.
+        after: u64,
+    },
+    /// Replicas are told this, which concerns no database.
+    Say {
+        /// A command.
+        words: &'static [u8],
     },
     /// The policy has changed.
     Follow,
@@ -92,6 +119,28 @@ pub enum Order {
     BaseWritten,
     /// All that was published is to be written and synced, and the thread is to end.
     Finish,
+}
+
+/// Bits of who listens.
+const FILE: u8 = 1;
+const REPLICAS: u8 = 2;
+
+/// Whom a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Audience {
+    /// The file.
+    File = FILE,
+    /// Replicas.
+    Replicas = REPLICAS,
+    /// Both.
+    Both = FILE | REPLICAS,
+}
+
+impl Audience {
+    const fn contains(self, listener: u8) -> bool {
+        self as u8 & listener != 0
+    }
 }
 
 /// In a cache line of its own: all workers write it.
@@ -105,7 +154,8 @@ pub struct Journal {
     drawn: Line<AtomicU64>,
     /// Bytes that were published and are not written yet.
     queued_bytes: Line<AtomicU64>,
-    is_on: AtomicBool,
+    /// Whom effects are recorded for: [`FILE`], [`REPLICAS`].
+    listeners: AtomicU8,
     policy: AtomicU8,
     /// What was changed up to this ticket is on disk.
     kept: AtomicU64,
@@ -136,7 +186,7 @@ impl Default for Journal {
         Self {
             drawn: Line::default(),
             queued_bytes: Line::default(),
-            is_on: AtomicBool::new(false),
+            listeners: AtomicU8::new(0),
             policy: AtomicU8::new(SyncPolicy::EverySecond as u8),
             kept: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -160,12 +210,38 @@ impl Journal {
     #[inline]
     pub fn is_on(&self) -> bool {
         // Whoever changed it held all leases, and this one was taken since.
-        self.is_on.load(Relaxed)
+        self.listeners.load(Relaxed) != 0
     }
 
-    /// Begins or ends; all leases are held.
-    pub fn switch(&self, on: bool) {
-        self.is_on.store(on, Relaxed);
+    fn listeners(&self) -> u8 {
+        self.listeners.load(Relaxed)
+    }
+
+    /// Whether effects are recorded for the file.
+    #[inline]
+    pub fn has_file(&self) -> bool {
+        self.listeners.load(Relaxed) & FILE != 0
+    }
+
+    /// Whether effects are recorded for replicas.
+    #[inline]
+    pub fn has_replicas(&self) -> bool {
+        self.listeners.load(Relaxed) & REPLICAS != 0
+    }
+
+    /// Begins or ends to record for the file; all leases are held.
+    pub fn record_for_file(&self, on: bool) {
+        self.listen(FILE, on);
+    }
+
+    /// Begins or ends to record for replicas; all leases are held.
+    pub fn record_for_replicas(&self, on: bool) {
+        self.listen(REPLICAS, on);
+    }
+
+    fn listen(&self, listener: u8, on: bool) {
+        let others = self.listeners.load(Relaxed) & !listener;
+        self.listeners.store(if on { others | listener } else { others }, Relaxed);
     }
 
     /// The last ticket that was drawn.
@@ -181,7 +257,7 @@ impl Journal {
     /// Whether a reply leaves only when what it tells is on disk.
     #[inline]
     pub fn holds_replies(&self) -> bool {
-        self.policy.load(Relaxed) == SyncPolicy::Always as u8 && self.is_on.load(Relaxed)
+        self.policy.load(Relaxed) == SyncPolicy::Always as u8 && self.has_file()
     }
 
     /// The policy in force.

@@ -177,7 +177,7 @@ fn what_was_kept_is_there_after_a_power_cut() {
         // Under another policy nothing is promised so soon.
         let policy = if seed % 8 == 7 { SyncPolicy::EverySecond } else { SyncPolicy::Always };
         let journal = Arc::new(Journal::default());
-        journal.switch(true);
+        journal.record_for_file(true);
         journal.follow(Settings { policy, limit_bytes: 1 << 20, ..Settings::default() });
         let has_failed = Arc::new(AtomicBool::new(false));
         let (told, disk) = (Arc::clone(&has_failed), PoweredDisk::new(seed));

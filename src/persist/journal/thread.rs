@@ -1,4 +1,4 @@
-//! The journal thread: merges what workers publish, appends it to the sink, syncs it.
+//! The journal thread: merges what workers publish, gives it to replicas, appends it to the sink, syncs it.
 //!
 //! Design: it takes all that has come, merges it, writes it with one call, syncs if the policy says so, and only then says that
 //! it is kept: so one sync serves all that came while the one before it lasted. Under `always` it waits for messages, and each
@@ -49,6 +49,21 @@ pub trait Sink: Send {
     fn is_doubtful(&self) -> bool;
 }
 
+/// Where what replicas are to repeat goes.
+pub trait Feed: Send {
+    /// Appends bytes to the stream.
+    fn append(&mut self, bytes: &[u8]);
+
+    /// How many bytes the stream has.
+    fn offset(&self) -> u64;
+
+    /// The stream has the effects of this ticket and of all before. Workers to be woken for what is new, a bit each.
+    fn note(&mut self, ticket: u64) -> u64;
+}
+
+/// Asks replicas how far they are.
+const ASK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
 /// What the thread asks of the process.
 pub struct Hooks {
     /// Wakes the workers whose bits are set.
@@ -72,9 +87,12 @@ pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> 
             hooks,
             policy,
             sink: None,
+            feed: None,
+            asks: false,
             merge: Merge::default(),
             orders: VecDeque::new(),
             out: Vec::new(),
+            stream: Vec::new(),
             queued_bytes: 0,
             is_synced: true,
             synced_at: Instant::now(),
@@ -87,16 +105,29 @@ pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> 
     })
 }
 
+/// What happens when the merge has come to a ticket.
+enum Turn {
+    Sink(Option<Box<dyn Sink>>),
+    Feed(Option<Box<dyn Feed>>),
+    Cut(Box<dyn FnOnce(u64) + Send>),
+    Ask,
+}
+
 struct Thread {
     journal: Arc<Journal>,
     hooks: Hooks,
     policy: SyncPolicy,
     sink: Option<Box<dyn Sink>>,
+    feed: Option<Box<dyn Feed>>,
+    /// Replicas are to be asked how far they are.
+    asks: bool,
     merge: Merge,
-    /// Changes of the sink that are yet to come, and behind which ticket.
-    orders: VecDeque<(u64, Option<Box<dyn Sink>>)>,
+    /// What is yet to come, and behind which ticket.
+    orders: VecDeque<(u64, Turn)>,
     /// Merged, and not written yet.
     out: Vec<u8>,
+    /// Merged, and not given to replicas yet.
+    stream: Vec<u8>,
     /// Bytes of effects in it.
     queued_bytes: u64,
     is_synced: bool,
@@ -155,13 +186,24 @@ impl Thread {
     fn take(&mut self, message: Message) {
         match message {
             Message::Group { ticket, effects } => self.merge.add(ticket, effects),
-            Message::Order(Order::Open { sink, after }) => self.orders.push_back((after, Some(sink))),
-            Message::Order(Order::Close { after }) => self.orders.push_back((after, None)),
+            Message::Order(Order::Open { sink, after }) => {
+                self.orders.push_back((after, Turn::Sink(Some(sink))));
+            }
+            Message::Order(Order::Close { after }) => self.orders.push_back((after, Turn::Sink(None))),
+            Message::Order(Order::Feed { feed, after }) => self.orders.push_back((after, Turn::Feed(feed))),
+            Message::Order(Order::Cut { after, then }) => self.orders.push_back((after, Turn::Cut(then))),
+            Message::Order(Order::Ask { after }) => self.orders.push_back((after, Turn::Ask)),
+            Message::Order(Order::Say { words }) => {
+                if self.feed.is_some() {
+                    self.stream.extend_from_slice(words);
+                }
+            }
             Message::Order(Order::Follow) => {}
             Message::Order(Order::BaseWritten) => {
                 self.awaits_base = false;
                 // The base is that of the last change of files. It may come before a file that cannot be written.
-                if let Some((after, _)) = self.orders.iter().rev().find(|(_, sink)| sink.is_some()) {
+                let opens = |(_, turn): &&(u64, Turn)| matches!(turn, Turn::Sink(Some(_)));
+                if let Some((after, _)) = self.orders.iter().rev().find(opens) {
                     self.in_base = *after;
                 }
                 self.recover();
@@ -176,23 +218,26 @@ impl Thread {
         self.policy = self.journal.policy();
         let now_s = self.journal.stamps.load(Relaxed).then(unix_s);
         loop {
-            let is_at_switch = self.orders.front().is_some_and(|(after, _)| *after == self.merge.taken());
-            if is_at_switch {
-                // What a doubtful sink holds is in the base that the next one stands behind.
-                if !self.write() || !self.sync() && !self.is_doubtful() {
+            // What asks for no exact place may come when others have published more.
+            if self.orders.front().is_some_and(|(after, _)| *after <= self.merge.taken()) {
+                if !self.turn() {
                     return;
                 }
-                self.switch();
-            } else if self.out.len() >= WRITE_BYTES_MAX {
+            } else if self.out.len().max(self.stream.len()) >= WRITE_BYTES_MAX {
+                self.give();
                 if !self.write() {
                     return;
                 }
-            } else if let Some(bytes) = self.merge.append_next(&mut self.out, now_s) {
+            } else if let Some(bytes) = self.append_next(now_s) {
                 self.queued_bytes += bytes;
             } else {
                 break;
             }
         }
+        if std::mem::take(&mut self.asks) && self.feed.is_some() {
+            self.stream.extend_from_slice(ASK);
+        }
+        self.give();
         if !self.write() {
             return;
         }
@@ -212,17 +257,61 @@ impl Thread {
         self.tell();
     }
 
+    fn append_next(&mut self, now_s: Option<u64>) -> Option<u64> {
+        let stream = self.feed.is_some().then_some(&mut self.stream);
+        self.merge.append_next(&mut self.out, stream, now_s)
+    }
+
+    /// Does what is to be done at this place; false if it is yet to be done.
+    fn turn(&mut self) -> bool {
+        if matches!(self.orders.front(), Some((_, Turn::Sink(_)))) {
+            // What a doubtful sink holds is in the base that the next one stands behind.
+            self.give();
+            if !self.write() || !self.sync() && !self.is_doubtful() {
+                return false;
+            }
+        }
+        match self.orders.pop_front() {
+            Some((_, Turn::Sink(sink))) => self.switch(sink),
+            Some((_, Turn::Feed(feed))) => {
+                self.give();
+                self.feed = feed;
+                self.merge.begin_stream();
+                let workers = self.feed.as_mut().map_or(0, |feed| feed.note(self.merge.taken()));
+                self.wake(workers);
+            }
+            Some((_, Turn::Cut(then))) => {
+                self.give();
+                self.merge.begin_stream();
+                then(self.feed.as_ref().map_or(0, |feed| feed.offset()));
+            }
+            Some((_, Turn::Ask)) => self.asks = true,
+            None => {}
+        }
+        true
+    }
+
     /// Another sink, or none; all that belongs to the one before is in it.
-    fn switch(&mut self) {
-        if let Some((_, sink)) = self.orders.pop_front() {
-            self.awaits_base |= self.is_doubtful() && sink.is_some();
-            self.sink = sink;
-            self.journal.is_doubtful.store(false, Relaxed);
-            let bytes = self.journal.current_bytes.swap(0, Relaxed);
-            self.journal.older_bytes.fetch_add(bytes, Relaxed);
-            self.merge.begin_file();
-            self.is_synced = true;
-            self.recover();
+    fn switch(&mut self, sink: Option<Box<dyn Sink>>) {
+        self.awaits_base |= self.is_doubtful() && sink.is_some();
+        self.sink = sink;
+        self.journal.is_doubtful.store(false, Relaxed);
+        let bytes = self.journal.current_bytes.swap(0, Relaxed);
+        self.journal.older_bytes.fetch_add(bytes, Relaxed);
+        self.merge.begin_file();
+        self.is_synced = true;
+        self.recover();
+    }
+
+    /// Gives replicas what is merged, before anything waits for the disk.
+    fn give(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        if !self.stream.is_empty() {
+            feed.append(&self.stream);
+            self.stream.clear();
+            self.stream.shrink_to(WRITE_BYTES_MAX);
+            let workers = feed.note(self.merge.taken());
+            self.wake(workers);
         }
     }
 
@@ -391,7 +480,7 @@ mod tests {
 
     fn running(policy: SyncPolicy) -> (Arc<Journal>, JoinHandle<()>, std::sync::mpsc::Receiver<u64>) {
         let journal = Arc::new(Journal::default());
-        journal.switch(true);
+        journal.record_for_file(true);
         journal.follow(Settings { policy, limit_bytes: 1 << 20, ..Settings::default() });
         let (woken, wakes): (Sender<u64>, _) = channel();
         let hooks = Hooks {

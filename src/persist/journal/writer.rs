@@ -2,17 +2,20 @@
 //!
 //! Design: effects are encoded once, as the commands that repeat them, each behind a header with its database and length. The
 //! thread that merges copies them, with a SELECT where the database changes. Format of an effect: database (4 bytes), length
-//! (8 bytes), both little-endian, then the command as an array of bulks.
+//! (7 bytes), whom it is for (1 byte), numbers little-endian; then the command as an array of bulks.
 //!
 //! Invariants: there are effects only with a ticket.
 //! Not here: the counter of tickets, and where effects go (`super`).
 
-use super::Journal;
+use super::{Audience, FILE, Journal, REPLICAS};
 use crate::resp::inline::encode_words;
 use crate::store::{Changes, DbIndex};
 
 /// Bytes before an effect.
 pub(super) const HEADER_BYTES: usize = 12;
+
+/// Bits of a length; whom the effect is for stands above.
+pub(super) const LENGTH_BITS: u32 = 56;
 
 /// Room for effects that a group begins with.
 const EFFECT_BYTES_USUAL: usize = 192;
@@ -28,23 +31,34 @@ impl Writer {
     /// Takes the effects of a unit, within MULTI and EXEC if `brackets` says so and there are several. The leases are held of all
     /// that the group has changed so far.
     pub fn record(&mut self, journal: &Journal, unit: &Changes, brackets: bool) {
-        let count = unit.effect_count();
-        if count == 0 {
-            return;
-        }
+        let listeners = journal.listeners();
+        let (mut for_file, mut for_replicas) = unit.effect_counts();
+        for_file *= usize::from(listeners & FILE != 0);
+        for_replicas *= usize::from(listeners & REPLICAS != 0);
+        let Some(whose) = audience(for_file > 0, for_replicas > 0) else { return };
         self.ticket.get_or_insert_with(|| journal.draw());
-        let brackets = brackets && count > 1;
+        let bracketed = audience(for_file > 1, for_replicas > 1).filter(|_| brackets);
         let mut last = None;
-        for (db, words) in unit.effects() {
-            if brackets && last.is_none() {
-                self.add(db, std::iter::once(&b"MULTI"[..]));
+        for (db, only_replicas, words) in unit.effects() {
+            let audience = if only_replicas { Audience::Replicas } else { whose };
+            if only_replicas && !whose.contains(REPLICAS) {
+                continue;
             }
-            self.add(db, words);
+            if let Some(bracketed) = bracketed.filter(|_| last.is_none()) {
+                self.add(db, bracketed, std::iter::once(&b"MULTI"[..]));
+            }
+            self.add(db, audience, words);
             last = Some(db);
         }
-        if let Some(db) = last.filter(|_| brackets) {
-            self.add(db, std::iter::once(&b"EXEC"[..]));
+        if let (Some(db), Some(bracketed)) = (last, bracketed) {
+            self.add(db, bracketed, std::iter::once(&b"EXEC"[..]));
         }
+    }
+
+    /// The ticket of the current group, if it has drawn one.
+    #[inline]
+    pub fn ticket(&self) -> Option<u64> {
+        self.ticket
     }
 
     /// Hands over what was recorded, if anything was; before the last lease of the group goes back.
@@ -62,18 +76,23 @@ impl Writer {
         self.ticket.is_none()
     }
 
-    /// The ticket of the current group.
-    #[cfg(test)]
-    pub(super) fn ticket(&self) -> Option<u64> {
-        self.ticket
-    }
-
-    fn add<'a>(&mut self, db: DbIndex, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+    fn add<'a>(&mut self, db: DbIndex, audience: Audience, words: impl ExactSizeIterator<Item = &'a [u8]>) {
         self.effects.extend_from_slice(&db.0.to_le_bytes());
         let length_at = self.effects.len();
         self.effects.extend_from_slice(&[0; 8]);
         encode_words(&mut self.effects, words);
         let length = (self.effects.len() - length_at - 8) as u64;
+        assert!(length >> LENGTH_BITS == 0, "an effect fits into memory");
+        let length = length | u64::from(audience as u8) << LENGTH_BITS;
         self.effects[length_at..length_at + 8].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn audience(file: bool, replicas: bool) -> Option<Audience> {
+    match (file, replicas) {
+        (true, true) => Some(Audience::Both),
+        (true, false) => Some(Audience::File),
+        (false, true) => Some(Audience::Replicas),
+        (false, false) => None,
     }
 }

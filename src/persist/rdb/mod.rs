@@ -61,10 +61,10 @@ impl From<Malformed> for PayloadError {
 
 /// A value as DUMP gives it; `len_hint` is about how many bytes it has.
 pub fn payload(view: &View<'_>, len_hint: usize, compress: bool) -> Vec<u8> {
-    let (value_type, version_min) = value::form(view);
+    let (value_type, version_min) = value::form(view, VERSION_MAX);
     let mut out = Vec::with_capacity(1 + encode::LENGTH_BYTES_MAX + len_hint + TRAILER_BYTES);
     out.push(value_type);
-    value::write(&mut out, view, compress, &mut encode::Whole);
+    value::write(&mut out, view, value_type, compress, &mut encode::Whole);
     let version = if u32::try_from(out.len()).is_err() { VERSION_LENGTH_64 } else { VERSION_STRING };
     out.extend_from_slice(&version.max(version_min).to_le_bytes());
     let sum = crc64::sum(0, &out);

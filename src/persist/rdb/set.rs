@@ -25,9 +25,15 @@ pub fn form(set: &Set<'_>) -> u8 {
     }
 }
 
-/// The value of a set, in its form.
-pub fn write(out: &mut Vec<u8>, set: &Set<'_>, compress: bool, sink: &mut dyn Sink) {
+/// The value of a set, in its form or, if it is small, in that of `TYPE_SET`.
+pub fn write(out: &mut Vec<u8>, set: &Set<'_>, value_type: u8, compress: bool, sink: &mut dyn Sink) {
     match set {
+        Set::Packed(_, count) if value_type == TYPE_SET => {
+            encode::length(out, *count as u64);
+            for member in set.iter() {
+                encode::string(out, member.bytes(&mut itoa::Buffer::new()), compress);
+            }
+        }
         Set::Ints(ints) => encode::string(out, ints.bytes(), compress),
         Set::Packed(body, count) => {
             let mut listpack = Vec::with_capacity(body.len() + packed::LISTPACK_FRAME_BYTES);

@@ -29,8 +29,8 @@ const READ_COUNT_UNKNOWN: u64 = u64::MAX;
 /// In the place of a time: never.
 const NEVER_MS: i64 = -1;
 
-/// The value of a stream, in the form of `TYPE_STREAM_3`.
-pub fn write(out: &mut Vec<u8>, stream: &Stream, compress: bool, sink: &mut dyn Sink) {
+/// The value of a stream, in the form of `TYPE_STREAM_2` or `TYPE_STREAM_3`.
+pub fn write(out: &mut Vec<u8>, stream: &Stream, value_type: u8, compress: bool, sink: &mut dyn Sink) {
     encode::length(out, stream.node_count() as u64);
     for (first, listpack) in stream.nodes() {
         encode::string(out, &first.to_bytes(), false);
@@ -57,7 +57,9 @@ pub fn write(out: &mut Vec<u8>, stream: &Stream, compress: bool, sink: &mut dyn 
         for (_, consumer) in group.consumers() {
             encode::string(out, &consumer.name, compress);
             out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-            out.extend_from_slice(&consumer.active_ms.unwrap_or(NEVER_MS).to_le_bytes());
+            if value_type == TYPE_STREAM_3 {
+                out.extend_from_slice(&consumer.active_ms.unwrap_or(NEVER_MS).to_le_bytes());
+            }
             encode::length(out, consumer.pending().len() as u64);
             for id in consumer.pending().iter() {
                 out.extend_from_slice(&id.to_bytes());

@@ -13,29 +13,33 @@ use crate::store::{BLOB_BYTES_MIN, KeyHasher, Limits, NewString, NewValue, Str, 
 /// The type of a string value.
 pub const TYPE_STRING: u8 = 0;
 
-/// The type in whose form a value is written, and the first version that knows it.
-pub fn form(value: &View<'_>) -> (u8, u16) {
+/// The type in whose form a value is written for who knows versions up to `newest`, and the first version that knows it. That is a
+/// newer one where the value cannot be told in an older form.
+pub fn form(value: &View<'_>, newest: u16) -> (u8, u16) {
     match value {
         View::String(_) => (TYPE_STRING, VERSION_STRING),
         View::List(_) => (list::TYPE_LIST_QUICKLIST_2, VERSION_LISTPACK),
         View::Set(set) => match set::form(set) {
+            set::TYPE_SET_LISTPACK if newest < VERSION_SET_LISTPACK => (set::TYPE_SET, VERSION_STRING),
             form @ set::TYPE_SET_LISTPACK => (form, VERSION_SET_LISTPACK),
             form => (form, VERSION_STRING),
         },
+        // It says nothing of when consumers were active.
+        View::Stream(_) if newest < VERSION_STREAM_3 => (stream::TYPE_STREAM_2, VERSION_LISTPACK),
         View::Stream(_) => (stream::TYPE_STREAM_3, VERSION_STREAM_3),
         View::SortedSet(value) => sorted_set::form(value),
         View::Hash(value) => hash::form(value),
     }
 }
 
-/// Writes a value in its form, without its type. What `sink` takes of it meanwhile is no longer in `out`.
-pub fn write(out: &mut Vec<u8>, value: &View<'_>, compress: bool, sink: &mut dyn Sink) {
+/// Writes a value in this form of it, without the type. What `sink` takes of it meanwhile is no longer in `out`.
+pub fn write(out: &mut Vec<u8>, value: &View<'_>, value_type: u8, compress: bool, sink: &mut dyn Sink) {
     match value {
         View::String(Str::Int(value)) => encode::integer(out, *value),
         View::String(Str::Bytes(bytes)) => encode::string(out, bytes, compress),
         View::List(list) => list::write(out, list, compress, sink),
-        View::Set(set) => set::write(out, set, compress, sink),
-        View::Stream(stream) => stream::write(out, stream, compress, sink),
+        View::Set(set) => set::write(out, set, value_type, compress, sink),
+        View::Stream(stream) => stream::write(out, stream, value_type, compress, sink),
         View::SortedSet(value) => sorted_set::write(out, value, compress, sink),
         View::Hash(value) => hash::write(out, value, compress, sink),
     }

@@ -13,7 +13,19 @@ use std::time::Duration;
 const WORDS: &[&str] =
     &["", "a", "b", "0", "1", "-1", "9223372036854775807", "1.5", "nan", "*", "[a", "\\", "536870912", "on", "off"];
 /// They end the server or the conversation, as they should.
-const LEFT_OUT: &[&str] = &["shutdown", "debug", "client|pause", "client|reply", "client|kill", "monitor", "quit", "config|set"];
+const LEFT_OUT: &[&str] = &[
+    "shutdown",
+    "debug",
+    "client|pause",
+    "client|reply",
+    "client|kill",
+    "monitor",
+    "psync",
+    "replconf",
+    "sync",
+    "quit",
+    "config|set",
+];
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Server {

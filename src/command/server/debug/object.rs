@@ -42,8 +42,9 @@ pub fn object(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 /// Bytes of the value in an RDB file; a string counts uncompressed, and as an integer what that format stores as one.
 fn serialized_bytes(entry: Entry<'_>, compress: bool) -> usize {
     if entry.ty() != Type::String {
-        let mut out = Vec::new();
-        rdb::value::write(&mut out, &View::of(entry), compress, &mut rdb::encode::Whole);
+        let (mut out, view) = (Vec::new(), View::of(entry));
+        let (value_type, _) = rdb::value::form(&view, rdb::VERSION_MAX);
+        rdb::value::write(&mut out, &view, value_type, compress, &mut rdb::encode::Whole);
         return out.len();
     }
     let string = entry.string();

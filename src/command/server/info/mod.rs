@@ -1,7 +1,7 @@
 //! INFO: what the server says of itself, in sections of `name:value` lines, for people and monitoring tools.
 //!
 //! Design: a section is a function over one [`InfoContext`], which is put together once. The names, their order and their
-//! formats are Redis 8.2's; what Torc does not have (replicas, snapshots, scripts) is 0, which is the truth. Torc's own:
+//! formats are Redis 8.2's; what Torc does not have (scripts) is 0, which is the truth. Torc's own:
 //! `torc_version` and the section `Workers`.
 //!
 //! Costs: no lease is held while text is made; see `sample`.

@@ -155,13 +155,13 @@ pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     share("allocator_rss", "bytes", memory.rss, memory.active);
     share("rss_overhead", "bytes", memory.rss, memory.rss);
     share("mem_fragmentation", "bytes", memory.rss, memory.used);
-    text.lines(&[
-        ("mem_not_counted_for_evict", "0"),
-        ("mem_replication_backlog", "0"),
-        ("mem_total_replication_buffers", "0"),
-        ("mem_replica_full_sync_buffer", "0"),
-        ("mem_clients_slaves", "0"),
-    ]);
+    text.lines(&[("mem_not_counted_for_evict", "0")]);
+    let kept = info.ctx.shared.replication.stream.bytes_allocated();
+    let backlog = kept.min(config.repl_backlog_size);
+    text.line("mem_replication_backlog", backlog);
+    text.line("mem_total_replication_buffers", kept);
+    text.lines(&[("mem_replica_full_sync_buffer", "0")]);
+    text.line("mem_clients_slaves", kept - backlog);
     text.line("mem_clients_normal", memory.clients);
     text.lines(&[("mem_cluster_links", "0")]);
     text.line("mem_aof_buffer", info.ctx.shared.journal.queued_bytes());
@@ -252,10 +252,8 @@ fn tell_loading(loading: &Loading, now_ms: u64, text: &mut InfoText) {
 
 pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Replication");
-    text.lines(&[("role", "master"), ("connected_slaves", "0")]);
-    if info.ctx.config.min_replicas_to_write > 0 && info.ctx.config.min_replicas_max_lag > 0 {
-        text.line("min_slaves_good_slaves", "0");
-    }
+    text.line("role", "master");
+    replicas(info, text);
     text.line("master_failover_state", "no-failover");
     let (replication, stream) = (&info.ctx.shared.replication, &info.ctx.shared.replication.stream);
     let history = replication.history();
@@ -268,6 +266,25 @@ pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("repl_backlog_size", info.ctx.config.repl_backlog_size);
     text.line("repl_backlog_first_byte_offset", if stream.is_open() { start + 1 } else { 0 });
     text.line("repl_backlog_histlen", if stream.is_open() { end - start } else { 0 });
+}
+
+/// Who follows this server.
+fn replicas(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+    let (replicas, now_ms) = (&info.ctx.shared.replication.replicas, info.ctx.now_ms);
+    let all = replicas.all();
+    text.line("connected_slaves", all.len());
+    if info.ctx.config.min_replicas_to_write > 0 && info.ctx.config.min_replicas_max_lag > 0 {
+        text.line("min_slaves_good_slaves", replicas.good());
+    }
+    for (index, replica) in all.iter().enumerate() {
+        let Some(state) = replica.word() else { continue };
+        let (ip, port, offset) = (replica.ip(), replica.about.port, replica.acked());
+        let lag_s = if state == "online" { replica.lag_s(now_ms) } else { 0 };
+        text.line(
+            &format!("slave{index}"),
+            format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag_s}"),
+        );
+    }
 }
 
 pub fn cpu(_: &InfoContext<'_, '_>, text: &mut InfoText) {

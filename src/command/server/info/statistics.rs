@@ -25,7 +25,9 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("rejected_connections", stats.sum(|c| &c.connections_rejected));
     text.line("tls_handshakes", stats.sum(|c| &c.tls_handshakes));
     text.line("tls_handshakes_failed", stats.sum(|c| &c.tls_handshakes_failed));
-    text.lines(&[("sync_full", "0"), ("sync_partial_ok", "0"), ("sync_partial_err", "0")]);
+    text.line("sync_full", stats.sum(|c| &c.sync_full));
+    text.line("sync_partial_ok", stats.sum(|c| &c.sync_partial_ok));
+    text.line("sync_partial_err", stats.sum(|c| &c.sync_partial_err));
     text.line("expired_subkeys", stats.sum(|c| &c.expired_subkeys));
     text.line("expired_keys", stats.sum(|c| &c.expired_keys));
     text.line("expired_stale_perc", "0.00");

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use super::split::{Findings, Piece, Splitter};
 use super::write::{Encoder, Key, Notes};
 use super::{FileError, Use, records};
-use crate::persist::rdb::{crc64, encode};
+use crate::persist::rdb::{VERSION_MAX, crc64, encode};
 use crate::store::{DbIndex, KeyHasher, Limits, NewString, NewValue, Str, View};
 
 /// A key with a string, as it is found.
@@ -24,7 +24,7 @@ fn found(db: u32, key: &[u8], deadline_ms: Option<i64>, used: Option<Use>, text:
 
 /// A file of these keys, with a right checksum.
 fn written(keys: &[Found]) -> Vec<u8> {
-    let (mut out, mut encoder) = (Vec::new(), Encoder::new(true));
+    let (mut out, mut encoder) = (Vec::new(), Encoder::new(true, VERSION_MAX));
     let notes = Notes { redis_version: "8.2.3", now_s: 1, used_bytes: 2, is_aof_base: false };
     encoder.begin(&mut out, &notes);
     for key in keys {

@@ -42,14 +42,16 @@ pub struct Key<'a, 'v> {
 /// Writes a file's parts in the order in which it is called.
 pub struct Encoder {
     compress: bool,
+    /// The newest that readers know, and the oldest that knows all that was written.
+    newest: u16,
     version: u16,
     db: Option<DbIndex>,
 }
 
 impl Encoder {
-    /// `compress`: whether strings are, where it pays.
-    pub fn new(compress: bool) -> Self {
-        Self { compress, version: VERSION_NOTES, db: None }
+    /// `compress`: whether strings are, where it pays. `newest`: the newest version that is read where it is read.
+    pub fn new(compress: bool, newest: u16) -> Self {
+        Self { compress, newest, version: VERSION_NOTES, db: None }
     }
 
     /// The version that can hold all that was written so far.
@@ -106,10 +108,10 @@ impl Encoder {
         if key.used.is_some() {
             self.version = self.version.max(VERSION_USE);
         }
-        let (value_type, version) = value::form(key.value);
+        let (value_type, version) = value::form(key.value, self.newest);
         out.push(value_type);
         encode::string(out, key.name, self.compress);
-        value::write(out, key.value, self.compress, sink);
+        value::write(out, key.value, value_type, self.compress, sink);
         let length = if has_long_string(key) { VERSION_LENGTH_64 } else { 0 };
         self.version = self.version.max(version).max(length);
     }

@@ -1,0 +1,22 @@
+//! What replicas say to this server: PSYNC, SYNC, REPLCONF; and what it does for them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `psync` | PSYNC, SYNC: a client becomes a replica |
+//! | `replconf` | REPLCONF: what it says of itself, and how far it is |
+//! | `snapshot` | the snapshot that replicas get, and the stream that follows it |
+//!
+//! Not here: REPLICAOF and ROLE (`server`), WAIT (`generic::wait`), connections (`worker::replicas`).
+
+mod psync;
+mod replconf;
+mod snapshot;
+
+use super::row::BASE;
+use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, Scope};
+use crate::resp::Reply;
+
+pub use snapshot::{begin_stream, cut_for_replicas, end_stream, follow_role};
+
+/// The rows of this folder.
+pub const ROWS: &[Command] = &[psync::PSYNC, replconf::ROW, psync::SYNC];

@@ -1,0 +1,117 @@
+//! PSYNC and SYNC: a client becomes a replica, which continues or gets a snapshot first.
+//!
+//! Design: both hold all leases, so that role, history and stream are of one instant. The rest is its worker's business.
+
+use std::sync::Arc;
+
+use super::{Args, BASE, Command, CommandError, Context, Effect, Flags, Group, Outcome, Reply, Scope};
+use crate::observe::flag;
+use crate::replicate::primary::{Replica, Start};
+use crate::replicate::{LinkState, ReplicationId};
+use crate::resp::number::parse_i64;
+
+/// What the two have in common.
+const SYNCS: Command = Command {
+    flags: Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::NO_ASYNC_LOADING).with(Flags::NO_MULTI),
+    scope: Scope::All,
+    group: Group::Server,
+    ..BASE
+};
+
+/// PSYNC.
+pub const PSYNC: Command = Command {
+    name: "psync",
+    arity: -3,
+    since: "2.8.0",
+    summary: "Makes the connection a replica's, which continues from an offset or begins with a snapshot.",
+    syntax: "replicationid offset:integer",
+    handler: psync,
+    ..SYNCS
+};
+
+/// SYNC.
+pub const SYNC: Command = Command {
+    name: "sync",
+    arity: 1,
+    since: "1.0.0",
+    summary: "Makes the connection a replica's, which begins with a snapshot.",
+    handler: sync,
+    ..SYNCS
+};
+
+fn psync(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if !may_follow(ctx, reply)? {
+        return Ok(());
+    }
+    let next = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    if let Some(start) = continued(ctx, args.at(1), next) {
+        let name = ctx.shared.replication.history().id;
+        let about = ctx.session.about.take().map(|about| *about).unwrap_or_default();
+        match about.knows_names {
+            true => reply.simple(&format!("CONTINUE {}", name.as_str())),
+            false => reply.simple("CONTINUE"),
+        }
+        log::info!("Replica {}: continues behind {} bytes", ctx.session.client_info.address, start.offset);
+        ctx.stats.counters.sync_partial_ok.add(1);
+        let client_info = Arc::clone(&ctx.session.client_info);
+        follow(ctx, Replica::continuing(client_info, about, start, ctx.now_ms));
+        return Ok(());
+    }
+    ctx.stats.counters.sync_partial_err.add(u64::from(!args.is(1, "?")));
+    begin(ctx, false);
+    Ok(())
+}
+
+fn sync(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if may_follow(ctx, reply)? {
+        begin(ctx, true);
+    }
+    Ok(())
+}
+
+/// Whether the client may become a replica: not if it is one.
+fn may_follow(ctx: &Context<'_>, reply: &mut Reply<'_>) -> Result<bool, CommandError> {
+    let replication = &ctx.shared.replication;
+    if ctx.session.replica.is_some() {
+        return Ok(false);
+    }
+    if replication.is_replica() && replication.link() != LinkState::Connected {
+        return Err(CommandError::Text("NOMASTERLINK Can't SYNC while not connected with my master"));
+    }
+    if !reply.output().is_empty() {
+        return Err(CommandError::Text("ERR SYNC and PSYNC are invalid with pending output"));
+    }
+    Ok(true)
+}
+
+/// The place in the stream of who has `id` and wants the `next` byte of it, counted from 1, if it is kept.
+fn continued(ctx: &Context<'_>, id: &[u8], next: i64) -> Option<Start> {
+    let replication = &ctx.shared.replication;
+    let offset = u64::try_from(next.checked_sub(1)?).ok()?;
+    let id = ReplicationId::parse(id)?;
+    if !replication.history().continues(&id, offset) {
+        return None;
+    }
+    let reader = replication.stream.attach(offset)?;
+    Some(Start { offset, reader: Some(reader) })
+}
+
+/// The client gets the next snapshot.
+fn begin(ctx: &mut Context<'_>, is_old: bool) {
+    let about = ctx.session.about.take().map(|about| *about).unwrap_or_default();
+    log::info!("Replica {} asks for synchronization", ctx.session.client_info.address);
+    ctx.stats.counters.sync_full.add(1);
+    let client_info = Arc::clone(&ctx.session.client_info);
+    follow(ctx, Replica::new(client_info, about, is_old, ctx.now_ms));
+}
+
+fn follow(ctx: &mut Context<'_>, replica: Replica) {
+    let replica = Arc::new(replica);
+    let client_info = Arc::clone(&ctx.session.client_info);
+    // Its place is known to others from now on.
+    client_info.pin();
+    client_info.set(flag::REPLICA, true);
+    ctx.shared.replication.replicas.add(Arc::clone(&replica));
+    ctx.session.follow(replica);
+    ctx.effects.push(Effect::Followed(client_info.place()));
+}

@@ -1,0 +1,111 @@
+//! REPLCONF: what a replica says of itself before it follows, and how far it is while it does.
+
+use super::{Args, BASE, Command, CommandError, Context, Effect, Flags, Group, Outcome, Reply, Scope};
+use crate::config::split_line;
+use crate::replicate::primary::{About, Filter};
+use crate::resp::number::parse_i64;
+
+/// Longer addresses are refused.
+const ADDRESS_BYTES_MAX: usize = 255;
+
+/// REPLCONF.
+pub const ROW: Command = Command {
+    name: "replconf",
+    internal: true,
+    arity: -1,
+    flags: Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE).with(Flags::ALLOW_BUSY),
+    scope: Scope::None,
+    group: Group::Server,
+    since: "3.0.0",
+    summary: "What a replica tells its primary: of itself, and how far it is.",
+    handler: replconf,
+    ..BASE
+};
+
+fn replconf(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let mut index = 1;
+    while index < args.len() {
+        if args.is(index, "ACK") {
+            acknowledge(ctx, args, index);
+            return Ok(());
+        }
+        if args.is(index, "GETACK") {
+            // What a primary asks a replica, in its stream.
+            return Ok(());
+        }
+        let about = ctx.session.about.get_or_insert_default();
+        introduce(about, args, index, reply)?;
+        index += 2;
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// The replica has applied so much; no reply.
+fn acknowledge(ctx: &mut Context<'_>, args: &Args<'_>, index: usize) {
+    let Some(replica) = &ctx.session.replica else { return };
+    let count =
+        |index: usize| args.find(index).and_then(parse_i64).and_then(|count| u64::try_from(count).ok());
+    let Some(applied) = count(index + 1) else { return };
+    let tells_kept = index + 3 < args.len() && args.is(index + 2, "FACK");
+    let kept = if tells_kept { count(index + 3) } else { None };
+    replica.acknowledge(applied, kept, ctx.now_ms);
+    ctx.effects.push(Effect::Acknowledged(ctx.session.client_info.place()));
+}
+
+/// An option and its value.
+fn introduce(about: &mut About, args: &Args<'_>, index: usize, reply: &mut Reply<'_>) -> Outcome {
+    let value = args.at(index + 1);
+    if args.is(index, "LISTENING-PORT") {
+        let port = parse_i64(value).ok_or(CommandError::NotInteger)?;
+        about.port = port as u16;
+    } else if args.is(index, "IP-ADDRESS") {
+        if value.len() > ADDRESS_BYTES_MAX {
+            let length = value.len();
+            reply.error(&format!(
+                "ERR REPLCONF ip-address provided by replica instance is too long: {length} bytes"
+            ));
+            return Err(CommandError::Replied);
+        }
+        let address = String::from_utf8_lossy(value);
+        about.address = (!address.is_empty()).then(|| address.into());
+    } else if args.is(index, "CAPA") {
+        // What is not known is of no use here.
+        about.knows_mark |= args.is(index + 1, "EOF");
+        about.knows_names |= args.is(index + 1, "PSYNC2");
+        about.is_new |= args.is(index + 1, "RDB-CHANNEL-REPL");
+    } else if args.is(index, "VERSION") {
+        about.is_new = true;
+    } else if args.is(index, "RDB-ONLY") {
+        about.only_snapshot = match parse_i64(value).ok_or(CommandError::NotInteger)? {
+            0 => false,
+            1 => true,
+            _ => {
+                return Err(CommandError::Text("ERR value is out of range, value must between 0 and 1"));
+            }
+        };
+    } else if args.is(index, "RDB-FILTER-ONLY") {
+        about.filter = filter(value, reply)?;
+    } else {
+        reply.error_bytes(&[b"ERR Unrecognized REPLCONF option: ", args.c_string(index)].concat());
+        return Err(CommandError::Replied);
+    }
+    Ok(())
+}
+
+/// What these words leave in a snapshot.
+fn filter(words: &[u8], reply: &mut Reply<'_>) -> Result<Filter, CommandError> {
+    let words = split_line(words).ok_or(CommandError::Text("ERR Missing rdb-filter-only values"))?;
+    let mut filter = Filter { without_keys: true, without_functions: true };
+    for word in words {
+        if !word.eq_ignore_ascii_case(b"functions") {
+            reply.error_bytes(&[b"ERR Unsupported rdb-filter-only option: ", &word[..]].concat());
+            return Err(CommandError::Replied);
+        }
+        filter.without_functions = false;
+    }
+    Ok(filter)
+}

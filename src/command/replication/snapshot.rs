@@ -1,0 +1,155 @@
+//! The snapshot that replicas get, and the stream that goes on behind it.
+//!
+//! Design: all leases are held at the cut. The journal says, once it has merged what was written before, how many bytes of the
+//! stream that is; a replica whose own primary makes the stream has passed on all that it has applied.
+
+use std::sync::Arc;
+
+use crate::command::Shared;
+use crate::command::server::rdb_options;
+use crate::config::Config;
+use crate::persist::background::{Order, Outcome, Purpose, Target};
+use crate::persist::journal;
+use crate::persist::rdb_target::{RdbOutput, RdbTarget};
+use crate::replicate::Replication;
+use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, StreamFeed, Transfer};
+use crate::store::snapshot::OnFlush;
+use crate::store::{AccessClock, DbIndex, Leases};
+
+/// Versions of the format: what every replica reads, what those read that have said what they are, and what deadlines of fields
+/// need.
+const VERSION_OLD: u16 = 10;
+const VERSION_NEW: u16 = 11;
+const VERSION_FIELD_DEADLINES: u16 = 12;
+
+/// The stream is kept for replicas from now on, if it is not yet: false if that cannot be. All leases are held.
+pub fn begin_stream(shared: &Shared, backlog_bytes: u64) -> bool {
+    let replication = &shared.replication;
+    if replication.stream.is_open() {
+        return true;
+    }
+    if !replication.is_replica() {
+        // What was written meanwhile is in no stream: nobody can continue from before.
+        replication.begin_history();
+        feed_stream(shared);
+    }
+    replication.stream.open(backlog_bytes);
+    true
+}
+
+/// This server is a primary from now on, or a replica, and has the role's history: what commands change goes to the stream, or does
+/// so no more, as a replica passes on what it is sent. If `then` is given, it is called once the stream has all that was written
+/// before. All leases are held.
+pub fn follow_role(shared: &Shared, now_ms: u64, then: Option<Box<dyn FnOnce(u64) + Send>>) {
+    let (journal, replication) = (&shared.journal, &shared.replication);
+    let feeds = replication.stream.is_open() && !replication.is_replica();
+    if feeds && !journal.has_replicas() {
+        replication.replicas.begin_alone(now_ms);
+        feed_stream(shared);
+    }
+    if let Some(then) = then {
+        journal.order(journal::Order::Cut { after: journal.drawn(), then });
+    }
+    if !feeds && journal.has_replicas() {
+        journal.record_for_replicas(false);
+        journal.order(journal::Order::Feed { feed: None, after: journal.drawn() });
+    }
+}
+
+/// What commands change goes to the stream from now on. All leases are held.
+fn feed_stream(shared: &Shared) {
+    shared.journal.record_for_replicas(true);
+    let feed = StreamFeed::new(Arc::clone(&shared.replication));
+    shared.journal.order(journal::Order::Feed { feed: Some(feed), after: shared.journal.drawn() });
+}
+
+/// Nothing goes to the stream any more, and nothing of it is kept. All leases are held.
+pub fn end_stream(shared: &Shared) {
+    shared.journal.record_for_replicas(false);
+    shared.journal.order(journal::Order::Feed { feed: None, after: shared.journal.drawn() });
+    shared.replication.stream.close();
+}
+
+/// Cuts a snapshot for these replicas, which is sent as it is made if there is a mark for its end. All leases are held.
+pub fn cut_for_replicas(
+    shared: &Arc<Shared>,
+    config: &Config,
+    leases: &mut Leases,
+    (used_bytes, now_ms, access_clock): (u64, u64, AccessClock),
+    group: Vec<Arc<Replica>>,
+    mark: Option<[u8; 40]>,
+) -> Option<()> {
+    let version = version(leases, config, &group);
+    let replicas = group.clone();
+    shared.background.cut(leases, now_ms, |_| {
+        for replica in &group {
+            let worker = replica.client_info.place().worker;
+            replica.receive(Transfer::new(worker.into(), mark.is_some(), shared.replication.waker()));
+        }
+        let mut options = rdb_options(config, used_bytes, now_ms, access_clock);
+        options.version = version;
+        options.without_keys = group.first().is_some_and(|replica| replica.about.filter.without_keys);
+        let (count, way) = (group.len(), if mark.is_some() { "sockets" } else { "a file" });
+        log::info!("A snapshot for {count} replicas begins, by {way}");
+        let output: Box<dyn RdbOutput> = match mark {
+            Some(mark) => SocketOutput::new(group, mark, config.rdbchecksum, version),
+            None => {
+                let name = format!("temp-repl-{}.{now_ms}.rdb", std::process::id());
+                FileOutput::new(group, options.directory.join(name), options.file)
+            }
+        };
+        let target: Box<dyn Target> = RdbTarget::to(options, output);
+        Order {
+            purpose: Purpose::Sync,
+            target,
+            on_flush: OnFlush::GoesOn,
+            held_bytes_max: config.snapshot_buffer_limit,
+            rate_max: config.snapshot_rate_max,
+            on_end: Box::new(|outcome, took| match outcome {
+                Outcome::Saved => log::info!("The snapshot for replicas took {} ms", took.as_millis()),
+                Outcome::Failed(reason) => log::warn!("The snapshot for replicas failed: {reason}"),
+                Outcome::Cancelled => log::warn!("The snapshot for replicas was given up"),
+            }),
+        }
+    })?;
+    let replication = Arc::clone(&shared.replication);
+    if replication.is_replica() {
+        begin_at(&replication, &replicas, replication.offset());
+    } else {
+        let then = Box::new(move |offset| begin_at(&replication, &replicas, offset));
+        shared.journal.order(journal::Order::Cut { after: shared.journal.drawn(), then });
+    }
+    Some(())
+}
+
+/// The stream goes on behind so many bytes for these replicas.
+fn begin_at(replication: &Replication, replicas: &[Arc<Replica>], offset: u64) {
+    let mut workers = 0;
+    for replica in replicas {
+        let reader = match replica.about.only_snapshot {
+            true => None,
+            false => replication.stream.attach(offset),
+        };
+        if !replica.begin(Start { offset, reader })
+            && let Some(reader) = reader
+        {
+            replication.stream.detach(reader);
+        }
+        workers |= 1 << replica.client_info.place().worker;
+    }
+    replication.wake(workers);
+}
+
+/// The lowest version of the format that can hold all.
+fn version(leases: &Leases, config: &Config, group: &[Arc<Replica>]) -> u16 {
+    let keyspace = leases.keyspace();
+    let has_field_deadlines = keyspace.shards().any(|shard| {
+        let shard = leases.shard_ref(shard);
+        (0..config.databases).any(|db| shard.expires_inside(DbIndex(db)) > 0)
+    });
+    match has_field_deadlines {
+        true => VERSION_FIELD_DEADLINES,
+        false if group.iter().all(|replica| replica.about.is_new) => VERSION_NEW,
+        false => VERSION_OLD,
+    }
+}
