@@ -15,7 +15,8 @@ use torc::observe;
 use torc::persist::journal;
 use torc::persist::load;
 use torc::persist::rdb::file::split::Splitter;
-use torc::worker::Recovery;
+use torc::replicate::{Primary, replica};
+use torc::worker::{Recovery, follow_primary};
 
 /// After why a file is not loaded.
 const NOT_LOADED: &str = "Fatal error loading the DB, check server logs. Exiting.";
@@ -62,6 +63,12 @@ impl Kept {
             }
             Kept::Rdb(splitter, _, path) => match shared.loading.run(*splitter, wake) {
                 Ok(findings) => {
+                    replica::restore(
+                        &findings,
+                        &shared.replication,
+                        &shared.link,
+                        shared.keyspace.databases(),
+                    );
                     load::tell_findings(&findings, shared.loading.keys());
                     log::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
                     Ok(())
@@ -80,6 +87,21 @@ impl Kept {
             }
         }
         wake();
+    }
+}
+
+/// Whether this server is a replica from the start, and of which primary. No worker runs yet.
+pub fn take_role(config: &Config, shared: &Shared) -> Option<(u64, Primary)> {
+    let (host, port) = config.replicaof.0.clone()?;
+    let primary = Primary { host: host.into(), port };
+    let (epoch, _) = shared.link.change_role(|| shared.replication.set_primary(Some(primary.clone())));
+    Some((epoch, primary))
+}
+
+/// Follows the primary that was said at the start, unless the role has changed since.
+pub fn follow(shared: &Arc<Shared>, primary: Option<(u64, Primary)>) {
+    if let Some((epoch, primary)) = primary {
+        follow_primary(shared, primary, epoch);
     }
 }
 

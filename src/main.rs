@@ -133,6 +133,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let tls: Served = Arc::new(ArcSwapOption::from(tls::serve(&config)?));
     let listeners = net::listener::open(&config)?;
+    let settle = Arc::new(move || prefault::keep_to(&spare, &all));
+    let link_settle = Arc::clone(&settle);
     let path = config.dir.as_path().join(config.dbfilename.as_path());
     let kept = data::Kept::open(&config, path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -157,6 +159,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         append_only: Arc::default(),
         replay: Default::default(),
         replication: Arc::new(Replication::new(u64::from_ne_bytes(secret()?))),
+        link: Default::default(),
         facts: Facts {
             // Published, so drawn apart from what is secret.
             run_id: secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -166,7 +169,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
             tcp_port: listeners.tcp_port,
             tls_port: config.tls_port,
         },
-        background: Arc::new(Background::new(move || prefault::keep_to(&spare, &all))),
+        background: Arc::new(Background::new(move || settle())),
         scripts: torc::script::ScriptCache::default(),
         busy: torc::command::BusyScripts::default(),
         last_save: Arc::new(LastSave::new(now.as_secs())),
@@ -180,18 +183,25 @@ fn serve(startup: Startup) -> Result<u8, String> {
     if let Some(bytes) = kept.bytes() {
         shared.loading.begin(bytes, now.as_millis() as u64);
     }
+    let primary = data::take_role(&config, &shared);
     let threads = started.setup(&shared, u64::from_ne_bytes(secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
     let (level, exposure) = exposure::line(&addresses, &config, &shared.users.load());
     log::log!(level, "{exposure}");
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
+    let link_wakers = threads.wakers();
+    shared.link.set_hooks(move || link_wakers.iter().for_each(|waker| waker.wake()), move || link_settle());
     let journal_thread = data::start_journal(&shared, threads.wakers())?;
     if kept.bytes().is_some() {
         let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
-        std::thread::spawn(move || kept.load(&shared, &wakers, &ready));
+        std::thread::spawn(move || {
+            kept.load(&shared, &wakers, &ready);
+            data::follow(&shared, primary);
+        });
     } else {
         data::tell_ready(&ready);
+        data::follow(&shared, primary);
     }
 
     let (wakers, told) = (threads.wakers(), Arc::clone(&shared));

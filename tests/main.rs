@@ -41,6 +41,7 @@ mod pause;
 mod pubsub;
 mod rdb;
 mod readme;
+mod replica;
 mod replication;
 mod scripts;
 mod secrets;

@@ -11,7 +11,7 @@ fn is_busy(reply: &Value) -> bool {
 }
 
 fn send_script(client: &mut Client, script: &str) {
-    client.send(&["EVAL", script, "0"]).expect("it is taken");
+    client.send(&["EVAL", script, "1", "k"]).expect("it is taken");
 }
 
 /// A script without end, whatever it does against being killed, and commands that hear of it.
@@ -54,6 +54,21 @@ fn script_that_has_written_is_not_killed_and_the_server_can_be_ended() {
     assert!(is_busy(&other.ask("SHUTDOWN")));
     other.send(&["SHUTDOWN", "NOSAVE"]).expect("it is taken");
     assert!(server.await_exit().success());
+}
+
+/// Lua's matcher calls itself for each item of a pattern, which a long one made overflow the script's stack: the server was gone.
+#[test]
+fn long_patterns_are_refused() {
+    let server = with_threshold("1");
+    let mut client = server.client();
+    for call in ["string.find(s, p)", "s:match(p)", "s:gsub(p, '')", "s:gmatch(p)()"] {
+        let script = format!("local s, p = ('a'):rep(10), ('a?'):rep(1e6) return {call}");
+        let reply = client.call(&["EVAL", &script, "0"]).string();
+        assert!(reply.contains("pattern too complex"), "{call}: {reply}");
+    }
+    let plain = "return string.find('x' .. ('a?'):rep(1e5), ('a?'):rep(1e5), 1, true)";
+    assert_eq!(client.call(&["EVAL", plain, "0"]).int(), Some(2));
+    assert_eq!(client.call(&["EVAL", "return ('aab'):match('^(a*)b$')", "0"]).string(), "aa");
 }
 
 /// What of a transaction stands behind a script that was suspended runs after it.

@@ -204,7 +204,7 @@ fn introduce(ctx: &Context<'_>, reply: &mut Reply<'_>) {
     reply.bulk(b"mode");
     reply.bulk(b"standalone");
     reply.bulk(b"role");
-    reply.bulk(b"master");
+    reply.bulk(if ctx.shared.replication.is_replica() { b"replica" } else { &b"master"[..] });
     reply.bulk(b"modules");
     reply.array(0);
 }

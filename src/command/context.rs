@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
 use crate::pubsub::{Invalidation, Kind, PublishedMessage, RightsLost, Subscriptions};
+use crate::replicate::Primary;
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
@@ -25,20 +26,33 @@ pub const KEYS_FETCHED_MAX: usize = 32;
 
 const _: () = assert!(KEYS_FETCHED_MAX.is_multiple_of(FETCH_GROUP_KEYS));
 
+/// How a wait was ended by somebody else, which its client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblocking {
+    /// As if its time were up.
+    Timeout,
+    /// By CLIENT UNBLOCK, as an error.
+    Asked,
+    /// This server follows a primary from now on; the connection is closed.
+    RoleChanged,
+}
+
 /// Something for the worker to do once the command's leases are given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// End this client; its client info is marked.
     Kill(ClientPlace),
-    /// Tell this client, whose wait was ended, what became of it: an error, or as if its time were up.
+    /// Tell this client, whose wait was ended, what became of it.
     Unblock {
         /// Where it lives.
         place: ClientPlace,
         /// Which wait.
         wait_id: WaitId,
-        /// Whether it gets an error.
-        error: bool,
+        /// What became of it.
+        how: Unblocking,
     },
+    /// This primary is to be followed, in the role of this number.
+    Follow(u64, Primary),
     /// Free memory goes back to the system, that of every worker.
     Purge,
     /// Let clients go on that a pause held back.
@@ -117,9 +131,9 @@ pub struct Context<'a> {
     pub stats: &'a WorkerStats,
     /// This worker's number.
     pub worker: usize,
-    /// Unix time in ms, read since the command's leases are held.
+    /// Unix time in ms, read since the command's leases are held; 0 where no deadline is to be judged (PROTOCOL 8).
     pub now_ms: u64,
-    /// The same in us.
+    /// The same in us, which says the time in any case.
     pub now_us: u64,
     /// What accesses leave on entries, for eviction.
     pub access_clock: AccessClock,
@@ -274,7 +288,7 @@ impl<'a> Context<'a> {
     #[cold]
     fn touch_frequency(&mut self) -> Touch {
         Touch::Lfu(Use {
-            minutes: minutes(self.now_ms),
+            minutes: minutes(self.now_us / 1000),
             random: self.rng.next() as u32,
             frequencies: Frequencies {
                 log_factor: self.config.lfu_log_factor,
@@ -287,7 +301,7 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn fresh_clock(&self) -> u32 {
         if self.access_clock.counts_frequency() {
-            frequency_clock(minutes(self.now_ms), FREQUENCY_NEW)
+            frequency_clock(minutes(self.now_us / 1000), FREQUENCY_NEW)
         } else {
             self.access_clock.seconds()
         }
@@ -343,8 +357,7 @@ impl<'a> Context<'a> {
 
     #[inline]
     fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
-        let (db, now_ms) = (self.session.db, self.now_ms);
-        let (pause, journal) = (&self.shared.pause, &self.shared.journal);
+        let (db, now_ms, shared) = (self.session.db, self.now_ms, self.shared);
         let shard = self.shared.keyspace.shard_of(hash);
         if self.leases.is_shared(shard) {
             return self.find_shared(shard, hash, key, touch, tells_miss);
@@ -352,7 +365,7 @@ impl<'a> Context<'a> {
         let counters = &self.stats.counters;
         let deletion = Deletion::by(self.config.lazyfree_lazy_expire);
         let stays = || {
-            let stays = pause.active(now_ms).is_some() || journal.is_full();
+            let stays = shared.keeps_expired(now_ms);
             counters.expired_keys.add(u64::from(!stays));
             if let Some(changes) = self.changes.listener().filter(|_| !stays) {
                 changes.expired(db, key, deletion);
@@ -391,8 +404,7 @@ impl<'a> Context<'a> {
         if let Some(changes) = changes.listener().filter(|_| tells_miss) {
             changes.raise(Event::KEY_MISS, session.db, key);
         }
-        let stays = || shared.pause.active(*now_ms).is_some() || shared.journal.is_full();
-        session.needs_exclusive |= matches!(sight, Sight::Expired) && !stays();
+        session.needs_exclusive |= matches!(sight, Sight::Expired) && !shared.keeps_expired(*now_ms);
         None
     }
 

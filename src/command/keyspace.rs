@@ -72,7 +72,20 @@ fn dbsize(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 }
 
 fn flushall(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let mut budget = free_budget(ctx, args)?;
+    let budget = free_budget(ctx, args)?;
+    flush_all(ctx, budget);
+    // Also where there was nothing: a replica may have what is not here.
+    ctx.repeat_as_given(args);
+    // The snapshot under way ends, and a restart must not bring back what was flushed; a failure is in the log.
+    if !ctx.config.save.0.is_empty() {
+        save_now(ctx.shared, ctx.config, ctx.leases, ctx.now_ms);
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// Empties every database; frees so many entries at once.
+fn flush_all(ctx: &mut Context<'_>, mut budget: usize) {
     if let Some(running) = ctx.shared.background.running() {
         running.snapshot.flush();
     }
@@ -82,14 +95,11 @@ fn flushall(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
         budget = budget.saturating_sub(keys);
     });
     ctx.invalidate_all();
-    // Also where there was nothing: a replica may have what is not here.
-    ctx.repeat_as_given(args);
-    // The snapshot under way ends, and a restart must not bring back what was flushed; a failure is in the log.
-    if !ctx.config.save.0.is_empty() {
-        save_now(ctx.shared, ctx.config, ctx.leases, ctx.now_ms);
-    }
-    reply.ok();
-    Ok(())
+}
+
+/// Empties every database for another server's data. All leases are held. `lazily`: nothing is freed at once.
+pub fn empty_all(ctx: &mut Context<'_>, lazily: bool) {
+    flush_all(ctx, if lazily { 0 } else { FREED_AT_ONCE_MAX });
 }
 
 fn flushdb(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -276,6 +276,12 @@ impl Flags {
         Self(self.0 | other.0)
     }
 
+    /// Whether all flags of `other` are in `self`.
+    #[inline]
+    pub const fn has_all(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Whether any flag of `other` is in `self`.
     #[inline]
     pub const fn has(self, other: Self) -> bool {

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
+use crate::replicate::Stream;
 use crate::replicate::primary::{About, Replica};
+use crate::replicate::replica::{Applied, Link};
 use crate::resp::Protocol;
 use crate::security::{User, UserTable};
 use crate::store::DbIndex;
@@ -65,6 +67,10 @@ pub struct Session {
     pub replica: Option<Arc<Replica>>,
     /// The last ticket under which it has changed something; 0 for none.
     pub written_ticket: u64,
+    /// Its commands repeat what a primary or an append-only file says has been done.
+    pub repeats: bool,
+    /// What it has applied, if it is the connection to this server's primary.
+    pub upstream: Option<Box<Applied>>,
     /// What other workers may know.
     pub client_info: Arc<ClientInfo>,
 }
@@ -125,6 +131,8 @@ impl Session {
             about: None,
             replica: None,
             written_ticket: 0,
+            repeats: false,
+            upstream: None,
             client_info,
         }
     }
@@ -135,6 +143,15 @@ impl Session {
             (client_info.authenticated.load(Relaxed), client_info.has(flag::NO_TOUCH));
         let user = client_info.user.load_full();
         Self { db, protocol, no_touch, ..Self::of(client_info, user, authenticated) }
+    }
+
+    /// The commands of a primary's stream have run up to `end` of this source.
+    pub fn advance_upstream(&mut self, source: &[u8], end: usize, stream: &Stream, link: &Link) {
+        let (is_queueing, db) = (self.multi.is_some(), self.db);
+        if let Some(applied) = &mut self.upstream {
+            applied.advance(source, end, is_queueing, stream);
+            link.select(db);
+        }
     }
 
     /// SELECT.

@@ -15,6 +15,7 @@ use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
+use crate::replicate::replica::Link;
 use crate::script::ScriptCache;
 use crate::security::Users;
 use crate::security::tls::Served;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub replay: Replay,
     /// Primary or replica: of which history, and how far.
     pub replication: Arc<Replication>,
+    /// The link to the primary.
+    pub link: Link,
     /// Facts fixed at start.
     pub facts: Facts,
     /// The snapshot under way.
@@ -86,6 +89,13 @@ impl Shared {
         let own = self.journal.has_file() && self.journal.kept() >= ticket;
         let offset = self.replication.marks.offset_of(ticket);
         (own.into(), offset.map_or(0, |offset| self.replication.replicas.kept_count(offset)))
+    }
+
+    /// Whether what has expired stays in its place, and only reads as absent: while a pause lasts or the journal is full, and on
+    /// a replica, whose primary says when it goes.
+    #[inline]
+    pub fn keeps_expired(&self, now_ms: u64) -> bool {
+        self.pause.active(now_ms).is_some() || self.replication.is_replica() || self.journal.is_full()
     }
 }
 

@@ -43,6 +43,7 @@ fn share() -> Arc<Shared> {
             tls_port: 0,
         },
         tls: Default::default(),
+        link: Default::default(),
         scripts: Default::default(),
         busy: Default::default(),
         background: Arc::default(),

@@ -24,12 +24,6 @@ const REFUSALS: &[Refusal] = &[
         reason: "replicaof directive not allowed in cluster mode",
     },
     Refusal {
-        name: "replicaof",
-        is_asked: |config| config.replicaof.0.is_some(),
-        reason: "Torc cannot be a replica yet: this server would have data of its own and accept writes. \
-            Remove this line, or say 'replicaof no one'",
-    },
-    Refusal {
         name: "cluster-enabled",
         is_asked: |config| config.cluster_enabled,
         reason: "Torc cannot be part of a cluster yet: this server would take the keys of all slots for its own. \

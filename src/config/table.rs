@@ -516,7 +516,7 @@ directives! {
         "Compress snapshots."
     rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED;
         "Sum snapshots."
-    rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Kind::Bool; MUTABLE | INERT;
+    rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Kind::Bool; MUTABLE;
         "Remove snapshots made for replicas."
     rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Kind::Bool; MUTABLE;
         "Sync snapshots as they are written."
@@ -568,36 +568,36 @@ directives! {
 
     // Replication.
     replicaof: ReplicaOf = ReplicaOf(None); "replicaof" | "slaveof";
-        Kind::Special("HOST PORT"); FIXED | MULTI | INERT;
+        Kind::Special("HOST PORT"); FIXED | MULTI;
         "Primary that this server replicates."
-    masterauth: Text = text(""); "masterauth"; Kind::Text; MUTABLE | SENSITIVE | INERT;
+    masterauth: Text = text(""); "masterauth"; Kind::Text; MUTABLE | SENSITIVE;
         "Password for the primary."
-    masteruser: Text = text(""); "masteruser"; Kind::Text; MUTABLE | SENSITIVE | INERT;
+    masteruser: Text = text(""); "masteruser"; Kind::Text; MUTABLE | SENSITIVE;
         "User for the primary."
     replica_serve_stale_data: bool = true; "replica-serve-stale-data" | "slave-serve-stale-data";
-        Kind::Bool; MUTABLE | INERT;
+        Kind::Bool; MUTABLE;
         "Answer while the link to the primary is down."
-    replica_read_only: bool = true; "replica-read-only" | "slave-read-only"; Kind::Bool; MUTABLE | INERT;
+    replica_read_only: bool = true; "replica-read-only" | "slave-read-only"; Kind::Bool; MUTABLE;
         "Refuse writes on a replica."
     replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush";
-        Kind::Bool; MUTABLE | INERT;
+        Kind::Bool; MUTABLE;
         "Free the old keyspace in slices on a resync."
     replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory";
-        Kind::Bool; MUTABLE | INERT;
+        Kind::Bool; MUTABLE;
         "A replica does not evict."
     replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors";
         Kind::Bool; MUTABLE | INERT;
         "A replica goes on when its log cannot be written."
-    replica_announced: bool = true; "replica-announced"; Kind::Bool; MUTABLE | INERT;
+    replica_announced: bool = true; "replica-announced"; Kind::Bool; MUTABLE;
         "Tell sentinels about this replica."
     replica_announce_ip: Text = text(""); "replica-announce-ip" | "slave-announce-ip";
-        Kind::Text; MUTABLE | INERT;
+        Kind::Text; MUTABLE;
         "Address told to the primary."
     replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port";
-        Kind::Integer(0, 65535); MUTABLE | INERT;
+        Kind::Integer(0, 65535); MUTABLE;
         "Port told to the primary."
     replica_priority: u32 = 100; "replica-priority" | "slave-priority";
-        Kind::Integer(0, INT); MUTABLE | INERT;
+        Kind::Integer(0, INT); MUTABLE;
         "Rank for promotion; 0 is never."
     min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write";
         Kind::Integer(0, INT); MUTABLE;

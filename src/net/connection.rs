@@ -262,6 +262,14 @@ impl Connection {
         Some(piece)
     }
 
+    /// These bytes have arrived before it was a connection.
+    pub fn give(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.received_bytes += bytes.len();
+            self.received.push_back(Piece::Copied(bytes));
+        }
+    }
+
     /// The connection is blocked, for as long as its client likes: what has arrived is copied, so that it keeps no receive
     /// buffer that others may need.
     pub fn copy_out<I: Io>(&mut self, io: &mut I) {
@@ -288,6 +296,7 @@ impl Connection {
         let listens = self.session.is_subscriber() || self.session.tracking.is_some();
         let is_named = self.session.monitor
             || self.session.replica.is_some()
+            || self.session.upstream.is_some()
             || listens
             || self.session.client_info.is_pinned();
         rests && goes_on && self.block_reason == BlockReason::None && !is_named
@@ -437,6 +446,9 @@ impl Connection {
         };
         let source = input.as_ref().map_or(Source::QueryBuffer, |_| Source::Input(batch.inputs.len() as u32));
         self.turn = Turn { source: Some(source), ..Turn::default() };
+        if let Some(applied) = &mut self.session.upstream {
+            applied.begin_source();
+        }
         let buffer = input.as_ref().map_or(&self.query_buffer[..], |input| io.input(input));
         let queueing = self.session.multi.is_some();
         let origin = Origin { slot, source, buffer, large: &self.large, db_hint: self.session.db, queueing };
@@ -447,6 +459,11 @@ impl Connection {
         match stop.why {
             Why::Incomplete => Gathering::Drained,
             Why::Full => Gathering::More,
+            // Every byte of a primary's stream is passed on as it came.
+            Why::Inline if self.session.upstream.is_some() => {
+                self.turn.error = Some(ProtocolError::InvalidMultibulkLength);
+                Gathering::Drained
+            }
             Why::Inline => {
                 self.rewrite_inline(batch, io, limits);
                 Gathering::More
@@ -578,6 +595,17 @@ impl Connection {
     /// The protocol error found after the commands of this turn, once they have all run.
     pub fn take_error(&mut self) -> Option<ProtocolError> {
         self.turn.error.take()
+    }
+
+    /// The connection to a primary: whatever was done with in this turn's source, what is no command too, counts as applied.
+    /// `pass` is given the source, and up to where that is so.
+    pub fn pass_on<I: Io>(&mut self, batch: &Batch, io: &I, pass: impl FnOnce(&mut Session, &[u8], usize)) {
+        let source = match self.turn.source {
+            Some(Source::Input(index)) => io.input(&batch.inputs[index as usize]),
+            Some(Source::QueryBuffer) => &self.query_buffer,
+            None => return,
+        };
+        pass(&mut self.session, source, self.turn.keep_from);
     }
 
     /// Ends the turn: what is left of its source goes to the query buffer.

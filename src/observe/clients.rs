@@ -54,6 +54,8 @@ pub mod flag {
     /// `B`: is told of all keys with its prefixes.
     pub const BROADCAST: u32 = 1 << 12;
 
+    /// `M`: the connection to this server's primary.
+    pub const PRIMARY: u32 = 1 << 13;
     /// `S`: a replica of this server.
     pub const REPLICA: u32 = 1 << 14;
 
@@ -61,6 +63,7 @@ pub mod flag {
     pub const LETTERS: &[(u32, char)] = &[
         (MONITOR, 'O'),
         (REPLICA, 'S'),
+        (PRIMARY, 'M'),
         (SUBSCRIBER, 'P'),
         (MULTI, 'x'),
         (BLOCKED, 'b'),

@@ -10,7 +10,7 @@ use super::background::{Sizes, Target};
 use super::rdb::encode::Sink;
 use super::rdb::file::Use;
 use super::rdb::file::save::{NewFile, Options};
-use super::rdb::file::write::{Encoder, Key, Notes};
+use super::rdb::file::write::{Encoder, Key, Notes, StreamNote};
 use crate::store::eviction::{decayed, idle_seconds, minutes};
 use crate::store::snapshot::Snapshot;
 use crate::store::{AccessClock, DbIndex, Entry, View};
@@ -46,6 +46,8 @@ pub struct RdbOptions {
     pub redis_version: &'static str,
     /// Memory in use.
     pub used_bytes: u64,
+    /// Where in a history of replication it is made.
+    pub stream: Option<StreamNote>,
     /// Whether it is the beginning of an append-only file.
     pub is_aof_base: bool,
     /// The newest version of the format that who reads it knows.
@@ -190,6 +192,7 @@ impl Target for RdbTarget {
             redis_version: options.redis_version,
             now_s: options.now_ms / 1000,
             used_bytes: options.used_bytes,
+            stream: options.stream.clone(),
             is_aof_base: options.is_aof_base,
         };
         self.encoder.begin(&mut self.out, &notes);

@@ -9,11 +9,13 @@
 //! | `state` | the names of the history, the role, the state of the link to a primary |
 //! | `backlog` | the end of the stream, shared with all who read it |
 //! | `primary` | who follows this server, and the snapshots they begin with |
+//! | `replica` | a replica's side: the link to its primary |
 //!
 //! Not here: commands (`command::replication`), sockets (`worker`).
 
 mod backlog;
 pub mod primary;
+pub mod replica;
 mod state;
 
 pub use backlog::{ReaderId, Stream};

@@ -134,6 +134,8 @@ pub struct Replication {
     /// What names are made of, and how many were.
     seed: u64,
     names: AtomicU64,
+    /// Times this server has become a replica whose own stream has yet to be written to its end.
+    unfinished: AtomicU64,
     /// Wakes workers, a bit each.
     waker: OnceLock<Wake>,
 }
@@ -153,6 +155,7 @@ impl Replication {
             link: AtomicU8::new(LinkState::None as u8),
             seed,
             names: AtomicU64::new(0),
+            unfinished: AtomicU64::new(0),
             waker: OnceLock::new(),
         }
     }
@@ -184,6 +187,20 @@ impl Replication {
         if let Some(wake) = self.waker.get().filter(|_| workers != 0) {
             wake(workers);
         }
+    }
+
+    /// This server is a replica from now on, and the journal thread is told to call back once the stream has all that was written
+    /// before (true), or it has called back (false).
+    pub fn await_own_stream(&self, waits: bool) {
+        match waits {
+            true => _ = self.unfinished.fetch_add(1, Relaxed),
+            false => _ = self.unfinished.fetch_sub(1, Release),
+        }
+    }
+
+    /// Whether the offset is that of all that was written as a primary.
+    pub fn has_own_stream(&self) -> bool {
+        self.unfinished.load(Acquire) == 0
     }
 
     /// A replica has left.

@@ -13,9 +13,8 @@ use super::{api, bit, cjson, cmsgpack, random, structs};
 use crate::config::REDIS_VERSION;
 
 /// Lua's own functions that stay as they are.
-const KEPT: &[&str] = &[
-    "assert", "error", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "xpcall", "_VERSION",
-];
+const KEPT: &[&str] =
+    &["assert", "error", "ipairs", "rawequal", "select", "tonumber", "tostring", "type", "_VERSION"];
 
 /// Functions that stand in for Lua's own.
 const REPLACED: &[(&str, Function)] = &[
@@ -66,7 +65,13 @@ pub fn make_world(interpreter: &Interpreter) -> World {
         lua.set_field(globals, name);
     }
     set_functions(&mut lua, globals, REPLACED);
-    for (name, native) in [("pcall", Native::Pcall), ("next", Native::Next), ("loadstring", Native::Load)] {
+    let natives = [
+        ("pcall", Native::Pcall),
+        ("xpcall", Native::Xpcall),
+        ("next", Native::Next),
+        ("loadstring", Native::Load),
+    ];
+    for (name, native) in natives {
         lua.push_native(native);
         lua.set_field(globals, name);
     }
@@ -132,7 +137,17 @@ fn add_own_library(lua: &mut Lua, lua_own: usize, globals: usize, name: &str) {
         }
         "math" => set_functions(lua, library, random::FUNCTIONS),
         "table" => set_functions(lua, library, &[("insert", insert)]),
-        "string" => set_functions(lua, library, super::strings::FUNCTIONS),
+        "string" => {
+            set_functions(lua, library, super::strings::FUNCTIONS);
+            for name in ["find", "match", "gmatch", "gsub", "gfind"] {
+                lua.push_field(library, name);
+                if lua.kind(library + 1) == Kind::Function {
+                    lua.push_bounded(library + 1, name == "find");
+                    lua.set_field(library, name);
+                }
+                lua.pop(1);
+            }
+        }
         _ => {}
     }
     protect(lua);

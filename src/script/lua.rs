@@ -29,6 +29,8 @@ use super::host::{Answer, Host, Request};
 const ALIGNMENT: usize = 8;
 /// Values that may be pushed at once without asking for room.
 const ROOM_STEP: c_int = 16;
+/// Longest pattern that is looked for: each two bytes of it may take a few hundred of the script's stack.
+const PATTERN_BYTES_MAX: usize = 8 << 10;
 /// Instructions after which a script is looked at.
 const INSTRUCTIONS_PER_TICK: c_int = 10_000;
 
@@ -402,11 +404,29 @@ impl Lua {
         self.reserve(1);
         let function = match function {
             Native::Pcall => pcall as ffi::lua_CFunction,
+            Native::Xpcall => xpcall,
             Native::Next => next,
             Native::Load => loadstring,
         };
         // SAFETY: the stack has room.
         unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), function, 0) };
+        self.top += 1;
+    }
+
+    /// A function of Lua's `string` that looks for patterns, with a bound on these; `may_be_plain`: its fourth argument may say
+    /// that what it looks for is none.
+    pub(super) fn push_bounded(&mut self, function: usize, may_be_plain: bool) {
+        let index = self.index(function);
+        self.reserve(2);
+        // SAFETY: there is such a value.
+        let native = unsafe { ffi::lua_tocfunction(self.state.as_ptr(), index) };
+        let native = native.expect("it is one of Lua's own");
+        // SAFETY: the stack has room.
+        unsafe { ffi::lua_pushlightuserdata(self.state.as_ptr(), native as *mut c_void) };
+        // SAFETY: the stack has room.
+        unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(may_be_plain)) };
+        // SAFETY: the upvalues are on the stack.
+        unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), bounded, 2) };
         self.top += 1;
     }
 
@@ -713,6 +733,8 @@ pub fn read_number(text: &[u8]) -> Option<(f64, usize)> {
 pub(super) enum Native {
     /// `pcall`, whose error is the text where that of Redis is a table.
     Pcall,
+    /// `xpcall`, whose handler runs once the failed function is gone.
+    Xpcall,
     /// `next`, which looks behind protected tables.
     Next,
     /// `loadstring`, of text only.
@@ -830,6 +852,62 @@ unsafe extern "C-unwind" fn pcall(state: *mut lua_State) -> c_int {
     unsafe { ffi::lua_insert(state, 1) };
     // SAFETY: the interpreter lives.
     unsafe { ffi::lua_gettop(state) }
+}
+
+/// `xpcall`. Lua's own calls the handler where the error is raised; where that is the hook that kills a script, no hook is called
+/// inside of the handler, and one without end could not be killed.
+unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
+    // SAFETY: raises where there is no such argument.
+    unsafe { ffi::luaL_checkany(state, 2) };
+    // SAFETY: there are two values.
+    unsafe { ffi::lua_settop(state, 2) };
+    // SAFETY: there are two values: the handler comes first.
+    unsafe { ffi::lua_insert(state, 1) };
+    // SAFETY: the function is on top.
+    let is_ok = unsafe { ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0) } == ffi::LUA_OK;
+    // SAFETY: as in any function of C.
+    unsafe { ffi::luaL_checkstack_(state, 2, c"too many results".as_ptr()) };
+    if !is_ok {
+        // SAFETY: the handler is the first value, and the stack has room.
+        unsafe { ffi::lua_pushvalue(state, 1) };
+        // SAFETY: the error is below the handler.
+        unsafe { ffi::lua_insert(state, -2) };
+        // SAFETY: the handler is below its argument.
+        if unsafe { ffi::lua_pcall(state, 1, 1, 0) } != ffi::LUA_OK {
+            // SAFETY: the handler's error is taken off.
+            unsafe { ffi::lua_settop(state, -2) };
+            // SAFETY: the stack has room.
+            unsafe { ffi::lua_pushstring_(state, c"error in error handling".as_ptr()) };
+        }
+    }
+    // SAFETY: the stack has room.
+    unsafe { ffi::lua_pushboolean(state, c_int::from(is_ok)) };
+    // SAFETY: the handler is the first value, in whose place it comes.
+    unsafe { ffi::lua_replace(state, 1) };
+    // SAFETY: the interpreter lives.
+    unsafe { ffi::lua_gettop(state) }
+}
+
+/// A function of Lua's that looks for patterns, if the pattern is not too long: Lua's matcher calls itself for each of its
+/// items, on the script's stack.
+unsafe extern "C-unwind" fn bounded(state: *mut lua_State) -> c_int {
+    // SAFETY: any index may be asked for its type.
+    let is_text = unsafe { ffi::lua_type(state, 2) } == ffi::LUA_TSTRING;
+    // SAFETY: `push_bounded` has made it an upvalue.
+    let may_be_plain = unsafe { ffi::lua_toboolean(state, ffi::lua_upvalueindex(2)) } != 0;
+    // SAFETY: any index may be asked for its truth.
+    let is_plain = may_be_plain && unsafe { ffi::lua_toboolean(state, 4) } != 0;
+    // SAFETY: it is a string.
+    if is_text && !is_plain && unsafe { ffi::lua_objlen(state, 2) } > PATTERN_BYTES_MAX {
+        // SAFETY: no frame between here and Lua's has anything to drop.
+        unsafe { ffi::luaL_argerror(state, 2, c"pattern too complex".as_ptr()) };
+    }
+    // SAFETY: `push_bounded` has made it an upvalue.
+    let native = unsafe { ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)) };
+    // SAFETY: it was made of such a function.
+    let native: ffi::lua_CFunction = unsafe { std::mem::transmute(native) };
+    // SAFETY: it is called as Lua would have called it; nothing here is to be dropped should it raise.
+    unsafe { native(state) }
 }
 
 /// What the code of ours is called that is written in Lua.

@@ -25,7 +25,7 @@ use super::call::{ExecutionContext, TurnConstants, reply_error};
 use super::cleanups::Cleanup;
 use super::run::next_replies;
 use super::{Message, Worker};
-use crate::command::{Args, CommandError, Scope, may_run, note_denied};
+use crate::command::{Args, CommandError, Scope, Unblocking, may_run, note_denied};
 use crate::exec::blocking::DUE;
 use crate::exec::{Gathered, Source, Waiter, blocking};
 use crate::io::{Io, Token};
@@ -41,6 +41,10 @@ const AGAIN_MS: u64 = 1;
 
 /// What CLIENT UNBLOCK tells the client, if asked to.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+/// What clients are told that wait when this server becomes a replica.
+const ROLE_CHANGED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 
 /// A reply on its way to the client that waits for it.
 pub struct Served {
@@ -397,10 +401,13 @@ impl<I: Io> Worker<I> {
     }
 
     /// Tells a client of this worker, whose wait was ended by somebody else, that it was unblocked.
-    pub(super) fn tell_unblocked(&mut self, token: Token, wait_id: WaitId, error: bool) {
+    pub(super) fn tell_unblocked(&mut self, token: Token, wait_id: WaitId, how: Unblocking) {
         let Some(waiter) = self.waits_for(token, wait_id) else { return };
         self.leave_queues(&waiter);
-        self.reply_unserved(&waiter, token.slot, error);
+        self.reply_unserved(&waiter, token.slot, how);
+        if how == Unblocking::RoleChanged {
+            self.finish(token);
+        }
     }
 
     /// Ends the waits whose time is up.
@@ -418,7 +425,7 @@ impl<I: Io> Worker<I> {
             match waiter.client_info.wait.end(waiter.wait_id) {
                 WaitOutcome::Ended => {
                     self.leave_queues(&waiter);
-                    self.reply_unserved(&waiter, slot, false);
+                    self.reply_unserved(&waiter, slot, Unblocking::Timeout);
                 }
                 // It may come to nothing: to be looked at in the next turn.
                 WaitOutcome::BeingServed => being_served.push((waiter.next_timer_ms(), slot)),
@@ -454,17 +461,23 @@ impl<I: Io> Worker<I> {
     }
 
     /// Answers a command that waited in vain, and lets its client go on.
-    fn reply_unserved(&mut self, waiter: &Waiter, slot: u32, error: bool) {
+    fn reply_unserved(&mut self, waiter: &Waiter, slot: u32, how: Unblocking) {
         let connection = self.connections.at(slot);
         let mut reply = Reply::new(&mut connection.output, waiter.protocol());
         let stats = self.shared.stats.of(self.number);
         let mark = reply.mark();
-        if error {
-            stats.commands[waiter.row as usize].failed.add(1);
-            stats.count_error(UNBLOCKED);
-            reply.error(UNBLOCKED);
-        } else {
-            waiter.blocking.on_timeout.reply(&self.shared, &mut reply);
+        let error = match how {
+            Unblocking::Timeout => None,
+            Unblocking::Asked => Some(UNBLOCKED),
+            Unblocking::RoleChanged => Some(ROLE_CHANGED),
+        };
+        match error {
+            None => waiter.blocking.on_timeout.reply(&self.shared, &mut reply),
+            Some(error) => {
+                stats.commands[waiter.row as usize].failed.add(1);
+                stats.count_error(error);
+                reply.error(error);
+            }
         }
         if waiter.is_silent {
             reply.truncate(mark);

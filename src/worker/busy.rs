@@ -1,10 +1,10 @@
 //! A script that runs for longer than `busy-reply-threshold`: suspended in the middle, with all that is needed to go on.
 //!
-//! Design: while a worker has such a script it keeps its leases and takes bounded turns, which read what its clients send, answer that the
-//! server is busy (or run what may run then: SCRIPT KILL, SHUTDOWN NOSAVE, MULTI), and let the script go on for a few ms. Nothing
-//! else happens: no command, no cron. The client of the script is blocked; its command, which is requeued, finds the reply
-//! when the script has ended (`Session::withheld_reply`). Other workers serve what is not the script's; who waits for a
-//! lease of it hears that the server is busy, too.
+//! Design: while a worker has such a script it keeps its leases and takes bounded turns, which read what its clients
+//! send, answer that the server is busy (or run what may run then: SCRIPT KILL, SHUTDOWN NOSAVE, MULTI), and let the
+//! script go on for a few ms. Nothing else happens: no command, no cron. The client of the script is blocked; its
+//! command, which is requeued, finds the reply when the script has ended (`Session::withheld_reply`). Other workers
+//! serve what is not the script's; who waits for a lease of it hears that the server is busy, too.
 //!
 //! In a transaction the rest of it goes along.
 //!

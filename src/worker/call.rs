@@ -26,6 +26,7 @@ use crate::exec::{GROUP_COMMANDS_MAX, REFUSED};
 use crate::io::Io;
 use crate::observe::{Event, WorkerStats};
 use crate::persist::journal::Writer;
+use crate::replicate::LinkState;
 use crate::resp::Reply;
 use crate::security::UserTable;
 use crate::store::{AccessClock, Changes, Leases, ReadyKey};
@@ -256,9 +257,13 @@ impl Executor<'_> {
     fn look_at(&mut self, row: &Row, args: &Args<'_>, ns: u64) {
         if !self.ctx.session.denies_blocking {
             self.clock.read();
-            (self.ctx.now_ms, self.ctx.now_us) = (self.clock.now_ms(), self.clock.unix_us());
+            self.ctx.now_us = self.clock.unix_us();
+            // What comes from a primary is judged by no time.
+            if self.ctx.session.upstream.is_none() {
+                self.ctx.now_ms = self.clock.now_ms();
+            }
         }
-        self.constants.note(row, args, self.ctx.session, ns, self.ctx.now_ms);
+        self.constants.note(row, args, self.ctx.session, ns, self.clock.now_ms());
     }
 }
 
@@ -298,6 +303,7 @@ impl<I: Io> Worker<I> {
             obstacles,
             busy: None,
             busy_allows: Flags::NONE,
+            needed: Flags::NONE,
             refused: Flags::NONE,
             refused_row: REFUSED,
             config,
@@ -318,7 +324,14 @@ impl<I: Io> Worker<I> {
     /// Why nothing may change at present.
     fn obstacles(&self) -> Obstacles {
         let (config, journal) = (self.config.config(), &self.shared.journal);
+        let replication = &self.shared.replication;
+        let is_replica = replication.is_replica();
         Obstacles {
+            is_replica,
+            only_reads: is_replica && config.replica_read_only,
+            is_cut_off: is_replica
+                && !config.replica_serve_stale_data
+                && replication.link() != LinkState::Connected,
             cannot_save: self.shared.last_save.has_failed()
                 && config.stop_writes_on_bgsave_error
                 && !config.save.0.is_empty(),
@@ -337,6 +350,12 @@ pub(super) struct Obstacles {
     pub(super) cannot_append: Option<i32>,
     /// The disk is behind: they wait.
     pub(super) must_wait: bool,
+    /// This server follows a primary.
+    pub(super) is_replica: bool,
+    /// It changes data for its primary only.
+    pub(super) only_reads: bool,
+    /// It has lost its primary, and is not to answer with what may be old.
+    pub(super) is_cut_off: bool,
 }
 
 /// What is the same for all commands of a turn. Kept from turn to turn, as counting references to what all workers share
@@ -362,7 +381,9 @@ pub(super) struct TurnConstants {
     /// A script is busy that commands would have to wait for: what they hear, but for those with such a flag.
     pub(super) busy: Option<CommandError>,
     pub(super) busy_allows: Flags,
-    /// Commands that are refused because of the first two, and which is although it writes nothing.
+    /// What a command needs to run at present: not every one does while a file is loaded, or with data that may be old.
+    pub(super) needed: Flags,
+    /// Commands that are refused because of the others, and which is although it writes nothing.
     pub(super) refused: Flags,
     pub(super) refused_row: u16,
 }
@@ -372,7 +393,10 @@ impl TurnConstants {
     fn note_obstacles(&mut self, obstacles: Obstacles) {
         self.obstacles = obstacles;
         let refuses = obstacles.cannot_save || obstacles.cannot_append.is_some();
-        let concerns = refuses || obstacles.must_wait || self.lacks_replicas;
+        let lacks_replicas = self.lacks_replicas && !obstacles.is_replica;
+        let concerns = refuses || obstacles.must_wait || lacks_replicas || obstacles.only_reads;
+        let needs = |is_so, flag| if is_so { flag } else { Flags::NONE };
+        self.needed = needs(self.loading, Flags::LOADING).with(needs(obstacles.is_cut_off, Flags::STALE));
         self.refused = if concerns { Flags::WRITE } else { Flags::NONE };
         // In Redis PING shows monitoring tools what is wrong.
         let ping = table().find(b"ping").filter(|_| refuses);

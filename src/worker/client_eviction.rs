@@ -70,6 +70,10 @@ fn choose<'a>(limit_bytes: u64, each: impl FnOnce(&mut dyn FnMut(&ClientInfo)) +
         if client_info.is_killed() {
             return;
         }
+        // What comes from a primary is no client's.
+        if client_info.has(flag::PRIMARY) {
+            return;
+        }
         let bytes = client_info.total_bytes.load(Relaxed);
         held_bytes += bytes;
         if !client_info.has(flag::NO_EVICT) && !client_info.has(flag::REPLICA) {
@@ -93,7 +97,9 @@ impl<I: Io> Worker<I> {
     #[inline]
     pub(super) fn evict_clients(&mut self) {
         if self.client_limit.is_on() {
-            self.stats().client_bytes_settled.set(self.client_bytes.sum());
+            self.stats()
+                .client_bytes_settled
+                .set(self.client_bytes.sum().saturating_sub(self.upstream_bytes()));
             if held_bytes(&self.shared) >= self.client_limit.bytes {
                 self.evict_largest_clients();
             }
@@ -159,6 +165,9 @@ mod tests {
         assert_eq!(chosen(1601), [2]);
         assert_eq!(chosen(1600), [2, 3]);
         assert_eq!(chosen(1), [2, 3, 4, 1], "who may not be evicted stays");
+        clients[0].set(flag::PRIMARY, true);
+        assert_eq!(chosen(1900), [2], "a primary's bytes count for nobody");
+        clients[0].set(flag::PRIMARY, false);
         // Who is about to go holds nothing.
         clients[1].kill();
         assert_eq!(chosen(1601), [] as [u64; 0]);

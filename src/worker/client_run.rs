@@ -8,6 +8,7 @@
 
 use super::blocking::made_ready;
 use super::call::{Executor, TurnConstants};
+use super::following::acknowledge;
 use super::memory::{EvictionContext, Memory};
 use super::transaction::{enqueue, refuse_in, reject, reject_denied};
 use super::{Worker, run};
@@ -18,7 +19,7 @@ use crate::command::{
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{BlockReason, OUTPUT_BYTES_HIGH};
-use crate::resp::{Mark, Reply};
+use crate::resp::{Mark, Output, Reply, Span};
 use crate::security;
 
 /// What became of a command.
@@ -63,8 +64,13 @@ impl<I: Io> Worker<I> {
     ) -> usize {
         let first = &self.batch.commands[members[0] as usize];
         let connection = self.connections.at(first.slot);
-        // Whoever has killed it may have been told so, while it is this worker that will close it.
-        let is_over = connection.ended || connection.closing || connection.session.client_info.is_killed();
+        // Whoever has killed it may have been told so, while it is this worker that will close it. A primary that is followed no more
+        // has nothing to say.
+        let upstream = &connection.session.upstream;
+        let is_former = upstream.as_ref().is_some_and(|applied| !applied.is_current(&self.shared.link));
+        let is_upstream = upstream.is_some();
+        let is_over =
+            connection.ended || connection.closing || connection.session.client_info.is_killed() || is_former;
         if is_over || connection.requeued_in_turn == self.turn {
             return 1;
         }
@@ -102,7 +108,10 @@ impl<I: Io> Worker<I> {
         let args_of = |command: &Gathered| {
             Args::new(buffer, batch.spans_of(command), large).hashed(batch.hashes_of(command))
         };
-        let executor = self.execution.executor(session, constants, &self.clock, *ticks);
+        let mut executor = self.execution.executor(session, constants, &self.clock, *ticks);
+        if is_upstream {
+            executor.ctx.now_ms = 0;
+        }
         let mut client_run = ClientRun { executor, memory: &mut self.memory };
         let (mut count, mut next, mut stop) = (0, Some(first), None);
         while let Some(command) = next {
@@ -124,9 +133,15 @@ impl<I: Io> Worker<I> {
             if ends {
                 break;
             }
-            if next.is_some() {
+            // Where a stream is applied, leases go back once it is noted how far.
+            if next.is_some() && !is_upstream {
                 client_run.return_leases(done + count - 1);
             }
+        }
+        if is_upstream {
+            let last = at(count - 1).expect("it has just run");
+            let end = if stop.is_some() { last.start as usize } else { end_of(batch.spans_of(last)) };
+            client_run.note_applied(buffer, end, output);
         }
         *ticks = client_run.executor.ticks;
         // A reply that is withheld is its last.
@@ -208,6 +223,9 @@ impl ClientRun<'_> {
 
     #[inline(always)]
     fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
+        if self.executor.ctx.session.upstream.is_some() {
+            return self.step_of_primary(command, args, reply, like_it);
+        }
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
             return Step::Blocked(BlockReason::Output);
         }
@@ -264,6 +282,18 @@ impl ClientRun<'_> {
             Admission::Paused if self.executor.ctx.session.withheld_reply.is_some() => {}
             Admission::Paused => return Step::Blocked(BlockReason::Paused),
         }
+        self.run_admitted(row, command, args, reply, like_it)
+    }
+
+    #[inline(always)]
+    fn run_admitted(
+        &mut self,
+        row: &Row,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> Step {
         let ctx = &mut self.executor.ctx;
         if ctx.session.multi.is_some() && row.role == Role::Queued {
             assert!(command.queued, "what stands behind a MULTI is gathered as such");
@@ -326,6 +356,82 @@ impl ClientRun<'_> {
         let touches_keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
         ((session.monitor || session.replica.is_some()) && flags.has(touches_keys))
             .then_some(Admission::Error(CommandError::Text("ERR Replica can't interact with the keyspace")))
+    }
+
+    /// A command of a primary's stream. Nothing forbids it, and nobody is told what it replies; an error is for the log.
+    #[inline(never)]
+    fn step_of_primary(
+        &mut self,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> Step {
+        if self.executor.constants.obstacles.must_wait {
+            return Step::Blocked(BlockReason::Paused);
+        }
+        if args.is(0, "REPLCONF") {
+            let asks = args.len() > 1 && args.is(1, "GETACK");
+            if let Some(applied) = &mut self.executor.ctx.session.upstream {
+                applied.is_asked |= asks;
+            }
+            return Step::Done;
+        }
+        let (mark, errors) = (reply.mark(), reply.output().error_count());
+        let row = (command.row != REFUSED).then(|| self.executor.table.row(command.row));
+        let step = match row.filter(|row| may_be_replicated(row)) {
+            Some(row) => {
+                self.executor.ctx.session.last_row = command.row;
+                self.note_memory_of_primary(row, command, args);
+                self.run_admitted(row, command, args, reply, like_it)
+            }
+            None => {
+                reply.error("ERR no command that is replicated");
+                Step::Done
+            }
+        };
+        if reply.output().error_count() != errors {
+            let said = reply.output().take_since(mark);
+            self.executor.ctx.shared.link.note_failure(args.at(0), &said);
+        } else {
+            reply.truncate(mark);
+        }
+        match step {
+            // What an old primary sends literally does not wait here.
+            Step::Wait => {
+                self.executor.ctx.session.blocking = None;
+                Step::Done
+            }
+            step => step,
+        }
+    }
+
+    /// What a primary's command writes counts for the limit, though it is never refused.
+    fn note_memory_of_primary(&mut self, row: &Row, command: &Gathered, args: &Args<'_>) {
+        if !row.command.flags.has(self.memory.watched()) {
+            return;
+        }
+        let session = &self.executor.ctx.session;
+        let hashes = session.queued_hashes().to_vec();
+        let (scope, hashes) = match row.role {
+            Role::Exec => (session.scope(), &hashes[..]),
+            _ => (command.scope, args.hashes()),
+        };
+        let (memory, mut eviction) = self.eviction_context();
+        let is_admitted = memory.admit(Flags::WRITE, scope, hashes, &mut eviction);
+        assert!(is_admitted, "nothing was asked for");
+    }
+
+    /// All commands of a primary have run up to `end` of this source, and their leases are held.
+    fn note_applied(&mut self, source: &[u8], end: usize, output: &mut Output) {
+        let shared = self.executor.ctx.shared;
+        let session = &mut *self.executor.ctx.session;
+        session.advance_upstream(source, end, &shared.replication.stream, &shared.link);
+        shared.replication.wake(shared.replication.replicas.take_drained());
+        let is_asked = session.upstream.as_mut().is_some_and(|applied| std::mem::take(&mut applied.is_asked));
+        if is_asked {
+            acknowledge(output, shared.replication.offset());
+        }
     }
 
     /// A client that speaks RESP2 and has subscribed runs no other commands than those that have to do with it.
@@ -395,16 +501,15 @@ impl ClientRun<'_> {
             _ => row.command.flags,
         };
         let constants = self.executor.constants;
-        let is_loading = constants.loading & !flags.has(Flags::LOADING);
-        let is_barred = is_loading | constants.busy.is_some();
-        let is_refused = flags.has(constants.refused) | (row.id == constants.refused_row) | is_barred;
+        let is_barred = !flags.has_all(constants.needed) | constants.busy.is_some();
+        let is_denied = flags.has(constants.refused) | (row.id == constants.refused_row);
         if ctx.session.restricted
             && let Some(admission) = self.restriction(row, flags, args)
         {
             return admission;
         }
         let ctx = &mut self.executor.ctx;
-        let admission = admit(flags, constants, ctx.now_ms, is_refused);
+        let admission = admit(flags, constants, ctx.now_ms, (is_denied, is_barred));
         let is_script = command.scope == Scope::Script && self.memory.is_limited();
         if !(flags.has(self.memory.watched()) || is_script) || !matches!(admission, Admission::Yes) {
             return admission;
@@ -436,6 +541,21 @@ impl ClientRun<'_> {
     }
 }
 
+/// Where a command ends whose arguments are all in their source.
+fn end_of(spans: &[Span]) -> usize {
+    let last = spans.last().expect("a command has a name");
+    debug_assert!(last.large_index().is_none(), "a primary's bulks are not received elsewhere");
+    last.start as usize + last.len as usize + b"\r\n".len()
+}
+
+/// Whether a primary may send this: what changes data, and what belongs to the stream itself.
+fn may_be_replicated(row: &Row) -> bool {
+    const CHANGES: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
+    row.command.flags.has(CHANGES)
+        || matches!(row.role, Role::Begin | Role::Exec)
+        || matches!(&*row.full_name, "select" | "ping")
+}
+
 /// What writes are refused with after a save has failed.
 const CANNOT_SAVE: CommandError = CommandError::Text(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
@@ -443,27 +563,41 @@ const CANNOT_SAVE: CommandError = CommandError::Text(
 
 /// Why nobody may run a command at present.
 #[cold]
-fn obstacle(flags: Flags, constants: &TurnConstants) -> Option<CommandError> {
-    if constants.loading && !flags.has(Flags::LOADING) {
+fn obstacle(
+    flags: Flags,
+    constants: &TurnConstants,
+    (is_denied, is_barred): (bool, bool),
+) -> Option<CommandError> {
+    // In Redis's order: a command may be refused for several reasons.
+    let obstacles = constants.obstacles;
+    let lacks_flags = is_barred && !flags.has_all(constants.needed);
+    if is_denied && let Some(refusal) = constants.write_refusal(flags) {
+        return Some(refusal);
+    }
+    if obstacles.is_cut_off && !flags.has(Flags::STALE) {
+        let text = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+        return Some(CommandError::Text(text));
+    }
+    if lacks_flags {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
     }
-    if let Some(busy) = constants.busy {
-        return (!flags.has(constants.busy_allows)).then_some(busy);
-    }
-    constants.write_refusal()
+    constants.busy.filter(|_| !flags.has(constants.busy_allows))
 }
 
 impl TurnConstants {
-    /// Why nothing may be written, if so.
-    pub(super) fn write_refusal(&self) -> Option<CommandError> {
-        match self.obstacles.cannot_append {
-            _ if self.obstacles.cannot_save => Some(CANNOT_SAVE),
-            Some(errno) => Some(CommandError::Text(cannot_append(errno))),
-            None if self.lacks_replicas => {
-                Some(CommandError::Text("NOREPLICAS Not enough good replicas to write."))
+    /// Why a command with these flags may write nothing, if so.
+    pub(super) fn write_refusal(&self, flags: Flags) -> Option<CommandError> {
+        let (obstacles, writes) = (self.obstacles, flags.has(Flags::WRITE));
+        let text = match obstacles.cannot_append {
+            _ if obstacles.cannot_save => return Some(CANNOT_SAVE),
+            Some(errno) => cannot_append(errno),
+            _ if writes && self.lacks_replicas && !obstacles.is_replica => {
+                "NOREPLICAS Not enough good replicas to write."
             }
-            None => None,
-        }
+            _ if writes && obstacles.only_reads => "READONLY You can't write against a read only replica.",
+            _ => return None,
+        };
+        Some(CommandError::Text(text))
     }
 }
 
@@ -480,8 +614,15 @@ fn cannot_append(errno: i32) -> &'static str {
 }
 
 #[inline]
-fn admit(flags: Flags, constants: &TurnConstants, now_ms: u64, is_refused: bool) -> Admission {
-    if is_refused && let Some(error) = obstacle(flags, constants) {
+fn admit(
+    flags: Flags,
+    constants: &TurnConstants,
+    now_ms: u64,
+    (is_denied, is_barred): (bool, bool),
+) -> Admission {
+    if (is_denied | is_barred)
+        && let Some(error) = obstacle(flags, constants, (is_denied, is_barred))
+    {
         return Admission::Error(error);
     }
     if constants.obstacles.must_wait && flags.has(Flags::WRITE) {

@@ -165,6 +165,7 @@ impl<I: Io> Worker<I> {
         self.reclaim(now_ms, rests);
         self.cron.quiet_ticks = if rests { self.cron.quiet_ticks.saturating_add(1) } else { 0 };
         self.cron.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
+        self.tend_upstream(now_ms);
         let sums = self.processor.mark();
         self.end_window(sums);
         self.stats().counters.cron_ns.add(self.clock.ns_between(start, self.clock.ticks()));
@@ -238,9 +239,10 @@ impl<I: Io> Worker<I> {
     /// Expires and frees in a shard whose lease is held, and gives it back; whether something is left to do there.
     fn cron_shard(&mut self, shard: ShardId) -> bool {
         self.io.yield_point();
-        let is_paused = self.shared.pause.active(self.clock.now_ms()).is_some();
-        let active =
-            !is_paused && !self.shared.journal.is_full() && !self.shared.debug.no_active_expire.load(Relaxed);
+        let keeps_expired = self.shared.keeps_expired(self.clock.now_ms());
+        let active = !keeps_expired
+            && !self.shared.journal.is_full()
+            && !self.shared.debug.no_active_expire.load(Relaxed);
         let home = self.execution.leases.shard(shard);
         let before = home.stats;
         let mut more = !home.cron(EXPIRE_ENTRIES_MAX);
@@ -316,7 +318,9 @@ impl<I: Io> Worker<I> {
             let token = connection.token;
             // One that does not read its replies is idle too; one that waits for something is not.
             let may_close = matches!(connection.block_reason, BlockReason::None | BlockReason::Output);
-            if idle && may_close && !connection.session.monitor && connection.session.replica.is_none() {
+            let session = &connection.session;
+            let is_exempt = session.monitor || session.upstream.is_some() || session.replica.is_some();
+            if idle && may_close && !is_exempt {
                 let client_info = &connection.session.client_info;
                 log::debug!("Closing idle client id={} addr={}", client_info.id, client_info.address);
                 self.close(token);

@@ -113,6 +113,7 @@ impl<I: Io> Worker<I> {
         }
         let connection = self.connections.at(token.slot);
         connection.discard_received(&mut self.io);
+        self.leave_upstream(token);
         self.set_monitor(token, false);
         if let Some(all) = self.connections.at(token.slot).session.subscriptions.take() {
             self.stop_listening(token.slot, &all);

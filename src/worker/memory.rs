@@ -84,6 +84,8 @@ pub(super) struct Memory {
     time_ns_max: u64,
     /// Bytes of commands that were queued in this turn: until its end no gauge has them.
     queued_bytes: u64,
+    /// Whether this server evicts: a replica leaves that to its primary, unless it is told otherwise.
+    evicts: bool,
     /// How evicted keys are deleted elsewhere, and those found expired meanwhile.
     evicted_by: Deletion,
     /// Events that are published.
@@ -127,6 +129,7 @@ impl Memory {
             counts_frequency: false,
             time_ns_max: 0,
             queued_bytes: 0,
+            evicts: true,
             evicted_by: Deletion::Del,
             notified: KeyspaceEvents::default(),
             expired_by: Deletion::Del,
@@ -148,6 +151,7 @@ impl Memory {
             0 => u64::MAX,
             bytes => bytes.saturating_sub(server_bytes(shared)),
         };
+        self.evicts = !shared.replication.is_replica() || !config.replica_ignore_maxmemory;
         self.policy = policy(config);
         self.candidates.clear();
         self.nothing_to_evict = None;
@@ -243,9 +247,9 @@ impl Memory {
 
     /// Evicts until memory is below the limit, there is nothing to evict, or the time is up. Nothing to do is soon done.
     fn evict(&mut self, eviction: &mut EvictionContext<'_>) -> Verdict {
-        // As in Redis, what a pause keeps from being evicted is no reason to refuse anybody memory.
-        let is_paused = || eviction.shared.pause.active(eviction.clock.now_ms()).is_some();
-        let verdict = match self.is_over(eviction) && !is_paused() {
+        // As in Redis, what a pause keeps from being evicted is no reason to refuse anybody memory; nor what a replica keeps.
+        let evicts = || self.evicts && eviction.shared.pause.active(eviction.clock.now_ms()).is_none();
+        let verdict = match self.is_over(eviction) && evicts() {
             true => self.evict_now(eviction),
             false => Verdict::Fits,
         };
@@ -458,7 +462,10 @@ impl<I: Io> Worker<I> {
     /// Evicts if memory is over the limit; whether there is more to evict.
     pub(super) fn cron_memory(&mut self) -> bool {
         self.memory.behind = false;
-        if !self.memory.is_limited() || self.shared.pause.active(self.clock.now_ms()).is_some() {
+        if !self.memory.is_limited()
+            || !self.memory.evicts
+            || self.shared.pause.active(self.clock.now_ms()).is_some()
+        {
             return false;
         }
         if self.memory.policy.is_none() {

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::blocking::Served;
 use super::message_ring::{Receiver, Sender, Sleep, inbox};
 use super::moving::MovingConnection;
+use crate::command::Unblocking;
 use crate::config::WORKERS_MAX;
 use crate::io::{Socket, Token, Waker};
 use crate::observe::{ClientPlace, WaitId};
@@ -42,8 +43,8 @@ pub enum Message {
         token: Token,
         /// Which of its waits.
         wait_id: WaitId,
-        /// Whether it gets an error.
-        error: bool,
+        /// What became of it.
+        how: Unblocking,
     },
     /// Lines for the clients that receive the MONITOR feed.
     Monitor(Arc<[u8]>),

@@ -26,6 +26,7 @@
 //! | `journal` | replies that wait for the disk |
 //! | `ending` | the end that a signal asks for |
 //! | `flush` | replies out, connections closed |
+//! | `following` | the link to a primary |
 //! | `defrag` | entries out of sparse memory |
 //! | `reclaim` | free memory back to the system |
 //! | `walk` | snapshots: the walk over home shards, and when one is due |
@@ -58,6 +59,7 @@ mod cron;
 mod defrag;
 mod ending;
 mod flush;
+mod following;
 mod journal;
 mod loading;
 mod memory;
@@ -99,6 +101,7 @@ use crate::store::{AccessClock, Leases, ShardId};
 
 pub use balance::active_at_start;
 pub use clock::Clock;
+pub use following::follow_primary;
 pub use message::{Inbox, Message, inboxes};
 pub use moving::MovingConnection;
 pub use recovery::Recovery;
@@ -150,6 +153,8 @@ pub struct Worker<I: Io> {
     syncing: syncing::Syncing,
     /// Connections whose clients wait for acknowledgements of replicas.
     awaiting: Vec<u32>,
+    /// The connection to the primary, if it is here.
+    upstream: Option<following::Upstream>,
     /// Connections that are told of changed keys.
     trackers: tracking::Trackers,
     /// Clients that have yet to finish a handshake.
@@ -261,6 +266,7 @@ impl<I: Io> Worker<I> {
             replicas: Vec::new(),
             syncing: syncing::Syncing::default(),
             awaiting: Vec::new(),
+            upstream: None,
             trackers: tracking::Trackers::default(),
             handshakes: tls::Handshakes::default(),
             timers: timers::Timers::default(),
@@ -319,6 +325,7 @@ impl<I: Io> Worker<I> {
         self.release_held();
         self.end_waits();
         self.end_handshakes();
+        self.carry_out_order();
         self.load();
         self.replay();
         self.gather(); // 5. parse every connection that has input
@@ -400,6 +407,7 @@ impl<I: Io> Worker<I> {
             || !self.lost.is_empty()
             || self.is_busy()
             || loads
+            || self.has_order()
             || self.is_asked_to_end()
     }
 
@@ -476,6 +484,7 @@ impl<I: Io> Worker<I> {
     /// Takes up what CONFIG SET and ACL have changed and what does not follow by itself.
     fn follow_config(&mut self) {
         self.users = self.shared.users.load();
+        self.loads |= self.shared.loading.is_on();
         let config = self.config.config();
         self.shared.journal.follow(crate::command::journal_settings(config));
         self.client_limit.follow(config);
@@ -519,7 +528,7 @@ impl<I: Io> Worker<I> {
             Message::Invalidate(what) => self.take_invalidation(what),
             Message::Redirected(place, keys) => self.tell_instead(place, &keys),
             Message::Served(served) => self.deliver(*served),
-            Message::Unblock { token, wait_id, error } => self.tell_unblocked(token, wait_id, error),
+            Message::Unblock { token, wait_id, how } => self.tell_unblocked(token, wait_id, how),
             Message::RightsLost(lost) => self.end_listeners_without_right(&lost),
             Message::Acknowledged => self.look_at_awaiting(),
             Message::Look => {

@@ -97,7 +97,12 @@ impl<I: Io> Worker<I> {
         self.stats_input(piece.len());
         match self.connections.find(token) {
             Some(connection) if !connection.ended && !connection.closing => {
+                let (bytes, is_upstream) = (piece.len(), connection.session.upstream.is_some());
                 connection.receive(piece);
+                if is_upstream {
+                    self.note_upstream(bytes);
+                }
+                let connection = self.connections.at(token.slot);
                 if connection.block_reason != BlockReason::None {
                     self.pause_input(token.slot);
                     self.bound_query(token.slot);
@@ -118,7 +123,9 @@ impl<I: Io> Worker<I> {
     pub(super) fn pause_input(&mut self, slot: u32) {
         let connection = self.connections.at(slot);
         connection.copy_out(&mut self.io);
-        let reads_on = connection.block_reason != BlockReason::Output;
+        // What a primary sends has no limit: it waits in the socket.
+        let reads_on =
+            connection.block_reason != BlockReason::Output && connection.session.upstream.is_none();
         let token = connection.token;
         if !reads_on && !connection.input_paused {
             connection.input_paused = true;
@@ -141,7 +148,8 @@ impl<I: Io> Worker<I> {
         let (token, query_bytes) = (connection.token, connection.query_bytes() as u64);
         let (kept_bytes, is_endless) = (connection.kept_query_bytes() as u64, connection.is_endless());
         self.stats().query_bytes_recent_max.raise(query_bytes);
-        let over = kept_bytes > self.config.config().client_query_buffer_limit || is_endless;
+        let is_limited = self.connections.at(slot).session.upstream.is_none();
+        let over = is_limited && kept_bytes > self.config.config().client_query_buffer_limit || is_endless;
         if over {
             let client_info = &self.connections.at(slot).session.client_info;
             log::warn!(
@@ -280,6 +288,11 @@ impl<I: Io> Worker<I> {
             self.shared.clients.dismiss();
             return self.shared.clients.unassign(self.number);
         }
+        self.enter(socket);
+    }
+
+    /// Makes a connection of a socket that was counted in.
+    pub(super) fn enter(&mut self, socket: Socket) -> Token {
         let keepalive = self.config.config().tcp_keepalive;
         let token = self.connections.reserve();
         if keepalive > 0 && !socket.is_unix() {
@@ -304,6 +317,7 @@ impl<I: Io> Worker<I> {
         self.io.attach(token, socket);
         self.io.receive(token);
         self.stats().connections.set(self.connections.len() as u64);
+        token
     }
 
     /// Tells a socket why it is not served, and closes it once that is sent.

@@ -30,7 +30,6 @@ impl<I: Io> Worker<I> {
         let mut session = self.replay_session.take().unwrap_or_else(|| Box::new(nobody()));
         let mut executor = self.execution.executor(&mut session, &constants, &self.clock, 0);
         executor.ctx.now_ms = 0;
-        executor.ctx.now_us = 0;
         let (failed, failure) = run(&mut executor, &batch);
         self.replay_session = Some(session);
         self.constants = Some(constants);
@@ -44,13 +43,13 @@ impl<I: Io> Worker<I> {
     }
 }
 
-/// The session of the client that the file is, which nobody sees.
-fn nobody() -> Session {
+/// The session of a client that nobody sees.
+pub(super) fn nobody() -> Session {
     let (registry_slot, place) =
         (RegistrySlot { worker: 0, number: 0 }, ClientPlace { worker: 0, slot: 0, generation: 0 });
     let client_info = ClientInfo::new(0, registry_slot, place, String::new(), String::new(), -1, 0);
     let mut session = Session::superuser(Arc::new(client_info));
-    session.denies_blocking = true;
+    (session.denies_blocking, session.repeats) = (true, true);
     session
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::call::TurnConstants;
+use super::following::follow_primary;
 use super::{Message, Slowest, Worker, put_list_back};
 use crate::command::{Effect, Replies, Row, Scope};
 use crate::exec::{Formed, Gathered, Ground, Leftover, Refusal};
@@ -15,6 +16,8 @@ use crate::store::{STRING_BYTES_MAX, ShardId, ShardSet};
 
 /// Bulks from this length on are received straight into the memory that will hold them.
 const BULK_DIRECT_BYTES_MIN: u64 = 64 << 10;
+/// The longest bulk of a primary's stream: what a query buffer holds, as all of its bytes are passed on.
+const UPSTREAM_BULK_BYTES_MAX: u64 = 4 << 30 >> 1;
 /// Times that refused commands are tried again in a turn when no others are left, a few tens of ns apart, before they are put
 /// off to the next one: longer than the group of another worker takes.
 const TRIES_IN_VAIN_MAX: u32 = 512;
@@ -35,11 +38,8 @@ impl<I: Io> Worker<I> {
             ready.swap(0, place);
         }
         let config = self.config.config();
-        let mut limits = Limits {
-            bulk_bytes_max: config.proto_max_bulk_len.min(STRING_BYTES_MAX),
-            bulk_direct_min: BULK_DIRECT_BYTES_MIN,
-            ..Limits::default()
-        };
+        let bulk_bytes_max = config.proto_max_bulk_len.min(STRING_BYTES_MAX);
+        let mut limits = Limits::default();
         let is_open = self.users.default_user().is_open();
         for slot in ready.iter().copied() {
             let Some(connection) = self.connections.get_mut(slot) else { continue };
@@ -56,6 +56,9 @@ impl<I: Io> Worker<I> {
                 continue;
             }
             limits.authenticated = connection.session.authenticated || is_open;
+            let is_upstream = connection.session.upstream.is_some();
+            limits.bulk_direct_min = if is_upstream { u64::MAX } else { BULK_DIRECT_BYTES_MIN };
+            limits.bulk_bytes_max = if is_upstream { UPSTREAM_BULK_BYTES_MAX } else { bulk_bytes_max };
             let (batch, keyspace) = (&mut self.batch, &self.shared.keyspace);
             let gathering =
                 connection.gather(slot, batch, &mut self.io, &limits, self.execution.table, keyspace);
@@ -403,11 +406,11 @@ impl<I: Io> Worker<I> {
                 }
                 Effect::Warn(text) => log::warn!("{text}"),
                 Effect::Show { line, shown_to } => self.show(&line, shown_to),
-                Effect::Unblock { place, wait_id, error } => {
+                Effect::Unblock { place, wait_id, how } => {
                     let token = Token { slot: place.slot, generation: place.generation };
                     match place.worker as usize {
-                        here if here == self.number => self.tell_unblocked(token, wait_id, error),
-                        target => self.inbox.send(target, Message::Unblock { token, wait_id, error }),
+                        here if here == self.number => self.tell_unblocked(token, wait_id, how),
+                        target => self.inbox.send(target, Message::Unblock { token, wait_id, how }),
                     }
                 }
                 Effect::Purge => {
@@ -420,6 +423,7 @@ impl<I: Io> Worker<I> {
                 }
                 Effect::Followed(place) => self.follow_by(place),
                 Effect::Acknowledged(place) => self.replica_acked(place),
+                Effect::Follow(epoch, primary) => follow_primary(&self.shared, primary, epoch),
                 Effect::Snapshot => self.start_snapshot(),
                 Effect::Wake(wanted) => self.inbox.wake_wanting(wanted),
                 Effect::Serve(shard) => self.lost.push(shard),
@@ -440,11 +444,20 @@ impl<I: Io> Worker<I> {
             if let Some(error) = connection.take_error()
                 && !connection.ended
             {
+                if connection.session.upstream.is_some() {
+                    log::warn!("The primary's stream is no stream of commands: {error}");
+                }
                 if connection.session.replies == Replies::On {
                     Reply::new(&mut connection.output, connection.session.protocol).protocol_error(error);
                 }
                 self.shared.stats.of(self.number).count_error("ERR");
                 connection.ended = true;
+            }
+            if connection.session.upstream.is_some() {
+                let (stream, link) = (&self.shared.replication.stream, &self.shared.link);
+                connection.pass_on(&self.batch, &self.io, |session, source, end| {
+                    session.advance_upstream(source, end, stream, link);
+                });
             }
             connection.settle(&self.batch, &self.io);
             if connection.block_reason != BlockReason::None && !connection.closing {

@@ -4,18 +4,18 @@
 //! it names; where one of its commands needs another, that is tried for on the spot (`reach`). If it is refused the script
 //! has not been: it runs again under all leases (`Session::needs_all_leases`). Its commands come through the same handlers
 //! as all others, with the session of whoever has called it; what they change is one unit.
-//! What a script has written cannot be taken back, so where there are other workers it has all leases before its first write.
 //!
 //! Invariants: no lease that a script has tried for goes back before the end of its group; a script that runs again has
 //! left nothing.
 //! Not here: the interpreter (`crate::script`), scripts that run for too long (`busy`).
 
+use super::blocking::take_ready;
 use super::busy::SuspendedScript;
 use super::call::{Executor, reply_error};
 use super::clock::Clock;
 use crate::command::{
-    Args, Bracket, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, key_count, may_run,
-    note_denied,
+    Args, Bracket, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, Tried, key_count,
+    may_run, note_denied,
 };
 use crate::exec::hash_keys_of;
 use crate::resp::{Output, Protocol, Reply};
@@ -157,7 +157,7 @@ impl Executor<'_> {
         let may_write = !flags.is_plain && !flags.no_writes;
         if may_write
             && self.constants.refused != Flags::NONE
-            && let Some(refusal) = self.constants.write_refusal()
+            && let Some(refusal) = self.constants.write_refusal(Flags::WRITE)
         {
             return Err(if self.constants.obstacles.cannot_save { BLOCKED_BY_SAVE } else { refusal });
         }
@@ -196,6 +196,10 @@ impl Executor<'_> {
     ) -> Ran {
         let mut engine = self.ctx.scripting.engine.take().expect("it has compiled the script");
         let words = |from: usize, to: usize| Words { args: *args, from, to };
+        // Under all leases no other can be refused.
+        if !self.ctx.leases.holds_all() {
+            self.ctx.begin_undoable(args.hashes());
+        }
         let request = engine.begin(compiled, words(3, 3 + keys), words(3 + keys, args.len()));
         let ran = self.drive_script(&mut engine, request, compiled, &mut run, reply);
         self.ctx.scripting.engine = Some(engine);
@@ -258,7 +262,11 @@ impl Executor<'_> {
         self.end_run(run);
         if is_refused {
             engine.abandon();
+            self.ctx.take_back();
             return Ran::Refused;
+        }
+        if self.ctx.undo.is_on() {
+            self.commit_script();
         }
         self.end_script(engine, compiled, run, reply)
     }
@@ -290,10 +298,6 @@ impl Executor<'_> {
             log::log!(target: "script", level, "{line}");
         }
         if self.ctx.changes.is_listened() && !run.denied_blocking {
-            // What is recorded next is also about leases that were not held when the group drew its ticket, if it has.
-            if run.has_tried {
-                self.ctx.journal.publish(&self.ctx.shared.journal);
-            }
             self.ctx.end_unit(Bracket::Several);
         }
         if !run.denied_blocking {
@@ -352,13 +356,13 @@ impl Executor<'_> {
                 if let Some(row) = row {
                     self.ctx.stats.commands[row as usize].rejected.add(1);
                 }
-                reply_error(error, &mut reply, self.ctx.stats);
+                self.reply_to_script(error, &mut reply);
                 return Called::Replied;
             }
         };
         let scope = hash_keys_of(row, args, &self.ctx.shared.keyspace, hashes);
         let args = args.hashed(hashes);
-        if !self.ctx.leases.is_solo() && !self.reach(row, scope, hashes, run) {
+        if !self.ctx.leases.is_solo() && !self.reach(scope, hashes, run) {
             return Called::Refused;
         }
         if row.command.flags.has(Flags::WRITE) && !run.has_written {
@@ -374,14 +378,13 @@ impl Executor<'_> {
         let outcome = (row.command.handler)(&mut self.ctx, &args, &mut reply);
         let ns = self.clock.ns_between(start, self.clock.ticks());
         self.ctx.session.protocol = before;
-        self.ctx.stats.count_calls(row.id, 1, ns);
-        self.ctx.stats.commands[row.id as usize].failed.add(outcome.is_err().into());
+        self.ctx.count_call(row.id, ns, outcome.is_err());
         if let Err(error) = outcome {
             debug_assert!(
                 !matches!(error, CommandError::Blocked | CommandError::Unfinished | CommandError::Script(_)),
                 "no command waits in a script"
             );
-            reply_error(error, &mut reply, self.ctx.stats);
+            self.reply_to_script(error, &mut reply);
         }
         if self.ctx.changes.is_listened() {
             if !repeats {
@@ -390,8 +393,31 @@ impl Executor<'_> {
             self.ctx.end_command(row, &args);
         }
         self.show_for_script(row, &args);
-        self.list_ready(row, args.hashes());
+        if !self.ctx.undo.is_on() {
+            self.list_ready(row, args.hashes());
+        }
         Called::Replied
+    }
+
+    /// Writes the error of a script's command, unless it has done so itself, and counts it.
+    #[cold]
+    fn reply_to_script(&mut self, error: CommandError, reply: &mut Reply<'_>) {
+        if error == CommandError::Replied {
+            let word = reply.output().error_word();
+            self.ctx.count_error(&String::from_utf8_lossy(word.as_bytes()));
+        } else {
+            self.ctx.count_error(error.text());
+            reply.error(error.text());
+        }
+    }
+
+    /// What a script that could have been taken back has done stays: whoever waits for what it has made ready is served.
+    fn commit_script(&mut self) {
+        self.ctx.commit();
+        if self.ctx.shared.keyspace.is_waited() {
+            let shards = self.ctx.undo.shards().iter().copied();
+            take_ready(shards, self.ctx.leases, self.became_ready);
+        }
     }
 
     /// The row of the command that a script asks for, if it may run now; otherwise why not, and which it is.
@@ -418,7 +444,7 @@ impl Executor<'_> {
         } else if run.reads_only && flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) {
             WRITES_REFUSED
         } else if flags.has(Flags::WRITE) && !run.has_written && self.constants.refused != Flags::NONE {
-            match self.constants.write_refusal() {
+            match self.constants.write_refusal(flags) {
                 Some(refusal) => refusal,
                 None => return Ok(row),
             }
@@ -458,28 +484,17 @@ impl Executor<'_> {
         })
     }
 
-    /// Takes the leases that a command of a script needs, as far as they are not held; false if it cannot be.
-    fn reach(&mut self, row: &Row, scope: Scope, hashes: &[u64], run: &mut ScriptRun) -> bool {
-        let keyspace = &self.ctx.shared.keyspace;
-        let leases = &mut *self.ctx.leases;
-        let is_held = match scope {
+    /// Sees to it that what a command of a script needs may be touched; false if it may not, and the script has to run again.
+    fn reach(&mut self, scope: Scope, hashes: &[u64], run: &mut ScriptRun) -> bool {
+        match scope {
             Scope::None | Scope::Alone => true,
-            Scope::Keys | Scope::Script => {
-                hashes.iter().all(|hash| leases.holds_exclusively(keyspace.shard_of(*hash)))
-            }
-            Scope::All | Scope::Transaction => false,
-        };
-        run.has_tried |= !is_held;
-        // What has been written cannot be taken back: whoever writes has all leases before, so that no other can be refused later.
-        if scope == Scope::All || row.command.flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) {
-            return leases.holds_all() || leases.take_all();
+            Scope::All | Scope::Transaction => self.ctx.leases.holds_all(),
+            Scope::Keys | Scope::Script => hashes.iter().all(|hash| {
+                let shard = self.ctx.shared.keyspace.shard_of(*hash);
+                run.has_tried |= !self.ctx.leases.holds_exclusively(shard);
+                self.ctx.try_key(*hash) == Tried::Held
+            }),
         }
-        hashes.iter().all(|hash| {
-            let shard = keyspace.shard_of(*hash);
-            // Whoever waits for keys of a shard may need others to be served.
-            leases.holds_exclusively(shard)
-                || leases.try_take(shard) && !leases.shard_ref(shard).has_waiters()
-        })
     }
 
     /// Whether the client may run the command that a script asks about.

@@ -48,8 +48,7 @@ async function main() {
   assert.strictEqual(await redis.publish("news", "nobody"), 0);
   listener.disconnect();
   await redis.acl("SETUSER", "node", "on", ">secret", "~node:*", "+@read", "+@write", "+@connection", "+@transaction", "+info", "+acl|whoami");
-  const port = Number(process.argv[2]);
-  const user = new Redis({ port, username: "node", password: "secret" });
+  const user = new Redis({ port: Number(port), tls, username: "node", password: "secret" });
   assert.strictEqual(await user.acl("WHOAMI"), "node");
   assert.strictEqual(await user.set("node:1", "x"), "OK");
   await assert.rejects(user.get("other"), /NOPERM/);

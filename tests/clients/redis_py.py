@@ -90,7 +90,7 @@ assert redis.Redis(connection_pool=pool).get("shared") == b"1600"
 
 # Users: what one of them may do, and what the library makes of a refusal.
 for protocol in (2, 3):
-    admin = redis.Redis(port=port, protocol=protocol, decode_responses=True)
+    admin = redis.Redis(port=port, protocol=protocol, decode_responses=True, **tls)
     assert admin.acl_whoami() == "default" and "default" in admin.acl_users()
     assert admin.acl_setuser("py", enabled=True, passwords=["+secret"], keys=["py:*"], channels=["py"],
                              commands=["+@read", "+set", "-keys", "+config|get", "+acl|whoami"], reset=True)
@@ -99,7 +99,7 @@ for protocol in (2, 3):
     assert "string" in admin.acl_cat() and "get" in admin.acl_cat("string")
     assert len(admin.acl_genpass()) == 64 and len(admin.acl_genpass(128)) == 32
     assert admin.acl_dryrun("py", "get", "py:1") == "OK"
-    py = redis.Redis(port=port, protocol=protocol, username="py", password="secret", decode_responses=True)
+    py = redis.Redis(port=port, protocol=protocol, username="py", password="secret", decode_responses=True, **tls)
     assert py.acl_whoami() == "py" and py.set("py:1", "x") and py.get("py:1") == "x"
     for refused in (lambda: py.get("other"), lambda: py.delete("py:1"), lambda: py.keys()):
         try:
@@ -108,7 +108,7 @@ for protocol in (2, 3):
         except redis.exceptions.NoPermissionError:
             pass
     try:
-        redis.Redis(port=port, protocol=protocol, username="py", password="wrong").ping()
+        redis.Redis(port=port, protocol=protocol, username="py", password="wrong", **tls).ping()
         assert False, "it is no password"
     except redis.exceptions.AuthenticationError:
         pass

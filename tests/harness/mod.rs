@@ -152,6 +152,11 @@ impl Server {
         Self::on_free_port(&newest_program(name), args)
     }
 
+    /// An older Redis, of the system, on a free TCP port of 127.0.0.1 too.
+    pub fn older_redis_tcp(args: &[&str]) -> Self {
+        Self::on_free_port(&redis_program("redis-server"), args)
+    }
+
     /// A program with a configuration file of this text, on a Unix socket. What tests need goes on the command line: no
     /// port, files in a directory of its own.
     pub fn with_file(program: &str, text: &str, args: &[&str]) -> Self {

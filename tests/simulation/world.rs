@@ -186,6 +186,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         append_only: Arc::default(),
         replay: Default::default(),
         replication: Arc::new(Replication::new(plan.seed)),
+        link: Default::default(),
         debug: DebugSwitches::default(),
         config_file: None,
         users: command::make_users(&config).expect("no users are declared"),

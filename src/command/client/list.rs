@@ -43,6 +43,7 @@ impl ClientType {
     pub(super) fn of(client_info: &ClientInfo) -> Self {
         match () {
             () if client_info.has(flag::REPLICA) => Self::Replica,
+            () if client_info.has(flag::PRIMARY) => Self::Master,
             () if client_info.has(flag::SUBSCRIBER) => Self::PubSub,
             () => Self::Normal,
         }

@@ -15,7 +15,8 @@ use arc_swap::ArcSwapOption;
 
 use super::row::BASE;
 use super::{
-    Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, PauseMode, Replies, Scope, help,
+    Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, PauseMode, Replies, Scope,
+    Unblocking, help,
 };
 use crate::observe::flag;
 use crate::resp::Reply;
@@ -342,10 +343,10 @@ fn set_info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 
 /// Ends the wait here and now; the client's worker tells it.
 fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let error = match args.len() {
-        3 => false,
-        4 if args.is(3, "TIMEOUT") => false,
-        4 if args.is(3, "ERROR") => true,
+    let how = match args.len() {
+        3 => Unblocking::Timeout,
+        4 if args.is(3, "TIMEOUT") => Unblocking::Timeout,
+        4 if args.is(3, "ERROR") => Unblocking::Asked,
         4 => return Err(CommandError::Text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
         _ => return help::subcommand_syntax(args, reply),
     };
@@ -355,7 +356,7 @@ fn unblock(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let ended = client_info
         .and_then(|client_info| client_info.wait.end_any().map(|wait_id| (client_info.place(), wait_id)));
     if let Some((place, wait_id)) = ended {
-        ctx.effects.push(Effect::Unblock { place, wait_id, error });
+        ctx.effects.push(Effect::Unblock { place, wait_id, how });
     }
     reply.integer(ended.is_some().into());
     Ok(())

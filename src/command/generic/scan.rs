@@ -98,7 +98,7 @@ fn keys(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
 
 fn randomkey(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (db, now_ms) = (ctx.session.db, ctx.now_ms);
-    let is_paused = ctx.shared.pause.active(now_ms).is_some();
+    let is_paused = ctx.shared.keeps_expired(now_ms);
     let mut expired = None;
     for _ in 0..DRAWS_MAX {
         let Some(shard) = draw_shard(ctx) else { break };
@@ -224,7 +224,7 @@ impl Scan {
     /// Looks at about so many keys of one shard, whose lease is held; how many they were.
     fn look_on(&mut self, ctx: &mut Context<'_>, filter: &Filter<'_>, count: usize) -> usize {
         let (db, now_ms, protocol) = (ctx.session.db, ctx.now_ms, ctx.session.protocol);
-        let is_paused = ctx.shared.pause.active(now_ms).is_some();
+        let is_paused = ctx.shared.keeps_expired(now_ms);
         let held = ctx.leases.shard(ShardId(self.shard));
         let (mut looked_at, mut expired) = (0, Vec::new());
         let mut reply = Reply::new(&mut self.found, protocol);

@@ -432,7 +432,7 @@ impl<'a> Lapsing<'a> {
 /// After a reading command met fields among its arguments whose deadline had come: removes these, unless a pause forbids it.
 #[cold]
 fn lapse_read(ctx: &mut Context<'_>, args: &Args<'_>, fields: std::ops::Range<usize>) {
-    if ctx.shared.pause.active(ctx.now_ms).is_some() || !ctx.may_tidy(args, 1) {
+    if ctx.shared.keeps_expired(ctx.now_ms) || !ctx.may_tidy(args, 1) {
         return;
     }
     let mut lapsing = Lapsing::of(ctx, args);

@@ -113,7 +113,7 @@ fn remove_expired(ctx: &mut Context<'_>, args: &Args<'_>) -> bool {
     let now_ms = ctx.now_ms;
     let entry = ctx.peek(args, 1).filter(|entry| entry.ty() == Hash::TYPE && !entry.is_expired(now_ms));
     let has_expired = entry.is_some_and(|entry| Hash::of(entry).has_expired(now_ms));
-    if !has_expired || ctx.shared.pause.active(now_ms).is_some() || !ctx.may_tidy(args, 1) {
+    if !has_expired || ctx.shared.keeps_expired(now_ms) || !ctx.may_tidy(args, 1) {
         return false;
     }
     let lapsing = Lapsing::of(ctx, args);

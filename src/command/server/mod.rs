@@ -9,7 +9,8 @@
 //! | `slowlog`, `latency`, `monitor` | SLOWLOG, LATENCY, MONITOR |
 //! | `debug/` | DEBUG |
 //! | `shutdown` | SHUTDOWN |
-//! | `replication` | ROLE, REPLICAOF |
+//! | `replica_of` | REPLICAOF, SLAVEOF |
+//! | `replication` | ROLE |
 //! | `rewriting` | BGREWRITEAOF |
 //! | `saving` | BGSAVE, LASTSAVE |
 //! | `time`, `lolwut`, `module` | TIME, LOLWUT, MODULE |
@@ -24,6 +25,7 @@ mod lolwut;
 mod memory;
 mod module;
 mod monitor;
+mod replica_of;
 mod replication;
 mod rewriting;
 mod sample;
@@ -77,10 +79,10 @@ pub const ROWS: &[Command] = &[
     memory::ROW,
     module::ROW,
     monitor::ROW,
-    replication::REPLICAOF,
+    replica_of::REPLICAOF,
     replication::ROLE,
     shutdown::ROW,
-    replication::SLAVEOF,
+    replica_of::SLAVEOF,
     slowlog::ROW,
     time::ROW,
 ];

@@ -1,8 +1,8 @@
-//! ROLE, REPLICAOF, SLAVEOF: what a primary without replicas says.
+//! ROLE: primary or replica, and of whom.
 
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{Categories, CommandError};
-use crate::resp::number::parse_i64;
+use crate::command::Categories;
+use crate::replicate::LinkState;
 
 /// ROLE.
 pub const ROLE: Command = Command {
@@ -16,32 +16,19 @@ pub const ROLE: Command = Command {
     ..SERVER
 };
 
-const REPLICA_FLAGS: Flags =
-    Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::STALE).with(Flags::NO_ASYNC_LOADING);
-
-/// REPLICAOF.
-pub const REPLICAOF: Command = Command {
-    name: "replicaof",
-    arity: 3,
-    flags: REPLICA_FLAGS,
-    since: "5.0.0",
-    summary: "Follows another server, or stops following with NO ONE.",
-    syntax: "args:<host-port:<host port> | no-one:<NO ONE>>",
-    handler: replica_of,
-    ..SERVER
-};
-
-/// SLAVEOF.
-pub const SLAVEOF: Command = Command {
-    name: "slaveof",
-    summary: "The old name of REPLICAOF.",
-    since: "1.0.0",
-    deprecated: Some(("5.0.0", "`REPLICAOF`")),
-    ..REPLICAOF
-};
-
 fn role(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let replication = &ctx.shared.replication;
+    if let Some(primary) = replication.primary().as_deref() {
+        let state = replication.link();
+        reply.array(5);
+        reply.bulk(b"slave");
+        reply.bulk(primary.host.as_bytes());
+        reply.integer(primary.port.into());
+        reply.bulk(state.word().as_bytes());
+        let is_following = state == LinkState::Connected;
+        reply.integer(if is_following { replication.offset() as i64 } else { -1 });
+        return Ok(());
+    }
     let all = replication.replicas.all();
     let online = || all.iter().filter(|replica| replica.word() == Some("online"));
     reply.array(3);
@@ -55,15 +42,4 @@ fn role(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
         reply.bulk(replica.acked().to_string().as_bytes());
     }
     Ok(())
-}
-
-fn replica_of(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.is(1, "NO") && args.is(2, "ONE") {
-        reply.ok();
-        return Ok(());
-    }
-    match parse_i64(args.at(2)) {
-        Some(0..=65535) => Err(CommandError::Text("ERR this server cannot be a replica yet")),
-        _ => Err(CommandError::Text("ERR Invalid master port")),
-    }
 }

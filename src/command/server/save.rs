@@ -5,13 +5,14 @@
 //!
 //! Not here: the file (`persist`), saving in background and LASTSAVE (`saving`).
 
-use super::saving::rdb_options;
+use super::saving::{rdb_options, stream_note};
 use super::{Args, Command, Context, Flags, Outcome, Reply, SERVER, server_bytes};
 use crate::command::{CommandError, Scope, Shared, limits};
 use crate::config::Config;
 use crate::observe::MemorySample;
 use crate::persist::load::{self, insert};
 use crate::persist::rdb::file::FileError;
+use crate::persist::rdb_target::RdbOptions;
 use crate::persist::save::write_all;
 use crate::store::{AccessClock, Leases};
 
@@ -52,7 +53,8 @@ pub fn save_now(shared: &Shared, config: &Config, leases: &Leases, now_ms: u64) 
     let used = |shard| MemorySample::of(leases.shard_ref(shard)).used_bytes;
     let grown: u64 = leases.keyspace().shards().map(used).sum();
     let clock = AccessClock::new(now_ms, false);
-    match write_all(leases, rdb_options(config, server_bytes(shared) + grown, now_ms, clock)) {
+    let options = rdb_options(config, server_bytes(shared) + grown, now_ms, clock);
+    match write_all(leases, RdbOptions { stream: stream_note(shared), ..options }) {
         Ok(()) => {
             log::info!("DB saved on disk");
             shared.last_save.note_saved(now_ms / 1000, changes(leases));

@@ -14,6 +14,7 @@ use crate::config::{Config, MaxmemoryPolicy, REDIS_VERSION};
 use crate::persist::background::{Order, Outcome as Saved, Purpose};
 use crate::persist::rdb::VERSION_MAX;
 use crate::persist::rdb::file::save::Options;
+use crate::persist::rdb::file::write::StreamNote;
 use crate::persist::rdb_target::{RdbOptions, RdbTarget, UseSaved};
 use crate::store::snapshot::OnFlush;
 use crate::store::{AccessClock, Leases};
@@ -133,7 +134,10 @@ pub fn cut_for_save(
         let last = Arc::clone(last);
         Order {
             purpose: Purpose::Save,
-            target: RdbTarget::new(rdb_options(config, used_bytes, now_ms, access_clock)),
+            target: RdbTarget::new(RdbOptions {
+                stream: stream_note(shared),
+                ..rdb_options(config, used_bytes, now_ms, access_clock)
+            }),
             on_flush: OnFlush::Ends,
             held_bytes_max: config.snapshot_buffer_limit,
             rate_max: config.snapshot_rate_max,
@@ -153,6 +157,16 @@ pub fn cut_for_save(
     })
 }
 
+/// Where in its primary's history a replica is, so that a restart goes on from there. All leases are held.
+pub fn stream_note(shared: &Shared) -> Option<StreamNote> {
+    let (replication, link) = (&shared.replication, &shared.link);
+    (replication.is_replica() && !link.is_torn()).then(|| StreamNote {
+        id: replication.history().id.as_str().to_owned(),
+        offset: replication.offset(),
+        db: link.db(),
+    })
+}
+
 /// How the file is written that the configuration names.
 pub fn rdb_options(config: &Config, used_bytes: u64, now_ms: u64, access_clock: AccessClock) -> RdbOptions {
     RdbOptions {
@@ -165,6 +179,7 @@ pub fn rdb_options(config: &Config, used_bytes: u64, now_ms: u64, access_clock: 
         access_clock,
         redis_version: REDIS_VERSION,
         used_bytes,
+        stream: None,
         is_aof_base: false,
         version: VERSION_MAX,
         without_keys: false,

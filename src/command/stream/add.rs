@@ -47,7 +47,7 @@ impl ExactSizeIterator for NewPairs<'_, '_> {}
 /// XADD. Errors in this order: options and ID, number of fields, an ID of zero, type, an ID that is not above the last one.
 pub(super) fn xadd(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let limits = ctx.limits().stream;
-    let options = Options::of_add(args, limits)?;
+    let options = Options::of_add(args, limits, ctx.session)?;
     let (new_id, id_at) = options.new_id.unwrap_or((NewId::Auto, args.len()));
     let field_count = args.len().saturating_sub(id_at + 1);
     if field_count < 2 || field_count % 2 == 1 {
@@ -129,7 +129,7 @@ fn id_after(stream: Option<&Stream>, new_id: NewId, now_ms: u64) -> Result<Strea
 
 /// XTRIM.
 pub(super) fn xtrim(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let options = Options::of_trim(args, ctx.limits().stream)?;
+    let options = Options::of_trim(args, ctx.limits().stream, ctx.session)?;
     let trim = options.trim.expect("it is an error to give none");
     let mut place = ctx.write_typed(args, 1, Type::Stream)?;
     let deleted = match place.stream() {

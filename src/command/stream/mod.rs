@@ -260,5 +260,5 @@ fn no_such_group(args: &Args<'_>, key: usize, group: usize, reply: &mut Reply<'_
 
 /// The time as it is kept of consumers and of what they have.
 fn now_ms(ctx: &Context<'_>) -> i64 {
-    ctx.now_ms as i64
+    (ctx.now_us / 1000) as i64
 }

@@ -1,6 +1,6 @@
 //! The options of XADD and XTRIM that say what is trimmed.
 
-use super::super::{Args, CommandError};
+use super::super::{Args, CommandError, Session};
 use super::ids::{self, NewId};
 use crate::resp::number::parse_i64;
 use crate::store::NodeLimits;
@@ -43,13 +43,13 @@ impl Options {
     }
 
     /// Those of XADD, up to the ID.
-    pub fn of_add(args: &Args<'_>, limits: NodeLimits) -> Result<Options, CommandError> {
-        Parser::default().parse(args, true, limits)
+    pub fn of_add(args: &Args<'_>, limits: NodeLimits, session: &Session) -> Result<Options, CommandError> {
+        Parser { repeats: session.repeats, ..Parser::default() }.parse(args, true, limits)
     }
 
     /// Those of XTRIM.
-    pub fn of_trim(args: &Args<'_>, limits: NodeLimits) -> Result<Options, CommandError> {
-        Parser::default().parse(args, false, limits)
+    pub fn of_trim(args: &Args<'_>, limits: NodeLimits, session: &Session) -> Result<Options, CommandError> {
+        Parser { repeats: session.repeats, ..Parser::default() }.parse(args, false, limits)
     }
 }
 
@@ -60,6 +60,8 @@ struct Parser {
     limit: Option<i64>,
     removal: Option<Removal>,
     found: Options,
+    /// The command repeats another, whose `~` Redis has made a `=`: its LIMIT, which is left, means nothing.
+    repeats: bool,
 }
 
 impl Parser {
@@ -120,11 +122,11 @@ impl Parser {
                 return Err(NOTHING);
             }
         }
-        if self.limit.is_some() && !self.is_approximate {
+        if self.limit.is_some() && !self.is_approximate && !self.repeats {
             return Err(LIMIT_OF_EXACT);
         }
         let limit = match self.limit {
-            _ if !self.is_approximate => 0,
+            _ if !self.is_approximate || self.repeats => 0,
             Some(limit) => limit as u64,
             None => match limits.entries_max.saturating_mul(NODES_TRIMMED_MAX) {
                 0 => TRIMMED_DEFAULT,

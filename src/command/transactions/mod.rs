@@ -218,7 +218,7 @@ fn watch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         if !watch.add(db, hash, key, was_expired) {
             continue;
         }
-        let is_paused = ctx.shared.pause.active(now_ms).is_some();
+        let is_paused = ctx.shared.keeps_expired(now_ms);
         shard.read(db, hash, key, now_ms, Touch::None, || is_paused);
         shard.watch(db, hash, key, &watch.flag);
         if was_expired && !is_paused {

@@ -174,6 +174,7 @@ mod tests {
     #[test]
     fn each_second_is_noted_once_in_each_file() {
         let journal = Journal::default();
+        journal.record_for_file(true);
         let (mut writer, mut merge, mut out) = (Writer::default(), Merge::default(), Vec::new());
         for _ in 0..6 {
             writer.record(&journal, &unit(&[(0, "MULTI"), (0, "EXEC")]), false);

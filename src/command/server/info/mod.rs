@@ -8,6 +8,7 @@
 
 pub mod proc;
 mod process;
+mod replica;
 mod statistics;
 mod text;
 mod workers;

@@ -252,7 +252,11 @@ fn tell_loading(loading: &Loading, now_ms: u64, text: &mut InfoText) {
 
 pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Replication");
-    text.line("role", "master");
+    let is_replica = info.ctx.shared.replication.is_replica();
+    text.line("role", if is_replica { "slave" } else { "master" });
+    if is_replica {
+        super::replica::replica(info, text);
+    }
     replicas(info, text);
     text.line("master_failover_state", "no-failover");
     let (replication, stream) = (&info.ctx.shared.replication, &info.ctx.shared.replication.stream);

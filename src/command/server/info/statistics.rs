@@ -18,7 +18,8 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("instantaneous_ops_per_sec", rates.commands.per_second());
     text.line("total_net_input_bytes", stats.sum(|c| &c.net_input_bytes));
     text.line("total_net_output_bytes", stats.sum(|c| &c.net_output_bytes));
-    text.lines(&[("total_net_repl_input_bytes", "0"), ("total_net_repl_output_bytes", "0")]);
+    text.line("total_net_repl_input_bytes", info.ctx.shared.link.received_bytes());
+    text.line("total_net_repl_output_bytes", 0);
     text.line("instantaneous_input_kbps", format_args!("{:.2}", kib(rates.input_bytes.per_second())));
     text.line("instantaneous_output_kbps", format_args!("{:.2}", kib(rates.output_bytes.per_second())));
     text.lines(&[("instantaneous_input_repl_kbps", "0.00"), ("instantaneous_output_repl_kbps", "0.00")]);
@@ -64,7 +65,7 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("tracking_total_keys", tracking.keys.load(Relaxed));
     text.line("tracking_total_items", tracking.items.load(Relaxed));
     text.line("tracking_total_prefixes", tracking.prefixes.load(Relaxed));
-    text.line("unexpected_error_replies", 0);
+    text.line("unexpected_error_replies", info.ctx.shared.link.failures.load(Relaxed));
     text.line("total_error_replies", stats.sum(|c| &c.error_replies));
     text.line("dump_payload_sanitizations", 0);
     loops(info, text);

@@ -25,7 +25,7 @@ fn found(db: u32, key: &[u8], deadline_ms: Option<i64>, used: Option<Use>, text:
 /// A file of these keys, with a right checksum.
 fn written(keys: &[Found]) -> Vec<u8> {
     let (mut out, mut encoder) = (Vec::new(), Encoder::new(true, VERSION_MAX));
-    let notes = Notes { redis_version: "8.2.3", now_s: 1, used_bytes: 2, is_aof_base: false };
+    let notes = Notes { redis_version: "8.2.3", now_s: 1, used_bytes: 2, stream: None, is_aof_base: false };
     encoder.begin(&mut out, &notes);
     for key in keys {
         let value = View::String(Str::Bytes(&key.text));

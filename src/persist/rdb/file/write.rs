@@ -23,8 +23,21 @@ pub struct Notes<'a> {
     pub now_s: u64,
     /// Memory in use, in bytes.
     pub used_bytes: u64,
+    /// Where in a history of replication it was made.
+    pub stream: Option<StreamNote>,
     /// Whether this is the beginning of an append-only file.
     pub is_aof_base: bool,
+}
+
+/// Where in a history of replication a file was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamNote {
+    /// The history's name.
+    pub id: String,
+    /// How many bytes of its stream are in the file.
+    pub offset: u64,
+    /// The database that the stream has selected there.
+    pub db: DbIndex,
 }
 
 /// A key as it is written.
@@ -71,6 +84,11 @@ impl Encoder {
         note("redis-bits", b"64");
         note("ctime", notes.now_s.to_string().as_bytes());
         note("used-mem", notes.used_bytes.to_string().as_bytes());
+        if let Some(stream) = &notes.stream {
+            note("repl-stream-db", stream.db.0.to_string().as_bytes());
+            note("repl-id", stream.id.as_bytes());
+            note("repl-offset", stream.offset.to_string().as_bytes());
+        }
         note("aof-base", if notes.is_aof_base { b"1" } else { b"0" });
     }
 

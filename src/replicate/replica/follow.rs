@@ -1,0 +1,267 @@
+//! The thread that follows a primary: connects, introduces this server, receives snapshots, and waits until the link ends.
+//!
+//! Design: one thread for each time that a primary is to be followed; it ends with that role. It blocks as long as it likes, as all
+//! that serves clients goes on without it; where the role changes meanwhile its socket is shut down.
+//!
+//! A snapshot goes to a file first, so that the data of before is served until the new is there as a whole. The history that is to be
+//! continued is forgotten when that data goes, and known again only when the snapshot is loaded: a link that breaks between
+//! leads to another snapshot.
+//!
+//! Not here: what workers do for it (`worker::following`).
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::handshake::{Introduction, Offer, introduce};
+use super::link::{Adoption, Link, Order};
+use super::payload::{self, End};
+use super::wire::Wire;
+use crate::config::live::Live;
+use crate::config::{Config, REDIS_VERSION};
+use crate::persist::load::{self, Loading};
+use crate::persist::rdb::file::split::Findings;
+use crate::replicate::{History, LinkState, Primary, Replication, ReplicationId};
+use crate::resp::number::parse_i64;
+use crate::store::DbIndex;
+
+/// Time from one try to the next.
+const RETRY: Duration = Duration::from_secs(1);
+/// Time from one look whether the stream has all that was written before this server became a replica, to the next.
+const OWN_STREAM_LOOK: Duration = Duration::from_millis(1);
+/// Time from one sign of life to the next while a snapshot is loaded.
+const GREETING: Duration = Duration::from_secs(1);
+
+/// What the thread needs of the server.
+pub struct Surroundings<'a> {
+    /// The configuration.
+    pub config: &'a Live,
+    /// Role, history and stream.
+    pub replication: &'a Replication,
+    /// What it shares with the workers.
+    pub link: &'a Link,
+    /// What loads.
+    pub loading: &'a Loading,
+    /// The port that this server listens on.
+    pub port: u16,
+}
+
+/// Follows this primary for as long as the role of this epoch lasts.
+pub fn follow(server: &Surroundings<'_>, primary: &Primary, epoch: u64) {
+    let Surroundings { link, replication, .. } = server;
+    while link.epoch() == epoch && !replication.has_own_stream() {
+        std::thread::park_timeout(OWN_STREAM_LOOK);
+    }
+    while link.epoch() == epoch {
+        let start = Instant::now();
+        link.attempts.fetch_add(1, Relaxed);
+        link.attempts_all.fetch_add(1, Relaxed);
+        match connect(server, primary, epoch) {
+            Ok(true) => link.await_end(epoch),
+            Ok(false) => {}
+            Err(reason) => {
+                link.advance(epoch, replication, LinkState::Connect);
+                if link.epoch() == epoch {
+                    log::warn!("Replica of {}:{}: {reason}", primary.host, primary.port);
+                }
+            }
+        }
+        link.rest_until(epoch, start + RETRY);
+    }
+}
+
+/// Gets a connection to where the stream goes on; whether there is one.
+fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<bool, String> {
+    let Surroundings { link, replication, .. } = server;
+    let config = server.config.load();
+    let timeout = Duration::from_secs(u64::from(config.repl_timeout));
+    if !link.advance(epoch, replication, LinkState::Connecting) {
+        return Ok(false);
+    }
+    log::info!("Connecting to the primary {}:{}", primary.host, primary.port);
+    let socket = open(primary, timeout).map_err(|error| format!("cannot connect: {error}"))?;
+    let handle = socket.try_clone().map_err(|error| error.to_string())?;
+    if !link.reads_from(epoch, Some(handle)) || !link.advance(epoch, replication, LinkState::Handshake) {
+        return Ok(false);
+    }
+    let mut wire = Wire::new(socket, timeout);
+    match introduce(&mut wire, &introduction(server, &config))? {
+        Offer::Stream(id) => {
+            log::info!("The primary continues the stream at {}", replication.offset());
+            let adoption = adoption(wire);
+            Ok(link.order(epoch, Order::Continue { id, adoption }))
+        }
+        Offer::Snapshot(id, offset) => Snapshot { server, config: &config, epoch, id, offset }.take(wire),
+    }
+}
+
+/// A socket to the first of the primary's addresses that answers.
+fn open(primary: &Primary, timeout: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for address in (&*primary.host, primary.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(socket) => {
+                socket.set_nodelay(true)?;
+                socket.set_read_timeout(Some(timeout))?;
+                socket.set_write_timeout(Some(timeout))?;
+                return Ok(socket);
+            }
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn introduction(server: &Surroundings<'_>, config: &Config) -> Introduction {
+    let given = |text: &[u8]| (!text.is_empty()).then(|| text.to_vec());
+    let Surroundings { replication, link, .. } = server;
+    Introduction {
+        credentials: given(&config.masterauth).map(|password| (given(&config.masteruser), password)),
+        port: if config.replica_announce_port > 0 { config.replica_announce_port } else { server.port },
+        address: given(&config.replica_announce_ip),
+        version: REDIS_VERSION,
+        position: (!link.is_torn()).then(|| (replication.history().id, replication.offset())),
+    }
+}
+
+fn adoption(wire: Wire<TcpStream>) -> Adoption {
+    let (socket, input) = wire.into_parts();
+    // Whoever reads from it next does not wait in it.
+    for outcome in [socket.set_read_timeout(None), socket.set_write_timeout(None)] {
+        outcome.unwrap_or_default();
+    }
+    Adoption { socket: socket.into(), input }
+}
+
+/// A snapshot that the primary is about to send.
+struct Snapshot<'a> {
+    server: &'a Surroundings<'a>,
+    config: &'a Config,
+    epoch: u64,
+    id: ReplicationId,
+    offset: u64,
+}
+
+/// A file that goes when it is dropped, unless it was kept.
+struct TempFile(PathBuf);
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // It may have got another name.
+        std::fs::remove_file(&self.0).unwrap_or_default();
+    }
+}
+
+impl Snapshot<'_> {
+    /// Receives it and has it loaded; whether the stream follows.
+    fn take(&self, mut wire: Wire<TcpStream>) -> Result<bool, String> {
+        let Surroundings { link, replication, .. } = self.server;
+        log::info!("The primary sends a snapshot of {}:{}", self.id.as_str(), self.offset);
+        let line = wire.line().map_err(|error| error.to_string())?;
+        let end = payload::end(&line)?;
+        if !link.advance(self.epoch, replication, LinkState::Sync) {
+            return Ok(false);
+        }
+        let name = format!("temp-{}.{}.{}.rdb", now_ms() / 1000, std::process::id(), self.epoch);
+        let temp = TempFile(self.config.dir.as_path().join(name));
+        let received = self.receive(&mut wire, &end, &temp.0);
+        received.map_err(|error| format!("the snapshot was not received: {error}"))?;
+        self.load(wire, &temp.0)
+    }
+
+    fn receive(&self, wire: &mut Wire<TcpStream>, end: &End, path: &Path) -> io::Result<u64> {
+        let progress = &self.server.link.progress;
+        let total = if let End::Length(length) = end { *length } else { 0 };
+        progress.total.store(total, Relaxed);
+        progress.read.store(0, Relaxed);
+        progress.last_ms.store(now_ms(), Relaxed);
+        let mut file = BufWriter::new(File::create(path)?);
+        let received = &self.server.link.received;
+        let length = payload::receive(wire, end, &mut file, |read| {
+            received.fetch_add(read - progress.read.load(Relaxed), Relaxed);
+            progress.read.store(read, Relaxed);
+            progress.last_ms.store(now_ms(), Relaxed);
+        })?;
+        file.flush()?;
+        // It may become the file that the next start loads.
+        file.get_ref().sync_all()?;
+        Ok(length)
+    }
+
+    fn load(&self, mut wire: Wire<TcpStream>, path: &Path) -> Result<bool, String> {
+        let Surroundings { link, loading, .. } = self.server;
+        let failed =
+            |error: crate::persist::rdb::file::FileError| format!("the snapshot cannot be loaded: {error}");
+        // What does not even begin as a snapshot costs no data.
+        let opened = load::open(path, self.config.databases as usize, self.config.rdbchecksum);
+        let (splitter, bytes) = opened.map_err(failed)?.ok_or("the snapshot's file is gone")?;
+        if !link.order(self.epoch, Order::Empty { bytes }) {
+            return Ok(false);
+        }
+        let (start, mut greeted) = (Instant::now(), Instant::now());
+        // The primary may take long to load for dead.
+        let greeted = std::cell::RefCell::new((&mut wire, &mut greeted));
+        let loaded = loading.run(splitter, || {
+            let (wire, greeted) = &mut *greeted.borrow_mut();
+            if greeted.elapsed() >= GREETING {
+                **greeted = Instant::now();
+                // If it is gone that shows later.
+                wire.greet().unwrap_or_default();
+            }
+            link.wake();
+        });
+        let findings = match loaded {
+            Ok(findings) => findings,
+            Err(error) => {
+                link.order(self.epoch, Order::Failed);
+                return Err(format!("{}; all data is gone until the next one", failed(error)));
+            }
+        };
+        load::tell_findings(&findings, loading.keys());
+        log::info!("The primary's snapshot is loaded: {:.3} seconds", start.elapsed().as_secs_f64());
+        self.keep(path);
+        let (id, offset, db) = (self.id, self.offset, stream_db(&findings, self.config.databases));
+        Ok(link.order(self.epoch, Order::Loaded { id, offset, db, adoption: adoption(wire) }))
+    }
+
+    /// The file becomes that of all keys, as in Redis: a restart continues from there.
+    fn keep(&self, path: &Path) {
+        let config = self.config;
+        let keeps_nothing = config.save.0.is_empty() && !config.appendonly;
+        if keeps_nothing && config.rdb_del_sync_files {
+            return;
+        }
+        let named = config.dir.as_path().join(config.dbfilename.as_path());
+        if let Err(error) = std::fs::rename(path, &named) {
+            log::warn!("{}: the primary's snapshot cannot be kept: {error}", named.display());
+        }
+    }
+}
+
+/// The database that a primary's stream has selected where its snapshot was made.
+fn stream_db(findings: &Findings, databases: u32) -> DbIndex {
+    let note = findings.notes.iter().find(|(name, _)| name == b"repl-stream-db");
+    let db = note.and_then(|(_, value)| parse_i64(value)).and_then(|db| u32::try_from(db).ok());
+    DbIndex(db.filter(|db| *db < databases).unwrap_or(0))
+}
+
+/// The file that was loaded at the start says how far its history goes: a replica asks to continue there.
+pub fn restore(findings: &Findings, replication: &Replication, link: &Link, databases: usize) {
+    let note = |name: &str| findings.notes.iter().find(|(known, _)| known == name.as_bytes());
+    let id = note("repl-id").and_then(|(_, value)| ReplicationId::parse(value));
+    let offset = note("repl-offset").and_then(|(_, value)| parse_i64(value));
+    if let (true, Some(id), Some(offset)) =
+        (replication.is_replica(), id, offset.and_then(|at| at.try_into().ok()))
+    {
+        let history = History { id, id_before: ReplicationId::NONE, until: None };
+        replication.adopt_history(history, offset);
+        link.select(stream_db(findings, databases as u32));
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
