@@ -51,7 +51,7 @@ fn begin(play: &mut Play) {
 
 #[test]
 fn changes_that_are_taken_back_leave_nothing() {
-    for seed in 0..scaled(100) {
+    for seed in 0..scaled(40) {
         let [mut play, twin] = twins(seed);
         let expected = state(&twin.shard);
         for _ in 0..4 {
@@ -69,7 +69,7 @@ fn changes_that_are_taken_back_leave_nothing() {
 
 #[test]
 fn changes_that_stay_are_as_if_nothing_could_be_taken_back() {
-    for seed in 0..scaled(100) {
+    for seed in 0..scaled(40) {
         let [mut play, mut twin] = twins(seed);
         for _ in 0..4 {
             begin(&mut play);
@@ -172,7 +172,7 @@ fn watchers_are_told_at_the_end_or_never() {
 /// A snapshot is walked between runs, some of which are taken back: its picture is that at the cut, each key once.
 #[test]
 fn snapshot_is_that_at_the_cut_whatever_is_taken_back() {
-    for seed in 0..scaled(60) {
+    for seed in 0..scaled(30) {
         let [mut play, _] = twins(1000 + seed);
         let expected = picture(&play.shard);
         let (snapshot, mut taker) = Snapshot::new(1, u64::MAX, OnFlush::GoesOn);

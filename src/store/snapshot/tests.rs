@@ -27,7 +27,7 @@ fn take(taker: &mut Taker, taken: &mut Picture) -> bool {
 
 #[test]
 fn what_is_handed_over_is_the_picture_at_the_cut() {
-    for seed in 0..scaled(24) {
+    for seed in 0..scaled(10) {
         let mut play = Play::new(seed);
         for round in 0..3 {
             let steps = play.keys * (1 + play.random.below(3));
@@ -66,7 +66,7 @@ fn what_is_handed_over_is_the_picture_at_the_cut() {
 /// Ended early, or by FLUSHALL, it is walked to its end, hands nothing more over, and the next one misses nothing.
 #[test]
 fn snapshot_that_ends_early_leaves_no_marks() {
-    for seed in 0..scaled(20) {
+    for seed in 0..scaled(10) {
         let mut play = Play::new(1000 + seed);
         (0..2 * play.keys).for_each(|_| play.step(true));
         let (snapshot, taker) = Snapshot::new(1, NO_LIMIT, OnFlush::Ends);

@@ -205,7 +205,7 @@ fn shard() -> (Shard, u64) {
 const LIMITS: PackLimits = PackLimits { entries_max: 128, value_bytes_max: 64 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(scaled(200) as u32))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(80) as u32))]
     #[test]
     fn sorted_sets_are_like_their_models(ops in prop::collection::vec(op(), 1..60)) {
         let (mut shard, hash) = shard();
