@@ -12,8 +12,11 @@ const CUTS: usize = 3;
 /// What a primary is started with.
 const AT_ONCE: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
 
+/// Starts one.
+type Start = fn() -> Server;
+
 /// Servers that can be followed.
-const PRIMARIES: &[(&str, fn() -> Server)] = &[
+const PRIMARIES: &[(&str, Start)] = &[
     ("Redis 8.2", || Server::newest_tcp("redis-server", AT_ONCE)),
     ("Redis 7.0", || Server::older_redis_tcp(AT_ONCE)),
     ("Redis 7.0 with a file", || {
