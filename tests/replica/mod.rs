@@ -118,10 +118,11 @@ fn contents(client: &mut Client) -> String {
     lines.join("\n")
 }
 
-/// A number in whichever form, or what is none.
+/// A number in whichever form, or what is none. A packed ranking keeps no sign of a zero, and whether one is packed is a
+/// matter of what it has been through on each server.
 fn as_number(value: &crate::harness::Value) -> String {
     let text = value.clone().string();
-    text.parse::<f64>().map_or(text, |number| number.to_string())
+    text.parse::<f64>().map_or(text, |number| (number + 0.0).to_string())
 }
 
 /// Keys that one has and the other has not, or with another value.
