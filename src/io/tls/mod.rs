@@ -308,6 +308,12 @@ impl<I: Io> Tls<I> {
             is_last = sending.is_finished();
         }
         if records.is_empty() {
+            // What was to be said once the session had failed is never sent, and whoever waits for that has to know.
+            if attached.session.stage() == Stage::Failed
+                && let Some(Sending { outgoing, .. }) = attached.sending.take()
+            {
+                self.ready.push(Event::Sent { token, outgoing, result: Err(EndCause::Reset) });
+            }
             return self.keep_spare(records);
         }
         attached.in_flight = true;
