@@ -45,6 +45,7 @@ impl Subscriber {
 
 /// Reads from all until `count` of them have all that is expected, whose ends are added to those `done` before.
 fn read_until(
+    server: &Server,
     poll: &mut Poll,
     subscribers: &mut [Subscriber],
     expected: &[u8],
@@ -54,7 +55,13 @@ fn read_until(
     let (end, mut events) = (Instant::now() + PATIENCE, Events::with_capacity(1024));
     let mut done_count = done.iter().filter(|done| **done).count();
     while done_count < count {
-        assert!(Instant::now() < end, "{done_count} of {count} have all");
+        if Instant::now() > end {
+            let waiting = subscribers.iter().find(|subscriber| subscriber.received < expected.len());
+            let received = waiting.map_or(0, |subscriber| subscriber.received);
+            let workers = server.client().ask("INFO workers").string();
+            let expected = expected.len();
+            panic!("{done_count} of {count} have all, another {received} of {expected} bytes:\n{workers}");
+        }
         poll.poll(&mut events, Some(Duration::from_secs(1))).expect("epoll waits");
         for Token(number) in events.iter().map(|event| event.token()) {
             if subscribers[number].has_all(expected) && !std::mem::replace(&mut done[number], true) {
@@ -82,7 +89,7 @@ fn ten_thousand_subscribers_get_all_messages() {
         })
         .collect();
     let mut expected = b"*3\r\n$9\r\nsubscribe\r\n$2\r\nch\r\n:1\r\n".to_vec();
-    read_until(&mut poll, &mut subscribers, &expected, &mut vec![false; SUBSCRIBERS], SUBSCRIBERS);
+    read_until(&server, &mut poll, &mut subscribers, &expected, &mut vec![false; SUBSCRIBERS], SUBSCRIBERS);
 
     let mut publisher = server.client();
     let before_bytes = server.resident_bytes();
@@ -92,14 +99,14 @@ fn ten_thousand_subscribers_get_all_messages() {
         expected.extend(command(&["message", "ch", text]));
     }
     let mut done = vec![false; SUBSCRIBERS];
-    read_until(&mut poll, &mut subscribers, &expected, &mut done, SUBSCRIBERS / 2);
+    read_until(&server, &mut poll, &mut subscribers, &expected, &mut done, SUBSCRIBERS / 2);
     let slowest = subscribers.iter().map(|subscriber| subscriber.received).min().expect("there are some");
     assert!(
         slowest * SLOWER_MAX >= expected.len(),
         "half have {} bytes, the slowest {slowest}",
         expected.len()
     );
-    read_until(&mut poll, &mut subscribers, &expected, &mut done, SUBSCRIBERS);
+    read_until(&server, &mut poll, &mut subscribers, &expected, &mut done, SUBSCRIBERS);
     for _ in &texts {
         assert_eq!(publisher.read().expect("a reply").int(), Some(SUBSCRIBERS as i64));
     }

@@ -14,6 +14,7 @@ const UNSAFE: &[&str] = &[
     "src/io/uring",
     "src/io/waker.rs",
     "src/script/lua.rs",
+    "src/script/lua/native.rs",
     "src/store/",
     "src/worker/message_ring.rs",
 ];

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
-use crate::replicate::Stream;
+use crate::replicate::Replication;
 use crate::replicate::primary::{About, Replica};
 use crate::replicate::replica::{Applied, Link};
 use crate::resp::Protocol;
@@ -59,8 +59,9 @@ pub struct Session {
     pub tracking: Option<Box<TrackingOptions>>,
     /// Whether it speaks RESP2 and has subscribed, so that it may run few commands.
     pub only_listens: bool,
-    /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait.
-    pub awaited_place: Option<u64>,
+    /// Up to where its worker's inbox is to be read before a command of it runs that subscribes, if that had to wait; and which
+    /// worker's that is, as the connection may move meanwhile.
+    pub awaited_place: Option<(usize, u64)>,
     /// What it has said of itself that is about to become a replica.
     pub about: Option<Box<About>>,
     /// It is a replica.
@@ -146,10 +147,12 @@ impl Session {
     }
 
     /// The commands of a primary's stream have run up to `end` of this source.
-    pub fn advance_upstream(&mut self, source: &[u8], end: usize, stream: &Stream, link: &Link) {
+    pub fn advance_upstream(&mut self, source: &[u8], end: usize, replication: &Replication, link: &Link) {
         let (is_queueing, db) = (self.multi.is_some(), self.db);
         if let Some(applied) = &mut self.upstream {
-            applied.advance(source, end, is_queueing, stream);
+            applied.advance(source, end, is_queueing, &replication.stream);
+            // This server's own replicas get it from there.
+            replication.wake(replication.replicas.take_drained());
             link.select(db);
         }
     }

@@ -1,6 +1,6 @@
 //! The `redis` table: what scripts call the server with.
 
-use super::host::{REPL_ALL, REPL_AOF, REPL_REPLICA, Request, Words};
+use super::host::{KILLED, REPL_ALL, REPL_AOF, REPL_REPLICA, Request, Words};
 use super::lua::{Function, Kind, Lua, Raise};
 use super::reply::push_reply;
 use crate::config::REDIS_VERSION;
@@ -87,8 +87,7 @@ fn run(lua: &mut Lua) -> Result<bool, Raise> {
     }
     lua.host().ask(Request::Call);
     if lua.host().is_killed() {
-        let text = lua.host().kill_text();
-        push_error(lua, text.as_bytes());
+        push_error(lua, KILLED.as_bytes());
         return Err(Raise::Value);
     }
     // What is read from is taken out of the cell, as the interpreter may raise meanwhile.

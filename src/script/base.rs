@@ -49,7 +49,7 @@ end";
 pub struct World {
     /// The real table behind the protected globals.
     pub globals: Ref,
-    /// The metatable of the protected `redis`, behind which another table is put while a library is loaded.
+    /// What makes a table of an error, with the place where it was raised.
     pub error_handler: Ref,
 }
 

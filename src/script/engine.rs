@@ -69,11 +69,6 @@ impl Compiled {
     pub fn name(&self) -> String {
         sha_text(&self.script.sha)
     }
-
-    /// Whether it is a function of a library.
-    pub fn is_function(&self) -> bool {
-        false
-    }
 }
 
 impl Engine {
@@ -225,7 +220,7 @@ impl Engine {
         keys: impl ExactSizeIterator<Item = &'a [u8]>,
         args: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Request {
-        self.host().begin(false);
+        self.host().begin();
         let mut lua = self.interpreter.lua();
         assert!(lua.top() == 0, "nothing is left of the script before");
         lua.push_kept(self.world.error_handler);

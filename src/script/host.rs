@@ -95,8 +95,6 @@ pub struct Host {
     pub(super) side: Side,
     /// The script is to end: it has been killed.
     dies: Cell<bool>,
-    /// Whether a function is running rather than a script.
-    pub is_function: Cell<bool>,
     /// The command that is asked for.
     pub words: RefCell<Words>,
     /// The reply to it.
@@ -127,7 +125,6 @@ impl Host {
             shelter: Cell::new(false),
             side: Side::default(),
             dies: Cell::new(false),
-            is_function: Cell::new(false),
             words: RefCell::default(),
             reply: RefCell::default(),
             argument_count: Cell::new(0),
@@ -161,9 +158,8 @@ impl Host {
     }
 
     /// A script begins.
-    pub fn begin(&self, is_function: bool) {
+    pub fn begin(&self) {
         self.dies.set(false);
-        self.is_function.set(is_function);
         self.protocol.set(Protocol::Resp2);
         self.repl.set(REPL_ALL);
     }
@@ -192,12 +188,7 @@ impl Host {
         }
         self.dies.get()
     }
-
-    /// What a killed script fails with.
-    pub(super) fn kill_text(&self) -> &'static str {
-        match self.is_function.get() {
-            true => "ERR Script killed by user with FUNCTION KILL.",
-            false => "ERR Script killed by user with SCRIPT KILL.",
-        }
-    }
 }
+
+/// What a killed script fails with.
+pub(super) const KILLED: &str = "ERR Script killed by user with SCRIPT KILL.";

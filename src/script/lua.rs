@@ -11,8 +11,11 @@
 //!
 //! Invariants: `top` is the interpreter's own idea of how many values there are; an index is between 1 and `top`; no table changes
 //! while it is iterated over.
-//! Not here: what scripts can call (`api`, `base`, ...), when they run (`engine`).
+//! Not here: functions of C that stand in for Lua's own (`native`), what scripts can call (`api`, `base`, ...), when
+//! they run (`engine`).
 #![expect(unsafe_code, reason = "calls Lua")]
+
+mod native;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::cell::Cell;
@@ -23,14 +26,12 @@ use corosensei::Yielder;
 use mlua_sys::lua51 as ffi;
 use mlua_sys::lua51::lua_State;
 
-use super::host::{Answer, Host, Request};
+use super::host::{Answer, Host, KILLED, Request};
 
 /// What Lua aligns its memory to: a double, a pointer, a long.
 const ALIGNMENT: usize = 8;
 /// Values that may be pushed at once without asking for room.
 const ROOM_STEP: c_int = 16;
-/// Longest pattern that is looked for: each two bytes of it may take a few hundred of the script's stack.
-const PATTERN_BYTES_MAX: usize = 8 << 10;
 /// Instructions after which a script is looked at.
 const INSTRUCTIONS_PER_TICK: c_int = 10_000;
 
@@ -403,10 +404,10 @@ impl Lua {
     pub(super) fn push_native(&mut self, function: Native) {
         self.reserve(1);
         let function = match function {
-            Native::Pcall => pcall as ffi::lua_CFunction,
-            Native::Xpcall => xpcall,
-            Native::Next => next,
-            Native::Load => loadstring,
+            Native::Pcall => native::pcall as ffi::lua_CFunction,
+            Native::Xpcall => native::xpcall,
+            Native::Next => native::next,
+            Native::Load => native::loadstring,
         };
         // SAFETY: the stack has room.
         unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), function, 0) };
@@ -426,7 +427,7 @@ impl Lua {
         // SAFETY: the stack has room.
         unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(may_be_plain)) };
         // SAFETY: the upvalues are on the stack.
-        unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), bounded, 2) };
+        unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), native::bounded, 2) };
         self.top += 1;
     }
 
@@ -819,164 +820,11 @@ fn run(state: *mut lua_State) -> Exit {
     exit
 }
 
-/// `pcall`.
-unsafe extern "C-unwind" fn pcall(state: *mut lua_State) -> c_int {
-    // SAFETY: raises where there is no argument.
-    unsafe { ffi::luaL_checkany(state, 1) };
-    // SAFETY: the interpreter lives.
-    let arguments = unsafe { ffi::lua_gettop(state) } - 1;
-    // SAFETY: function and arguments are on the stack.
-    let is_ok = unsafe { ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0) } == ffi::LUA_OK;
-    // SAFETY: the error is on top.
-    if !is_ok && unsafe { ffi::lua_type(state, -1) } == ffi::LUA_TTABLE {
-        // SAFETY: as in any function of C.
-        unsafe { ffi::luaL_checkstack_(state, 2, c"too many results".as_ptr()) };
-        // SAFETY: the stack has room.
-        unsafe { ffi::lua_pushlstring_(state, c"err".as_ptr(), 3) };
-        // SAFETY: the table is below the key.
-        unsafe { ffi::lua_rawget_(state, -2) };
-        // SAFETY: there is a value on top.
-        if unsafe { ffi::lua_isstring(state, -1) } != 0 {
-            // SAFETY: the table is below.
-            unsafe { ffi::lua_remove(state, -2) };
-        } else {
-            // SAFETY: there is a value on top.
-            unsafe { ffi::lua_settop(state, -2) };
-        }
-    }
-    // SAFETY: as in any function of C.
-    unsafe { ffi::luaL_checkstack_(state, 1, c"too many results".as_ptr()) };
-    // SAFETY: the stack has room.
-    unsafe { ffi::lua_pushboolean(state, c_int::from(is_ok)) };
-    // SAFETY: there is a value on top.
-    unsafe { ffi::lua_insert(state, 1) };
-    // SAFETY: the interpreter lives.
-    unsafe { ffi::lua_gettop(state) }
-}
-
-/// `xpcall`. Lua's own calls the handler where the error is raised; where that is the hook that kills a script, no hook is called
-/// inside of the handler, and one without end could not be killed.
-unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
-    // SAFETY: raises where there is no such argument.
-    unsafe { ffi::luaL_checkany(state, 2) };
-    // SAFETY: there are two values.
-    unsafe { ffi::lua_settop(state, 2) };
-    // SAFETY: there are two values: the handler comes first.
-    unsafe { ffi::lua_insert(state, 1) };
-    // SAFETY: the function is on top.
-    let is_ok = unsafe { ffi::lua_pcall(state, 0, ffi::LUA_MULTRET, 0) } == ffi::LUA_OK;
-    // SAFETY: as in any function of C.
-    unsafe { ffi::luaL_checkstack_(state, 2, c"too many results".as_ptr()) };
-    if !is_ok {
-        // SAFETY: the handler is the first value, and the stack has room.
-        unsafe { ffi::lua_pushvalue(state, 1) };
-        // SAFETY: the error is below the handler.
-        unsafe { ffi::lua_insert(state, -2) };
-        // SAFETY: the handler is below its argument.
-        if unsafe { ffi::lua_pcall(state, 1, 1, 0) } != ffi::LUA_OK {
-            // SAFETY: the handler's error is taken off.
-            unsafe { ffi::lua_settop(state, -2) };
-            // SAFETY: the stack has room.
-            unsafe { ffi::lua_pushstring_(state, c"error in error handling".as_ptr()) };
-        }
-    }
-    // SAFETY: the stack has room.
-    unsafe { ffi::lua_pushboolean(state, c_int::from(is_ok)) };
-    // SAFETY: the handler is the first value, in whose place it comes.
-    unsafe { ffi::lua_replace(state, 1) };
-    // SAFETY: the interpreter lives.
-    unsafe { ffi::lua_gettop(state) }
-}
-
-/// A function of Lua's that looks for patterns, if the pattern is not too long: Lua's matcher calls itself for each of its
-/// items, on the script's stack.
-unsafe extern "C-unwind" fn bounded(state: *mut lua_State) -> c_int {
-    // SAFETY: any index may be asked for its type.
-    let is_text = unsafe { ffi::lua_type(state, 2) } == ffi::LUA_TSTRING;
-    // SAFETY: `push_bounded` has made it an upvalue.
-    let may_be_plain = unsafe { ffi::lua_toboolean(state, ffi::lua_upvalueindex(2)) } != 0;
-    // SAFETY: any index may be asked for its truth.
-    let is_plain = may_be_plain && unsafe { ffi::lua_toboolean(state, 4) } != 0;
-    // SAFETY: it is a string.
-    if is_text && !is_plain && unsafe { ffi::lua_objlen(state, 2) } > PATTERN_BYTES_MAX {
-        // SAFETY: no frame between here and Lua's has anything to drop.
-        unsafe { ffi::luaL_argerror(state, 2, c"pattern too complex".as_ptr()) };
-    }
-    // SAFETY: `push_bounded` has made it an upvalue.
-    let native = unsafe { ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)) };
-    // SAFETY: it was made of such a function.
-    let native: ffi::lua_CFunction = unsafe { std::mem::transmute(native) };
-    // SAFETY: it is called as Lua would have called it; nothing here is to be dropped should it raise.
-    unsafe { native(state) }
-}
-
 /// What the code of ours is called that is written in Lua.
 pub(super) const PRELUDE_NAME: &CStr = c"=load";
 
 /// Where a table is protected: the field of its metatable that leads to what it protects.
 pub(super) const PROTECTED: &str = "__torc";
-
-/// `next`.
-unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
-    // SAFETY: raises where that is no table.
-    unsafe { ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE) };
-    // SAFETY: makes room or forgets what is too much.
-    unsafe { ffi::lua_settop(state, 2) };
-    // SAFETY: there is a table; a function has room for a few values.
-    if unsafe { ffi::lua_getmetatable(state, 1) } != 0 {
-        // SAFETY: the stack has room.
-        unsafe { ffi::lua_pushlstring_(state, PROTECTED.as_ptr().cast(), PROTECTED.len()) };
-        // SAFETY: the metatable is below the key.
-        unsafe { ffi::lua_rawget_(state, -2) };
-        // SAFETY: there is a value on top.
-        if unsafe { ffi::lua_type(state, -1) } == ffi::LUA_TTABLE {
-            // SAFETY: what it protects stands in for the argument, in this frame only.
-            unsafe { ffi::lua_replace(state, 1) };
-        }
-        // SAFETY: the key is on top again.
-        unsafe { ffi::lua_settop(state, 2) };
-    }
-    // SAFETY: a table and a key; raises where it is none of it.
-    if unsafe { ffi::lua_next(state, 1) } != 0 {
-        return 2;
-    }
-    // SAFETY: the key was taken off.
-    unsafe { ffi::lua_pushnil(state) };
-    1
-}
-
-/// `loadstring`. Compiled code is refused: the interpreter does not check it.
-unsafe extern "C-unwind" fn loadstring(state: *mut lua_State) -> c_int {
-    let mut len = 0;
-    // SAFETY: raises where that is no string.
-    let text = unsafe { ffi::luaL_checklstring(state, 1, &raw mut len) };
-    // SAFETY: raises where that is no string; the first argument stays on the stack.
-    let name = unsafe { ffi::luaL_optlstring(state, 2, text, null_mut()) };
-    // SAFETY: a string of Lua has a byte behind its end.
-    let is_binary = unsafe { *text } as u8 == ffi::LUA_SIGNATURE[0];
-    if is_binary {
-        // SAFETY: a function has room for a few values.
-        unsafe { ffi::lua_pushnil(state) };
-        // SAFETY: as before.
-        unsafe { ffi::lua_pushstring_(state, c"attempt to load chunk with wrong mode".as_ptr()) };
-        return 2;
-    }
-    // The parser does not keep all that it has in hand from being collected.
-    // SAFETY: stops the collector.
-    unsafe { ffi::lua_gc(state, ffi::LUA_GCSTOP, 0) };
-    // SAFETY: text and name are strings on the stack; errors are returned.
-    let status = unsafe { ffi::luaL_loadbuffer(state, text, len, name) };
-    // SAFETY: starts the collector.
-    unsafe { ffi::lua_gc(state, ffi::LUA_GCRESTART, 0) };
-    if status == ffi::LUA_OK {
-        return 1;
-    }
-    // SAFETY: a function has room for a few values.
-    unsafe { ffi::lua_pushnil(state) };
-    // SAFETY: the message is below.
-    unsafe { ffi::lua_insert(state, -2) };
-    2
-}
 
 /// Called every so many instructions: the worker decides whether the script goes on, now or later.
 unsafe extern "C-unwind" fn tick(state: *mut lua_State, _: *mut ffi::lua_Debug) {
@@ -988,7 +836,7 @@ unsafe extern "C-unwind" fn tick(state: *mut lua_State, _: *mut ffi::lua_Debug) 
     // It is asked again before each line, so that no `pcall` around an endless loop keeps it alive.
     // SAFETY: the hook is one that keeps to what hooks may do.
     unsafe { ffi::lua_sethook(state, Some(tick), ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT, 1) };
-    let text = host.kill_text();
+    let text = KILLED;
     // SAFETY: a hook has room for a few values.
     unsafe { ffi::lua_createtable(state, 0, 1) };
     // SAFETY: as before.

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `lua` | Lua behind an interface that safe code cannot misuse; the only `unsafe` here |
+//! | `lua` | Lua behind an interface that safe code cannot misuse; the only `unsafe` here, with `lua/native` |
 //! | `host` | what an interpreter and its worker share |
 //! | `engine` | one worker's interpreter: scripts compiled, run, suspended |
 //! | `base` | the world of scripts: Lua's own functions, nothing that can be changed |

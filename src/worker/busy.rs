@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::Worker;
 use super::call::{Executor, TurnConstants};
 use super::script::{Ran, ScriptRun};
-use crate::command::{Args, CommandError, Flags, Queue, RunningScript, Scope, Session};
+use crate::command::{Args, CommandError, Flags, Queue, Scope, Session};
 use crate::exec::{Gathered, Leftover, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::connection::BlockReason;
@@ -81,7 +81,6 @@ impl<I: Io> Worker<I> {
             Source::Input(index) => self.io.input(&self.batch.inputs[index as usize]),
             Source::QueryBuffer => &[],
         };
-        let now_ms = self.clock.now_ms();
         let connection = self.connections.at(command.slot);
         let token = connection.token;
         let (buffer, large, session, _) = connection.parts(command.source, input);
@@ -101,13 +100,8 @@ impl<I: Io> Worker<I> {
         // A command that was gathered fits.
         let copied = copy.push(row, &args);
         debug_assert!(copied.is_ok());
-        let running = RunningScript {
-            name: suspended.compiled.name(),
-            words: args.from(0).map(<[u8]>::to_vec).collect(),
-            since_ms: now_ms.saturating_sub(run.ran_ms(&self.clock)),
-        };
         run.is_busy = true;
-        self.shared.busy.begin(self.number, run.has_written, suspended.compiled.is_function(), running);
+        self.shared.busy.begin(self.number, run.has_written);
         log::warn!(
             "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the SCRIPT KILL command. Script name is: {}.",
             run.ran_ms(&self.clock),

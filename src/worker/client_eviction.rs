@@ -5,7 +5,7 @@
 //! limit walks the infos of all clients, marks the largest as killed until the rest fits, and tells their workers. A marked
 //! client counts no more, so two workers that look at the same time end no more clients than one of them would.
 //!
-//! As in Redis, what clients under CLIENT NO-EVICT hold counts, and they stay.
+//! As in Redis, what clients under CLIENT NO-EVICT hold counts, and they stay; primaries and replicas are no clients here.
 //!
 //! Costs: without a limit, one branch a turn; with one, a load for each worker. A walk reads each client's info twice, and
 //! comes at most once every [`WALK_PERIOD_MS`] on each worker.
@@ -67,16 +67,12 @@ fn held_bytes(shared: &Shared) -> u64 {
 fn choose<'a>(limit_bytes: u64, each: impl FnOnce(&mut dyn FnMut(&ClientInfo)) + 'a) -> Vec<u64> {
     let (mut held_bytes, mut evictable) = (0_u64, Vec::new());
     each(&mut |client_info| {
-        if client_info.is_killed() {
-            return;
-        }
-        // What comes from a primary is no client's.
-        if client_info.has(flag::PRIMARY) {
+        if client_info.is_killed() || client_info.has(flag::PRIMARY) || client_info.has(flag::REPLICA) {
             return;
         }
         let bytes = client_info.total_bytes.load(Relaxed);
         held_bytes += bytes;
-        if !client_info.has(flag::NO_EVICT) && !client_info.has(flag::REPLICA) {
+        if !client_info.has(flag::NO_EVICT) {
             evictable.push((bytes, client_info.id));
         }
     });

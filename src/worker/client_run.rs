@@ -426,8 +426,7 @@ impl ClientRun<'_> {
     fn note_applied(&mut self, source: &[u8], end: usize, output: &mut Output) {
         let shared = self.executor.ctx.shared;
         let session = &mut *self.executor.ctx.session;
-        session.advance_upstream(source, end, &shared.replication.stream, &shared.link);
-        shared.replication.wake(shared.replication.replicas.take_drained());
+        session.advance_upstream(source, end, &shared.replication, &shared.link);
         let is_asked = session.upstream.as_mut().is_some_and(|applied| std::mem::take(&mut applied.is_asked));
         if is_asked {
             acknowledge(output, shared.replication.offset());

@@ -17,7 +17,7 @@ use crate::store::{STRING_BYTES_MAX, ShardId, ShardSet};
 /// Bulks from this length on are received straight into the memory that will hold them.
 const BULK_DIRECT_BYTES_MIN: u64 = 64 << 10;
 /// The longest bulk of a primary's stream: what a query buffer holds, as all of its bytes are passed on.
-const UPSTREAM_BULK_BYTES_MAX: u64 = 4 << 30 >> 1;
+const UPSTREAM_BULK_BYTES_MAX: u64 = 2 << 30;
 /// Times that refused commands are tried again in a turn when no others are left, a few tens of ns apart, before they are put
 /// off to the next one: longer than the group of another worker takes.
 const TRIES_IN_VAIN_MAX: u32 = 512;
@@ -182,7 +182,11 @@ impl<I: Io> Worker<I> {
         if warn_us > 0 && ns > warn_us * 1000 && leases_count > 0 && !self.execution.leases.is_solo() {
             self.report_long_lease(leases_count, ns, slowest);
         }
-        self.act();
+        if !self.execution.effects.is_empty() {
+            // What has its place in an inbox is not there yet.
+            self.io.yield_point();
+            self.act();
+        }
     }
 
     /// Gives back the leases of the group, and wakes who wants one.
@@ -454,9 +458,9 @@ impl<I: Io> Worker<I> {
                 connection.ended = true;
             }
             if connection.session.upstream.is_some() {
-                let (stream, link) = (&self.shared.replication.stream, &self.shared.link);
+                let (replication, link) = (&self.shared.replication, &self.shared.link);
                 connection.pass_on(&self.batch, &self.io, |session, source, end| {
-                    session.advance_upstream(source, end, stream, link);
+                    session.advance_upstream(source, end, replication, link);
                 });
             }
             connection.settle(&self.batch, &self.io);

@@ -116,6 +116,10 @@ impl Plan {
             wild: false,
             slow_reader: false,
             large_values: false,
+            // So that places in inboxes are drawn and filled apart, and listeners-to-be move in between.
+            workers: drawn.workers.max(2),
+            yield_point_percent: drawn.yield_point_percent.max(20),
+            moves_percent: drawn.moves_percent.max(5),
             clients: drawn.clients + 1,
             commands_per_client: drawn.commands_per_client + 30,
             ..drawn

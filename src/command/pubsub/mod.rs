@@ -11,7 +11,7 @@ mod introspect;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::row::{BASE, Channels, KeyAccess, KeySpec, key_at, keys_from};
-use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, Scope};
+use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, Scope, Session};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::resp::Reply;
 
@@ -171,12 +171,22 @@ fn confirm(reply: &mut Reply<'_>, word: &[u8], name: Option<&[u8]>, all: &Subscr
 /// Whether the worker has read all that was in its inbox when the command was tried first. In a transaction it runs in any case.
 fn has_caught_up(ctx: &mut Context<'_>) -> bool {
     let (read, aim) = ctx.shared.pubsub.inbox(ctx.worker).progress();
-    let awaited = *ctx.session.awaited_place.get_or_insert(aim);
-    let has = read >= awaited || ctx.session.denies_blocking;
+    let has = read >= awaited_place(ctx.session, ctx.worker, aim) || ctx.session.denies_blocking;
     if has {
         ctx.session.awaited_place = None;
     }
     has
+}
+
+/// Up to where the worker's inbox is to be read: to `aim`, if the command is tried there for the first time.
+fn awaited_place(session: &mut Session, worker: usize, aim: u64) -> u64 {
+    match session.awaited_place {
+        Some((of_worker, place)) if of_worker == worker => place,
+        _ => {
+            session.awaited_place = Some((worker, aim));
+            aim
+        }
+    }
 }
 
 fn subscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -251,7 +261,24 @@ pub(super) fn unsubscribe_from_all(ctx: &mut Context<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::observe::{ClientInfo, ClientPlace, RegistrySlot};
+
+    /// A place in the inbox of one worker was awaited in that of another, to which the connection had moved: one subscriber of ten
+    /// thousand was not answered, and its worker never slept.
+    #[test]
+    fn moved_client_awaits_its_new_workers_inbox() {
+        let place = ClientPlace { worker: 0, slot: 1, generation: 1 };
+        let registry_slot = RegistrySlot { worker: 0, number: 0 };
+        let client = ClientInfo::new(1, registry_slot, place, String::new(), String::new(), 3, 0);
+        let mut session = Session::superuser(Arc::new(client));
+        assert_eq!(awaited_place(&mut session, 0, 5000), 5000);
+        assert_eq!(awaited_place(&mut session, 0, 6000), 5000);
+        assert_eq!(awaited_place(&mut session, 1, 20), 20);
+        assert_eq!(awaited_place(&mut session, 1, 30), 20);
+    }
 
     #[test]
     fn commands_about_oneself_are_those_six() {

@@ -115,7 +115,7 @@ fn flush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 }
 
 fn kill(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    ctx.shared.busy.kill(false)?;
+    ctx.shared.busy.kill()?;
     reply.ok();
     Ok(())
 }

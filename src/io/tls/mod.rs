@@ -324,6 +324,15 @@ impl<I: Io> Tls<I> {
         }
     }
 
+    /// Encrypts and sends; `unawaited`: nobody hurries to hear of its end.
+    fn begin_send(&mut self, token: Token, outgoing: Outgoing, unawaited: bool) {
+        let Some(attached) = self.find(token) else { return };
+        assert!(attached.sending.is_none(), "one send at a time");
+        attached.unawaited = unawaited;
+        attached.sending = Some(Sending::new(outgoing));
+        self.pump(token);
+    }
+
     /// The backend has sent records.
     fn sent(
         &mut self,
@@ -460,23 +469,17 @@ impl<I: Io> Io for Tls<I> {
     }
 
     fn send(&mut self, token: Token, outgoing: Outgoing) {
-        let Some(attached) = self.find(token) else {
-            return self.inner.send(token, outgoing);
-        };
-        assert!(attached.sending.is_none(), "one send at a time");
-        attached.unawaited = false;
-        attached.sending = Some(Sending::new(outgoing));
-        self.pump(token);
+        match self.find(token) {
+            Some(_) => self.begin_send(token, outgoing, false),
+            None => self.inner.send(token, outgoing),
+        }
     }
 
     fn send_unawaited(&mut self, token: Token, outgoing: Outgoing) {
-        let Some(attached) = self.find(token) else {
-            return self.inner.send_unawaited(token, outgoing);
-        };
-        assert!(attached.sending.is_none(), "one send at a time");
-        attached.unawaited = true;
-        attached.sending = Some(Sending::new(outgoing));
-        self.pump(token);
+        match self.find(token) {
+            Some(_) => self.begin_send(token, outgoing, true),
+            None => self.inner.send_unawaited(token, outgoing),
+        }
     }
 
     fn close(&mut self, token: Token) {

@@ -23,7 +23,7 @@ const QUEUED_BYTES_LOW: usize = QUEUED_BYTES_MAX / 2;
 pub enum Piece {
     /// These bytes.
     Bytes(Bytes),
-    /// Nothing for now.
+    /// None yet: the snapshot has not come so far.
     Nothing,
     /// Nothing more: it has all.
     End,
