@@ -64,7 +64,7 @@ pub use undo::UndoLog;
 pub use value::{
     Digest, Elements, End, Field, Fields, Hash, HashPack, Intset, Item, Items, LexBound, LexRange, Limits,
     List, ListLimits, ListNode, Members, NewHash, NewItem, NewList, NewNode, NewSet, NewSortedSet, NewStream,
-    NewValue, NodeLimits, OwnedItem, PackForm, PackLimits, ScoreBound, ScoreRange, Scored, Set,
+    NewValue, NodeLimits, OwnedItem, PackForm, PackLimits, ScoreBound, ScoreRange, Scored, Set, Side,
     SortedMembers, SortedSet, Stream, Typed, Value, View, packed, stream,
 };
 pub use waiter_keys::QueueWaiterKeys;

@@ -8,7 +8,7 @@ use crate::store::hash::KeyHasher;
 use crate::store::stream::{Group, Removal, Stream, Trim, TrimTo};
 use crate::store::{
     BLOB_BYTES_MIN, DbIndex, Deadline, Digest, End, Entry, Item, KeyMut, Limits, List, ListLimits, NewItem,
-    NewString, NodeLimits, PackLimits, Shard, Touch, Type, Typed, scaled,
+    NewString, NodeLimits, PackLimits, Shard, Side, Touch, Type, Typed, scaled,
 };
 
 /// A time later than the beginning of coarse time.
@@ -287,7 +287,10 @@ impl Edit<'_> {
             2 => guard.list_remove(0, index, limits),
             3 => guard.list_keep(index, len - index, limits),
             4 => guard.list_keep(0, 1 + index, limits),
-            5 => guard.list_insert(index, &item, limits),
+            5 => {
+                let side = if self.pick(13, 2) == 0 { Side::Before } else { Side::After };
+                guard.list_insert(index, side, &item, limits);
+            }
             6 => guard.list_replace(index, &item, limits),
             7 => {
                 let other = if self.pick(13, 2) == 0 { End::Left } else { End::Right };

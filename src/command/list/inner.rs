@@ -6,7 +6,7 @@ use super::super::{Args, CommandError, Context, Outcome, reply_item};
 use super::{event, index_in, limits};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
-use crate::store::{End, List, NewItem, Type, packed::Encoded};
+use crate::store::{End, List, NewItem, Side, Type, packed::Encoded};
 
 const COUNT_OUT_OF_RANGE: CommandError = CommandError::Text(
     "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
@@ -68,10 +68,10 @@ pub(super) fn lset(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 
 /// LINSERT.
 pub(super) fn linsert(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let after = if args.is(2, "AFTER") {
-        true
+    let side = if args.is(2, "AFTER") {
+        Side::After
     } else if args.is(2, "BEFORE") {
-        false
+        Side::Before
     } else {
         return Err(CommandError::Syntax);
     };
@@ -90,7 +90,7 @@ pub(super) fn linsert(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<
     match found {
         None => reply.integer(-1),
         Some(index) => {
-            place.list_insert(index + usize::from(after), &item, limits);
+            place.list_insert(index, side, &item, limits);
             place.event(event("linsert"));
             reply.integer(len as i64 + 1);
         }

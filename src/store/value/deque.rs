@@ -17,7 +17,7 @@
 use bytes::Bytes;
 
 use super::external::Large;
-use super::list::{End, ListLimits};
+use super::list::{End, ListLimits, Side};
 use super::node::{Listpack, Node};
 use super::packed::{Encoded, LISTPACK_FRAME_BYTES};
 use super::rings::{Place, Rings};
@@ -32,8 +32,10 @@ const NODES_FREED_AT_ONCE_MAX: usize = 64;
 const ELEMENT_OVERHEAD_BYTES: usize = 8;
 
 /// The nodes of a list.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Deque {
+    /// Those of when it was made, which it keeps, as lists of Redis do.
+    limits: ListLimits,
     nodes: Rings,
     len: usize,
     node_bytes: usize,
@@ -49,9 +51,14 @@ pub struct Position {
 }
 
 impl Deque {
+    /// A deque without elements.
+    pub fn new(limits: ListLimits) -> Deque {
+        Deque { limits, nodes: Rings::default(), len: 0, node_bytes: 0 }
+    }
+
     /// A deque with the elements of one body.
-    pub fn from_body(body: &[u8], count: usize) -> Deque {
-        let mut deque = Deque::default();
+    pub fn from_body(body: &[u8], count: usize, limits: ListLimits) -> Deque {
+        let mut deque = Deque::new(limits);
         if count > 0 {
             deque.push_node(End::Right, Node::Listpack(Listpack::from_bytes(body, count)));
         }
@@ -99,30 +106,31 @@ impl Deque {
 
     /// Adds an element at an end.
     #[inline]
-    pub fn push(&mut self, end: End, item: &NewItem<'_>, limits: ListLimits) {
+    pub fn push(&mut self, end: End, item: &NewItem<'_>) {
         if let Some(Node::Listpack(body)) = self.nodes.outer_mut(end)
-            && takes(body, item.text_len(), limits)
+            && takes(body, item.text_len(), self.limits)
             && body.extend(end, &Encoded::of(item))
         {
             self.len += 1;
         } else {
-            self.push_further(end, item, limits);
+            self.push_further(end, item);
         }
     }
 
     /// Adds an element for which there is no room in the buffer at that end.
     #[cold]
-    fn push_further(&mut self, end: End, item: &NewItem<'_>, limits: ListLimits) {
+    fn push_further(&mut self, end: End, item: &NewItem<'_>) {
+        let limits = self.limits;
         let text_len = item.text_len();
         if limits.is_long(text_len) {
             return self.push_node(end, long(item));
         }
         let outer = self.nodes.outer_place(end);
-        let Some(outer) = outer.filter(|outer| self.has_room(*outer, text_len, limits)) else {
+        let Some(outer) = outer.filter(|outer| self.has_room(*outer, text_len)) else {
             if let Some(outer) = outer {
                 self.fit(outer);
             }
-            return self.push_node(end, new_body(item, limits));
+            return self.push_node(end, new_body(item, self.limits));
         };
         let encoded = Encoded::of(item);
         self.edit_body(outer, |body| {
@@ -132,85 +140,94 @@ impl Deque {
         self.len += 1;
     }
 
-    /// Adds an element before element `index`, or at the end.
-    pub fn insert(&mut self, index: usize, item: &NewItem<'_>, limits: ListLimits) {
-        if index == 0 {
-            return self.push(End::Left, item, limits);
-        }
-        if index == self.len {
-            return self.push(End::Right, item, limits);
-        }
+    /// Adds an element beside another one, where Redis does:
+    /// 1. into the same node, if there is room;
+    /// 2. at an end of that node: into the neighbouring node, or into one of its own;
+    /// 3. else the node is cut in two, and it goes to the part without the other one, or between them if it is long.
+    pub fn insert(&mut self, pivot: usize, side: Side, item: &NewItem<'_>) {
         let text_len = item.text_len();
-        let Position { node, index } = self.position(index);
-        let long_element = limits.is_long(text_len);
-        // 1. Into the node of the element it goes before.
-        if !long_element && self.has_room(node, text_len, limits) {
-            return self.insert_into(node, index, item, limits);
+        let is_long = self.limits.is_long(text_len);
+        let Position { node, index } = self.position(pivot);
+        let at = index + usize::from(side == Side::After);
+        // 1.
+        if !is_long && self.has_room(node, text_len) {
+            return self.insert_into(node, at, item);
         }
-        if index == 0 {
-            // 2. At the end of the one before, or between the two.
-            if let Some(before) = self.nodes.before(node)
-                && !long_element
-                && self.has_room(before, text_len, limits)
-            {
-                let index = self.nodes.at(before).count();
-                return self.insert_into(before, index, item, limits);
-            }
-            let added = if long_element { long(item) } else { new_body(item, limits) };
-            self.insert_node(node, added);
+        // 2.
+        if at == 0 || at == self.nodes.at(node).count() {
+            return self.insert_beside(node, side, item);
+        }
+        // 3.
+        let (head, tail) = self.split(node, at);
+        if is_long {
+            self.insert_node(tail, long(item));
             return;
         }
-        // 3. Into the gap where the node is cut in two.
-        let (head, tail) = self.split(node, index);
-        if long_element {
-            self.insert_node(tail, long(item));
-        } else if self.has_room(head, text_len, limits) {
-            let index = self.nodes.at(head).count();
-            self.insert_into(head, index, item, limits);
-            self.join_around(head, limits);
-        } else {
-            let added = self.insert_node(tail, new_body(item, limits));
-            self.join_around(self.nodes.before(added).unwrap_or(added), limits);
+        match side {
+            Side::Before => self.insert_into(head, at, item),
+            Side::After => self.insert_into(tail, 0, item),
+        }
+        self.join_around(pivot + usize::from(side == Side::Before));
+    }
+
+    /// Adds an element at an end of a node without room: to its neighbour, or in a node of its own.
+    fn insert_beside(&mut self, node: Place, side: Side, item: &NewItem<'_>) {
+        let neighbour = match side {
+            Side::Before => self.nodes.before(node),
+            Side::After => self.nodes.behind(node),
+        };
+        let is_long = self.limits.is_long(item.text_len());
+        if let Some(neighbour) = neighbour.filter(|place| !is_long && self.has_room(*place, item.text_len()))
+        {
+            let at = if side == Side::After { 0 } else { self.nodes.at(neighbour).count() };
+            return self.insert_into(neighbour, at, item);
+        }
+        let own = if is_long { long(item) } else { new_body(item, self.limits) };
+        match (side, neighbour) {
+            (Side::Before, _) => drop(self.insert_node(node, own)),
+            (Side::After, Some(behind)) => drop(self.insert_node(behind, own)),
+            (Side::After, None) => self.push_node(End::Right, own),
         }
     }
 
     /// Puts an element in the place of element `index`.
-    pub fn replace(&mut self, index: usize, item: &NewItem<'_>, limits: ListLimits) {
-        let Position { mut node, index: inner } = self.position(index);
-        let text_len = item.text_len();
-        if limits.is_long(text_len) {
-            // A long one stands alone, so what is around it is cut apart.
-            if inner + 1 < self.nodes.at(node).count() {
-                node = self.split(node, inner + 1).0;
-            }
-            if inner > 0 {
-                node = self.split(node, inner).1;
-            }
-            let added = self.insert_node(node, long(item));
-            if let Some(replaced) = self.nodes.behind(added) {
-                self.remove_node(replaced);
-            }
+    pub fn replace(&mut self, index: usize, item: &NewItem<'_>) {
+        let limits = self.limits;
+        let Position { node, index: inner } = self.position(index);
+        if limits.is_long(item.text_len()) {
+            return self.replace_by_long(index, item);
+        }
+        if let Node::Long(_) = self.nodes.at(node) {
+            // One that stood alone leaves its place to the head of the node behind it.
+            self.insert_beside(node, Side::After, item);
+            let replaced = self.position(index).node;
+            self.remove_node(replaced);
             return;
         }
         let encoded = Encoded::of(item);
-        let fits = match self.nodes.at(node) {
-            Node::Long(_) => false,
-            Node::Listpack(body) => {
-                let at = body.offset_of(inner);
-                let old = packed::next(body.bytes(), at) - at;
-                let bytes = body.len() + LISTPACK_FRAME_BYTES - old + encoded.len();
-                !limits.exceeds(bytes, body.count())
-            }
-        };
-        if fits {
-            return self.edit_body(node, |body| {
-                let at = body.offset_of(inner);
-                body.replace(at, &encoded, limits.body_bytes_max());
-            });
+        self.edit_body(node, |body| {
+            // However long the body becomes by that.
+            let at = body.offset_of(inner);
+            body.replace(at, &encoded, limits.body_bytes_max());
+        });
+    }
+
+    /// A long element stands alone, so what is around it is cut apart.
+    fn replace_by_long(&mut self, index: usize, item: &NewItem<'_>) {
+        let Position { mut node, index: inner } = self.position(index);
+        if inner + 1 < self.nodes.at(node).count() {
+            node = self.split(node, inner + 1).0;
         }
-        self.insert(index, item, limits);
-        let one = self.remove(index + 1, 1);
-        debug_assert!(one.is_none());
+        if inner > 0 {
+            node = self.split(node, inner).1;
+        }
+        let added = self.insert_node(node, long(item));
+        if let Some(replaced) = self.nodes.behind(added) {
+            self.remove_node(replaced);
+        }
+        if inner > 0 {
+            self.join_around(index);
+        }
     }
 
     /// Removes `count` elements from `start` on; all of them must exist. Nodes that are too many to be freed at once are
@@ -318,14 +335,15 @@ impl Deque {
     }
 
     /// Whether a node takes a further element of so many bytes.
-    fn has_room(&self, node: Place, text_len: usize, limits: ListLimits) -> bool {
+    fn has_room(&self, node: Place, text_len: usize) -> bool {
         match self.nodes.at(node) {
-            Node::Listpack(body) => takes(body, text_len, limits),
+            Node::Listpack(body) => takes(body, text_len, self.limits),
             Node::Long(_) => false,
         }
     }
 
-    fn insert_into(&mut self, node: Place, index: usize, item: &NewItem<'_>, limits: ListLimits) {
+    fn insert_into(&mut self, node: Place, index: usize, item: &NewItem<'_>) {
+        let limits = self.limits;
         let encoded = Encoded::of(item);
         self.edit_body(node, |body| body.insert(body.offset_of(index), &encoded, limits.body_bytes_max()));
         self.len += 1;
@@ -342,24 +360,32 @@ impl Deque {
         (self.nodes.before(tail).unwrap_or(node), tail)
     }
 
-    /// Joins nodes next to a place where one was cut, where they fit into one.
-    fn join_around(&mut self, node: Place, limits: ListLimits) {
-        let (mut right, mut pairs) = (node, 1);
-        while pairs < 3
-            && let Some(behind) = self.nodes.behind(right)
+    /// Joins nodes around that of an element, where two fit into one, in the order of Redis.
+    fn join_around(&mut self, center: usize) {
+        if let Some(left) = self.nodes.before(self.position(center).node)
+            && let Some(farther) = self.nodes.before(left)
         {
-            (right, pairs) = (behind, pairs + 1);
+            self.join(farther, left);
         }
-        for _ in 0..pairs {
-            let Some(left) = self.nodes.before(right) else { break };
-            self.join(left, right, limits);
-            right = left;
+        if let Some(right) = self.nodes.behind(self.position(center).node)
+            && let Some(farther) = self.nodes.behind(right)
+        {
+            self.join(right, farther);
         }
-        self.nodes.join_around(right);
+        let node = self.position(center).node;
+        if let Some(left) = self.nodes.before(node) {
+            self.join(left, node);
+        }
+        let node = self.position(center).node;
+        if let Some(right) = self.nodes.behind(node) {
+            self.join(node, right);
+        }
+        self.nodes.join_around(self.position(center).node);
     }
 
     /// Joins two nodes next to each other if they fit into one.
-    fn join(&mut self, left: Place, right: Place, limits: ListLimits) {
+    fn join(&mut self, left: Place, right: Place) {
+        let limits = self.limits;
         let (Node::Listpack(first), Node::Listpack(second)) = (self.nodes.at(left), self.nodes.at(right))
         else {
             return;
@@ -435,7 +461,7 @@ impl Deque {
         let node_bytes = nodes.iter().map(Node::allocated).sum();
         self.len -= len;
         self.node_bytes -= node_bytes;
-        Box::new(Deque { nodes, len, node_bytes })
+        Box::new(Deque { limits: self.limits, nodes, len, node_bytes })
     }
 
     /// Removes `count` elements from element `index` on, but not all that the body has.

@@ -33,6 +33,15 @@ pub enum End {
     Right,
 }
 
+/// Where an element goes beside another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Towards the head.
+    Before,
+    /// Towards the tail.
+    After,
+}
+
 /// How much lies in one packed piece. Sizes are those of listpacks, frame included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListLimits {
@@ -342,7 +351,7 @@ pub struct NewList {
 impl NewList {
     /// A list without elements, which cannot be stored.
     pub fn new(limits: ListLimits) -> NewList {
-        NewList { deque: Deque::default(), limits }
+        NewList { deque: Deque::new(limits), limits }
     }
 
     /// Adds a piece at the end.
@@ -352,7 +361,7 @@ impl NewList {
                 self.deque.append(Node::Listpack(Listpack::from_bytes(body, count)));
             }
             NewNode::Long(bytes) => self.deque.append(Node::Long(bytes)),
-            NewNode::Item(item) => self.deque.push(End::Right, &item, self.limits),
+            NewNode::Item(item) => self.deque.push(End::Right, &item),
         }
     }
 

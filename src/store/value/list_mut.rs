@@ -15,7 +15,7 @@
 //! Not here: types other than lists: commands check `entry().ty()` first; asking for a list of another type panics.
 
 use super::deque::Deque;
-use super::list::{End, List, ListLimits, NewList, PACK_HEADER_BYTES};
+use super::list::{End, List, ListLimits, NewList, PACK_HEADER_BYTES, Side};
 use super::packed::{self, Encoded, LISTPACK_FRAME_BYTES};
 use super::view::Typed;
 use super::{External, Item, NewItem, OwnedItem};
@@ -46,7 +46,7 @@ impl KeyMut<'_> {
         let (body_bytes, count) = match self.list() {
             None => (0, 0),
             Some(List::Packed(body, count)) => (body.len(), count),
-            Some(List::Deque(_)) => return self.push_deque(end, items, limits),
+            Some(List::Deque(_)) => return self.push_deque(end, items),
         };
         let (mut text_bytes, mut added_bytes, mut added) = (0, 0, 0);
         for item in items.clone() {
@@ -60,8 +60,8 @@ impl KeyMut<'_> {
         let packs = !limits.exceeds(body_bytes + LISTPACK_FRAME_BYTES + text_bytes, count + added)
             && body_bytes + added_bytes <= PACKED_BODY_BYTES_MAX;
         if !packs {
-            self.unpack();
-            return self.push_deque(end, items, limits);
+            self.unpack(limits);
+            return self.push_deque(end, items);
         }
         let at = PACK_HEADER_BYTES + if end == End::Left { 0 } else { body_bytes };
         let mut missing = added_bytes;
@@ -182,18 +182,19 @@ impl KeyMut<'_> {
         self.count_as(start + behind);
     }
 
-    /// Puts an element in before element `index`, or at the end.
-    pub fn list_insert(&mut self, index: usize, item: &NewItem<'_>, limits: ListLimits) {
+    /// Puts an element in beside element `pivot`, which exists.
+    pub fn list_insert(&mut self, pivot: usize, side: Side, item: &NewItem<'_>, limits: ListLimits) {
         self.unpack_for(item, limits);
         let encoded = Encoded::of(item);
         match self.list().expect("the caller has found an element") {
             List::Packed(body, count) => {
+                let index = pivot + usize::from(side == Side::After);
                 let at = PACK_HEADER_BYTES + packed::offset_of(body, count, index);
                 let pack = self.splice_pack(at, 0, encoded.len());
                 encoded.write(&mut pack[at..at + encoded.len()]);
                 set_count(pack, count + 1);
             }
-            List::Deque(_) => self.edit_deque(|deque| deque.insert(index, item, limits)),
+            List::Deque(_) => self.edit_deque(|deque| deque.insert(pivot, side, item)),
         }
     }
 
@@ -210,7 +211,7 @@ impl KeyMut<'_> {
                 encoded.write(&mut pack[at..at + encoded.len()]);
             }
             List::Deque(_) => {
-                self.edit_deque(|deque| deque.replace(index, item, limits));
+                self.edit_deque(|deque| deque.replace(index, item));
                 self.pack_if_small(limits);
             }
         }
@@ -273,6 +274,15 @@ impl KeyMut<'_> {
                 let index = if from == End::Left { 1 } else { count - 1 };
                 let cut = packed::offset_of(body, count, index);
                 let body_bytes = body.len();
+                let moved_bytes = if from == End::Left { cut } else { body_bytes - cut };
+                let moved =
+                    list.get(if from == End::Left { 0 } else { len - 1 }).expect("a list is never empty");
+                let text_bytes = moved.bytes(&mut itoa::Buffer::new()).len();
+                // Limits may have become smaller since it was made: it is pushed like any other element.
+                if limits.exceeds(body_bytes - moved_bytes + LISTPACK_FRAME_BYTES + text_bytes, count) {
+                    self.unpack(limits);
+                    return self.list_rotate(from, to, limits);
+                }
                 let pack = self.splice_pack(PACK_HEADER_BYTES, body_bytes, body_bytes);
                 if from != to && count > 1 {
                     pack[PACK_HEADER_BYTES..].rotate_left(cut);
@@ -290,7 +300,7 @@ impl KeyMut<'_> {
                         inverses.add(undoing);
                         inverses.add(unadded(deque, to));
                     }
-                    deque.push(to, &item.as_new(), limits);
+                    deque.push(to, &item.as_new());
                 });
                 self.pack_if_small(limits);
             }
@@ -310,18 +320,13 @@ impl KeyMut<'_> {
         }
     }
 
-    fn push_deque<'i>(
-        &mut self,
-        end: End,
-        items: impl Iterator<Item = NewItem<'i>>,
-        limits: ListLimits,
-    ) -> usize {
+    fn push_deque<'i>(&mut self, end: End, items: impl Iterator<Item = NewItem<'i>>) -> usize {
         let (before, after) = self.edit_deque_undoable(|deque, inverses| {
             let before = deque.len();
             if let Some(inverses) = inverses {
                 inverses.add(unadded(deque, end));
             }
-            items.for_each(|item| deque.push(end, &item, limits));
+            items.for_each(|item| deque.push(end, &item));
             (before, deque.len())
         });
         self.count_as(after - before);
@@ -341,16 +346,16 @@ impl KeyMut<'_> {
             let exceeds = limits.exceeds(body.len() + LISTPACK_FRAME_BYTES + text_bytes, count + 1)
                 || body.len() + Encoded::of(item).len() > PACKED_BODY_BYTES_MAX;
             if exceeds {
-                self.unpack();
+                self.unpack(limits);
             }
         }
     }
 
     /// Makes a deque of a pack, or of nothing. The caller sees to it that it is not empty for long.
-    fn unpack(&mut self) {
+    fn unpack(&mut self, limits: ListLimits) {
         let deque = match self.list() {
-            None => Deque::default(),
-            Some(List::Packed(body, count)) => Deque::from_body(body, count),
+            None => Deque::new(limits),
+            Some(List::Packed(body, count)) => Deque::from_body(body, count, limits),
             Some(List::Deque(_)) => return,
         };
         self.set_deque(Box::new(deque));
@@ -364,7 +369,7 @@ impl KeyMut<'_> {
         if !limits.packs(bytes, body.count()) || body.len() > PACKED_BODY_BYTES_MAX {
             return;
         }
-        let deque = self.edit_deque(std::mem::take);
+        let deque = self.edit_deque(|deque| std::mem::replace(deque, Deque::new(limits)));
         let body = deque.only_body().expect("seen just above");
         self.set_pack(body.bytes(), body.count());
     }

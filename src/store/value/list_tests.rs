@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::packed::{self, tests::element};
-use super::super::{End, List, ListLimits, NewItem};
+use super::super::{End, List, ListLimits, ListNode, NewItem, Side};
 use crate::store::entry::{Encoding, Type};
 use crate::store::hash::KeyHasher;
 use crate::store::{DbIndex, Deadline, NewString, OwnedEntry, Shard};
@@ -21,7 +21,7 @@ enum Op {
     Push(bool, Vec<Vec<u8>>),
     Remove(usize, usize),
     Pop(bool),
-    Insert(usize, Vec<u8>),
+    Insert(usize, bool, Vec<u8>),
     Replace(usize, Vec<u8>),
     RemoveEqual(bool, usize, usize),
     Rotate(bool, bool),
@@ -44,7 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (any::<bool>(), prop::collection::vec(some_element(), 1..20)).prop_map(|(l, v)| Op::Push(l, v)),
         3 => (any::<usize>(), 0usize..12).prop_map(|(at, count)| Op::Remove(at, count)),
         4 => any::<bool>().prop_map(Op::Pop),
-        6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Insert(at, item)),
+        6 => (any::<usize>(), any::<bool>(), some_element())
+            .prop_map(|(at, after, item)| Op::Insert(at, after, item)),
         6 => (any::<usize>(), some_element()).prop_map(|(at, item)| Op::Replace(at, item)),
         2 => (any::<bool>(), 1usize..9, any::<usize>()).prop_map(|(l, count, at)| Op::RemoveEqual(l, count, at)),
         2 => (any::<bool>(), any::<bool>()).prop_map(|(from, to)| Op::Rotate(from, to)),
@@ -88,9 +89,10 @@ fn apply(shard: &mut Shard, hash: u64, model: &mut Model, limits: &mut ListLimit
             place.list_pop(end(*left), *limits, |item| shown = item.to_vec());
             assert_eq!(Some(shown), if *left { model.pop_front() } else { model.pop_back() });
         }
-        Op::Insert(at, item) => {
-            place.list_insert(at % (len + 1), &new_item(item), *limits);
-            model.insert(at % (len + 1), item.clone());
+        Op::Insert(at, after, item) => {
+            let side = if *after { Side::After } else { Side::Before };
+            place.list_insert(at % len, side, &new_item(item), *limits);
+            model.insert(at % len + usize::from(*after), item.clone());
         }
         Op::Replace(at, item) => {
             place.list_replace(at % len, &new_item(item), *limits);
@@ -223,6 +225,47 @@ fn encodings_change_where_redis_changes_them() {
     assert_eq!(encoding(&place), Encoding::Quicklist);
     place.list_remove(0, 1, limits);
     assert_eq!(encoding(&place), Encoding::Listpack);
+}
+
+/// What DUMP of Redis 8.2 shows of the same steps. Elements went to other nodes, and lists that were copied or changed under
+/// another `list-max-listpack-size` had another encoding.
+#[test]
+fn elements_share_nodes_as_in_redis() {
+    let (mut shard, hash) = shard();
+    let mut place = shard.write(DB, hash, KEY, 0);
+    let limits = ListLimits::new(2);
+    let (long, text) = (vec![b'v'; 9000], NewItem::Bytes);
+    place.list_push(End::Right, (1..=4).map(NewItem::Int), limits);
+    // Later limits are those of lists that are made later.
+    let limits = ListLimits::new(64);
+    place.list_insert(1, Side::After, &text(b"x"), limits);
+    place.list_insert(3, Side::Before, &text(b"y"), limits);
+    place.list_insert(0, Side::After, &text(b"z"), limits);
+    place.list_replace(3, &text(&long), limits);
+    place.list_replace(0, &text(b"w"), limits);
+    place.list_replace(3, &text(b"s"), limits);
+    let counts: Vec<usize> = place
+        .list()
+        .expect("it exists")
+        .nodes()
+        .map(|node| match node {
+            ListNode::Listpack(_, count) => count,
+            ListNode::Long(_) => 0,
+        })
+        .collect();
+    assert_eq!(counts, [1, 2, 2, 2]);
+    place.without_event();
+}
+
+/// A list that has more elements than the limit of today was rotated as it lay.
+#[test]
+fn rotation_heeds_the_limit() {
+    let (mut shard, hash) = shard();
+    let mut place = shard.write(DB, hash, KEY, 0);
+    place.list_push(End::Right, (1..=7).map(NewItem::Int), ListLimits::new(64));
+    place.list_rotate(End::Right, End::Left, ListLimits::new(5));
+    assert_eq!(place.entry().expect("it exists").encoding(), Encoding::Quicklist);
+    place.without_event();
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub use hash_new::NewHash;
 pub(in crate::store) use hash_new::{expire_pack, inner_due, pack_due, pack_noted};
 pub use intset::Intset;
 pub use limits::{Limits, NodeLimits, PackLimits};
-pub use list::{End, Items, List, ListLimits, ListNode, NewList, NewNode};
+pub use list::{End, Items, List, ListLimits, ListNode, NewList, NewNode, Side};
 pub use new::NewValue;
 pub use set::{Members, Set};
 pub use set_new::NewSet;

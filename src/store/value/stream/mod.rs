@@ -271,11 +271,10 @@ impl Stream {
         self.groups.iter().any(|group| group.last < id || group.pending().find(id).is_some())
     }
 
-    /// Takes an entry out of what is pending in any group.
-    pub fn forget_pending(&mut self, id: StreamId) {
-        for place in 0..self.groups.len() {
-            self.edit_group(place, |group| group.acknowledge(id));
-        }
+    /// Takes an entry out of what is pending in any group: whether it was in one.
+    pub fn forget_pending(&mut self, id: StreamId) -> bool {
+        (0..self.groups.len())
+            .fold(false, |was, place| self.edit_group(place, |group| group.acknowledge(id)) || was)
     }
 
     fn search_group(&self, name: &[u8]) -> Result<usize, usize> {

@@ -128,7 +128,9 @@ impl Stream {
             }
         }
         if trim.removal == Removal::ForgetPending {
-            ids.iter().for_each(|id| self.forget_pending(*id));
+            for id in &ids {
+                self.forget_pending(*id);
+            }
         }
         let deleted = self.delete_all(&ids, trim.to);
         self.remove_dead_nodes(trim.to, reached);
