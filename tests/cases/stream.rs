@@ -286,6 +286,21 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        // 200,000 random commands showed it: what a group had pending of an entry that was gone stayed.
+        name: "XDELEX forgets what is pending of entries that are gone",
+        steps: &[
+            ("XADD s 1 f v", r#""1-0""#),
+            ("XADD s 2 f v", r#""2-0""#),
+            ("XGROUP CREATE s g 0", "OK"),
+            ("XREADGROUP GROUP g c STREAMS s >", "<array> | <map>"),
+            ("XDEL s 1 2", "2"),
+            ("XDELEX s IDS 1 1", "[-1]"),
+            ("XPENDING s g", r#"[2 "1-0" "2-0" [["c" "2"]]]"#),
+            ("XDELEX s DELREF IDS 1 1", "[-1]"),
+            ("XPENDING s g", r#"[1 "2-0" "2-0" [["c" "1"]]]"#),
+        ],
+    },
+    Case {
         name: "XDELEX and XACKDEL",
         steps: &[
             ("XADD s 1 f v", r#""1-0""#),

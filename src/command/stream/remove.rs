@@ -71,29 +71,40 @@ pub(super) fn xdelex(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
     }
     let ids = ids::parse_all(args, ids)?;
     reply.array(ids.len());
-    let deleted = place.stream_take(|stream| {
-        let results = ids.into_iter().map(|id| match removal {
-            Removal::Acknowledged if stream.is_referenced(id) => STILL_REFERENCED,
-            _ if stream.entry(id).is_none() => NOT_FOUND,
-            _ => {
-                delete(stream, id, removal);
-                DELETED
-            }
-        });
-        results.inspect(|result| reply.integer(*result)).filter(|result| *result == DELETED).count()
+    let mut deleted = 0;
+    place.stream_take(|stream| {
+        let mut forgotten = 0;
+        for id in ids {
+            let result = if removal == Removal::Acknowledged && stream.is_referenced(id) {
+                STILL_REFERENCED
+            } else {
+                // What is pending is forgotten of an entry that is gone, too.
+                let change = delete(stream, id, removal);
+                deleted += usize::from(change.deleted);
+                forgotten += usize::from(change.forgotten && !change.deleted);
+                if change.deleted { DELETED } else { NOT_FOUND }
+            };
+            reply.integer(result);
+        }
+        deleted + forgotten
     });
+    place.without_event();
     if deleted > 0 {
         place.event(event("xdel"));
     }
     Ok(())
 }
 
-/// Deletes an entry: whether there was one.
-fn delete(stream: &mut Stream, id: StreamId, removal: Removal) -> bool {
-    if removal == Removal::ForgetPending {
-        stream.forget_pending(id);
-    }
-    stream.delete(id)
+/// What `delete` has done.
+struct Change {
+    deleted: bool,
+    forgotten: bool,
+}
+
+/// Deletes an entry, and what is pending of it, if that is asked for.
+fn delete(stream: &mut Stream, id: StreamId, removal: Removal) -> Change {
+    let forgotten = removal == Removal::ForgetPending && stream.forget_pending(id);
+    Change { deleted: stream.delete(id), forgotten }
 }
 
 /// No entry was found, because there is no stream, or no group.
@@ -144,7 +155,7 @@ pub(super) fn xackdel(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<
                 STILL_REFERENCED
             } else {
                 acknowledged += 1;
-                deleted += usize::from(delete(stream, id, removal));
+                deleted += usize::from(delete(stream, id, removal).deleted);
                 DELETED
             };
             reply.integer(result);
