@@ -74,8 +74,9 @@ impl Weighed<'_> {
         number_or_zero(self.weight * score)
     }
 
+    /// The score to intersect with. Where it is no number, the sum is 0, and Redis does not see it otherwise.
     fn score(&self, member: &[u8]) -> Option<f64> {
-        self.scored.score(member).map(|score| self.weigh(score))
+        self.scored.score(member).map(|score| self.weight * score)
     }
 }
 
