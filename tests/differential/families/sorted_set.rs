@@ -24,7 +24,9 @@ pub const SORTED_SET: Family = Family {
         exact("ZRANGE @zkey R R (WITHSCORES|) (REV|)"),
         exact("ZRANGE @zkey @zbound @zbound BYSCORE (REV|) (LIMIT,R,R|) (WITHSCORES|)"),
         exact("ZRANGE @zlexkey @zlex @zlex BYLEX (REV|) (LIMIT,R,R|)"),
-        exact("ZRANGE @zkey @zbound @zlex (BYSCORE|BYLEX|REV|WITHSCORES|) (LIMIT,R,R|REV|) (BYLEX|x|)"),
+        exact("ZRANGE @zkey @zbound @zlex (BYSCORE|REV|WITHSCORES|) (LIMIT,R,R|REV|) (x|)"),
+        // What that is where scores differ is not defined.
+        like("ZRANGE @zkey @zbound @zlex BYLEX (BYSCORE|REV|WITHSCORES|) (LIMIT,R,R|REV|)", Compare::Kind),
         exact("ZREVRANGE @zkey R R (WITHSCORES|)"),
         exact("ZRANGEBYSCORE @zkey @zbound @zbound (WITHSCORES|) (LIMIT,R,R|)"),
         exact("ZREVRANGEBYSCORE @zkey @zbound @zbound (LIMIT,R,R|) (WITHSCORES|)"),
