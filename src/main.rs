@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwapOption;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use torc::command::{Ask, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{self, Action, Config, ConfigFile, Startup, live::Live};
@@ -23,7 +22,7 @@ use torc::persist::rdb::file::check;
 use torc::pubsub::PubSub;
 use torc::replicate::Replication;
 use torc::security::secret;
-use torc::security::tls::{self, Served};
+use torc::security::tls;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
 use torc::{command, net, observe};
@@ -131,7 +130,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let started = StartedThreads::start(&config)?;
     log::info!("{}", start_line(&started, source.as_ref()));
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
-    let tls: Served = Arc::new(ArcSwapOption::from(tls::serve(&config)?));
+    let tls = tls::Tls::from(tls::prepare(&config)?);
     let listeners = net::listener::open(&config)?;
     let settle = Arc::new(move || prefault::keep_to(&spare, &all));
     let link_settle = Arc::clone(&settle);
@@ -208,7 +207,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                tls::read_again(&told.config, &told.tls);
+                told.tls.read_again(&told.config);
                 continue;
             }
             let (name, ask) = if signal == SIGINT { ("SIGINT", Ask::Int) } else { ("SIGTERM", Ask::Term) };

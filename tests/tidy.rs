@@ -30,7 +30,7 @@ const USES: &[(&str, &[&str])] = &[
     ("observe", &["config", "security", "store"]),
     ("persist", &["config", "resp", "store"]),
     ("pubsub", &["config", "glob", "resp", "security", "store"]),
-    ("replicate", &["config", "observe", "persist", "resp", "store"]),
+    ("replicate", &["config", "io", "observe", "persist", "resp", "security", "store"]),
     (
         "command",
         &[

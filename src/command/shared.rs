@@ -18,7 +18,7 @@ use crate::replicate::Replication;
 use crate::replicate::replica::Link;
 use crate::script::ScriptCache;
 use crate::security::Users;
-use crate::security::tls::Served;
+use crate::security::tls::Tls;
 use crate::store::Keyspace;
 
 /// The state of the process that is not one worker's own.
@@ -28,7 +28,7 @@ pub struct Shared {
     /// Who may do what.
     pub users: Users,
     /// What clients are served over TLS.
-    pub tls: Served,
+    pub tls: Tls,
     /// The file that CONFIG REWRITE writes to.
     pub config_file: Option<ConfigFile>,
     /// All shards.

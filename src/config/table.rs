@@ -255,7 +255,7 @@ directives! {
         "Seconds a TLS session is kept."
     tls_cluster: bool = false; "tls-cluster"; Kind::Bool; MUTABLE | INERT;
         "TLS on the cluster bus."
-    tls_replication: bool = false; "tls-replication"; Kind::Bool; MUTABLE | INERT;
+    tls_replication: bool = false; "tls-replication"; Kind::Bool; MUTABLE;
         "TLS to the primary."
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes; "tls-auth-clients";
         Kind::Words(TlsAuthClients::WORDS); MUTABLE;
@@ -273,12 +273,12 @@ directives! {
         "Private key of that certificate, PEM."
     tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Kind::Text; MUTABLE | SENSITIVE;
         "Password of the private key."
-    tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Kind::Text; MUTABLE | INERT;
+    tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Kind::Text; MUTABLE;
         "Certificate as a client."
-    tls_client_key_file: Text = text(""); "tls-client-key-file"; Kind::Text; MUTABLE | INERT;
+    tls_client_key_file: Text = text(""); "tls-client-key-file"; Kind::Text; MUTABLE;
         "Private key as a client."
     tls_client_key_file_pass: Text = text(""); "tls-client-key-file-pass";
-        Kind::Text; MUTABLE | INERT | SENSITIVE;
+        Kind::Text; MUTABLE | SENSITIVE;
         "Password of the private key as a client."
     tls_dh_params_file: Text = text(""); "tls-dh-params-file"; Kind::Text; MUTABLE | INERT;
         "Diffie-Hellman parameters."

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Worker;
 use super::replay::nobody;
 use crate::command::{Effect, Replies, Session, Shared, changes, empty_all};
-use crate::io::{Io, Socket, Token};
+use crate::io::{Io, Token};
 use crate::observe::flag;
 use crate::persist::journal::Order as JournalOrder;
 use crate::replicate::replica::{Adoption, Applied, Order, Surroundings, follow};
@@ -43,7 +43,9 @@ pub fn follow_primary(shared: &Arc<Shared>, primary: Primary, epoch: u64) {
             replication: &server.replication,
             link: &server.link,
             loading: &server.loading,
+            tls: &server.tls,
             port: server.facts.tcp_port,
+            tls_port: server.facts.tls_port,
         };
         follow(&surroundings, &primary, epoch);
     };
@@ -177,7 +179,7 @@ impl<I: Io> Worker<I> {
         shared.clients.admit(u64::MAX);
         shared.clients.assign_here(self.number);
         let Adoption { socket, input } = adoption;
-        let token = self.enter(Socket::from(socket));
+        let token = self.enter(socket);
         let connection = self.connections.at(token.slot);
         connection.session = Session::superuser(Arc::clone(&connection.session.client_info));
         let session = &mut connection.session;

@@ -156,7 +156,7 @@ fn serve<I: Io>(
     ready.send(Ok((io.waker(), io.name()))).unwrap_or_default();
     // Without a setup the start was given up elsewhere.
     let Ok((setup, listeners)) = awaited.recv() else { return Ok(()) };
-    let served = Arc::clone(&setup.shared.tls);
+    let served = Arc::clone(&setup.shared.tls.served);
     let mut worker = Worker::new(Tls::new(io, served), setup);
     for (number, listener) in listeners.into_iter().enumerate() {
         worker.io_mut().accept(number as u16, listener)?;

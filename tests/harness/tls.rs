@@ -110,14 +110,19 @@ pub(super) struct OverTls {
 impl Server {
     /// Torc on a Unix socket and, for TLS only, on a free port; it asks clients for their certificates.
     pub fn start_tls(authority: &Authority, args: &[&str]) -> Self {
+        Self::program_tls(TORC, authority, &all_active(args))
+    }
+
+    /// The same with any server program that takes Redis's directives.
+    pub fn program_tls(program: &str, authority: &Authority, args: &[&str]) -> Self {
         let (cert, key, ca) =
             (authority.word("server.crt"), authority.word("server.key"), authority.word("ca.crt"));
         for _ in 0..PORT_ATTEMPTS {
             let (port, dir) = (free_port(), TempDir::new());
             let port_word = port.to_string();
             let own = ["--tls-port", &port_word, "--tls-cert-file", &cert, "--tls-key-file", &key];
-            let all = [&own[..], &["--tls-ca-cert-file", &ca], &all_active(args)].concat();
-            let child = Self::spawn(TORC, &dir, 0, &all);
+            let all = [&own[..], &["--tls-ca-cert-file", &ca], args].concat();
+            let child = Self::spawn(program, &dir, 0, &all);
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let over_tls = OverTls { address, client: authority.client() };
             let mut server = Self { child, dir: dir.into(), tcp: None, over_tls: Some(over_tls) };

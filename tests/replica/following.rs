@@ -10,7 +10,7 @@ const COMMANDS: usize = 400;
 const CUTS: usize = 3;
 
 /// What a primary is started with.
-const AT_ONCE: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
+pub(super) const AT_ONCE: &[&str] = &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0"];
 
 /// Starts one.
 type Start = fn() -> Server;
@@ -34,7 +34,7 @@ fn start_replica(args: &[&str]) -> Server {
 }
 
 /// Random commands of every family, on a connection of their own; scripts and a transaction besides.
-fn load(primary: &Server, seed: u64, count: usize) {
+pub(super) fn load(primary: &Server, seed: u64, count: usize) {
     let mut client = primary.client();
     // Other versions merge sketches into other bytes, of which commands for strings then make something else; and with fields that
     // expire Valkey has no snapshot that any other server could load.

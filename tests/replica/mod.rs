@@ -5,6 +5,7 @@ mod fake;
 mod following;
 mod hostile;
 mod role;
+mod tls;
 
 use crate::harness::{Client, Server, until};
 

@@ -3,5 +3,5 @@
 
 mod links;
 mod offsets;
-mod pair;
+pub mod pair;
 mod wait;

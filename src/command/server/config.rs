@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 
 use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, sample};
 use crate::command::acl::all_channels;
@@ -105,14 +104,14 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let mut limit_changed = false;
     let outcome = ctx.shared.config.update(|old| {
         let new = config::set(old, &pairs, caller)?;
-        let served = serve_anew(&new, &pairs)?;
+        let settings = prepare_tls(&new, &pairs)?;
         act(old, &new)?;
         // As in Redis, the same password again does not take back what ACL SETUSER says.
         if new.requirepass != old.requirepass {
             set_password(ctx, &new);
         }
-        if let Some(served) = served {
-            ctx.shared.tls.store(served);
+        if let Some(settings) = settings {
+            ctx.shared.tls.store(settings);
         }
         limit_changed |= new.maxmemory != old.maxmemory && new.maxmemory != 0;
         Ok::<_, SetError>(new)
@@ -156,10 +155,10 @@ fn set_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
     (3..args.len()).step_by(2).filter(is_secret).for_each(found);
 }
 
-/// What clients will be served over TLS, if something was said that concerns it: be it that a file is to be read again.
-fn serve_anew(new: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Option<Option<Arc<ServerConfig>>>, SetError> {
+/// What will hold for connections over TLS, if something was said that concerns it: be it that a file is to be read again.
+fn prepare_tls(new: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Option<tls::Settings>, SetError> {
     let Some(name) = tls::first_of(pairs.iter().map(|(name, _)| *name)) else { return Ok(None) };
-    tls::serve(new).map(Some).map_err(|error| {
+    tls::prepare(new).map(Some).map_err(|error| {
         log::warn!("{error}");
         log::warn!(
             "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."

@@ -20,8 +20,12 @@
 //! Costs: without a listener for TLS one branch per call; with one, an index by slot for each event and call. Of a long reply no
 //! more than [`SLICE_BYTES`] are encrypted at a time, so it takes that much memory and turn, whatever its length.
 //!
-//! Not here: records (`session`), what certificates are shown and asked for (`security::tls`).
+//! A connection that a thread has made by itself comes with its session too, and is served like all others.
+//!
+//! Not here: records (`session`), threads that wait for their peer (`blocking`), what certificates are shown and asked for
+//! (`security::tls`).
 
+mod blocking;
 mod session;
 
 use std::collections::VecDeque;
@@ -34,6 +38,7 @@ use rustls::ServerConfig;
 
 use super::sending::Sending;
 use super::{EndCause, Event, Input, Io, Listener, Outgoing, Socket, Token, Wait, Waker};
+pub use blocking::BlockingStream;
 pub use session::Session;
 use session::{BROKEN, Bulk, Plain, Stage};
 

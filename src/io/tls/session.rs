@@ -1,4 +1,5 @@
-//! The TLS side of one connection: records in, plain bytes out, and the other way round.
+//! The TLS side of one connection: records in, plain bytes out, and the other way round; for the one who was connected to, and
+//! for the one who has connected.
 //!
 //! Design: `rustls` with its unbuffered interface, which decrypts records where they lie and encrypts into memory of ours. What
 //! has been received and is not a whole record stays in `carry`; it is always handed to `rustls` whole, since `rustls`
@@ -22,9 +23,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, ServerConfig};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic};
+use rustls::{ClientConfig, CommonState, Error, ServerConfig};
 
 use super::super::sending::Sending;
 use super::super::{EndCause, Outgoing};
@@ -69,9 +72,15 @@ pub(super) struct Plain {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Which of the two ends this is. Beyond the handshake they do the same.
+enum End {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
 /// One connection's TLS.
 pub struct Session {
-    tls: UnbufferedServerConnection,
+    tls: End,
     stage: Stage,
     carry: Vec<u8>,
     control: Vec<u8>,
@@ -99,14 +108,30 @@ impl Plain {
 impl Session {
     /// A session for a connection that has just been accepted.
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Session, Error> {
-        Ok(Session {
-            tls: UnbufferedServerConnection::new(config)?,
+        Ok(Session::of(End::Server(UnbufferedServerConnection::new(config)?)))
+    }
+
+    /// A session for a connection that was just made, to the server of this name.
+    pub(super) fn connecting(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Session, Error> {
+        Ok(Session::of(End::Client(UnbufferedClientConnection::new(config, name)?)))
+    }
+
+    fn of(tls: End) -> Session {
+        Session {
+            tls,
             stage: Stage::Handshake,
             carry: Vec::new(),
             control: Vec::new(),
             peer_closed: false,
             has_said_goodbye: false,
-        })
+        }
+    }
+
+    fn common(&self) -> &CommonState {
+        match &self.tls {
+            End::Server(tls) => tls,
+            End::Client(tls) => tls,
+        }
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -121,9 +146,9 @@ impl Session {
         }
     }
 
-    /// The client's certificate, if it has shown one.
+    /// The peer's certificate, if it has shown one.
     pub(super) fn certificate(&self) -> Option<Vec<u8>> {
-        Some(self.tls.peer_certificates()?.first()?.to_vec())
+        Some(self.common().peer_certificates()?.first()?.to_vec())
     }
 
     /// Bytes that have been received and not decrypted.
@@ -179,38 +204,34 @@ impl Session {
 
     /// One state of the connection; the rest of `carry` begins at `at`.
     fn step(&mut self, at: usize, plain: &mut Plain) -> Result<Step, Error> {
-        let UnbufferedStatus { mut discard, state, .. } = self.tls.process_tls_records(&mut self.carry[at..]);
-        match state? {
-            ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    plain.push(record.payload);
-                }
+        let (rest, control) = (&mut self.carry[at..], &mut self.control);
+        let (discard, met) = match &mut self.tls {
+            End::Server(tls) => meet(tls.process_tls_records(rest), plain, control)?,
+            End::Client(tls) => meet(tls.process_tls_records(rest), plain, control)?,
+        };
+        match met {
+            Met::Something => return Ok(Step::On(discard)),
+            Met::PeerClosed => {
+                self.peer_closed = true;
+                return Ok(Step::On(discard));
             }
-            ConnectionState::EncodeTlsData(mut data) => append(&mut self.control, |room| data.encode(room))?,
-            // It is as good as sent: nothing overtakes it.
-            ConnectionState::TransmitTlsData(data) => data.done(),
-            ConnectionState::PeerClosed => self.peer_closed = true,
-            ConnectionState::WriteTraffic(_) => {
-                self.stage = Stage::Established;
-                return Ok(Step::Wait(discard));
-            }
-            ConnectionState::BlockedHandshake | ConnectionState::Closed => return Ok(Step::Wait(discard)),
-            // It is not enabled, nor is anything that a later version may add.
-            _ => return Err(Error::General("early data".into())),
+            Met::Established => self.stage = Stage::Established,
+            Met::Nothing => {}
         }
-        Ok(Step::On(discard))
+        Ok(Step::Wait(discard))
     }
 
     /// Nothing more comes of it but the alert that says why.
     fn fail(&mut self, at: usize) {
         self.stage = Stage::Failed;
         // As long as it has something to say, it looks at no record again.
-        while self.tls.wants_write() {
-            let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.carry[at..]);
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
-            if append(&mut self.control, |room| data.encode(room)).is_err() {
+        while self.common().wants_write() {
+            let (rest, control) = (&mut self.carry[at..], &mut self.control);
+            let is_encoded = match &mut self.tls {
+                End::Server(tls) => encode_control(tls.process_tls_records(rest), control),
+                End::Client(tls) => encode_control(tls.process_tls_records(rest), control),
+            };
+            if !is_encoded {
                 return;
             }
         }
@@ -277,9 +298,9 @@ impl Session {
         Ok(())
     }
 
-    fn encrypt_all(&mut self, plain: &[u8], records: &mut Vec<u8>) -> Result<(), EndCause> {
-        let bound = plain.len() + plain.len().div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD;
-        self.write(bound, records, |writer, room| writer.encrypt(plain, room))
+    /// Encrypts all of it, behind what `rustls` has to send of its own.
+    pub(super) fn encrypt_all(&mut self, plain: &[u8], records: &mut Vec<u8>) -> Result<(), EndCause> {
+        self.write(&Words::Plain(plain), records)
     }
 
     /// Says that no more will be sent; once.
@@ -287,56 +308,147 @@ impl Session {
         if self.stage == Stage::Established && !self.has_said_goodbye {
             self.has_said_goodbye = true;
             // Whoever cannot be told learns it by the end of the stream.
-            self.write(2 + RECORD_OVERHEAD, records, |writer, room| writer.queue_close_notify(room))
-                .unwrap_or_default();
+            self.write(&Words::Goodbye, records).unwrap_or_default();
         }
     }
 
-    /// Has `write` append to `records`, behind what `rustls` has to send of its own.
-    fn write(
-        &mut self,
-        bytes: usize,
-        records: &mut Vec<u8>,
-        mut write: impl FnMut(&mut Writer<'_>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), EndCause> {
+    fn write(&mut self, words: &Words<'_>, records: &mut Vec<u8>) -> Result<(), EndCause> {
         if self.stage == Stage::Failed {
             return Err(BROKEN);
         }
         loop {
-            let UnbufferedStatus { state, .. } = self.tls.process_tls_records(&mut self.carry);
-            match state {
-                Ok(ConnectionState::WriteTraffic(mut writer)) => {
-                    let (at, mut room) = (records.len(), bytes);
-                    loop {
-                        records.resize(at + room, 0);
-                        match write(&mut writer, &mut records[at..]) {
-                            Ok(written) => {
-                                records.truncate(at + written);
-                                return Ok(());
-                            }
-                            Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
-                                room = size.required_size;
-                            }
-                            Err(_) => {
-                                records.truncate(at);
-                                return Err(BROKEN);
-                            }
-                        }
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(records, |room| data.encode(room)).map_err(|_| BROKEN)?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
-                // All whole records were processed, so there is nothing to read.
-                _ => return Err(BROKEN),
+            let carry = &mut self.carry;
+            let met = match &mut self.tls {
+                End::Server(tls) => put(tls.process_tls_records(carry), words, records)?,
+                End::Client(tls) => put(tls.process_tls_records(carry), words, records)?,
+            };
+            match met {
+                Met::Established => return Ok(()),
+                Met::PeerClosed => self.peer_closed = true,
+                Met::Something | Met::Nothing => {}
             }
         }
     }
 }
 
-type Writer<'a> = rustls::unbuffered::WriteTraffic<'a, rustls::server::ServerConnectionData>;
+/// What is said to the peer once the handshake is over.
+enum Words<'p> {
+    Plain(&'p [u8]),
+    Goodbye,
+}
+
+impl Words<'_> {
+    /// No record of them is longer in all.
+    fn record_bytes_max(&self) -> usize {
+        match self {
+            Words::Plain(plain) => plain.len() + plain.len().div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD,
+            Words::Goodbye => 2 + RECORD_OVERHEAD,
+        }
+    }
+
+    fn write_to<Data>(
+        &self,
+        writer: &mut WriteTraffic<'_, Data>,
+        room: &mut [u8],
+    ) -> Result<usize, EncryptError> {
+        match self {
+            Words::Plain(plain) => writer.encrypt(plain, room),
+            Words::Goodbye => writer.queue_close_notify(room),
+        }
+    }
+}
+
+/// What a state of the connection was.
+enum Met {
+    /// There may be more.
+    Something,
+    /// The peer sends no more.
+    PeerClosed,
+    /// The handshake is over, and there is no more now.
+    Established,
+    /// There is no more now.
+    Nothing,
+}
+
+/// Takes what a state of the connection brings, and how many bytes are done with.
+fn meet<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    plain: &mut Plain,
+    control: &mut Vec<u8>,
+) -> Result<(usize, Met), Error> {
+    let UnbufferedStatus { mut discard, state, .. } = status;
+    let met = match state? {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            while let Some(record) = traffic.next_record() {
+                let record = record?;
+                discard += record.discard;
+                plain.push(record.payload);
+            }
+            Met::Something
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            append(control, |room| data.encode(room))?;
+            Met::Something
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            // It is as good as sent: nothing overtakes it.
+            data.done();
+            Met::Something
+        }
+        ConnectionState::PeerClosed => Met::PeerClosed,
+        ConnectionState::WriteTraffic(_) => Met::Established,
+        ConnectionState::BlockedHandshake | ConnectionState::Closed => Met::Nothing,
+        // It is not enabled, nor is anything that a later version may add.
+        _ => return Err(Error::General("early data".into())),
+    };
+    Ok((discard, met))
+}
+
+/// Encodes a record of the protocol's own, if that is what the connection has.
+fn encode_control<Data>(status: UnbufferedStatus<'_, '_, Data>, control: &mut Vec<u8>) -> bool {
+    let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state else { return false };
+    append(control, |room| data.encode(room)).is_ok()
+}
+
+/// Writes `words` where the connection takes them, else what it has to send of its own.
+fn put<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    words: &Words<'_>,
+    records: &mut Vec<u8>,
+) -> Result<Met, EndCause> {
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut writer)) => {
+            let (at, mut room) = (records.len(), words.record_bytes_max());
+            loop {
+                records.resize(at + room, 0);
+                match words.write_to(&mut writer, &mut records[at..]) {
+                    Ok(written) => {
+                        records.truncate(at + written);
+                        return Ok(Met::Established);
+                    }
+                    Err(EncryptError::InsufficientSize(size)) if size.required_size > room => {
+                        room = size.required_size;
+                    }
+                    Err(_) => {
+                        records.truncate(at);
+                        return Err(BROKEN);
+                    }
+                }
+            }
+        }
+        Ok(ConnectionState::EncodeTlsData(mut data)) => {
+            append(records, |room| data.encode(room)).map_err(|_| BROKEN)?;
+            Ok(Met::Something)
+        }
+        Ok(ConnectionState::TransmitTlsData(data)) => {
+            data.done();
+            Ok(Met::Something)
+        }
+        Ok(ConnectionState::PeerClosed) => Ok(Met::PeerClosed),
+        // All whole records were processed, so there is nothing to read.
+        _ => Err(BROKEN),
+    }
+}
 
 /// What is next.
 enum Step {

@@ -22,10 +22,12 @@ use super::payload::{self, End};
 use super::wire::Wire;
 use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
+use crate::io::tls::BlockingStream;
 use crate::persist::load::{self, Loading};
 use crate::persist::rdb::file::split::Findings;
 use crate::replicate::{History, LinkState, Primary, Replication, ReplicationId};
 use crate::resp::number::parse_i64;
+use crate::security::tls::Tls;
 use crate::store::DbIndex;
 
 /// Time from one try to the next.
@@ -45,8 +47,12 @@ pub struct Surroundings<'a> {
     pub link: &'a Link,
     /// What loads.
     pub loading: &'a Loading,
+    /// How it connects.
+    pub tls: &'a Tls,
     /// The port that this server listens on.
     pub port: u16,
+    /// The same for TLS; 0 if there is none.
+    pub tls_port: u16,
 }
 
 /// Follows this primary for as long as the role of this epoch lasts.
@@ -87,7 +93,8 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
     if !link.reads_from(epoch, Some(handle)) || !link.advance(epoch, replication, LinkState::Handshake) {
         return Ok(false);
     }
-    let mut wire = Wire::new(socket, timeout);
+    let stream = encrypt(server, socket).map_err(|error| format!("cannot connect over TLS: {error}"))?;
+    let mut wire = Wire::new(stream, timeout);
     match introduce(&mut wire, &introduction(server, &config))? {
         Offer::Stream(id) => {
             log::info!("The primary continues the stream at {}", replication.offset());
@@ -115,25 +122,32 @@ fn open(primary: &Primary, timeout: Duration) -> io::Result<TcpStream> {
     Err(failure)
 }
 
+/// What is said through the socket goes over TLS, if `tls-replication` says so.
+fn encrypt(server: &Surroundings<'_>, socket: TcpStream) -> io::Result<BlockingStream> {
+    match server.tls.outgoing.load_full() {
+        Some(config) => BlockingStream::encrypted(socket, config),
+        None => Ok(BlockingStream::plain(socket)),
+    }
+}
+
 fn introduction(server: &Surroundings<'_>, config: &Config) -> Introduction {
     let given = |text: &[u8]| (!text.is_empty()).then(|| text.to_vec());
-    let Surroundings { replication, link, .. } = server;
+    let Surroundings { replication, link, port, tls_port, .. } = *server;
+    let own_port = if config.tls_replication && tls_port != 0 { tls_port } else { port };
     Introduction {
         credentials: given(&config.masterauth).map(|password| (given(&config.masteruser), password)),
-        port: if config.replica_announce_port > 0 { config.replica_announce_port } else { server.port },
+        port: if config.replica_announce_port > 0 { config.replica_announce_port } else { own_port },
         address: given(&config.replica_announce_ip),
         version: REDIS_VERSION,
         position: (!link.is_torn()).then(|| (replication.history().id, replication.offset())),
     }
 }
 
-fn adoption(wire: Wire<TcpStream>) -> Adoption {
-    let (socket, input) = wire.into_parts();
-    // Whoever reads from it next does not wait in it.
-    for outcome in [socket.set_read_timeout(None), socket.set_write_timeout(None)] {
-        outcome.unwrap_or_default();
-    }
-    Adoption { socket: socket.into(), input }
+fn adoption(wire: Wire<BlockingStream>) -> Adoption {
+    let (stream, mut input) = wire.into_parts();
+    let (socket, rest) = stream.into_parts();
+    input.extend_from_slice(&rest);
+    Adoption { socket, input }
 }
 
 /// A snapshot that the primary is about to send.
@@ -157,7 +171,7 @@ impl Drop for TempFile {
 
 impl Snapshot<'_> {
     /// Receives it and has it loaded; whether the stream follows.
-    fn take(&self, mut wire: Wire<TcpStream>) -> Result<bool, String> {
+    fn take(&self, mut wire: Wire<BlockingStream>) -> Result<bool, String> {
         let Surroundings { link, replication, .. } = self.server;
         log::info!("The primary sends a snapshot of {}:{}", self.id.as_str(), self.offset);
         let line = wire.line().map_err(|error| error.to_string())?;
@@ -172,7 +186,7 @@ impl Snapshot<'_> {
         self.load(wire, &temp.0)
     }
 
-    fn receive(&self, wire: &mut Wire<TcpStream>, end: &End, path: &Path) -> io::Result<u64> {
+    fn receive(&self, wire: &mut Wire<BlockingStream>, end: &End, path: &Path) -> io::Result<u64> {
         let progress = &self.server.link.progress;
         let total = if let End::Length(length) = end { *length } else { 0 };
         progress.total.store(total, Relaxed);
@@ -191,7 +205,7 @@ impl Snapshot<'_> {
         Ok(length)
     }
 
-    fn load(&self, mut wire: Wire<TcpStream>, path: &Path) -> Result<bool, String> {
+    fn load(&self, mut wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
         let Surroundings { link, loading, .. } = self.server;
         let failed =
             |error: crate::persist::rdb::file::FileError| format!("the snapshot cannot be loaded: {error}");

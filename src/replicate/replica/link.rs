@@ -9,12 +9,12 @@
 //! Not here: the role itself (`replicate::state`).
 
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::io::Socket;
 use crate::observe::ClientInfo;
 use crate::replicate::{LinkState, Replication, ReplicationId};
 use crate::store::DbIndex;
@@ -22,7 +22,7 @@ use crate::store::DbIndex;
 /// A socket to become the connection that the stream comes from.
 pub struct Adoption {
     /// The socket.
-    pub socket: OwnedFd,
+    pub socket: Socket,
     /// What of the stream has arrived already.
     pub input: Vec<u8>,
 }

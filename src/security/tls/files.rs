@@ -11,6 +11,7 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
@@ -25,24 +26,28 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if all.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(all) }
 }
 
-/// The first private key of a file.
-pub(super) fn private_key(path: &Path, password: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    let text = read(path)?;
+/// The first private key of a file; `password` opens it if it is encrypted, which the directive of this name says.
+pub(super) fn private_key(
+    path: &Path,
+    password: &[u8],
+    password_name: &str,
+) -> Result<PrivateKeyDer<'static>, String> {
+    let text = Zeroizing::new(read(path)?);
     match PrivateKeyDer::from_pem_slice(&text) {
         Ok(key) => Ok(key),
         Err(_) if contains(&text, OLD_ENCRYPTION) => Err(
             "it is encrypted in an old format; 'openssl pkcs8 -topk8' makes a file of it that can be read"
                 .to_owned(),
         ),
-        Err(_) if contains(&text, ENCRYPTED_BEGIN) => decrypt(&text, password),
+        Err(_) if contains(&text, ENCRYPTED_BEGIN) => decrypt(&text, password, password_name),
         Err(PemError::NoItemsFound) => Err("there is no private key in it".to_owned()),
         Err(error) => Err(pem_error(error)),
     }
 }
 
-fn decrypt(text: &[u8], password: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+fn decrypt(text: &[u8], password: &[u8], password_name: &str) -> Result<PrivateKeyDer<'static>, String> {
     if password.is_empty() {
-        return Err("it is encrypted, and there is no tls-key-file-pass".to_owned());
+        return Err(format!("it is encrypted, and there is no {password_name}"));
     }
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let begin = text.find(ENCRYPTED_BEGIN).unwrap_or(0);
