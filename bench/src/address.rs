@@ -5,13 +5,16 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use rustls::{ClientConfig, StreamOwned};
 
 use crate::Fatal;
 use crate::framer::Framer;
+use crate::tls::{self, TlsStream};
 
 /// How long a server may take to answer a question that is no measurement.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,14 +42,19 @@ impl Address {
         }
     }
 
-    /// A nonblocking stream to the server.
-    pub fn connect(&self) -> io::Result<Stream> {
+    /// A nonblocking stream to the server; over TLS, if it is said how.
+    pub fn connect(&self, over: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
         match self {
             Address::Tcp(address) => {
-                let stream = std::net::TcpStream::connect(address)?;
+                let mut stream = std::net::TcpStream::connect(address)?;
                 stream.set_nodelay(true)?;
+                let session = over.map(|config| tls::connect(&mut stream, config)).transpose()?;
                 stream.set_nonblocking(true)?;
-                Ok(Stream::Tcp(mio::net::TcpStream::from_std(stream)))
+                let stream = mio::net::TcpStream::from_std(stream);
+                Ok(match session {
+                    Some(session) => Stream::Tls(Box::new(TlsStream::new(stream, session))),
+                    None => Stream::Tcp(stream),
+                })
             }
             Address::Unix(path) => {
                 let stream = std::os::unix::net::UnixStream::connect(path)?;
@@ -57,12 +65,18 @@ impl Address {
     }
 
     /// Sends an inline command on a connection of its own and returns its one reply as it came.
-    pub fn ask(&self, command: &str) -> io::Result<Vec<u8>> {
+    pub fn ask(&self, command: &str, over: Option<&Arc<ClientConfig>>) -> io::Result<Vec<u8>> {
         match self {
             Address::Tcp(address) => {
-                let stream = std::net::TcpStream::connect_timeout(address, ANSWER_TIMEOUT)?;
+                let mut stream = std::net::TcpStream::connect_timeout(address, ANSWER_TIMEOUT)?;
                 stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                ask(stream, command)
+                match over {
+                    Some(config) => {
+                        let session = tls::connect(&mut stream, config)?;
+                        ask(StreamOwned::new(session, stream), command)
+                    }
+                    None => ask(stream, command),
+                }
             }
             Address::Unix(path) => {
                 let stream = std::os::unix::net::UnixStream::connect(path)?;
@@ -75,6 +89,7 @@ impl Address {
 
 fn ask(mut stream: impl Read + Write, command: &str) -> io::Result<Vec<u8>> {
     stream.write_all(format!("{command}\r\n").as_bytes())?;
+    stream.flush()?;
     let (mut answer, mut framer, mut chunk) = (Vec::new(), Framer::default(), [0; 4096]);
     while framer.replies() == 0 {
         let read = stream.read(&mut chunk)?;
@@ -113,13 +128,15 @@ impl fmt::Display for Address {
     }
 }
 
-/// A nonblocking stream of either kind.
+/// A nonblocking stream of any kind. What it took is sent when it is flushed.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP, without Nagle's algorithm.
     Tcp(mio::net::TcpStream),
     /// A Unix socket.
     Unix(mio::net::UnixStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -127,6 +144,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream,
             Stream::Unix(stream) => stream,
+            Stream::Tls(stream) => &mut stream.socket,
         }
     }
 }
@@ -136,6 +154,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(into),
             Stream::Unix(stream) => stream.read(into),
+            Stream::Tls(stream) => stream.read(into),
         }
     }
 }
@@ -145,6 +164,7 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(from),
             Stream::Unix(stream) => stream.write(from),
+            Stream::Tls(stream) => stream.write(from),
         }
     }
 
@@ -152,11 +172,15 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write_vectored(from),
             Stream::Unix(stream) => stream.write_vectored(from),
+            Stream::Tls(stream) => stream.write_vectored(from),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Ok(()),
+            Stream::Tls(stream) => stream.flush(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::load::LoadOptions;
 use crate::model::{Costs, ModelOptions};
 use crate::operation::Operation;
 use crate::scaling::ScalingOptions;
+use crate::tls::TlsOptions;
 use crate::{Fatal, fatal};
 
 /// Most connections, and units in a batch.
@@ -48,6 +49,11 @@ All but model:
       --zipf EXPONENT     Zipf-distributed keys, such as 0.99 [uniform]
   -s, --seconds S         length of a run, a fifth of which is warm-up [load 5, compare 1]
   -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH list:%k %v', 'MULTI;GET %k;EXEC'
+      --tls               encrypt connections; the port is the server's for TLS
+      --cacert FILE       whose certificates are believed
+      --cert FILE         the own certificate, and
+      --key FILE          its key
+      --insecure          any server is believed
 
 load:
   -o, --op NAME           get, set, mix (9 GET to 1 SET), or fill (SET of every key once) [get]
@@ -237,10 +243,20 @@ fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(),
         "v" | "value-bytes" => load.value_bytes = number(parser, 0, VALUE_BYTES_MAX)?,
         "k" | "keys" => load.keys = number(parser, 1, KEYS_MAX)?,
         "zipf" => load.zipf = Some(number(parser, 0.01, 10.0)?),
+        "tls" => _ = tls(load),
+        "cacert" => tls(load).authorities = Some(parser.value()?.into()),
+        "cert" => tls(load).certificate = Some(parser.value()?.into()),
+        "key" => tls(load).key = Some(parser.value()?.into()),
+        "insecure" => tls(load).is_insecure = true,
         "s" | "seconds" => load.duration = Duration::from_secs_f64(number(parser, 0.001, SECONDS_MAX)?),
         _ => return fatal(format!("unknown option {name}; see --help")),
     }
     Ok(())
+}
+
+/// Connections are encrypted: how. Whatever is said of that says so.
+fn tls(load: &mut LoadOptions) -> &mut TlsOptions {
+    load.tls.get_or_insert_default()
 }
 
 /// Numbers of options.
@@ -304,8 +320,24 @@ mod tests {
             keys: 9,
             zipf: Some(0.99),
             cpus: vec![1, 3, 4],
+            tls: None,
         };
         assert_eq!(parse(line), Ok(Request::Load(expected)));
+    }
+
+    #[test]
+    fn options_of_tls_are_read() {
+        let Ok(Request::Load(load)) = parse("load|--tls|--cacert|a|--cert|b|--key|c|1") else { panic!() };
+        let files = [Some("a".into()), Some("b".into()), Some("c".into())];
+        let tls = load.tls.expect("it was said");
+        assert_eq!((&tls.authorities, &tls.certificate, &tls.key), (&files[0], &files[1], &files[2]));
+        assert!(!tls.is_insecure && tls.load().is_err_and(|error| error.0.starts_with("a: ")));
+        let Ok(Request::Load(load)) = parse("load|--insecure|1") else { panic!() };
+        assert!(load.tls.is_some_and(|tls| tls.load().is_ok()));
+        for line in ["load|--tls|1", "load|--insecure|--cert|a|1"] {
+            let Ok(Request::Load(load)) = parse(line) else { panic!() };
+            assert!(load.tls.is_some_and(|tls| tls.load().is_err()), "{line}");
+        }
     }
 
     #[test]

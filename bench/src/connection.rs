@@ -107,7 +107,11 @@ impl Connection {
                 Err(error) => return lost(&error),
             }
         }
-        let wanted = self.sent < self.out.len();
+        let is_full = match self.stream.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            outcome => outcome.map(|()| false).or_else(|error| lost(&error))?,
+        };
+        let wanted = is_full || self.sent < self.out.len();
         if wanted != self.writable_wanted {
             self.writable_wanted = wanted;
             let interest = Interest::READABLE;

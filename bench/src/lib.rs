@@ -8,7 +8,7 @@
 //! | `scaling` | a comparison of one server with more and more workers |
 //! | `model` | a simulation of workers that lease shards, for more processors than there are |
 //! | `operation`, `template`, `keys` | what is sent: prepared requests, key distributions |
-//! | `connection`, `framer`, `address` | one connection: sending, counting of replies |
+//! | `connection`, `framer`, `address`, `tls` | one connection: sending, counting of replies, encrypting |
 //! | `process` | CPU time and memory of processes, pinning of threads |
 //! | `report` | what a run found |
 //!
@@ -27,6 +27,7 @@ pub mod process;
 pub mod report;
 pub mod scaling;
 pub mod template;
+pub mod tls;
 
 use std::fmt;
 

@@ -11,10 +11,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
+use rustls::ClientConfig;
 
 use crate::address::{Address, Stream};
 use crate::connection::{Connection, Progress};
@@ -22,6 +24,7 @@ use crate::keys::{KeyPicker, Random};
 use crate::operation::{Operation, Plan};
 use crate::process::{self, CpuTime};
 use crate::report::{Latencies, LoadReport};
+use crate::tls::TlsOptions;
 use crate::{Fatal, fatal};
 
 /// The share of the time that is warm-up.
@@ -56,6 +59,8 @@ pub struct LoadOptions {
     pub zipf: Option<f64>,
     /// One thread is pinned to each; one thread, not pinned, if there are none.
     pub cpus: Vec<usize>,
+    /// How connections are encrypted; not at all, if there is nothing.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Default for LoadOptions {
@@ -71,6 +76,7 @@ impl Default for LoadOptions {
             keys: 1_000_000,
             zipf: None,
             cpus: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -106,16 +112,17 @@ pub fn run(options: &LoadOptions) -> Result<LoadReport, Fatal> {
     assert!(!addresses.is_empty());
     assert!(*connections > 0 && options.depth > 0);
     let threads = cpus.len().clamp(1, *connections);
+    let tls = options.tls.as_ref().map(TlsOptions::load).transpose()?;
     let mut streams: Vec<Vec<Stream>> = (0..threads).map(|_| Vec::new()).collect();
     for (index, address) in addresses.iter().cycle().take(*connections).enumerate() {
-        let stream =
-            address.connect().map_err(|error| Fatal(format!("cannot connect to {address}: {error}")))?;
+        let stream = address.connect(tls.as_ref());
+        let stream = stream.map_err(|error| Fatal(format!("cannot connect to {address}: {error}")))?;
         streams[index % threads].push(stream);
     }
     let run = Run {
         options,
         plan: Plan::new(&options.operation, options.value_bytes, KeyPicker::new(*keys, options.zipf))?,
-        pids: if options.pids.is_empty() { find_pids(addresses) } else { options.pids.clone() },
+        pids: if options.pids.is_empty() { find_pids(addresses, tls.as_ref()) } else { options.pids.clone() },
         begin: Instant::now(),
         failed: AtomicBool::new(false),
     };
@@ -163,14 +170,15 @@ fn report(options: &LoadOptions, parts: Vec<Part>, servers_after: &[CpuTime]) ->
 }
 
 /// The processes of servers on this machine that say which they are.
-fn find_pids(addresses: &[Address]) -> Vec<u32> {
+fn find_pids(addresses: &[Address], tls: Option<&Arc<ClientConfig>>) -> Vec<u32> {
     let local = addresses.iter().filter(|address| address.is_local());
-    let found: BTreeSet<u32> = local.filter_map(ask_pid).filter(|pid| CpuTime::of(*pid).is_ok()).collect();
+    let found = local.filter_map(|address| ask_pid(address, tls));
+    let found: BTreeSet<u32> = found.filter(|pid| CpuTime::of(*pid).is_ok()).collect();
     found.into_iter().collect()
 }
 
-fn ask_pid(address: &Address) -> Option<u32> {
-    let info = address.ask("INFO server").ok()?;
+fn ask_pid(address: &Address, tls: Option<&Arc<ClientConfig>>) -> Option<u32> {
+    let info = address.ask("INFO server", tls).ok()?;
     let info = String::from_utf8_lossy(&info);
     info.lines().find_map(|line| line.strip_prefix("process_id:"))?.trim().parse().ok()
 }

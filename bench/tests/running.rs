@@ -57,7 +57,10 @@ impl Server {
             .expect("the server can be run");
         let server = Server { child, dir };
         let end = Instant::now() + PATIENCE;
-        while !Address::Unix(server.socket()).ask("PING").is_ok_and(|answer| answer.starts_with(b"+PONG")) {
+        while !Address::Unix(server.socket())
+            .ask("PING", None)
+            .is_ok_and(|answer| answer.starts_with(b"+PONG"))
+        {
             assert!(Instant::now() < end, "the server does not answer");
             std::thread::sleep(POLL);
         }
@@ -118,7 +121,7 @@ fn a_server_is_filled_and_loaded() {
     let server = Server::start();
     let filled = printed(&server.load(&["--op", "fill", "--keys", "500", "-d", "16", "-c", "4"]));
     assert!(filled.starts_with("fill: 4 connections, depth 16, 1 load thread\n"), "{filled}");
-    let size = Address::Unix(server.socket()).ask("DBSIZE").expect("the server runs");
+    let size = Address::Unix(server.socket()).ask("DBSIZE", None).expect("the server runs");
     assert_eq!(size, b":500\r\n");
     for op in ["get", "set", "mix"] {
         let args = ["-o", op, "-k", "500", "-s", "0.2", "-c", "3", "-d", "4", "--zipf", "0.99"];
@@ -145,7 +148,7 @@ fn several_threads_share_a_load() {
     let args = ["-o", "fill", "-k", "1000", "-c", "5", "-d", "3", "--cpus", "0,0,0"];
     let text = printed(&server.load(&args));
     assert!(text.starts_with("fill: 5 connections, depth 3, 3 load threads\n"), "{text}");
-    let size = Address::Unix(server.socket()).ask("DBSIZE").expect("the server runs");
+    let size = Address::Unix(server.socket()).ask("DBSIZE", None).expect("the server runs");
     assert_eq!(size, b":1000\r\n");
 }
 
@@ -186,6 +189,61 @@ fn servers_are_compared() {
         text.contains("200 keys (uniform), 64-byte values, 2 connections; medians of 2 rounds"),
         "{text}"
     );
+}
+
+/// Runs `bench compare` over TLS with Torc alone and these further words, which say whom to believe.
+fn compare_over_tls(dir: &Path, further: &[&str]) -> Output {
+    let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
+    let (cert, key) = (file("own.crt"), file("own.key"));
+    let config = file("openssl.cnf");
+    std::fs::write(&config, "[req]\ndistinguished_name=dn\n[dn]\n").expect("the directory can be written");
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-config",
+            &config,
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "9",
+        ])
+        .args(["-subj", "/CN=torc", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &key, "-out", &cert])
+        .output()
+        .expect("tests/run installs openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut bench = bench();
+    bench.args(["compare", "-r", "1", "-s", "0.05", "-k", "200", "-c", "2", "-d", "1,16", "-v", "40000"]);
+    bench.args(["-o", "get", "-t", "APPEND %k x", "--cpus", "0", "--tls"]).args(further);
+    bench.arg(format!(
+        "one='{}' --port 0 --tls-port {{port}} --tls-cert-file {cert} --tls-key-file {key} --tls-ca-cert-file {cert} \
+         --workers 1 --save ''",
+        torc().display()
+    ));
+    bench.output().expect("the program can be run")
+}
+
+/// Batches of more bytes than a socket takes at once; and a server that asks for a certificate.
+#[test]
+fn servers_are_compared_over_tls() {
+    let server = Server::start();
+    let text = printed(&compare_over_tls(
+        &server.dir,
+        &[
+            "--insecure",
+            "--cert",
+            &server.dir.join("own.crt").to_string_lossy(),
+            "--key",
+            &server.dir.join("own.key").to_string_lossy(),
+        ],
+    ));
+    assert!(text.contains("get, depth 16") && text.contains("  one "), "{text}");
+    let error = complaint(&compare_over_tls(&server.dir, &[]));
+    assert!(error.contains("--cacert FILE, or --insecure"), "{error}");
 }
 
 #[test]

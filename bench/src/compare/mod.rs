@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::load::{self, LoadOptions};
 use crate::operation::Operation;
 use crate::report::LoadReport;
+use crate::tls::TlsOptions;
 use crate::{Fatal, fatal, process};
 
 use server::Server;
@@ -86,8 +87,9 @@ pub fn measure_all(options: &CompareOptions) -> Result<Summary, Fatal> {
     }
     let mut summary = Summary::new(options);
     let mut servers = Vec::new();
+    let tls = options.load.tls.as_ref().map(TlsOptions::load).transpose()?;
     for spec in &options.servers {
-        let server = Server::start(spec, &options.server_cpus)?;
+        let server = Server::start(spec, &options.server_cpus, tls.as_ref())?;
         let bytes_per_key = fill(&server, &options.load)?;
         eprintln!("{}: filled, {bytes_per_key:.0} bytes per key", spec.name);
         summary.bytes_per_key.push(bytes_per_key);

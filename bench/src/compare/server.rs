@@ -7,8 +7,11 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::address::Address;
 use crate::{Fatal, fatal, process};
@@ -70,8 +73,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port, pinned, and waits until it answers.
-    pub fn start(spec: &ServerSpec, cpus: &[usize]) -> Result<Server, Fatal> {
+    /// Starts a server on a free port, pinned, and waits until it answers; over TLS, if it is said how.
+    pub fn start(
+        spec: &ServerSpec,
+        cpus: &[usize],
+        over: Option<&Arc<ClientConfig>>,
+    ) -> Result<Server, Fatal> {
         let failed = |error: std::io::Error| Fatal(format!("{}: cannot start it: {error}", spec.name));
         let dir = fresh_dir().map_err(failed)?;
         let spawned = free_port().and_then(|port| Ok((port, spawn(spec, port, &dir, cpus)?)));
@@ -83,7 +90,7 @@ impl Server {
             }
         };
         let mut server = Server { name: spec.name.clone(), child, dir, address: Address::local(port) };
-        server.await_answer()?;
+        server.await_answer(over)?;
         Ok(server)
     }
 
@@ -102,10 +109,10 @@ impl Server {
         &self.address
     }
 
-    fn await_answer(&mut self) -> Result<(), Fatal> {
+    fn await_answer(&mut self, over: Option<&Arc<ClientConfig>>) -> Result<(), Fatal> {
         let end = Instant::now() + START_TIMEOUT;
         // A server may refuse while it loads.
-        while !self.address.ask("PING").is_ok_and(|answer| answer.starts_with(b"+PONG")) {
+        while !self.address.ask("PING", over).is_ok_and(|answer| answer.starts_with(b"+PONG")) {
             let ended = self.child.try_wait().ok().flatten();
             if ended.is_some() || Instant::now() > end {
                 let why = ended.map_or("does not answer".to_owned(), |status| format!("ended ({status})"));
@@ -187,7 +194,7 @@ mod tests {
     #[test]
     fn a_server_that_ends_is_named() {
         let spec = ServerSpec::parse("broken=cat /nothing/{port}").expect("it is valid");
-        let error = Server::start(&spec, &[]).expect_err("it ends at once");
+        let error = Server::start(&spec, &[], None).expect_err("it ends at once");
         assert!(error.0.contains("broken ended"), "{error}");
         assert!(error.0.contains("/nothing/"), "{error}");
     }
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_named() {
         let spec = ServerSpec::parse("gone=/nothing/at/all {port}").expect("it is valid");
-        let error = Server::start(&spec, &[]).expect_err("there is no such program");
+        let error = Server::start(&spec, &[], None).expect_err("there is no such program");
         assert!(error.0.starts_with("gone: cannot start it"), "{error}");
     }
 }
