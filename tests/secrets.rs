@@ -1,7 +1,7 @@
 //! After much use with many passwords none of them is found anywhere but where it was given: log, MONITOR, SLOWLOG, ACL LOG,
 //! rewritten files, the report of a crash.
 
-use crate::harness::{Client, Rng, Server, TORC, command};
+use crate::harness::{Client, Rng, Server, TORC, Value, command, until};
 
 /// Passwords, each of which would be recognised anywhere.
 struct Passwords {
@@ -47,6 +47,10 @@ fn use_passwords(client: &mut Client, passwords: &mut Passwords) {
         send(&["CONFIG", "SET", "requirepass", &passwords.next(), "nosuch", "x"]);
         send(&["CONFIG", "SET", "tls-key-file-pass", &passwords.next()]);
         send(&["CONFIG", "SET", "tls-key-file-pass", ""]);
+        send(&["CONFIG", "SET", "tls-client-key-file-pass", &passwords.next()]);
+        send(&["CONFIG", "SET", "tls-client-key-file-pass", ""]);
+        send(&["CONFIG", "SET", "masterauth", &passwords.next()]);
+        send(&["CONFIG", "SET", "masterauth", ""]);
         send(&["AUTH", &passwords.next()]);
         send(&["AUTH", &user, &passwords.next()]);
         send(&["AUTH", &user, &passwords.next(), &passwords.next()]);
@@ -89,9 +93,18 @@ fn told(server: &Server, monitor: &mut Client) -> String {
         "COMMAND LIST",
         "LATENCY HISTOGRAM",
     ] {
-        text += &client.ask(question).to_string();
+        text += &whole(&client.ask(question));
     }
     text
+}
+
+/// All of a reply: shown as a value, long texts in it would be cut.
+fn whole(reply: &Value) -> String {
+    match reply {
+        Value::Array(elements) => elements.iter().map(|element| whole(element) + " ").collect(),
+        Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        other => other.to_string(),
+    }
 }
 
 #[test]
@@ -139,6 +152,45 @@ fn no_password_is_found_anywhere() {
     for password in &passwords.given {
         assert!(!found.contains(password.as_str()), "{password} is found");
     }
+}
+
+/// The password for a primary goes to it, and into a rewritten file, where it is needed; nobody else hears of it, and of a wrong one
+/// neither.
+#[test]
+fn the_password_for_a_primary_is_told_to_it_alone() {
+    let mut passwords = Passwords { rng: Rng(20_261_130), given: Vec::new() };
+    let (right, wrong, first) = (passwords.next(), passwords.next(), passwords.next());
+    let debug = ["--loglevel", "debug", "--slowlog-log-slower-than", "0", "--repl-diskless-sync-delay", "0"];
+    let primary = Server::start_tcp(&[&debug[..], &["--requirepass", &right]].concat());
+    let port = primary.tcp().port().to_string();
+    let text =
+        format!("loglevel debug\nslowlog-log-slower-than 0\nslowlog-max-len 100000\nmasterauth {first}\n");
+    let replica = Server::with_file(TORC, &text, &["--workers", "2"]);
+    let (mut monitor, mut client) = (replica.client(), replica.client());
+    assert_eq!(monitor.ask("MONITOR").string(), "OK");
+    let mut of_primary = primary.client();
+    assert_eq!(of_primary.ask(&format!("AUTH {right}")).string(), "OK");
+    assert_eq!(client.ask(&format!("CONFIG SET masterauth {wrong}")).string(), "OK");
+    assert_eq!(client.ask(&format!("REPLICAOF 127.0.0.1 {port}")).string(), "OK");
+    assert!(until(|| replica.log().contains("the primary refuses `masterauth`")), "{}", replica.log());
+    assert_eq!(client.ask(&format!("CONFIG SET masterauth {right}")).string(), "OK");
+    let is_up = || client.ask("INFO replication").string().contains("master_link_status:up");
+    assert!(until(is_up), "{}", replica.log());
+    let mut found = told(&replica, &mut monitor) + &replica.log() + &primary.log();
+    for question in ["SLOWLOG GET -1", "ACL LOG", "CLIENT LIST", "INFO everything"] {
+        found += &whole(&of_primary.ask(question));
+    }
+    assert!(
+        found.contains("(redacted)") && found.contains("master_host:127.0.0.1"),
+        "what is looked through is what was asked for"
+    );
+    for password in &passwords.given {
+        assert!(!found.contains(password.as_str()), "{password} is found");
+    }
+    let mut client = replica.client();
+    assert_eq!(client.ask("CONFIG REWRITE").string(), "OK");
+    let rewritten = std::fs::read_to_string(replica.config_file()).expect("it is there");
+    assert!(rewritten.contains(&right) && !rewritten.contains(&wrong) && !rewritten.contains(&first));
 }
 
 /// The file of users has hashes only, and what was wrong in it is said without the words that may be passwords.

@@ -10,7 +10,9 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, TORC, TempDir, command, free_port, newest_program, until};
+use crate::harness::{
+    Client, Server, TORC, TempDir, command, free_port, newest_program, outer_address, until,
+};
 
 /// Runs the server with these arguments until it ends by itself.
 fn run(args: &[&str]) -> Output {
@@ -467,15 +469,6 @@ fn clients_of_other_hosts_need_a_password() {
     let mut stranger = Client::tcp(SocketAddr::new(address, port)).expect("it listens");
     let reply = stranger.read().expect("a reason").string();
     assert!(reply.starts_with("DENIED ") && reply.contains("protected mode"), "{reply}\n{}", server.log());
-}
-
-/// An address of this host that is not a loopback one.
-fn outer_address() -> Option<std::net::IpAddr> {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    // Nothing is sent: this only asks for a route.
-    socket.connect("192.0.2.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// Where the kernel forbade io_uring_enter alone, the server said that it was ready, and ended.

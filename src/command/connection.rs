@@ -120,7 +120,7 @@ fn auth_secrets(args: &Args<'_>, found: &mut dyn FnMut(usize)) {
 fn authenticate(ctx: &mut Context<'_>, args: &Args<'_>, name: &[u8], password: &[u8]) -> Outcome {
     // Not this turn's view: a change just before is to count.
     let users = ctx.shared.users.load();
-    match users.find(name).filter(|user| user.accepts(password)) {
+    match users.admit(name, password) {
         Some(user) => {
             ctx.session.be(user, users.version(), true);
             Ok(())

@@ -4,7 +4,8 @@
 //! one entry with a count; they are joined when somebody reads, and by whoever pushes onto a stack that has grown long, if nobody else
 //! does so at the time.
 //!
-//! Invariants: entries are newest first, each with a number of its own.
+//! Invariants: entries are newest first, each with a number of its own, and of texts that a client chooses it keeps
+//! [`TEXT_BYTES_MAX`]: else who may do nothing could fill the memory with keys that it may not use.
 //! Costs: an allocation and a compare-and-swap for each refusal.
 
 use std::collections::VecDeque;
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+/// What is kept of a key, a channel, a user's name or a client's line. More is cut off (Redis keeps all of it).
+pub const TEXT_BYTES_MAX: usize = 16 << 10;
 /// Refusals of the same kind within this time are one entry.
 const JOINED_MS_MAX: u64 = 60_000;
 /// Entries that are looked at for one of the same kind.
@@ -121,7 +124,11 @@ struct Joined {
 
 impl AclLog {
     /// Adds a refusal; the log keeps at most `len_max` entries.
-    pub fn push(&self, refused: Refused, len_max: usize) {
+    pub fn push(&self, mut refused: Refused, len_max: usize) {
+        for text in [&mut refused.object, &mut refused.user, &mut refused.client] {
+            text.truncate(TEXT_BYTES_MAX);
+            text.shrink_to_fit();
+        }
         let waiting = Arc::new(Waiting { refused, len_max, below: ArcSwapOption::empty() });
         self.waiting.rcu(|top| {
             waiting.below.store(top.clone());
@@ -225,6 +232,16 @@ mod tests {
         log.reset();
         log.push(refused("c", 0), 128);
         assert_eq!(shown(&log), [(3, 1, b"c".to_vec())]);
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let log = AclLog::default();
+        let long = "k".repeat(TEXT_BYTES_MAX + 1);
+        log.push(refused(&long, 0), 128);
+        log.push(refused(&long[1..], 0), 128);
+        assert_eq!(shown(&log), [(0, 2, long.as_bytes()[1..].to_vec())]);
+        assert!(log.newest(1)[0].last.object.capacity() <= TEXT_BYTES_MAX);
     }
 
     #[test]

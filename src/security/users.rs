@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 
 use super::Catalog;
 use super::log::AclLog;
+use super::password::Hash;
 use super::rules::{Ground, RuleError, join_selectors};
 use super::user::{User, c_string, is_name};
 use crate::config::UserLine;
@@ -106,6 +107,17 @@ impl UserTable {
     /// The user of this name.
     pub fn find(&self, name: &[u8]) -> Option<&Arc<User>> {
         self.users.get(name)
+    }
+
+    /// The user of this name, if it may come in with this password. That there is no such user takes as long to find as that the
+    /// password is a wrong one, since else the time would tell who there is.
+    pub fn admit(&self, name: &[u8], password: &[u8]) -> Option<&Arc<User>> {
+        let user = self.find(name);
+        let is_accepted = match user {
+            Some(user) => user.accepts(password),
+            None => Hash::is_known(password, &[]),
+        };
+        user.filter(|_| is_accepted)
     }
 
     /// What has become of a user; nothing if it was deleted, even if another has its name now.
@@ -298,4 +310,82 @@ fn declare(table: &mut UserTable, declaration: &UserLine, ground: Ground) -> Res
         unmatched @ SetError::Unmatched(_) => String::from_utf8_lossy(&unmatched.text()).into_owned(),
     })?;
     Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// No commands at all: these tests run none.
+    struct Nothing;
+
+    impl Catalog for Nothing {
+        fn rows(&self) -> usize {
+            0
+        }
+
+        fn find(&self, _: &[u8]) -> Option<u16> {
+            None
+        }
+
+        fn is_foreign(&self, _: &[u8]) -> bool {
+            false
+        }
+
+        fn name(&self, _: u16) -> &str {
+            ""
+        }
+
+        fn parent(&self, _: u16) -> Option<u16> {
+            None
+        }
+
+        fn children(&self, _: u16) -> &[u16] {
+            &[]
+        }
+
+        fn category(&self, _: &[u8]) -> Option<u32> {
+            None
+        }
+
+        fn categories(&self, _: u16) -> u32 {
+            0
+        }
+    }
+
+    fn users() -> Users {
+        let users = Users::new(&Nothing, true, b"", &[]).expect("nothing is declared");
+        users.set(b"ada", &[b"on", b">right"], true).expect("these rules are right");
+        users.set(b"off", &[b">right"], true).expect("these rules are right");
+        users
+    }
+
+    #[test]
+    fn users_come_in_with_their_password_while_they_are_on() {
+        let table = users().load();
+        assert!(table.admit(b"ada", b"right").is_some());
+        assert!(table.admit(b"default", b"anything").is_some());
+        for (name, password) in [("ada", "wrong"), ("off", "right"), ("nobody", "right"), ("nobody", "")] {
+            assert!(table.admit(name.as_bytes(), password.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    /// Only passwords of users that there were used to be hashed: with a long one the time of a reply told who there is.
+    #[test]
+    fn unknown_user_takes_as_long_as_a_wrong_password() {
+        let (table, password) = (users().load(), vec![b'p'; 1 << 20]);
+        let took = |name: &[u8]| {
+            let once = || {
+                let begun = Instant::now();
+                assert!(table.admit(name, &password).is_none());
+                begun.elapsed()
+            };
+            // The least is what it takes without what else the machine does.
+            (0..5).map(|_| once()).min().unwrap_or(Duration::MAX)
+        };
+        let (known, unknown) = (took(b"ada"), took(b"nobody"));
+        assert!(unknown * 4 > known, "{unknown:?} for an unknown user, {known:?} for a known one");
+    }
 }

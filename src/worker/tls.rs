@@ -69,7 +69,7 @@ impl<I: Io> Worker<I> {
         let config = self.config.config();
         let users = self.shared.users.load();
         let is_open = config.protected_mode && users.default_user().needs_no_password();
-        if is_open && is_foreign(&connection.session.client_info) {
+        if is_open && is_foreign(&connection.session.client_info.address) {
             connection.output.push_bytes(PROTECTED);
             self.stats().counters.connections_rejected.add(1);
             return self.finish(token);
@@ -111,14 +111,26 @@ impl<I: Io> Worker<I> {
     }
 }
 
-/// Whether a client comes from another host.
-fn is_foreign(client_info: &ClientInfo) -> bool {
-    client_info.address.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback())
+/// Whether a client that is called so comes from another host, or may: where that cannot be told, it is none of this one.
+fn is_foreign(address: &str) -> bool {
+    !address.parse::<SocketAddr>().is_ok_and(|address| address.ip().to_canonical().is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_addresses_are_of_this_host() {
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!is_foreign(address), "{address}");
+        }
+        for address in
+            ["10.0.0.1:1", "[::ffff:10.0.0.1]:1", "[fe80::1%2]:1", "[fe80::1]:1", "?:0", "", "0.0.0.0:1"]
+        {
+            assert!(is_foreign(address), "{address}");
+        }
+    }
 
     #[test]
     fn handshakes_are_due_in_the_order_in_which_they_began() {

@@ -79,7 +79,8 @@ fn sighup_reads_the_files_again() {
     assert_eq!(old.ask("PING").string(), "PONG");
 }
 
-/// Every client gets the old certificate or the new one, while others are served and some send what is no handshake.
+/// Every client gets the old certificate or the new one, by CONFIG SET and by SIGHUP, while others are served and some send what is no
+/// handshake. Nobody who was connected before is dropped.
 #[test]
 fn certificates_are_renewed_under_load() {
     const RENEWALS: usize = 50;
@@ -101,18 +102,23 @@ fn certificates_are_renewed_under_load() {
                 }
             });
         }
-        let mut client = server.tls_client();
+        let mut clients: Vec<_> = (0..8).map(|_| server.tls_client()).collect();
         let mut admin = server.client();
         for n in 0..RENEWALS {
             let name = ["a", "b"][n % 2];
+            server.signal(Signal::HUP);
             let (cert, key) =
                 (authority.word(&format!("{name}.crt")), authority.word(&format!("{name}.key")));
             let words = ["CONFIG", "SET", "tls-cert-file", &cert, "tls-key-file", &key];
             assert_eq!(admin.call(&words).string(), "OK");
-            for _ in 0..20 {
+            for client in &mut clients {
                 assert_eq!(client.ask("PING").string(), "PONG");
             }
         }
+        let read_again = || server.log().matches("TLS certificates and keys were read again").count();
+        // Signals that come at once are one.
+        assert!(until(|| read_again() > 0), "{}", server.log());
+        assert!(!server.log().contains("What was served"), "{}", server.log());
         over.store(true, Ordering::Relaxed);
     });
     assert!(info(&server, "stats", "tls_handshakes") > 1);
