@@ -5,7 +5,8 @@
 //! and its subcommands, so the text stays short.
 //!
 //! Invariants: `all_commands` only where every bit is set; patterns only where not everything is allowed.
-//! Costs: whether a command may run is one bit; a key is matched against its patterns in their order.
+//! Costs: whether a command may run is one bit; a key is compared with its patterns in their order, byte by byte where they are
+//! prefixes.
 
 use super::Catalog;
 use crate::glob::{self, Case};
@@ -23,8 +24,41 @@ pub struct KeyNeed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct KeyPattern {
     pattern: Box<[u8]>,
+    shape: Shape,
     reads: bool,
     writes: bool,
+}
+
+/// How a pattern is compared. Most are prefixes, for which a comparison of bytes does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Nothing in it stands for anything else.
+    Literal,
+    /// Nothing but the `*` that ends it does.
+    Prefix,
+    Other,
+}
+
+impl Shape {
+    fn of(pattern: &[u8]) -> Self {
+        let is_special = |byte: &u8| b"*?[\\".contains(byte);
+        match pattern.iter().position(is_special) {
+            None => Self::Literal,
+            Some(at) if pattern[at..] == *b"*" => Self::Prefix,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+impl KeyPattern {
+    #[inline]
+    fn matches(&self, key: &[u8]) -> bool {
+        match self.shape {
+            Shape::Literal => *self.pattern == *key,
+            Shape::Prefix => key.starts_with(&self.pattern[..self.pattern.len() - 1]),
+            Shape::Other => glob::matches(&self.pattern, key, Case::Sensitive),
+        }
+    }
 }
 
 /// A set of rules, applied in order to a selector that allows nothing.
@@ -119,8 +153,7 @@ impl Selector {
     #[inline]
     pub fn allows_key(&self, key: &[u8], need: KeyNeed) -> bool {
         let fits = |known: &&KeyPattern| (known.reads | !need.reads) & (known.writes | !need.writes);
-        self.all_keys
-            || self.keys.iter().filter(fits).any(|known| glob::matches(&known.pattern, key, Case::Sensitive))
+        self.all_keys || self.keys.iter().filter(fits).any(|known| known.matches(key))
     }
 
     /// Whether any channel may be used.
@@ -211,7 +244,10 @@ impl Selector {
                 known.reads |= reads;
                 known.writes |= writes;
             }
-            None => self.keys.push(KeyPattern { pattern: pattern.into(), reads, writes }),
+            None => {
+                let shape = Shape::of(pattern);
+                self.keys.push(KeyPattern { pattern: pattern.into(), shape, reads, writes });
+            }
         }
     }
 
@@ -279,4 +315,40 @@ pub fn channel_is_in(patterns: &[Box<[u8]>], name: &[u8], is_pattern: bool) -> b
         if is_pattern { known == name } else { glob::matches(known, name, Case::Sensitive) }
     };
     patterns.iter().any(|known| fits(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn shapes_are_told_apart() {
+        for (pattern, shape) in [
+            ("", Shape::Literal),
+            ("a:b", Shape::Literal),
+            ("*", Shape::Prefix),
+            ("a:*", Shape::Prefix),
+            ("a*b", Shape::Other),
+            ("a**", Shape::Other),
+            ("a?*", Shape::Other),
+            ("a\\*", Shape::Other),
+            ("[ab]*", Shape::Other),
+        ] {
+            assert_eq!(Shape::of(pattern.as_bytes()), shape, "{pattern}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_shape_matches_what_the_pattern_does(
+            pattern in prop::collection::vec(prop::sample::select(b"ab*?[]\\-^".to_vec()), 0..5),
+            key in prop::collection::vec(prop::sample::select(b"ab*?[]\\".to_vec()), 0..5),
+        ) {
+            let shape = Shape::of(&pattern);
+            let known = KeyPattern { pattern: pattern.clone().into(), shape, reads: true, writes: true };
+            prop_assert_eq!(known.matches(&key), glob::matches(&pattern, &key, Case::Sensitive));
+        }
+    }
 }
