@@ -3,13 +3,14 @@
 //! Design: reading and writing of `std`, through a [`Session`] where there is one. What was read and decrypted too early goes along
 //! when the connection is handed over.
 //!
-//! Limits: the handshake as a whole takes no longer than the socket's timeout; beyond that whoever reads says how long it waits.
+//! Limits: the handshake as a whole takes no longer than the socket's timeout, and so does what one read waits for, however few bytes
+//! of a record come at a time.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -26,6 +27,8 @@ pub struct BlockingStream {
     /// Decrypted; read up to `taken`.
     plain: Vec<u8>,
     taken: usize,
+    /// That of the socket.
+    timeout: Option<Duration>,
     /// Memory for what is received.
     spare: Vec<u8>,
     /// Memory for records.
@@ -36,7 +39,7 @@ impl BlockingStream {
     /// Everything is read and sent as it is.
     pub fn plain(socket: TcpStream) -> BlockingStream {
         let (plain, spare, records) = Default::default();
-        BlockingStream { socket, session: None, plain, taken: 0, spare, records }
+        BlockingStream { socket, session: None, plain, taken: 0, timeout: None, spare, records }
     }
 
     /// Encrypted, with these settings, once the handshake is over. The socket has the timeouts that are to hold.
@@ -44,20 +47,20 @@ impl BlockingStream {
     /// # Errors
     /// The socket, or what the peer is not.
     pub fn encrypted(socket: TcpStream, config: Arc<ClientConfig>) -> io::Result<BlockingStream> {
-        let end = socket.read_timeout()?.map(|timeout| Instant::now() + timeout);
+        let timeout = socket.read_timeout()?;
         // It is not sent, nor compared with the certificate: see `security::tls::outgoing`.
         let name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
         let session = Session::connecting(config, name).map_err(io::Error::other)?;
-        let mut stream = BlockingStream { session: Some(Box::new(session)), ..BlockingStream::plain(socket) };
+        let mut stream =
+            BlockingStream { session: Some(Box::new(session)), timeout, ..BlockingStream::plain(socket) };
+        let end = stream.deadline();
         stream.process()?;
         while stream.stage() == Some(Stage::Handshake) {
             if stream.receive()? == 0 {
                 let reason = "the peer has closed the connection in the TLS handshake";
                 return Err(io::Error::new(ErrorKind::UnexpectedEof, reason));
             }
-            if end.is_some_and(|end| Instant::now() > end) {
-                return Err(ErrorKind::TimedOut.into());
-            }
+            check(end)?;
         }
         Ok(stream)
     }
@@ -74,6 +77,10 @@ impl BlockingStream {
 
     fn stage(&self) -> Option<Stage> {
         self.session.as_deref().map(Session::stage)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| Instant::now() + timeout)
     }
 
     /// Waits for more and decrypts it; how many bytes came.
@@ -106,16 +113,24 @@ impl BlockingStream {
     }
 }
 
+fn check(deadline: Option<Instant>) -> io::Result<()> {
+    match deadline {
+        Some(deadline) if Instant::now() > deadline => Err(ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
+}
+
 impl Read for BlockingStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let Some(session) = &self.session else { return self.socket.read(into) };
-        let (mut end, mut is_over) = (session.end(), false);
-        while self.taken == self.plain.len() && end.is_none() && !is_over && !into.is_empty() {
+        let (mut cause, mut is_over, deadline) = (session.end(), false, self.deadline());
+        while self.taken == self.plain.len() && cause.is_none() && !is_over && !into.is_empty() {
+            check(deadline)?;
             is_over = self.receive()? == 0;
-            end = self.session.as_deref().and_then(Session::end);
+            cause = self.session.as_deref().and_then(Session::end);
         }
         let rest = &self.plain[self.taken..];
-        if rest.is_empty() && end.is_some_and(|end| end != EndCause::Eof) {
+        if rest.is_empty() && cause.is_some_and(|cause| cause != EndCause::Eof) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         let count = rest.len().min(into.len());
