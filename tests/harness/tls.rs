@@ -3,9 +3,10 @@
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -22,18 +23,17 @@ pub const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &r
 /// An authority, and the files of certificates that it has signed.
 pub struct Authority {
     dir: TempDir,
-    issuer: Issuer<'static, KeyPair>,
 }
+
+/// What `openssl` is to know of the system's configuration: nothing.
+const OPENSSL_CONFIG: &str = "[req]\ndistinguished_name=dn\n[dn]\n";
 
 impl Authority {
     /// A new one: `ca.crt` is its own certificate, `server` and `client` are signed by it.
     pub fn new() -> Self {
-        let (dir, key) = (TempDir::new(), KeyPair::generate().expect("there are random numbers"));
-        let mut params = params("Authority of a test");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let own = params.self_signed(&key).expect("it can be signed").pem();
-        std::fs::write(dir.path().join("ca.crt"), own).expect("the directory can be written");
-        let authority = Self { dir, issuer: Issuer::new(params, key) };
+        let authority = Self { dir: TempDir::new() };
+        std::fs::write(authority.file("openssl.cnf"), OPENSSL_CONFIG).expect("the directory can be written");
+        authority.request("ca", "Authority of a test", &["-addext", "basicConstraints=critical,CA:TRUE"]);
         authority.sign("server", "server");
         authority.sign("client", "client");
         authority
@@ -41,16 +41,25 @@ impl Authority {
 
     /// Signs a certificate for `common_name`, and writes it to the files `name.crt` and `name.key`.
     pub fn sign(&self, name: &str, common_name: &str) {
-        let key = KeyPair::generate().expect("there are random numbers");
-        let certificate = params(common_name).signed_by(&key, &self.issuer).expect("it can be signed");
-        let write = |ending: &str, text: String| {
+        let (cert, key) = (self.word("ca.crt"), self.word("ca.key"));
+        self.request(name, common_name, &["-CA", &cert, "-CAkey", &key]);
+    }
+
+    fn request(&self, name: &str, common_name: &str, args: &[&str]) {
+        let endings = ["crt", "key"].map(|ending| format!("{name}.{ending}"));
+        let [cert, key] = endings.each_ref().map(|file| self.word(&format!("{file}.new")));
+        let output = Command::new("openssl")
+            .args(["req", "-config", &self.word("openssl.cnf"), "-x509", "-days", "30", "-nodes"])
+            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", &key, "-out", &cert])
+            .args(["-subj", &format!("/CN={common_name}"), "-addext", "subjectAltName=DNS:localhost"])
+            .args(args)
+            .output()
+            .expect("tests/run installs openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for (new, file) in [cert, key].iter().zip(endings) {
             // Whole or not at all: a server may read it meanwhile.
-            let path = self.dir.path().join(format!("{name}.{ending}"));
-            let new = self.dir.path().join(format!("{name}.{ending}.new"));
-            std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)).expect("it can be written");
-        };
-        write("crt", certificate.pem());
-        write("key", key.serialize_pem());
+            std::fs::rename(new, self.file(&file)).expect("it was written");
+        }
     }
 
     /// One of the files.
@@ -76,8 +85,7 @@ impl Authority {
     ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.file("ca.crt")).expect("it is one")).expect("it is one");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::new(cryptography()))
             .with_protocol_versions(versions)
             .expect("there are suites of each")
             .with_root_certificates(roots);
@@ -92,13 +100,6 @@ impl Authority {
     pub fn client(&self) -> Arc<ClientConfig> {
         Arc::new(self.client_config(Some("client"), VERSIONS))
     }
-}
-
-fn params(common_name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("it is a name");
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params
 }
 
 /// A server's address for TLS, and how its clients connect unless they say otherwise.
@@ -148,6 +149,14 @@ impl Server {
         Client::tls(over_tls.address, &over_tls.client)
             .unwrap_or_else(|error| panic!("cannot connect: {error}\n{}", self.log()))
     }
+}
+
+/// What clients of tests encrypt with. `tests/run` leaves it out where no test needs it.
+fn cryptography() -> CryptoProvider {
+    #[cfg(feature = "tls")]
+    return rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(not(feature = "tls"))]
+    panic!("TLS was left out of this build")
 }
 
 /// Connects, and finishes the handshake as far as the client is concerned.

@@ -580,5 +580,5 @@ impl<I: Io> Io for Tls<I> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "tls"))]
 mod tests;

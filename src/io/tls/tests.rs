@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 
 use bytes::{Bytes, BytesMut};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use super::super::Options;
@@ -16,6 +17,10 @@ const CLIENTS: usize = 6;
 const TURNS_MAX: u32 = 200_000;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
+/// For `localhost`, signed by itself, good for a century.
+const CERTIFICATE: &[u8] = include_bytes!("../../../tests/data/localhost.crt");
+const KEY: &[u8] = include_bytes!("../../../tests/data/localhost.key");
+
 /// What servers and clients are set up with; both versions for servers.
 struct Setup {
     served: Served,
@@ -24,9 +29,8 @@ struct Setup {
 
 impl Setup {
     fn new() -> Setup {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it can be made");
-        let certificate = CertificateDer::from(made.cert.der().to_vec());
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("it is one");
+        let key = PrivateKeyDer::from_pem_slice(KEY).expect("it is one");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&VERSIONS)

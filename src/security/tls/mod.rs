@@ -174,8 +174,17 @@ fn unusable(error: rustls::Error) -> String {
     format!("Failed to configure TLS: {error}")
 }
 
+/// What there is for it.
+fn cryptography() -> Option<CryptoProvider> {
+    #[cfg(feature = "tls")]
+    return Some(rustls::crypto::aws_lc_rs::default_provider());
+    #[cfg(not(feature = "tls"))]
+    None
+}
+
 fn provider(config: &Config) -> Result<CryptoProvider, String> {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let provider = cryptography().ok_or("TLS was left out when this server was built (the feature `tls`)");
+    let mut provider = provider?;
     let mut suites = suites::ciphersuites(&provider, &config.tls_ciphersuites)?;
     suites.extend(suites::ciphers(&provider, &config.tls_ciphers)?);
     provider.cipher_suites = suites;

@@ -82,36 +82,64 @@ fn measure(bytes: &[u8]) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
     use super::*;
 
-    fn certificate(names: &[(DnType, &str)]) -> Vec<u8> {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name = DistinguishedName::new();
-        for (kind, name) in names {
-            params.distinguished_name.push(kind.clone(), *name);
-        }
-        let key = KeyPair::generate().expect("there are random numbers");
-        params.self_signed(&key).expect("it can be signed").der().to_vec()
+    /// 2.5.4.10 and 2.5.4.6.
+    const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0A];
+    const COUNTRY: &[u8] = &[0x55, 0x04, 0x06];
+    const INTEGER: u8 = 0x02;
+
+    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        let len = u16::try_from(content.len()).expect("it is short").to_be_bytes();
+        let header = match content.len() {
+            0..0x80 => vec![tag, len[1]],
+            0x80..0x100 => vec![tag, 0x81, len[1]],
+            _ => vec![tag, 0x82, len[0], len[1]],
+        };
+        [header, content].concat()
+    }
+
+    /// What of a certificate is looked at, with this key.
+    fn certificate_with(names: &[(&[u8], &str)], key: &[u8]) -> Vec<u8> {
+        let sets = names.iter().map(|(kind, name)| {
+            let attribute = [der(OBJECT_IDENTIFIER, &[kind]), der(STRINGS[0], &[name.as_bytes()])];
+            der(SET, &[&der(SEQUENCE, &[&attribute[0], &attribute[1]])])
+        });
+        let subject = der(SEQUENCE, &[&sets.collect::<Vec<_>>().concat()]);
+        let version = der(VERSION, &[&der(INTEGER, &[&[2]])]);
+        let (serial, empty) = (der(INTEGER, &[&[1]]), der(SEQUENCE, &[]));
+        let to_be_signed = der(SEQUENCE, &[&version, &serial, &empty, &empty, &empty, &subject, key]);
+        der(SEQUENCE, &[&to_be_signed])
+    }
+
+    fn certificate(names: &[(&[u8], &str)]) -> Vec<u8> {
+        certificate_with(names, &der(SEQUENCE, &[b"key"]))
+    }
+
+    #[test]
+    fn public_key_is_found_behind_the_subject() {
+        let key = der(SEQUENCE, &[b"key"]);
+        assert_eq!(public_key(&certificate_with(&[(COMMON_NAME, "ada")], &key)), Some(&key[..]));
+        assert_eq!(public_key(b"no certificate"), None);
     }
 
     #[test]
     fn common_name_is_found_among_others() {
-        let others =
-            [(DnType::OrganizationName, "Torc"), (DnType::CommonName, "ada"), (DnType::CountryName, "DE")];
+        let others = [(ORGANIZATION, "Torc"), (COMMON_NAME, "ada"), (COUNTRY, "DE")];
         assert_eq!(common_name(&certificate(&others)), Some(&b"ada"[..]));
-        assert_eq!(common_name(&certificate(&[(DnType::OrganizationName, "Torc")])), None);
+        assert_eq!(common_name(&certificate(&[(ORGANIZATION, "Torc")])), None);
         assert_eq!(common_name(&certificate(&[])), None);
         assert_eq!(common_name(b""), None);
         let long = "n".repeat(300);
-        assert_eq!(common_name(&certificate(&[(DnType::CommonName, &long)])), Some(long.as_bytes()));
+        assert_eq!(common_name(&certificate(&[(COMMON_NAME, &long)])), Some(long.as_bytes()));
     }
 
     /// A name was cut at its zero byte elsewhere, and let in whoever the authority had named `admin\0x` as `admin`.
     #[test]
     fn common_name_with_a_zero_byte_is_none() {
-        assert_eq!(common_name(&certificate(&[(DnType::CommonName, "admin\0x")])), None);
+        assert_eq!(common_name(&certificate(&[(COMMON_NAME, "admin\0x")])), None);
     }
 
     proptest! {
@@ -122,7 +150,7 @@ mod tests {
             byte: u8,
         ) {
             let _either = common_name(&bytes);
-            let mut certificate = certificate(&[(DnType::CommonName, "ada")]);
+            let mut certificate = certificate(&[(COMMON_NAME, "ada")]);
             let at = at % certificate.len();
             certificate[at] = byte;
             let _either = common_name(&certificate);

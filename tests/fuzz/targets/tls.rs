@@ -8,11 +8,16 @@ use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use torc::io::sim::{Faults, SimClient, SimIo, SimNet};
 use torc::io::tls::{Served, Tls};
 use torc::io::{Event, Io as _, Options, Outgoing, Token, Wait};
+
+/// For `localhost`, signed by itself, good for a century.
+const CERTIFICATE: &[u8] = include_bytes!("../../data/localhost.crt");
+const KEY: &[u8] = include_bytes!("../../data/localhost.key");
 
 const PORT: u16 = 1;
 const TOKEN: Token = Token { slot: 0, generation: 1 };
@@ -25,15 +30,16 @@ struct Setup {
 }
 
 static SETUP: LazyLock<Setup> = LazyLock::new(|| {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it can be made");
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key = || PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("it is one");
+    let key = || PrivateKeyDer::from_pem_slice(KEY).expect("it is one");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).expect("it is one");
     let roots = Arc::new(roots);
-    let verifier =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider));
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::clone(&roots),
+        Arc::clone(&provider),
+    );
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .expect("there are suites")
@@ -45,7 +51,9 @@ static SETUP: LazyLock<Setup> = LazyLock::new(|| {
             .with_protocol_versions(&[version])
             .expect("there are suites")
             .with_root_certificates(Arc::clone(&roots));
-        Arc::new(builder.with_client_auth_cert(vec![certificate.clone()], key()).expect("they belong together"))
+        Arc::new(
+            builder.with_client_auth_cert(vec![certificate.clone()], key()).expect("they belong together"),
+        )
     };
     let served = Served::default();
     served.store(Some(Arc::new(server)));
@@ -120,12 +128,14 @@ fuzz_target!(|data: &[u8]| {
     let Some((&first, mut rest)) = data.split_first() else { return };
     let faults = Faults { piece_bytes_max: 1 << (first >> 4), ..Faults::default() };
     let net = SimNet::new(u64::from(first), faults);
-    let options = Options { buffer_count: 4, buffer_bytes: 1 << (4 + (first >> 1 & 7)), ..Options::default() };
+    let options =
+        Options { buffer_count: 4, buffer_bytes: 1 << (4 + (first >> 1 & 7)), ..Options::default() };
     let mut io = Tls::new(SimIo::new(&net, &options), Arc::clone(&SETUP.served));
     io.accept(0, net.listen(PORT).with_tls()).expect("always");
     let (mut worker, link) = (Worker::default(), net.connect(PORT));
     let config = Arc::clone(&SETUP.clients[usize::from(first & 1)]);
-    let mut tls = ClientConnection::new(config, "localhost".try_into().expect("a name")).expect("it can begin");
+    let mut tls =
+        ClientConnection::new(config, "localhost".try_into().expect("a name")).expect("it can begin");
     let (mut is_honest, mut written) = (true, Vec::new());
     for _ in 0..STEPS_MAX {
         let [kind, argument, behind @ ..] = rest else { break };
