@@ -133,13 +133,16 @@ pub fn connect(socket: &mut TcpStream, config: &Arc<ClientConfig>) -> io::Result
 pub struct TlsStream {
     pub(crate) socket: mio::net::TcpStream,
     session: ClientConnection,
+    /// What was received; the session has it up to `taken`, and takes no more while what it has decrypted is not read.
     received: Box<[u8]>,
+    taken: usize,
+    end: usize,
 }
 
 impl TlsStream {
     /// Over a socket whose handshake is finished.
     pub fn new(socket: mio::net::TcpStream, session: ClientConnection) -> TlsStream {
-        TlsStream { socket, session, received: vec![0; RECEIVED_BYTES].into() }
+        TlsStream { socket, session, received: vec![0; RECEIVED_BYTES].into(), taken: 0, end: 0 }
     }
 
     /// Decrypts what was received; what of it fits.
@@ -153,21 +156,30 @@ impl TlsStream {
 
 impl Read for TlsStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let mut filled = self.take(into)?;
-        while filled < into.len() {
-            let count = match self.socket.read(&mut self.received) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock && filled > 0 => break,
-                outcome => outcome?,
-            };
-            let mut rest = &self.received[..count];
-            while !rest.is_empty() {
-                self.session.read_tls(&mut rest)?;
-                self.session.process_new_packets().map_err(io::Error::other)?;
-            }
+        let (mut filled, mut is_emptied) = (0, false);
+        loop {
             filled += self.take(&mut into[filled..])?;
-            if count < self.received.len() && filled > 0 || count == 0 {
+            if filled == into.len() {
                 break;
             }
+            if self.taken == self.end {
+                if is_emptied && filled > 0 {
+                    break;
+                }
+                let count = match self.socket.read(&mut self.received) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock && filled > 0 => break,
+                    outcome => outcome?,
+                };
+                if count == 0 {
+                    break;
+                }
+                is_emptied = count < self.received.len();
+                (self.taken, self.end) = (0, count);
+            }
+            let mut rest = &self.received[self.taken..self.end];
+            self.session.read_tls(&mut rest)?;
+            self.taken = self.end - rest.len();
+            self.session.process_new_packets().map_err(io::Error::other)?;
         }
         Ok(filled)
     }
