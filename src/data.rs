@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use torc::command::Shared;
+use torc::command::{Shared, load_libraries};
 use torc::config::Config;
 use torc::io::Waker;
 use torc::observe;
 use torc::persist::journal;
 use torc::persist::load;
-use torc::persist::rdb::file::split::Splitter;
+use torc::persist::rdb::file::FileError;
+use torc::persist::rdb::file::split::{Findings, Splitter};
 use torc::replicate::{Primary, replica};
+use torc::script::Policy;
 use torc::worker::{Recovery, follow_primary};
 
 /// After why a file is not loaded.
@@ -61,7 +63,7 @@ impl Kept {
             Kept::AppendOnly(recovery, config) => {
                 recovery.run(shared, &config, &wake).map_err(|error| error.to_string())
             }
-            Kept::Rdb(splitter, _, path) => match shared.loading.run(*splitter, wake) {
+            Kept::Rdb(splitter, _, path) => match load_all(shared, *splitter, wake) {
                 Ok(findings) => {
                     replica::restore(
                         &findings,
@@ -88,6 +90,13 @@ impl Kept {
         }
         wake();
     }
+}
+
+/// The keys and libraries of a file.
+fn load_all(shared: &Shared, splitter: Splitter<File>, wake: impl Fn()) -> Result<Findings, FileError> {
+    let findings = shared.loading.run(splitter, wake)?;
+    load_libraries(shared, &findings, Policy::Append)?;
+    Ok(findings)
 }
 
 /// Whether this server is a replica from the start, and of which primary. No worker runs yet.

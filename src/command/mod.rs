@@ -61,11 +61,11 @@ pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_li
 pub use replay::Replay;
 pub use replication::{begin_stream, cut_for_replicas, end_stream, follow_role};
 pub use row::{Command, Flags, Group, Scope};
-pub use scripting::busy::BusyScripts;
-pub use scripting::{ScriptCall, Scripting, key_count};
+pub use scripting::busy::{BusyScripts, RunningFunction};
+pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
-    aof_store, base_options, changes, cut_for_rewrite, cut_for_save, journal_settings, save_is_due, save_now,
-    server_bytes,
+    aof_store, base_options, changes, cut_for_rewrite, cut_for_save, journal_settings, load_libraries,
+    save_is_due, save_now, server_bytes,
 };
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};

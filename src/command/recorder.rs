@@ -94,7 +94,7 @@ impl Recorder {
         if brackets {
             recorded.push_bracket("MULTI");
         }
-        let effects = unit.effects().filter(|(_, only_replicas, _)| !only_replicas);
+        let effects = unit.effects().filter(|(_, whom, _)| whom.file);
         let effects = effects.map(|(db, _, words)| (db, words.map(<[u8]>::to_vec).collect()));
         recorded.effects.extend(effects);
         if brackets {

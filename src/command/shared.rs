@@ -16,7 +16,7 @@ use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
 use crate::replicate::replica::Link;
-use crate::script::ScriptCache;
+use crate::script::{Lasting, ScriptCache};
 use crate::security::Users;
 use crate::security::tls::Tls;
 use crate::store::Keyspace;
@@ -71,6 +71,8 @@ pub struct Shared {
     pub last_save: Arc<LastSave>,
     /// The scripts that are known.
     pub scripts: ScriptCache,
+    /// What outlives scripts: libraries of functions, what these keep.
+    pub lasting: Lasting,
     /// Scripts that run for too long.
     pub busy: BusyScripts,
     /// Cron settings that DEBUG changes.

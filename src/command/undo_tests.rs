@@ -45,6 +45,7 @@ fn share() -> Arc<Shared> {
         tls: Default::default(),
         link: Default::default(),
         scripts: Default::default(),
+        lasting: Default::default(),
         busy: Default::default(),
         background: Arc::default(),
         last_save: Arc::default(),

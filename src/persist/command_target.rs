@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::aof::reader::timestamp;
 use super::background::{Sizes, Target};
@@ -30,17 +31,13 @@ pub struct CommandTarget {
 }
 
 impl CommandTarget {
-    /// Nothing is there yet. `cut_s` is the time that it is to begin with, Unix time in seconds.
-    pub fn new(path: PathBuf, cut_s: Option<u64>) -> Box<Self> {
-        Box::new(Self {
-            path,
-            file: None,
-            out: cut_s.map(timestamp).unwrap_or_default(),
-            db: None,
-            written: 0,
-            failed: None,
-            is_done: false,
-        })
+    /// Nothing is there yet. `cut_s` is the time that it is to begin with, Unix time in seconds; libraries of functions follow.
+    pub fn new(path: PathBuf, cut_s: Option<u64>, libraries: &[Arc<[u8]>]) -> Box<Self> {
+        let mut out = cut_s.map(timestamp).unwrap_or_default();
+        for text in libraries {
+            encode_words(&mut out, [&b"FUNCTION"[..], b"LOAD", text].into_iter());
+        }
+        Box::new(Self { path, file: None, out, db: None, written: 0, failed: None, is_done: false })
     }
 
     fn write(&mut self) {

@@ -54,6 +54,8 @@ pub struct RdbOptions {
     pub version: u16,
     /// Whether it is to be one of no keys.
     pub without_keys: bool,
+    /// The texts of libraries of functions.
+    pub libraries: Vec<Arc<[u8]>>,
     /// For tests: us for which the thread sleeps at each key; negative: of how many keys only the last.
     pub key_delay: i32,
 }
@@ -196,6 +198,9 @@ impl Target for RdbTarget {
             is_aof_base: options.is_aof_base,
         };
         self.encoder.begin(&mut self.out, &notes);
+        for text in &options.libraries {
+            self.encoder.library(&mut self.out, text);
+        }
         for (db, (keys, expires)) in sizes.iter().filter(|_| !options.without_keys) {
             self.encoder.database(&mut self.out, *db, *keys, *expires);
         }

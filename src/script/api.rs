@@ -49,7 +49,7 @@ const LOG_LINE_BYTES_MAX: usize = 1024;
 const LOG_LINES_MAX: usize = 10_000;
 
 /// Raises what a script sees as an error of a command.
-fn raise(lua: &mut Lua, text: &str) -> Raise {
+pub fn raise(lua: &mut Lua, text: &str) -> Raise {
     push_error(lua, text.as_bytes());
     Raise::Value
 }
@@ -133,7 +133,8 @@ fn push_number(words: &mut Words, number: f64) -> bool {
     words.push(F64Buffer::new().format(if number == 0.0 { 0.0 } else { number }))
 }
 
-fn log(lua: &mut Lua) -> Result<usize, Raise> {
+/// `redis.log`.
+pub fn log(lua: &mut Lua) -> Result<usize, Raise> {
     if lua.top() < 2 {
         return Err(raise(lua, "redis.log() requires two arguments or more."));
     }

@@ -8,8 +8,10 @@
 //! Costs: two more lookups for each `redis.call`, some 20 ns.
 //! Not here: the functions of Redis (`api`), the numbers of `math.random` (`random`).
 
+use std::ffi::c_void;
+
 use super::lua::{Function, Interpreter, Kind, Lua, Native, PRELUDE_NAME, PROTECTED, Raise, Ref};
-use super::{api, bit, cjson, cmsgpack, random, structs};
+use super::{api, bit, cjson, cmsgpack, random, register, structs};
 use crate::config::REDIS_VERSION;
 
 /// Lua's own functions that stay as they are.
@@ -51,11 +53,44 @@ pub struct World {
     pub globals: Ref,
     /// What makes a table of an error, with the place where it was raised.
     pub error_handler: Ref,
+    /// What libraries find while they are loaded, and what decides which globals there are.
+    load_globals: Ref,
+    globals_metatable: Ref,
+    /// Where the tables lie that everybody shares and nobody can change.
+    shared: Vec<*const c_void>,
+}
+
+impl World {
+    /// Whether a table is one that everybody shares and nobody can change.
+    pub fn is_shared(&self, table: *const c_void) -> bool {
+        self.shared.contains(&table)
+    }
+
+    /// Takes these out of the globals.
+    pub fn clear_globals(&self, lua: &mut Lua, names: &[&str]) {
+        lua.push_kept(self.globals);
+        let globals = lua.top();
+        for name in names {
+            lua.push_nil();
+            lua.set_field(globals, name);
+        }
+        lua.pop(1);
+    }
+
+    /// From now on the globals are those of libraries that are being loaded, or those of scripts and functions that run.
+    pub fn set_loads(&self, lua: &mut Lua, loads: bool) {
+        let top = lua.top();
+        lua.push_kept(self.globals_metatable);
+        lua.push_kept(if loads { self.load_globals } else { self.globals });
+        lua.set_field(top + 1, "__index");
+        lua.pop(1);
+    }
 }
 
 /// Makes the world of an interpreter that has Lua's libraries.
 pub fn make_world(interpreter: &Interpreter) -> World {
     let mut lua = interpreter.lua();
+    let mut shared = Vec::new();
     lua.push_globals();
     let lua_own = lua.top();
     lua.push_table(0, 64);
@@ -76,45 +111,81 @@ pub fn make_world(interpreter: &Interpreter) -> World {
         lua.set_field(globals, name);
     }
     for name in ["string", "table", "math", "coroutine", "os"] {
-        add_own_library(&mut lua, lua_own, globals, name);
-    }
-    lua.push_table(0, 32);
-    set_functions(&mut lua, globals + 1, api::FUNCTIONS);
-    for (name, number) in api::NUMBERS {
-        lua.push_number(*number);
-        lua.set_field(globals + 1, name);
-    }
-    lua.push_string(REDIS_VERSION.as_bytes());
-    lua.set_field(globals + 1, "REDIS_VERSION");
-    lua.push_number(api::version_number());
-    lua.set_field(globals + 1, "REDIS_VERSION_NUM");
-    protect(&mut lua);
-    lua.set_field(globals, "redis");
-    for (name, functions) in
-        [("bit", bit::FUNCTIONS), ("struct", structs::FUNCTIONS), ("cmsgpack", cmsgpack::FUNCTIONS)]
-    {
-        lua.push_table(0, 16);
-        set_functions(&mut lua, globals + 1, functions);
-        if name == "cmsgpack" {
-            cmsgpack::add_constants(&mut lua);
-        }
-        protect(&mut lua);
+        push_own_library(&mut lua, lua_own, name);
+        share(&mut lua, &mut shared);
         lua.set_field(globals, name);
     }
-    lua.push_table(0, 16);
-    set_functions(&mut lua, globals + 1, cjson::FUNCTIONS);
-    cjson::add_constants(&mut lua);
-    protect(&mut lua);
-    lua.set_field(globals, "cjson");
+    push_api(&mut lua, api::FUNCTIONS, |_| true);
+    share(&mut lua, &mut shared);
+    lua.set_field(globals, "redis");
+    let libraries = [
+        ("bit", bit::FUNCTIONS),
+        ("struct", structs::FUNCTIONS),
+        ("cmsgpack", cmsgpack::FUNCTIONS),
+        ("cjson", cjson::FUNCTIONS),
+    ];
+    for (name, functions) in libraries {
+        lua.push_table(0, 16);
+        set_functions(&mut lua, globals + 1, functions);
+        match name {
+            "cmsgpack" => cmsgpack::add_constants(&mut lua),
+            "cjson" => cjson::add_constants(&mut lua),
+            _ => {}
+        }
+        share(&mut lua, &mut shared);
+        lua.set_field(globals, name);
+    }
     make_load(interpreter, &mut lua, globals);
-    protect_globals(&mut lua, globals);
+    let globals_metatable = protect_globals(&mut lua, globals, &mut shared);
+    let load_globals = make_load_globals(&mut lua, &mut shared);
     lua.push_value(globals);
     let kept = lua.keep();
     lua.push_function(error_handler);
     let error_handler = lua.keep();
     lua.pop(lua.top());
     interpreter.leave();
-    World { globals: kept, error_handler }
+    World { globals: kept, error_handler, load_globals, globals_metatable, shared }
+}
+
+/// Replaces the table on top by a protected one, which everybody shares.
+fn share(lua: &mut Lua, shared: &mut Vec<*const c_void>) {
+    protect(lua);
+    shared.push(lua.address(lua.top()));
+}
+
+/// Pushes a table with these functions of the server, and those constants that are wanted.
+fn push_api(lua: &mut Lua, functions: &[(&str, Function)], wants: fn(&str) -> bool) {
+    lua.push_table(0, 32);
+    let table = lua.top();
+    set_functions(lua, table, functions);
+    for (name, number) in api::NUMBERS.iter().filter(|(name, _)| wants(name)) {
+        lua.push_number(*number);
+        lua.set_field(table, name);
+    }
+    lua.push_string(REDIS_VERSION.as_bytes());
+    lua.set_field(table, "REDIS_VERSION");
+    lua.push_number(api::version_number());
+    lua.set_field(table, "REDIS_VERSION_NUM");
+}
+
+/// What libraries find while they are loaded: no more than what registers functions, and the log.
+fn make_load_globals(lua: &mut Lua, shared: &mut Vec<*const c_void>) -> Ref {
+    lua.push_table(0, 1);
+    let globals = lua.top();
+    push_api(lua, register::FUNCTIONS, |name| name.starts_with("LOG_"));
+    refuse_others(lua, globals + 1);
+    share(lua, shared);
+    lua.set_field(globals, "redis");
+    refuse_others(lua, globals);
+    lua.keep()
+}
+
+/// What is not in a table is asked for in vain, and that is an error.
+fn refuse_others(lua: &mut Lua, table: usize) {
+    lua.push_table(0, 1);
+    lua.push_function(refuse_unknown);
+    lua.set_field(lua.top() - 1, "__index");
+    lua.set_metatable(table);
 }
 
 fn set_functions(lua: &mut Lua, table: usize, functions: &[(&str, Function)]) {
@@ -124,8 +195,8 @@ fn set_functions(lua: &mut Lua, table: usize, functions: &[(&str, Function)]) {
     }
 }
 
-/// Takes over one of Lua's own libraries, with ours in the place of some functions.
-fn add_own_library(lua: &mut Lua, lua_own: usize, globals: usize, name: &str) {
+/// Pushes one of Lua's own libraries, with ours in the place of some functions.
+fn push_own_library(lua: &mut Lua, lua_own: usize, name: &str) {
     lua.push_field(lua_own, name);
     let library = lua.top();
     match name {
@@ -150,8 +221,6 @@ fn add_own_library(lua: &mut Lua, lua_own: usize, globals: usize, name: &str) {
         }
         _ => {}
     }
-    protect(lua);
-    lua.set_field(globals, name);
 }
 
 /// Replaces the table on top by a protected one that leads to it.
@@ -169,17 +238,18 @@ pub fn protect(lua: &mut Lua) {
     lua.remove(real);
 }
 
-/// The globals are protected, and say which of them are not there.
-fn protect_globals(lua: &mut Lua, globals: usize) {
-    lua.push_table(0, 1);
-    lua.push_function(refuse_unknown);
-    lua.set_field(globals + 1, "__index");
-    lua.set_metatable(globals);
+/// The globals are protected, and say which of them are not there. Keeps the metatable that leads to them.
+fn protect_globals(lua: &mut Lua, globals: usize, shared: &mut Vec<*const c_void>) -> Ref {
+    refuse_others(lua, globals);
     lua.push_value(globals);
-    protect(lua);
+    share(lua, shared);
     lua.push_value(globals + 1);
     lua.set_field(globals, "_G");
+    let has_one = lua.push_metatable(globals + 1);
+    assert!(has_one, "it is protected");
+    let metatable = lua.keep();
     lua.set_globals();
+    metatable
 }
 
 fn make_load(interpreter: &Interpreter, lua: &mut Lua, globals: usize) {

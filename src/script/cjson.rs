@@ -4,6 +4,8 @@
 //! few elements far apart is refused unless the script has asked for an object then.
 //! Not here: settings of different instances: `cjson.new` gives one that shares them.
 
+use super::api::push_error;
+use super::host::KILLED;
 use super::json_read;
 use super::lua::{Function, Kind, Lua, Raise, format_number};
 
@@ -85,6 +87,15 @@ fn new(lua: &mut Lua) -> Result<usize, Raise> {
     Ok(1)
 }
 
+/// From now on these are the settings, of all scripts.
+fn tell(lua: &mut Lua, settings: Settings) -> Result<(), Raise> {
+    if lua.host().tell_json(settings) {
+        return Ok(());
+    }
+    push_error(lua, KILLED.as_bytes());
+    Err(Raise::Value)
+}
+
 fn check_count(lua: &Lua, count_max: usize) -> Result<(), Raise> {
     if lua.top() > count_max {
         return Err(Raise::Argument(count_max + 1, "found too many arguments".to_owned()));
@@ -108,7 +119,7 @@ fn set_number(lua: &mut Lua, field: fn(&mut Settings) -> &mut i32, max: i32) -> 
     let mut settings = lua.host().json.get();
     if let Some(value) = integer_within(lua, 1, 1, max)? {
         *field(&mut settings) = value;
-        lua.host().json.set(settings);
+        tell(lua, settings)?;
     }
     lua.push_number(f64::from(*field(&mut settings)));
     Ok(1)
@@ -136,7 +147,7 @@ fn set_choice(
     };
     if let Some(chosen) = chosen {
         *field(&mut settings) = chosen;
-        lua.host().json.set(settings);
+        tell(lua, settings)?;
     }
     match *field(&mut settings) {
         Choice::Null => lua.push_string(b"null"),
@@ -162,7 +173,7 @@ fn encode_sparse_array(lua: &mut Lua) -> Result<usize, Raise> {
     };
     settings.sparse_ratio = integer_within(lua, 2, 0, i32::MAX)?.unwrap_or(settings.sparse_ratio);
     settings.sparse_safe = integer_within(lua, 3, 0, i32::MAX)?.unwrap_or(settings.sparse_safe);
-    lua.host().json.set(settings);
+    tell(lua, settings)?;
     lua.push_boolean(settings.sparse_convert);
     lua.push_number(settings.sparse_ratio.into());
     lua.push_number(settings.sparse_safe.into());

@@ -3,7 +3,7 @@
 //! Design: made when the worker's first script comes. Everything that scripts do happens on one stack of its own, which outlives
 //! them: it waits for the next one to begin. Between two [`Engine::resume`] the worker does what the script asks for.
 //!
-//! Not here: what a script may do (`worker::script`), the functions that it calls (`api`, `base`).
+//! Not here: libraries (`functions`), what a script may do (`worker::script`), the functions that it calls (`api`, `base`).
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,10 +15,13 @@ use corosensei::{Coroutine, CoroutineResult};
 
 use super::base::{World, make_world};
 use super::cache::{NewScript, Script, ScriptCache, Sha, sha_text};
-use super::host::{Answer, Host, LogLine, Request, Words};
+use super::functions::Functions;
+use super::host::{Answer, Host, Request, Words};
+use super::lasting;
+use super::library::Library;
 use super::lua::{Interpreter, Kind, Lua, Ref};
 use super::reply::write_value;
-use super::shebang;
+use super::shebang::{self, ScriptFlags};
 use crate::resp::{Output, Reply};
 
 /// Memory that a worker's interpreter may have.
@@ -27,30 +30,45 @@ pub const MEMORY_BYTES_MAX: usize = 512 << 20;
 const STACK_BYTES: usize = 4 << 20;
 /// Compiled scripts that are gone elsewhere, before they are looked for.
 const GONE_MAX: usize = 128;
+/// Compiled scripts that a worker keeps.
+const COMPILED_MAX: usize = 4096;
 /// Memory from which on what cannot be reached is freed at once when scripts were forgotten.
 const COLLECT_BYTES_MIN: usize = 1 << 20;
 
 type ScriptStack = Coroutine<Answer, Request, (), DefaultStack>;
 
-/// A script that this worker has compiled.
+/// What can be run.
+#[derive(Clone)]
+pub enum Code {
+    /// A script.
+    Script(Arc<Script>),
+    /// A function: its library, and which it is of that.
+    Function(Arc<Library>, usize),
+}
+
+/// Code that this interpreter has compiled.
 #[derive(Clone)]
 pub struct Compiled {
-    /// The script.
-    pub script: Arc<Script>,
-    function: Ref,
+    /// Of what.
+    pub code: Code,
+    pub(super) function: Ref,
 }
 
 /// A worker's interpreter.
 pub struct Engine {
-    interpreter: Rc<Interpreter>,
-    world: World,
+    pub(super) interpreter: Rc<Interpreter>,
+    pub(super) world: World,
     stack: Option<ScriptStack>,
-    by_sha: HashMap<Sha, Compiled>,
-    by_text: HashMap<Arc<[u8]>, Compiled, RandomState>,
+    by_sha: HashMap<Sha, Known>,
+    by_text: HashMap<Arc<[u8]>, Known, RandomState>,
     /// How often the scripts had been forgotten when these were compiled.
     flushes: u64,
+    /// What it knows of libraries.
+    pub(super) functions: Functions,
+    /// Whether the globals have the keys of a script, which no function sees.
+    has_keys: bool,
     /// A script is suspended, or has ended and its result is there.
-    is_running: bool,
+    pub(super) is_running: bool,
 }
 
 /// How a script has ended.
@@ -64,16 +82,48 @@ pub enum End {
     },
 }
 
-impl Compiled {
-    /// Its name in errors: its SHA1.
+impl Code {
+    /// Its name in errors: a script's SHA1, a function's own.
     pub fn name(&self) -> String {
-        sha_text(&self.script.sha)
+        match self {
+            Code::Script(script) => sha_text(&script.sha),
+            Code::Function(library, index) => library.functions[*index].name.clone(),
+        }
+    }
+
+    /// What it says of itself.
+    pub fn flags(&self) -> ScriptFlags {
+        match self {
+            Code::Script(script) => script.flags,
+            Code::Function(library, index) => library.functions[*index].flags,
+        }
+    }
+
+    /// With which settings it runs.
+    pub fn kind(&self) -> lasting::CodeKind {
+        match self {
+            Code::Script(_) => lasting::CodeKind::Script,
+            Code::Function(..) => lasting::CodeKind::Function,
+        }
+    }
+}
+
+/// A script that this worker has compiled.
+#[derive(Clone)]
+struct Known {
+    script: Arc<Script>,
+    function: Ref,
+}
+
+impl Known {
+    fn compiled(&self) -> Compiled {
+        Compiled { code: Code::Script(Arc::clone(&self.script)), function: self.function }
     }
 }
 
 impl Engine {
     /// For a worker's first script.
-    pub fn new(cache: &ScriptCache) -> std::io::Result<Self> {
+    pub fn new() -> std::io::Result<Self> {
         let stack = DefaultStack::new(STACK_BYTES)?;
         let interpreter = Rc::new(Interpreter::new(Host::new(MEMORY_BYTES_MAX)));
         let world = make_world(&interpreter);
@@ -93,7 +143,9 @@ impl Engine {
             stack: Some(stack),
             by_sha: HashMap::new(),
             by_text: HashMap::default(),
-            flushes: cache.flushes(),
+            flushes: 0,
+            functions: Functions::default(),
+            has_keys: false,
             is_running: false,
         })
     }
@@ -107,11 +159,11 @@ impl Engine {
     #[inline]
     pub fn compile(&mut self, text: &[u8], cache: &ScriptCache) -> Result<Compiled, String> {
         self.follow(cache);
-        if let Some(compiled) = self.by_text.get(text)
-            && !compiled.script.is_gone()
+        if let Some(known) = self.by_text.get(text)
+            && !known.script.is_gone()
         {
-            cache.note_use(&compiled.script);
-            return Ok(compiled.clone());
+            cache.note_use(&known.script);
+            return Ok(known.compiled());
         }
         self.compile_new(text, cache, false)
     }
@@ -120,11 +172,11 @@ impl Engine {
     #[inline]
     pub fn find(&mut self, sha: &Sha, cache: &ScriptCache) -> Option<Compiled> {
         self.follow(cache);
-        if let Some(compiled) = self.by_sha.get(sha)
-            && !compiled.script.is_gone()
+        if let Some(known) = self.by_sha.get(sha)
+            && !known.script.is_gone()
         {
-            cache.note_use(&compiled.script);
-            return Some(compiled.clone());
+            cache.note_use(&known.script);
+            return Some(known.compiled());
         }
         let script = cache.find(sha)?;
         cache.note_use(&script);
@@ -163,13 +215,17 @@ impl Engine {
         if self.by_sha.len() >= GONE_MAX {
             self.forget_gone();
         }
-        let compiled = Compiled { script, function };
-        let script = &compiled.script;
-        if let Some(before) = self.by_sha.insert(script.sha, compiled.clone()) {
+        if self.by_sha.len() >= COMPILED_MAX {
+            self.forget_compiled();
+        }
+        let known = Known { script, function };
+        let script = &known.script;
+        if let Some(before) = self.by_sha.insert(script.sha, known.clone()) {
             self.interpreter.lua().forget(before.function);
             self.interpreter.leave();
         }
-        self.by_text.insert(script.text[..].into(), compiled.clone());
+        let compiled = known.compiled();
+        self.by_text.insert(script.text[..].into(), known);
         compiled
     }
 
@@ -203,17 +259,27 @@ impl Engine {
             return;
         }
         self.flushes = cache.flushes();
-        for compiled in std::mem::take(&mut self.by_sha).into_values() {
-            self.interpreter.lua().forget(compiled.function);
+        self.forget_compiled();
+        self.collect_if_large();
+    }
+
+    /// Whatever was compiled is compiled again when it is used.
+    fn forget_compiled(&mut self) {
+        for known in std::mem::take(&mut self.by_sha).into_values() {
+            self.interpreter.lua().forget(known.function);
         }
         self.by_text = HashMap::default();
         self.interpreter.leave();
+    }
+
+    /// Frees what cannot be reached any more, if that may be much.
+    pub(super) fn collect_if_large(&self) {
         if self.host().used() >= COLLECT_BYTES_MIN {
             self.interpreter.collect();
         }
     }
 
-    /// Begins a script with these keys and arguments, up to what it asks for first.
+    /// Begins a script or function with these keys and arguments, up to what it asks for first.
     pub fn begin<'a>(
         &mut self,
         compiled: &Compiled,
@@ -221,18 +287,34 @@ impl Engine {
         args: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Request {
         self.host().begin();
+        let kind = compiled.code.kind();
+        self.host().json.set(self.functions.state.json[kind as usize]);
         let mut lua = self.interpreter.lua();
         assert!(lua.top() == 0, "nothing is left of the script before");
         lua.push_kept(self.world.error_handler);
         lua.push_kept(compiled.function);
-        lua.push_kept(self.world.globals);
-        push_words(&mut lua, keys);
-        lua.set_field(3, "KEYS");
-        push_words(&mut lua, args);
-        lua.set_field(3, "ARGV");
-        lua.pop(1);
+        let argument_count = match kind {
+            lasting::CodeKind::Script => {
+                lua.push_kept(self.world.globals);
+                push_words(&mut lua, keys);
+                lua.set_field(3, "KEYS");
+                push_words(&mut lua, args);
+                lua.set_field(3, "ARGV");
+                lua.pop(1);
+                self.has_keys = true;
+                0
+            }
+            lasting::CodeKind::Function => {
+                if std::mem::take(&mut self.has_keys) {
+                    self.world.clear_globals(&mut lua, &["KEYS", "ARGV"]);
+                }
+                push_words(&mut lua, keys);
+                push_words(&mut lua, args);
+                2
+            }
+        };
         self.interpreter.leave();
-        self.host().argument_count.set(0);
+        self.host().argument_count.set(argument_count);
         self.resume(Answer::Begin)
     }
 
@@ -291,9 +373,16 @@ impl Engine {
         self.is_running = false;
     }
 
-    /// Lines for the log that the script has left.
-    pub fn take_log_lines(&mut self) -> Vec<LogLine> {
-        self.host().log_lines.take()
+    /// Writes to the log what the script has left for it.
+    pub fn tell_log_lines(&self) {
+        for (level, line) in self.host().log_lines.take() {
+            let level = match level {
+                0 | 1 => log::Level::Debug,
+                2 => log::Level::Info,
+                _ => log::Level::Warn,
+            };
+            log::log!(target: "script", level, "{line}");
+        }
     }
 
     /// Bytes that scripts have in the interpreter, and how many are compiled.
@@ -346,9 +435,4 @@ fn write_failure(lua: &mut Lua, name: &str, reply: &mut Reply<'_>) -> End {
     let counts = !lua.boolean(error + 4);
     reply.error_bytes(&text);
     End::Failed { counts }
-}
-
-/// A script's name in errors.
-pub fn script_name(script: &Script) -> String {
-    sha_text(&script.sha)
 }

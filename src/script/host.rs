@@ -27,6 +27,8 @@ pub enum Request {
     Call,
     /// Say whether the client may run the command in `words`: `verdict`.
     CheckAcl,
+    /// Say whether it may change what outlives it: it dies otherwise.
+    Keep,
     /// Nothing: many instructions have passed.
     Tick,
     /// It has ended.
@@ -114,6 +116,8 @@ pub struct Host {
     pub log_lines: RefCell<Vec<LogLine>>,
     /// What `cjson` was told.
     pub json: Cell<super::cjson::Settings>,
+    /// Functions that the library has registered which is being loaded.
+    pub registered: RefCell<Vec<super::register::Registered>>,
 }
 
 impl Host {
@@ -135,6 +139,7 @@ impl Host {
             random: Cell::new(super::random::INITIAL),
             log_lines: RefCell::default(),
             json: Cell::default(),
+            registered: RefCell::default(),
         })
     }
 
@@ -179,6 +184,15 @@ impl Host {
             self.dies.set(true);
         }
         answer
+    }
+
+    /// What `cjson` is told outlives the script: whether it may be told that now; the script dies otherwise.
+    pub fn tell_json(&self, settings: super::cjson::Settings) -> bool {
+        if settings != self.json.get() && self.ask(Request::Keep) == Answer::Die {
+            return false;
+        }
+        self.json.set(settings);
+        true
     }
 
     /// Many instructions have passed: whether the script is to die.

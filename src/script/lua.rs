@@ -667,6 +667,41 @@ impl Lua {
         unsafe { ffi::luaL_unref(self.state.as_ptr(), ffi::LUA_REGISTRYINDEX, kept.0) };
     }
 
+    /// Whether a function is one of C or ours.
+    pub(super) fn is_native(&self, function: usize) -> bool {
+        let index = self.index(function);
+        // SAFETY: there is such a value.
+        unsafe { ffi::lua_iscfunction(self.state.as_ptr(), index) != 0 }
+    }
+
+    /// Pushes one of the values that a function was made with, from 1, if it has so many.
+    pub(super) fn push_upvalue(&mut self, function: usize, index: usize) -> bool {
+        assert!(self.kind(function) == Kind::Function, "it is a function");
+        self.reserve(1);
+        // SAFETY: it is a function, and the stack has room.
+        let name = unsafe { ffi::lua_getupvalue(self.state.as_ptr(), function as c_int, index as c_int) };
+        self.top += c_int::from(!name.is_null());
+        !name.is_null()
+    }
+
+    /// Whether two values are the same, without asking their metatables.
+    pub(super) fn is_same(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (self.index(one), self.index(other));
+        // SAFETY: there are such values.
+        unsafe { ffi::lua_rawequal(self.state.as_ptr(), one, other) != 0 }
+    }
+
+    /// The compiled form of the function on top, which is one of Lua.
+    pub(super) fn compiled(&mut self) -> Vec<u8> {
+        assert!(self.kind(self.top()) == Kind::Function && !self.is_native(self.top()), "it is one of Lua");
+        let mut form: Vec<u8> = Vec::new();
+        let into = (&raw mut form).cast();
+        // SAFETY: a function of Lua is on top; what it is handed is the vector, as `append` expects.
+        let status = unsafe { ffi::lua_dump_(self.state.as_ptr(), append, into) };
+        assert_eq!(status, 0, "appending does not fail");
+        form
+    }
+
     /// Source and line of the function that called ours, or, if that is not Lua's (`skips_native`), of the one before.
     pub fn caller(&self, skips_native: bool) -> Option<(Vec<u8>, usize)> {
         // SAFETY: all zeros is a valid value of numbers and pointers.
@@ -755,6 +790,23 @@ fn host_of(state: *mut lua_State) -> NonNull<Host> {
     // SAFETY: the interpreter lives.
     unsafe { ffi::lua_getallocf(state, &raw mut host) };
     NonNull::new(host.cast()).expect("the interpreter was made with one")
+}
+
+/// Appends a piece of a function's compiled form.
+unsafe extern "C-unwind" fn append(
+    _: *mut lua_State,
+    piece: *const c_void,
+    len: usize,
+    into: *mut c_void,
+) -> c_int {
+    if len == 0 {
+        return 0;
+    }
+    // SAFETY: `Lua::compiled` hands it over, and looks at it only when this is done.
+    let form = unsafe { &mut *into.cast::<Vec<u8>>() };
+    // SAFETY: so many bytes are there.
+    form.extend_from_slice(unsafe { std::slice::from_raw_parts(piece.cast(), len) });
+    0
 }
 
 /// What Lua calls for a function of ours.

@@ -11,6 +11,10 @@
 //! | `cjson`, `json_read`, `cmsgpack`, `structs`, `bit`, `strings`, `random` | libraries |
 //! | `shebang` | the first line of a script |
 //! | `cache` | the scripts that are known to all workers |
+//! | `library`, `register` | libraries of functions, what they register |
+//! | `functions` | libraries in one worker's interpreter |
+//! | `kept`, `bytecode` | whether a library's functions keep something from run to run |
+//! | `lasting`, `keeper` | what outlives a run, one for all workers |
 //!
 //! Why Lua's interface (`mlua-sys`) rather than `mlua`: a script is to cost less than a microsecond, its
 //! command included; `mlua` protects each access to a table with a call of its own, and it cannot suspend a
@@ -22,20 +26,29 @@ mod api;
 mod args;
 mod base;
 mod bit;
+mod bytecode;
 mod cache;
 mod cjson;
 mod cmsgpack;
 mod engine;
+mod functions;
 mod host;
 mod json_read;
+mod keeper;
+mod kept;
+mod lasting;
+mod library;
 mod lua;
 mod random;
+mod register;
 mod reply;
 mod shebang;
 mod strings;
 mod structs;
 
 pub use cache::{EVALUATED_MAX, Script, ScriptCache, Sha, parse_sha, sha_text};
-pub use engine::{Compiled, End, Engine, script_name};
-pub use host::{Answer, Host, LogLine, REPL_ALL, REPL_AOF, REPL_REPLICA, Request, Words};
+pub use engine::{Code, Compiled, End, Engine};
+pub use host::{Answer, Host, REPL_ALL, REPL_AOF, REPL_REPLICA, Request, Words};
+pub use lasting::{CodeKind, Lasting, Policy};
+pub use library::{Function, Library, LibrarySet};
 pub use shebang::ScriptFlags;

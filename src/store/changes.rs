@@ -229,12 +229,31 @@ impl Words {
     }
 }
 
+/// Whom an effect is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whom {
+    /// The append-only file.
+    pub file: bool,
+    /// Replicas.
+    pub replicas: bool,
+}
+
+impl Whom {
+    /// Everybody.
+    pub const ALL: Self = Self { file: true, replicas: true };
+}
+
+impl Default for Whom {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 /// A command that repeats something.
 struct Effect {
     /// None: the database that the command runs in, until it has run.
     db: Option<DbIndex>,
-    /// The file is to have nothing of it.
-    only_replicas: bool,
+    whom: Whom,
     words: Range<usize>,
 }
 
@@ -266,6 +285,8 @@ pub struct Changes {
     dirty: u64,
     /// Whether the current command is not to be repeated as it came.
     is_replaced: bool,
+    /// Who is to repeat the current command.
+    whom: Whom,
     words: Words,
     effects: Vec<Effect>,
     events: Vec<Raised>,
@@ -339,12 +360,17 @@ impl Changes {
     pub fn repeat_for_replicas(&mut self, build: impl FnOnce(&mut Words)) {
         let count = self.effects.len();
         self.push_effect(None, build);
-        self.effects[count..].iter_mut().for_each(|effect| effect.only_replicas = true);
+        self.effects[count..].iter_mut().for_each(|effect| effect.whom.file = false);
     }
 
     /// The current command is not repeated.
     pub fn repeat_nothing(&mut self) {
         self.is_replaced = true;
+    }
+
+    /// The current command is repeated by these only.
+    pub fn repeat_by(&mut self, whom: Whom) {
+        self.whom = whom;
     }
 
     /// A key was removed because its deadline had come.
@@ -387,22 +413,28 @@ impl Changes {
         if dirty > 0 && !is_replaced {
             self.push_effect(None, as_it_came);
         }
+        let whom = std::mem::replace(&mut self.whom, Whom::ALL);
         for effect in &mut self.effects {
-            effect.db.get_or_insert(db);
+            // What has a database was no doing of the command: a key whose time had come.
+            if effect.db.is_none() {
+                effect.db = Some(db);
+                effect.whom.file &= whom.file;
+                effect.whom.replicas &= whom.replicas;
+            }
         }
     }
 
     /// How many effects the unit has for the file, and for replicas.
     pub fn effect_counts(&self) -> (usize, usize) {
-        let only_replicas = self.effects.iter().filter(|effect| effect.only_replicas).count();
-        (self.effects.len() - only_replicas, self.effects.len())
+        let count = |is_for: fn(&Effect) -> bool| self.effects.iter().filter(|effect| is_for(effect)).count();
+        (count(|effect| effect.whom.file), count(|effect| effect.whom.replicas))
     }
 
-    /// The unit's effects, in their order, with their databases, and whether they are for replicas only.
-    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, bool, impl ExactSizeIterator<Item = &[u8]>)> {
+    /// The unit's effects, in their order, with their databases, and whom they are for.
+    pub fn effects(&self) -> impl Iterator<Item = (DbIndex, Whom, impl ExactSizeIterator<Item = &[u8]>)> {
         self.effects.iter().map(|effect| {
             let db = effect.db.expect("the command has ended");
-            (db, effect.only_replicas, effect.words.clone().map(|word| self.words.at(word)))
+            (db, effect.whom, effect.words.clone().map(|word| self.words.at(word)))
         })
     }
 
@@ -433,7 +465,7 @@ impl Changes {
 
     /// What came since has not happened.
     pub fn truncate(&mut self, mark: ChangesMark) {
-        (self.dirty, self.is_replaced) = (0, false);
+        (self.dirty, self.is_replaced, self.whom) = (0, false, Whom::ALL);
         self.words.truncate(mark.words);
         self.effects.truncate(mark.effects);
         self.events.truncate(mark.events);
@@ -456,6 +488,6 @@ impl Changes {
         let start = self.words.len();
         build(&mut self.words);
         assert!(self.words.len() > start, "an effect has at least a name");
-        self.effects.push(Effect { db, only_replicas: false, words: start..self.words.len() });
+        self.effects.push(Effect { db, whom: Whom::ALL, words: start..self.words.len() });
     }
 }

@@ -43,7 +43,7 @@ mod waiter_keys;
 mod waiters;
 mod watchers;
 
-pub use changes::{ChangeKind, Changes, ChangesMark, Class, Deletion, Event, Word, Words};
+pub use changes::{ChangeKind, Changes, ChangesMark, Class, Deletion, Event, Whom, Word, Words};
 pub use defrag::Defragged;
 pub use entry::{
     BLOB_BYTES_MIN, CLOCK_MAX, Encoding, Entry, KEY_BYTES_MAX, STRING_BYTES_MAX, Str, Type, parse_int,

@@ -10,17 +10,17 @@
 //!
 //! Not here: who is told of busy scripts, and kills them (`command::BusyScripts`), running scripts (`script`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::call::{Executor, TurnConstants};
 use super::script::{Ran, ScriptRun};
-use crate::command::{Args, CommandError, Flags, Queue, Scope, Session};
+use crate::command::{Args, CommandError, Flags, Queue, RunningFunction, Scope, Session};
 use crate::exec::{Gathered, Leftover, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::connection::BlockReason;
 use crate::resp::{Output, Reply};
-use crate::script::Compiled;
+use crate::script::{CodeKind, Compiled};
 use crate::store::ShardId;
 
 /// How long a busy script goes on between two turns.
@@ -101,11 +101,21 @@ impl<I: Io> Worker<I> {
         let copied = copy.push(row, &args);
         debug_assert!(copied.is_ok());
         run.is_busy = true;
-        self.shared.busy.begin(self.number, run.has_written);
+        let (name, ran_ms) = (suspended.compiled.code.name(), run.ran_ms(&self.clock));
+        let function = match suspended.compiled.code.kind() {
+            CodeKind::Script => None,
+            CodeKind::Function => {
+                let begun = Instant::now().checked_sub(Duration::from_millis(ran_ms));
+                let queued = suspended.transaction.as_ref().and_then(TransactionRest::current);
+                let args = queued.map_or(args, |(_, args)| args);
+                let words = args.from(0).map(<[u8]>::to_vec).collect();
+                Some(RunningFunction { name: name.clone(), words, begun: begun.unwrap_or_else(Instant::now) })
+            }
+        };
+        let kind = if function.is_some() { "FUNCTION" } else { "SCRIPT" };
+        self.shared.busy.begin(self.number, run.has_written, function);
         log::warn!(
-            "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the SCRIPT KILL command. Script name is: {}.",
-            run.ran_ms(&self.clock),
-            suspended.compiled.name()
+            "Slow script detected: still in execution after {ran_ms} milliseconds. You can try killing the script using the {kind} KILL command. Script name is: {name}."
         );
         suspended.caller = Some(Caller { token, session: stand_in, command: copy });
         self.execution.suspended = Some(suspended);

@@ -153,6 +153,7 @@ impl<I: Io> Worker<I> {
         let pending = !self.loads && (self.cron_shards(start, activity) | self.cron_memory());
         self.shared.stats.gauges.share(self.stats());
         self.cron_connections(now_ms);
+        self.cron_scripts();
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
         }
@@ -169,6 +170,19 @@ impl<I: Io> Worker<I> {
         let sums = self.processor.mark();
         self.end_window(sums);
         self.stats().counters.cron_ns.add(self.clock.ns_between(start, self.clock.ticks()));
+    }
+
+    /// Frees what the interpreter has of scripts and libraries that are gone: whoever removed them was one worker.
+    fn cron_scripts(&mut self) {
+        let (scripts, lasting) = (&self.shared.scripts, &self.shared.lasting);
+        if let Some(engine) = &mut self.execution.scripting.engine {
+            engine.forget_all(scripts);
+            engine.follow_lasting(lasting);
+            self.shared.stats.all()[self.number].interpreter_bytes.set(engine.bytes().0 as u64);
+        }
+        if self.number == 0 {
+            lasting.tidy_keeper();
+        }
     }
 
     /// Whether the home shards may have something to do.

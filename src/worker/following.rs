@@ -14,13 +14,14 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use super::replay::nobody;
-use crate::command::{Effect, Replies, Session, Shared, changes, empty_all};
+use crate::command::{Effect, Replies, Session, Shared, changes, empty_all, load_libraries};
 use crate::io::{Io, Token};
 use crate::observe::flag;
 use crate::persist::journal::Order as JournalOrder;
 use crate::replicate::replica::{Adoption, Applied, Order, Surroundings, follow};
 use crate::replicate::{History, LinkState, Primary, ReplicationId};
 use crate::resp::Output;
+use crate::script::Policy;
 use crate::store::DbIndex;
 
 /// Time from one acknowledgement to the next, in ms.
@@ -46,6 +47,7 @@ pub fn follow_primary(shared: &Arc<Shared>, primary: Primary, epoch: u64) {
             tls: &server.tls,
             port: server.facts.tcp_port,
             tls_port: server.facts.tls_port,
+            load_libraries: &|findings| load_libraries(&server, findings, Policy::Flush),
         };
         follow(&surroundings, &primary, epoch);
     };
@@ -85,6 +87,7 @@ impl<I: Io> Worker<I> {
                 log::info!("All data goes, as the primary's snapshot is about to be loaded");
                 shared.link.tear(true);
                 self.empty();
+                shared.lasting.flush();
                 self.close_append_only();
                 shared.loading.begin(bytes, self.clock.now_ms());
                 shared.loading.keep_expired();

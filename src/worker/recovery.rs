@@ -12,7 +12,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::command::{Args, Queue, Row, Shared, aof_store, base_options, journal_settings, table};
+use crate::command::{
+    Args, Queue, Row, Shared, aof_store, base_options, journal_settings, load_libraries, table,
+};
 use crate::config::Config;
 use crate::exec::resolve;
 use crate::persist::aof::reader::{Command, Form, form};
@@ -22,6 +24,7 @@ use crate::persist::journal::Order;
 use crate::persist::load;
 use crate::persist::rdb_target::RdbTarget;
 use crate::resp::Span;
+use crate::script::Policy;
 use crate::store::AccessClock;
 
 /// A batch has at least so many bytes, unless it is the last.
@@ -161,6 +164,7 @@ impl Reading<'_> {
             return Err(AofError::new(path, "is gone"));
         };
         let findings = self.shared.loading.run(splitter, self.wake).map_err(failed)?;
+        load_libraries(self.shared, &findings, Policy::Append).map_err(failed)?;
         load::tell_findings(&findings, self.shared.loading.keys());
         Ok(findings.end)
     }

@@ -14,14 +14,16 @@ use super::busy::SuspendedScript;
 use super::call::{Executor, reply_error};
 use super::clock::Clock;
 use crate::command::{
-    Args, Bracket, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, Tried, key_count,
-    may_run, note_denied,
+    Args, Bracket, CalledBy, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, Tried,
+    key_count, may_run, new_engine, note_denied,
 };
 use crate::exec::hash_keys_of;
 use crate::resp::{Output, Protocol, Reply};
-use crate::script::{Answer, Compiled, End, Engine, REPL_AOF, Request, ScriptFlags, parse_sha, script_name};
+use crate::script::{
+    Answer, Code, Compiled, End, Engine, REPL_AOF, REPL_REPLICA, Request, ScriptFlags, parse_sha,
+};
 use crate::security;
-use crate::store::DbIndex;
+use crate::store::{DbIndex, Whom};
 
 /// A script under way.
 pub(super) struct ScriptRun {
@@ -42,6 +44,10 @@ pub(super) struct ScriptRun {
     slice_ns: u64,
     /// It runs for longer than scripts should.
     pub(super) is_busy: bool,
+    /// It has begun under all leases.
+    holds_all: bool,
+    /// It runs in the interpreter of functions that keep something, as it has begun under all leases.
+    in_keeper: bool,
 }
 
 impl ScriptRun {
@@ -98,7 +104,8 @@ impl Executor<'_> {
         }
         self.show_script(row, args);
         let outcome = match self.prepare_script(call, args, reply) {
-            Ok((compiled, keys, run)) => self.run_script(&compiled, keys, run, args, reply),
+            Ok(Some((compiled, keys, run))) => self.run_script(&compiled, keys, run, args, reply),
+            Ok(None) => Ran::Refused,
             Err(error) => {
                 reply_error(error, reply, self.ctx.stats);
                 Ran::Failed
@@ -122,20 +129,25 @@ impl Executor<'_> {
         true
     }
 
-    /// The script that is asked for, how many of its arguments are keys, and how it runs.
+    /// What is asked for, how many of its arguments are keys, and how it runs; none if it needs all leases for that.
     fn prepare_script(
         &mut self,
         call: ScriptCall,
         args: &Args<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(Compiled, usize, ScriptRun), CommandError> {
-        let sha = if call.by_sha { Some(parse_sha(args.at(1)).ok_or(NO_SCRIPT)?) } else { None };
-        let keys = key_count(args)?;
-        let scripts = &self.ctx.shared.scripts;
+    ) -> Result<Option<(Compiled, usize, ScriptRun)>, CommandError> {
+        let sha = match call.by {
+            CalledBy::Function => return self.prepare_function(call, args, reply),
+            CalledBy::Sha => Some(parse_sha(args.at(1)).ok_or(NO_SCRIPT)?),
+            CalledBy::Text => None,
+        };
+        let keys = key_count(args, CommandError::NotInteger)?;
+        let shared = self.ctx.shared;
         let engine = self.ctx.engine()?;
+        engine.follow_lasting(&shared.lasting);
         let compiled = match sha {
-            Some(sha) => engine.find(&sha, scripts).ok_or(NO_SCRIPT)?,
-            None => match engine.compile(args.at(1), scripts) {
+            Some(sha) => engine.find(&sha, &shared.scripts).ok_or(NO_SCRIPT)?,
+            None => match engine.compile(args.at(1), &shared.scripts) {
                 Ok(compiled) => compiled,
                 Err(why) => {
                     reply.error(&why);
@@ -143,8 +155,56 @@ impl Executor<'_> {
                 }
             },
         };
-        let run = self.admit_script(call.reads_only, compiled.script.flags)?;
-        Ok((compiled, keys, run))
+        let run = self.admit_script(call.reads_only, compiled.code.flags())?;
+        Ok(Some((compiled, keys, run)))
+    }
+
+    /// The same for a function. Where workers are several, functions that keep something from run to run do so in one interpreter.
+    fn prepare_function(
+        &mut self,
+        call: ScriptCall,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Option<(Compiled, usize, ScriptRun)>, CommandError> {
+        const NO_FUNCTION: CommandError = CommandError::Text("ERR Function not found");
+        let lasting = &self.ctx.shared.lasting;
+        let found = self.ctx.engine()?.find_function(args.at(1), lasting);
+        let (library, index) = found.ok_or(NO_FUNCTION)?;
+        let keys = key_count(args, CommandError::Text("ERR Bad number of keys provided"))?;
+        let leases = &self.ctx.leases;
+        let in_keeper = leases.holds_all() && !leases.is_solo();
+        if library.keeps_state() && !leases.holds_all() {
+            return Ok(None);
+        }
+        let mut engine = self.take_engine(in_keeper)?;
+        engine.follow_lasting(lasting);
+        let compiled = engine.load_function(library, index);
+        self.put_engine(in_keeper, engine);
+        let compiled = compiled.map_err(|why| {
+            reply.error(&format!("ERR {why}"));
+            CommandError::Replied
+        })?;
+        let mut run = self.admit_script(call.reads_only, compiled.code.flags())?;
+        run.in_keeper = in_keeper;
+        Ok(Some((compiled, keys, run)))
+    }
+
+    /// The interpreter that a script runs in; it is to be put back.
+    fn take_engine(&mut self, in_keeper: bool) -> Result<Box<Engine>, CommandError> {
+        if in_keeper {
+            let keeper = self.ctx.shared.lasting.take_keeper();
+            return keeper.map_or_else(new_engine, Ok);
+        }
+        self.ctx.engine()?;
+        Ok(self.ctx.scripting.engine.take().expect("just seen"))
+    }
+
+    fn put_engine(&mut self, in_keeper: bool, engine: Box<Engine>) {
+        if in_keeper {
+            self.ctx.shared.lasting.put_keeper(engine);
+        } else {
+            self.ctx.scripting.engine = Some(engine);
+        }
     }
 
     /// Whether a script may run that says this of itself.
@@ -181,6 +241,8 @@ impl Executor<'_> {
                 ms => ms.saturating_mul(1_000_000),
             },
             is_busy: false,
+            holds_all: self.ctx.leases.holds_all(),
+            in_keeper: false,
         };
         session.denies_blocking = true;
         Ok(run)
@@ -194,7 +256,14 @@ impl Executor<'_> {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let mut engine = self.ctx.scripting.engine.take().expect("it has compiled the script");
+        let mut engine = match self.take_engine(run.in_keeper) {
+            Ok(engine) => engine,
+            Err(error) => {
+                self.end_run(&run);
+                reply_error(error, reply, self.ctx.stats);
+                return Ran::Failed;
+            }
+        };
         let words = |from: usize, to: usize| Words { args: *args, from, to };
         // Under all leases no other can be refused.
         if !self.ctx.leases.holds_all() {
@@ -202,7 +271,7 @@ impl Executor<'_> {
         }
         let request = engine.begin(compiled, words(3, 3 + keys), words(3 + keys, args.len()));
         let ran = self.drive_script(&mut engine, request, compiled, &mut run, reply);
-        self.ctx.scripting.engine = Some(engine);
+        self.put_engine(run.in_keeper, engine);
         if matches!(ran, Ran::Suspended) {
             *self.suspended = Some(Box::new(SuspendedScript::new(compiled.clone(), run)));
         }
@@ -216,10 +285,12 @@ impl Executor<'_> {
         run: &mut ScriptRun,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let mut engine = self.ctx.scripting.engine.take().expect("a script of it is suspended");
+        let Ok(mut engine) = self.take_engine(run.in_keeper) else {
+            unreachable!("a script of it is suspended")
+        };
         let request = engine.resume(self.after_tick(run));
         let ran = self.drive_script(&mut engine, request, compiled, run, reply);
-        self.ctx.scripting.engine = Some(engine);
+        self.put_engine(run.in_keeper, engine);
         ran
     }
 
@@ -254,12 +325,18 @@ impl Executor<'_> {
                     self.check_for_script(engine);
                     Answer::Go
                 }
+                Request::Keep if run.holds_all => Answer::Go,
+                Request::Keep => {
+                    is_refused = true;
+                    Answer::Die
+                }
                 Request::Tick if run.is_slice_over(self.clock) => return Ran::Suspended,
                 Request::Tick => self.after_tick(run),
             };
             request = engine.resume(answer);
         }
         self.end_run(run);
+        is_refused |= !self.settle_lasting(engine, compiled, run, is_refused);
         if is_refused {
             engine.abandon();
             self.ctx.take_back();
@@ -269,6 +346,39 @@ impl Executor<'_> {
             self.commit_script();
         }
         self.end_script(engine, compiled, run, reply)
+    }
+
+    /// Sees to what outlives a run that has ended; false if it has to run again, as what it has seen of that may be old or is not
+    /// to be changed here.
+    #[inline]
+    fn settle_lasting(
+        &mut self,
+        engine: &mut Engine,
+        compiled: &Compiled,
+        run: &ScriptRun,
+        is_refused: bool,
+    ) -> bool {
+        let lasting = &self.ctx.shared.lasting;
+        let is_alone = self.ctx.leases.is_solo();
+        let changed = match &compiled.code {
+            Code::Function(library, _) if !is_alone && engine.has_changed_state(compiled) => Some(library),
+            _ => None,
+        };
+        if let Some(library) = changed {
+            lasting.note_state(library);
+            if !run.in_keeper {
+                engine.forget_state(compiled);
+                // One that was killed has written nothing, and does not come back.
+                return engine.host().is_killed() && !is_refused;
+            }
+        }
+        if !run.holds_all {
+            return engine.lasting_version() == lasting.version();
+        }
+        if let Some(settings) = engine.told_json(compiled.code.kind()) {
+            lasting.set_json(compiled.code.kind(), settings);
+        }
+        true
     }
 
     /// The client has its session back.
@@ -288,15 +398,8 @@ impl Executor<'_> {
         run: &ScriptRun,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let end = engine.end(&|| script_name(&compiled.script), reply);
-        for (level, line) in engine.take_log_lines() {
-            let level = match level {
-                0 | 1 => log::Level::Debug,
-                2 => log::Level::Info,
-                _ => log::Level::Warn,
-            };
-            log::log!(target: "script", level, "{line}");
-        }
+        let end = engine.end(&|| compiled.code.name(), reply);
+        engine.tell_log_lines();
         if self.ctx.changes.is_listened() && !run.denied_blocking {
             self.ctx.end_unit(Bracket::Several);
         }
@@ -330,11 +433,12 @@ impl Executor<'_> {
         let mut output = engine.host().reply.take();
         let (bytes, spans) = words.parts();
         let protocol = engine.host().protocol.get();
-        let repeats = engine.host().repl.get() & REPL_AOF != 0;
+        let repl = engine.host().repl.get();
+        let whom = Whom { file: repl & REPL_AOF != 0, replicas: repl & REPL_REPLICA != 0 };
         let args = Args::new(bytes, spans, &[]);
         let mut hashes = std::mem::take(&mut self.ctx.scripting.hashes);
         hashes.clear();
-        let called = self.call_words(&args, &mut hashes, &mut output, (protocol, repeats), run);
+        let called = self.call_words(&args, &mut hashes, &mut output, (protocol, whom), run);
         self.ctx.scripting.hashes = hashes;
         engine.answer(words, output);
         called
@@ -346,7 +450,7 @@ impl Executor<'_> {
         args: &Args<'_>,
         hashes: &mut Vec<u64>,
         output: &mut Output,
-        (protocol, repeats): (Protocol, bool),
+        (protocol, whom): (Protocol, Whom),
         run: &mut ScriptRun,
     ) -> Called {
         let mut reply = Reply::new(output, protocol);
@@ -387,8 +491,8 @@ impl Executor<'_> {
             self.reply_to_script(error, &mut reply);
         }
         if self.ctx.changes.is_listened() {
-            if !repeats {
-                self.ctx.repeat_nothing();
+            if whom != Whom::ALL {
+                self.ctx.changes.repeat_by(whom);
             }
             self.ctx.end_command(row, &args);
         }

@@ -47,6 +47,7 @@ mod blocking;
 mod command;
 mod connection;
 mod expect;
+mod function;
 mod generic;
 mod geo;
 mod hash;
@@ -114,6 +115,7 @@ pub const FAMILIES: &[(&str, &[Case])] = &[
     ("blocking", blocking::CASES),
     ("command", command::CASES),
     ("connection", connection::CASES),
+    ("function", function::CASES),
     ("generic", generic::CASES),
     ("geo", geo::CASES),
     ("hash", hash::CASES),

@@ -179,6 +179,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
         },
         background: Arc::default(),
         scripts: torc::script::ScriptCache::default(),
+        lasting: torc::script::Lasting::default(),
         busy: torc::command::BusyScripts::default(),
         last_save: Arc::default(),
         loading: Default::default(),

@@ -10,6 +10,7 @@ use crate::command::server::rdb_options;
 use crate::config::Config;
 use crate::persist::background::{Order, Outcome, Purpose, Target};
 use crate::persist::journal;
+use crate::persist::rdb::file::VERSION_FUNCTIONS;
 use crate::persist::rdb_target::{RdbOutput, RdbTarget};
 use crate::replicate::Replication;
 use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, StreamFeed, Transfer};
@@ -88,7 +89,13 @@ pub fn cut_for_replicas(
         }
         let mut options = rdb_options(config, used_bytes, now_ms, access_clock);
         options.version = version;
-        options.without_keys = group.first().is_some_and(|replica| replica.about.filter.without_keys);
+        let filter = group.first().map(|replica| replica.about.filter);
+        options.without_keys = filter.is_some_and(|filter| filter.without_keys);
+        let has_libraries =
+            version >= VERSION_FUNCTIONS && !filter.is_some_and(|filter| filter.without_functions);
+        if has_libraries {
+            options.libraries = shared.lasting.texts();
+        }
         let (count, way) = (group.len(), if mark.is_some() { "sockets" } else { "a file" });
         log::info!("A snapshot for {count} replicas begins, by {way}");
         let output: Box<dyn RdbOutput> = match mark {

@@ -1,4 +1,4 @@
-//! The family `scripting`: EVAL and its kin. SCRIPT: `script`.
+//! The family `scripting`: EVAL, FCALL and their kin. SCRIPT: `script`. FUNCTION: `function`.
 //!
 //! Design: the handlers of commands that run a script say so ([`CommandError::Script`]): the worker runs it, which has what
 //! running commands needs.
@@ -6,6 +6,7 @@
 //! Not here: the interpreter (`crate::script`), running a script's commands (`worker::script`).
 
 pub mod busy;
+mod function;
 pub mod script;
 
 use super::row::{BASE, Begin, Find, KeyAccess, KeySpec};
@@ -14,11 +15,22 @@ use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::script::Engine;
 
+/// By what a script is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CalledBy {
+    /// A script, by its text.
+    Text,
+    /// A script, by its SHA1.
+    Sha,
+    /// A function, by its name.
+    Function,
+}
+
 /// What runs a script, and whether it may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScriptCall {
-    /// By its SHA1 rather than by its text.
-    pub by_sha: bool,
+    /// By what.
+    pub by: CalledBy,
     /// It may not write.
     pub reads_only: bool,
 }
@@ -60,30 +72,46 @@ pub const ROWS: &[Command] = &[
         name: "eval",
         summary: "Runs a script.",
         syntax: "script numkeys [key...] [arg...]",
-        handler: |_, args, _| run(args, ScriptCall { by_sha: false, reads_only: false }),
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Text, reads_only: false }),
         ..RUN
     },
     Command {
         name: "evalsha",
         summary: "Runs a script that is known by its SHA1.",
         syntax: "sha1 numkeys [key...] [arg...]",
-        handler: |_, args, _| run(args, ScriptCall { by_sha: true, reads_only: false }),
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Sha, reads_only: false }),
         ..RUN
     },
     Command {
         name: "evalsha_ro",
         summary: "Runs a script that is known by its SHA1 and writes nothing.",
         syntax: "sha1 numkeys [key...] [arg...]",
-        handler: |_, args, _| run(args, ScriptCall { by_sha: true, reads_only: true }),
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Sha, reads_only: true }),
         ..READ
     },
     Command {
         name: "eval_ro",
         summary: "Runs a script that writes nothing.",
         syntax: "script numkeys [key...] [arg...]",
-        handler: |_, args, _| run(args, ScriptCall { by_sha: false, reads_only: true }),
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Text, reads_only: true }),
         ..READ
     },
+    Command {
+        name: "fcall",
+        since: "7.0.0",
+        summary: "Calls a function of a library.",
+        syntax: "function numkeys [key...] [arg...]",
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Function, reads_only: false }),
+        ..RUN
+    },
+    Command {
+        name: "fcall_ro",
+        summary: "Calls a function of a library that writes nothing.",
+        syntax: "function numkeys [key...] [arg...]",
+        handler: |_, args, _| run(args, ScriptCall { by: CalledBy::Function, reads_only: true }),
+        ..READ
+    },
+    function::ROW,
     script::ROW,
 ];
 
@@ -91,9 +119,9 @@ fn run(_: &Args<'_>, call: ScriptCall) -> Outcome {
     Err(CommandError::Script(call))
 }
 
-/// How many of the arguments behind `args[2]` are keys.
-pub fn key_count(args: &Args<'_>) -> Result<usize, CommandError> {
-    let count = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+/// How many of the arguments behind `args[2]` are keys; what is wrong where that is no number.
+pub fn key_count(args: &Args<'_>, no_number: CommandError) -> Result<usize, CommandError> {
+    let count = parse_i64(args.at(2)).ok_or(no_number)?;
     if count > args.len() as i64 - 3 {
         return Err(CommandError::Text("ERR Number of keys can't be greater than number of args"));
     }
@@ -116,10 +144,14 @@ impl Context<'_> {
     pub fn engine(&mut self) -> Result<&mut Engine, CommandError> {
         let slot = &mut self.scripting.engine;
         if slot.is_none() {
-            let engine = Engine::new(&self.shared.scripts)
-                .map_err(|_| CommandError::Text("ERR there is no memory for an interpreter"))?;
-            *slot = Some(Box::new(engine));
+            *slot = Some(new_engine()?);
         }
         Ok(slot.as_mut().expect("just made"))
     }
+}
+
+/// An interpreter that has run nothing.
+pub fn new_engine() -> Result<Box<Engine>, CommandError> {
+    let engine = Engine::new();
+    engine.map(Box::new).map_err(|_| CommandError::Text("ERR there is no memory for an interpreter"))
 }

@@ -3,7 +3,7 @@
 use super::super::help;
 use super::{Args, Command, CommandError, Context, Flags, Outcome, Reply, SCRIPTING};
 use crate::command::Categories;
-use crate::script::{parse_sha, sha_text};
+use crate::script::parse_sha;
 
 /// SCRIPT.
 pub const ROW: Command = Command {
@@ -115,7 +115,7 @@ fn flush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 }
 
 fn kill(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    ctx.shared.busy.kill()?;
+    ctx.shared.busy.kill(false)?;
     reply.ok();
     Ok(())
 }
@@ -124,7 +124,7 @@ fn load(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let scripts = &ctx.shared.scripts;
     match ctx.engine()?.compile_new(args.at(2), scripts, true) {
         Ok(compiled) => {
-            reply.bulk(sha_text(&compiled.script.sha).as_bytes());
+            reply.bulk(compiled.code.name().as_bytes());
             Ok(())
         }
         Err(why) => {

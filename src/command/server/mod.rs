@@ -37,7 +37,7 @@ mod time;
 
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;
-pub use save::{changes, save_now};
+pub use save::{changes, load_libraries, save_now};
 pub use saving::{cut_for_save, rdb_options, save_is_due};
 
 use super::row::BASE;

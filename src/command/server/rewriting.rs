@@ -107,9 +107,15 @@ pub fn cut_for_rewrite(
     }
     let journal = Arc::clone(&shared.journal);
     let cut = shared.background.cut(leases, now_ms, |_| {
+        let libraries = shared.lasting.texts();
         let target: Box<dyn Target> = match config.aof_use_rdb_preamble {
-            true => RdbTarget::new(base_options(config, &path, used_bytes, now_ms, access_clock)),
-            false => CommandTarget::new(path, config.aof_timestamp_enabled.then_some(now_ms / 1000)),
+            true => RdbTarget::new(RdbOptions {
+                libraries,
+                ..base_options(config, &path, used_bytes, now_ms, access_clock)
+            }),
+            false => {
+                CommandTarget::new(path, config.aof_timestamp_enabled.then_some(now_ms / 1000), &libraries)
+            }
         };
         let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
         log::info!("Background append only file rewriting started");

@@ -12,8 +12,10 @@ use crate::config::Config;
 use crate::observe::MemorySample;
 use crate::persist::load::{self, insert};
 use crate::persist::rdb::file::FileError;
+use crate::persist::rdb::file::split::Findings;
 use crate::persist::rdb_target::RdbOptions;
 use crate::persist::save::write_all;
+use crate::script::Policy;
 use crate::store::{AccessClock, Leases};
 
 /// SAVE.
@@ -54,7 +56,10 @@ pub fn save_now(shared: &Shared, config: &Config, leases: &Leases, now_ms: u64) 
     let grown: u64 = leases.keyspace().shards().map(used).sum();
     let clock = AccessClock::new(now_ms, false);
     let options = rdb_options(config, server_bytes(shared) + grown, now_ms, clock);
-    match write_all(leases, RdbOptions { stream: stream_note(shared), ..options }) {
+    match write_all(
+        leases,
+        RdbOptions { stream: stream_note(shared), libraries: shared.lasting.texts(), ..options },
+    ) {
         Ok(()) => {
             log::info!("DB saved on disk");
             shared.last_save.note_saved(now_ms / 1000, changes(leases));
@@ -84,6 +89,7 @@ pub fn reload(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
         ctx.each_shard(|shard| {
             shard.flush_all();
         });
+        ctx.shared.lasting.flush();
     }
     let loaded = load_now(ctx, has("MERGE"));
     ctx.shared.loading.end();
@@ -95,6 +101,18 @@ pub fn reload(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     log::warn!("DB reloaded by DEBUG RELOAD");
     reply.ok();
     Ok(())
+}
+
+/// The libraries of functions that a file had join those there are.
+///
+/// # Errors
+/// One of them cannot be run, or has the name of another.
+pub fn load_libraries(shared: &Shared, findings: &Findings, policy: Policy) -> Result<(), FileError> {
+    if findings.libraries.is_empty() {
+        return Ok(());
+    }
+    let restored = shared.lasting.restore(&findings.libraries, policy);
+    restored.map_err(|why| FileError { offset: 0, reason: format!("a library of functions: {why}") })
 }
 
 fn load_now(ctx: &mut Context<'_>, merges: bool) -> Result<(), FileError> {
@@ -114,6 +132,7 @@ fn load_now(ctx: &mut Context<'_>, merges: bool) -> Result<(), FileError> {
         loading.count(counts?);
         spare = piece.bytes;
     }
+    load_libraries(ctx.shared, &splitter.findings, if merges { Policy::Replace } else { Policy::Append })?;
     loading.tell_notes(&splitter.findings);
     load::tell_findings(&splitter.findings, loading.keys());
     Ok(())

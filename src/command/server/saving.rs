@@ -136,6 +136,7 @@ pub fn cut_for_save(
             purpose: Purpose::Save,
             target: RdbTarget::new(RdbOptions {
                 stream: stream_note(shared),
+                libraries: shared.lasting.texts(),
                 ..rdb_options(config, used_bytes, now_ms, access_clock)
             }),
             on_flush: OnFlush::Ends,
@@ -183,6 +184,7 @@ pub fn rdb_options(config: &Config, used_bytes: u64, now_ms: u64, access_clock: 
         is_aof_base: false,
         version: VERSION_MAX,
         without_keys: false,
+        libraries: Vec::new(),
         key_delay: config.rdb_key_save_delay,
     }
 }

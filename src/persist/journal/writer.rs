@@ -39,11 +39,9 @@ impl Writer {
         self.ticket.get_or_insert_with(|| journal.draw());
         let bracketed = audience(for_file > 1, for_replicas > 1).filter(|_| brackets);
         let mut last = None;
-        for (db, only_replicas, words) in unit.effects() {
-            let audience = if only_replicas { Audience::Replicas } else { whose };
-            if only_replicas && !whose.contains(REPLICAS) {
-                continue;
-            }
+        for (db, whom, words) in unit.effects() {
+            let (file, replicas) = (whose.contains(FILE), whose.contains(REPLICAS));
+            let Some(audience) = audience(whom.file && file, whom.replicas && replicas) else { continue };
             if let Some(bracketed) = bracketed.filter(|_| last.is_none()) {
                 self.add(db, bracketed, std::iter::once(&b"MULTI"[..]));
             }

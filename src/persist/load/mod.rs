@@ -218,12 +218,6 @@ impl Loading {
 
 /// What was found in a file that nobody here uses, and how it ended.
 pub fn tell_findings(findings: &Findings, keys: Counts) {
-    if findings.functions > 0 {
-        log::warn!(
-            "{} libraries of functions were passed over: there are no functions yet",
-            findings.functions
-        );
-    }
     if findings.module_parts > 0 {
         log::warn!("What {} modules keep beside their keys was passed over", findings.module_parts);
     }

@@ -72,6 +72,33 @@ pub fn payload(view: &View<'_>, len_hint: usize, compress: bool) -> Vec<u8> {
     out
 }
 
+/// Libraries of functions as FUNCTION DUMP gives them.
+pub fn libraries_payload<'a>(texts: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    texts.for_each(|text| file::write::library(&mut out, text, compress));
+    out.extend_from_slice(&VERSION_MAX.to_le_bytes());
+    let sum = crc64::sum(0, &out);
+    out.extend_from_slice(&sum.to_le_bytes());
+    out
+}
+
+/// The texts of libraries as FUNCTION RESTORE takes them, or what is wrong.
+pub fn payload_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let parts = checked(payload).map_err(|_| "DUMP payload version or checksum are wrong")?;
+    let mut reader = Reader::new(parts);
+    let mut texts = Vec::new();
+    while !reader.rest().is_empty() {
+        match reader.byte() {
+            Ok(file::FUNCTION) => {}
+            Ok(file::FUNCTION_EARLY) => return Err("Pre-GA function format not supported"),
+            _ => return Err("given type is not a function"),
+        }
+        let text = reader.string().map_err(|_| "Failed loading library")?;
+        texts.push(text.to_vec());
+    }
+    Ok(texts)
+}
+
 /// A value as RESTORE takes it: checks the trailer and gives the bytes before it.
 pub fn checked(payload: &[u8]) -> Result<&[u8], PayloadError> {
     let (summed, sum) = payload.split_last_chunk::<8>().ok_or(PayloadError::Trailer)?;

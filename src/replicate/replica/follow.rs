@@ -24,6 +24,7 @@ use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
 use crate::io::tls::BlockingStream;
 use crate::persist::load::{self, Loading};
+use crate::persist::rdb::file::FileError;
 use crate::persist::rdb::file::split::Findings;
 use crate::replicate::{History, LinkState, Primary, Replication, ReplicationId};
 use crate::resp::number::parse_i64;
@@ -49,6 +50,8 @@ pub struct Surroundings<'a> {
     pub loading: &'a Loading,
     /// How it connects.
     pub tls: &'a Tls,
+    /// Makes the libraries of functions that a snapshot had those of this server.
+    pub load_libraries: &'a dyn Fn(&Findings) -> Result<(), FileError>,
     /// The port that this server listens on.
     pub port: u16,
     /// The same for TLS; 0 if there is none.
@@ -206,9 +209,8 @@ impl Snapshot<'_> {
     }
 
     fn load(&self, mut wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
-        let Surroundings { link, loading, .. } = self.server;
-        let failed =
-            |error: crate::persist::rdb::file::FileError| format!("the snapshot cannot be loaded: {error}");
+        let Surroundings { link, loading, load_libraries, .. } = self.server;
+        let failed = |error: FileError| format!("the snapshot cannot be loaded: {error}");
         // What does not even begin as a snapshot costs no data.
         let opened = load::open(path, self.config.databases as usize, self.config.rdbchecksum);
         let (splitter, bytes) = opened.map_err(failed)?.ok_or("the snapshot's file is gone")?;
@@ -227,6 +229,7 @@ impl Snapshot<'_> {
             }
             link.wake();
         });
+        let loaded = loaded.and_then(|findings| load_libraries(&findings).map(|()| findings));
         let findings = match loaded {
             Ok(findings) => findings,
             Err(error) => {

@@ -104,25 +104,26 @@ pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("total_blocking_keys_on_nokey", 0);
 }
 
-/// What scripts take. The interpreters run functions, too: what those have of their memory is counted with all else.
+/// What scripts take. The interpreters run functions, too, but for those that keep something: these have one of their own.
 fn script_memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     let (shared, workers) = (info.ctx.shared, info.ctx.shared.stats.all().iter());
     let interpreters: u64 = workers.map(|worker| worker.interpreter_bytes.read()).sum();
     let (scripts, script_bytes) = shared.scripts.size();
+    let libraries = shared.lasting.libraries();
+    let functions = libraries.counts().1;
     text.line("used_memory_lua", interpreters);
     text.line("used_memory_vm_eval", interpreters);
     text.line("used_memory_lua_human", human(interpreters));
     text.line("used_memory_scripts_eval", script_bytes);
     text.line("number_of_cached_scripts", scripts);
-    text.lines(&[
-        ("number_of_functions", "0"),
-        ("number_of_libraries", "0"),
-        ("used_memory_vm_functions", "0"),
-    ]);
-    text.line("used_memory_vm_total", interpreters);
-    text.line("used_memory_vm_total_human", human(interpreters));
-    text.line("used_memory_functions", 0);
-    text.bytes("used_memory_scripts", script_bytes as u64);
+    text.line("number_of_functions", functions);
+    text.line("number_of_libraries", libraries.counts().0);
+    let keeper = shared.lasting.keeper_bytes() as u64;
+    text.line("used_memory_vm_functions", keeper);
+    text.line("used_memory_vm_total", interpreters + keeper);
+    text.line("used_memory_vm_total_human", human(interpreters + keeper));
+    text.line("used_memory_functions", libraries.bytes());
+    text.bytes("used_memory_scripts", (script_bytes + libraries.bytes()) as u64);
 }
 
 pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {

@@ -89,10 +89,11 @@ fn report(size: u64, findings: &Findings, dbs: &BTreeMap<u32, Keys>) -> String {
         )
         .expect(WRITES);
     }
-    if findings.functions + findings.module_parts > 0 {
-        let (functions, parts) = (findings.functions, findings.module_parts);
-        writeln!(text, "{functions} libraries of functions, {parts} parts of modules: not loaded")
-            .expect(WRITES);
+    if !findings.libraries.is_empty() {
+        writeln!(text, "{} libraries of functions", findings.libraries.len()).expect(WRITES);
+    }
+    if findings.module_parts > 0 {
+        writeln!(text, "{} parts of modules: not loaded", findings.module_parts).expect(WRITES);
     }
     let sum = if findings.is_checked { "the checksum is right" } else { "there is no checksum" };
     writeln!(text, "The file is whole: {sum}").expect(WRITES);

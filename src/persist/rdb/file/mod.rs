@@ -49,9 +49,12 @@ const VERSION_NOTES: u16 = 7;
 /// The first version that says how a key was used.
 const VERSION_USE: u16 = 9;
 
+/// The first version with libraries of functions.
+pub const VERSION_FUNCTIONS: u16 = 10;
+
 const SLOT_INFO: u8 = 0xf4;
-const FUNCTION: u8 = 0xf5;
-const FUNCTION_EARLY: u8 = 0xf6;
+pub(super) const FUNCTION: u8 = 0xf5;
+pub(super) const FUNCTION_EARLY: u8 = 0xf6;
 const MODULE_AUX: u8 = 0xf7;
 const IDLE: u8 = 0xf8;
 const FREQUENCY: u8 = 0xf9;

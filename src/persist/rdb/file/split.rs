@@ -40,8 +40,8 @@ pub struct Findings {
     pub version: u16,
     /// Notes of whoever wrote it.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Libraries of functions, which are passed over.
-    pub functions: u64,
+    /// The texts of libraries of functions.
+    pub libraries: Vec<Vec<u8>>,
     /// Modules that keep something beside their keys, which is passed over.
     pub module_parts: u64,
     /// Keys.
@@ -174,7 +174,11 @@ impl<R: Read> Splitter<R> {
                 }
             }
             Part::Sizes => {}
-            Part::Function => self.findings.functions += 1,
+            Part::Function => {
+                let text = Reader::new(&self.block[from + 1..end]).string().map(|text| text.to_vec());
+                let text = text.map_err(|_| self.error(from, "a library of functions that is damaged"))?;
+                self.findings.libraries.push(text);
+            }
             Part::ModuleAux => self.findings.module_parts += 1,
             Part::End => self.has_ended = true,
         }

@@ -8,8 +8,8 @@
 //! [`Encoder::version`].
 
 use super::{
-    DATABASE, DEADLINE_MS, END, FREQUENCY, HEADER_BYTES, IDLE, MAGIC, NOTE, SIZES, Use, VERSION_NOTES,
-    VERSION_USE,
+    DATABASE, DEADLINE_MS, END, FREQUENCY, FUNCTION, HEADER_BYTES, IDLE, MAGIC, NOTE, SIZES, Use,
+    VERSION_FUNCTIONS, VERSION_NOTES, VERSION_USE,
 };
 use crate::persist::rdb::encode::{self, Sink};
 use crate::persist::rdb::{VERSION_LENGTH_64, value};
@@ -92,6 +92,12 @@ impl Encoder {
         note("aof-base", if notes.is_aof_base { b"1" } else { b"0" });
     }
 
+    /// A library of functions.
+    pub fn library(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        library(out, text, self.compress);
+        self.version = self.version.max(VERSION_FUNCTIONS);
+    }
+
     /// The keys of a database follow: so many, and so many of them with a deadline.
     pub fn database(&mut self, out: &mut Vec<u8>, db: DbIndex, keys: u64, expires: u64) {
         self.select(out, db);
@@ -138,6 +144,12 @@ impl Encoder {
     pub fn end(&mut self, out: &mut Vec<u8>) {
         out.push(END);
     }
+}
+
+/// A library of functions.
+pub fn library(out: &mut Vec<u8>, text: &[u8], compress: bool) {
+    out.push(FUNCTION);
+    encode::string(out, text, compress);
 }
 
 /// Whether a string has a length of more than 32 bits. Elements have none, nor have keys.
