@@ -23,6 +23,7 @@ mod effects;
 mod ends;
 mod eviction;
 mod failing;
+mod functions;
 mod harness;
 mod hashes;
 mod history;

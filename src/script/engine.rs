@@ -20,7 +20,7 @@ use super::host::{Answer, Host, Request, Words};
 use super::lasting;
 use super::library::Library;
 use super::lua::{Interpreter, Kind, Lua, Ref};
-use super::reply::write_value;
+use super::reply::{c_string, write_value};
 use super::shebang::{self, ScriptFlags};
 use crate::resp::{Output, Reply};
 
@@ -424,6 +424,7 @@ fn write_failure(lua: &mut Lua, name: &str, reply: &mut Reply<'_>) -> End {
     }
     lua.push_field(error, "err");
     let mut text = lua.text(error + 1).unwrap_or_else(|| b"ERR unknown error".to_vec());
+    text.truncate(c_string(&text).len());
     lua.push_field(error, "source");
     lua.push_field(error, "line");
     if let (Some(source), Some(line)) = (lua.text(error + 2), lua.number(error + 3)) {

@@ -205,4 +205,4 @@ impl Host {
 }
 
 /// What a killed script fails with.
-pub(super) const KILLED: &str = "ERR Script killed by user with SCRIPT KILL.";
+pub(super) const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";

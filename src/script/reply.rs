@@ -183,7 +183,7 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     lua.push_field(table, "err");
     if lua.kind(table + 1) == Kind::String {
         let text = lua.string(table + 1).unwrap_or_default();
-        return reply.error_bytes(text);
+        return reply.error_bytes(c_string(text));
     }
     lua.pop(1);
     lua.push_field(table, "ok");
@@ -230,10 +230,15 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     reply.finish_array(deferred, len);
 }
 
+/// A text as far as C reads it: up to the first zero byte.
+pub fn c_string(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+}
+
 /// A status: a line, which no text may break.
 fn write_line(reply: &mut Reply<'_>, text: &[u8]) {
     let text: Vec<u8> =
-        text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+        c_string(text).iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
     reply.raw(b"+");
     reply.raw(&text);
     reply.raw(b"\r\n");

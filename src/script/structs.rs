@@ -102,6 +102,21 @@ impl Format {
     }
 }
 
+/// Cuts a number as a conversion of C does on x86-64.
+fn unsigned(number: f64) -> u64 {
+    const OVER: f64 = 18_446_744_073_709_551_616.0;
+    const NO_INTEGER: u64 = 1 << 63;
+    if number.is_nan() || number < -OVER / 2.0 {
+        NO_INTEGER
+    } else if number < 0.0 {
+        (number as i64).cast_unsigned()
+    } else if number < OVER {
+        number as u64
+    } else {
+        0
+    }
+}
+
 fn pack(lua: &mut Lua) -> Result<usize, Raise> {
     let mut format = Format::of(lua)?;
     let (mut packed, mut argument) = (Vec::new(), 2);
@@ -116,7 +131,7 @@ fn pack(lua: &mut Lua) -> Result<usize, Raise> {
             }
             Option::Integer { bytes, .. } => {
                 let number = lua.check_number(argument)?;
-                let value = if number < 0.0 { (number as i64).cast_unsigned() } else { number as u64 };
+                let value = unsigned(number);
                 pack_integer(value, bytes, format.is_little, &mut packed);
             }
             Option::Float => {
@@ -203,21 +218,21 @@ fn unpack(lua: &mut Lua) -> Result<usize, Raise> {
             Option::Padding => continue,
             Option::Integer { is_signed, .. } => {
                 let number = read_integer(bytes, is_signed, format.is_little);
-                last = (number >= 0.0).then_some(number as usize);
+                last = Some(length(number));
                 lua.push_number(number);
             }
             Option::Float => {
                 let bytes: [u8; 4] = bytes.try_into().expect("so many were taken");
                 let number =
                     if format.is_little { f32::from_le_bytes(bytes) } else { f32::from_be_bytes(bytes) };
-                last = (number >= 0.0).then_some(number as usize);
+                last = Some(length(number));
                 lua.push_number(number.into());
             }
             Option::Double => {
                 let bytes: [u8; 8] = bytes.try_into().expect("so many were taken");
                 let number =
                     if format.is_little { f64::from_le_bytes(bytes) } else { f64::from_be_bytes(bytes) };
-                last = (number >= 0.0).then_some(number as usize);
+                last = Some(length(number));
                 lua.push_number(number);
             }
             Option::Bytes(_) => {
@@ -237,6 +252,11 @@ fn unpack(lua: &mut Lua) -> Result<usize, Raise> {
     }
     lua.push_number((place + 1) as f64);
     Ok(count + 1)
+}
+
+/// A number that was read, as the length of what follows: what can be none is too long.
+fn length(number: f64) -> usize {
+    if number >= 0.0 { number as usize } else { usize::MAX }
 }
 
 fn read_integer(bytes: &[u8], is_signed: bool, is_little: bool) -> f64 {

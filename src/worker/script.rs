@@ -107,6 +107,7 @@ impl Executor<'_> {
             Ok(Some((compiled, keys, run))) => self.run_script(&compiled, keys, run, args, reply),
             Ok(None) => Ran::Refused,
             Err(error) => {
+                self.ctx.scripting.is_oom = false;
                 reply_error(error, reply, self.ctx.stats);
                 Ran::Failed
             }
@@ -222,9 +223,7 @@ impl Executor<'_> {
             return Err(if self.constants.obstacles.cannot_save { BLOCKED_BY_SAVE } else { refusal });
         }
         if !flags.is_plain && !flags.allow_oom && self.ctx.scripting.is_oom {
-            return Err(CommandError::Text(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
+            return Err(CommandError::OutOfMemory);
         }
         let session = &mut *self.ctx.session;
         let run = ScriptRun {

@@ -14,6 +14,7 @@
 
 mod doubles;
 mod families;
+mod scripts;
 mod shapes;
 mod waiting;
 
@@ -338,10 +339,12 @@ fn tiny_buffers_are_like_redis() {
 
 /// Commands on keys that no shape draws, with reasons.
 const NOT_DRAWN: &[(&str, &str)] = &[
-    ("eval", "scripts are compared in their cases"),
-    ("evalsha", "scripts are compared in their cases"),
-    ("eval_ro", "scripts are compared in their cases"),
-    ("evalsha_ro", "scripts are compared in their cases"),
+    ("eval", "scripts are drawn by a grammar of their own"),
+    ("evalsha", "scripts are drawn by a grammar of their own"),
+    ("eval_ro", "scripts are drawn by a grammar of their own"),
+    ("evalsha_ro", "scripts are drawn by a grammar of their own"),
+    ("fcall", "functions are compared in their cases"),
+    ("fcall_ro", "functions are compared in their cases"),
     ("dump", "its bytes carry the version of the format"),
     ("restore-asking", "needs the bytes of DUMP"),
     ("migrate", "needs another server"),

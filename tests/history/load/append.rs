@@ -1,5 +1,5 @@
-//! Clients that append to lists and read them: single commands in pipelines, reads of several keys, transactions, WATCH loops,
-//! connections that die.
+//! Clients that append to lists and read them: single commands in pipelines, reads of several keys, transactions, scripts and
+//! functions on keys that are named or are not, WATCH loops, connections that die.
 //!
 //! Design: a list is a Redis list (RPUSH, LRANGE), or a string of elements of eight digits (APPEND, GET, MGET), which gives
 //! reads of several keys in one command. Keys are a window that moves on as appends are made, so that
@@ -39,6 +39,8 @@ const ELEMENTS_OF_CLIENT_MAX: u32 = 1 << 24;
 /// Runs it.
 pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
     assert!(plan.clients <= u32::MAX / ELEMENTS_OF_CLIENT_MAX);
+    let loaded = run.server.client().call(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
+    assert_eq!(loaded.string(), "history");
     let appended = Arc::new(AtomicU32::new(0));
     let done = std::sync::atomic::AtomicUsize::new(0);
     let mut history: Vec<Transaction> = std::thread::scope(|scope| {
@@ -78,7 +80,46 @@ enum Form {
     Plain,
     /// MULTI, a command each, EXEC.
     Multi,
+    /// A script that runs them; so many of the keys are named.
+    Script(Named),
+    /// A function that runs them, and counts its calls where none of the keys is named.
+    Function(Named),
 }
+
+/// Which keys of a script are named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    All,
+    First,
+    None,
+}
+
+/// Runs commands, each behind its number of words, and returns their replies.
+macro_rules! run_commands {
+    ($args:literal) => {
+        concat!(
+            "local replies, at = {}, 1 while ",
+            $args,
+            "[at] do local count = tonumber(",
+            $args,
+            "[at]) ",
+            "replies[#replies + 1] = redis.call(unpack(",
+            $args,
+            ", at + 1, at + count)) at = at + count + 1 end ",
+            "return replies"
+        )
+    };
+}
+
+const SCRIPT: &str = run_commands!("ARGV");
+/// The library whose functions are called.
+const LIBRARY: &str = concat!(
+    "#!lua name=history\nredis.register_function('run', function(keys, args) ",
+    run_commands!("args"),
+    " end)\nlocal calls = 0 redis.register_function('count', function(keys, args) calls = calls + 1 ",
+    run_commands!("args"),
+    " end)"
+);
 
 /// Where micros come from.
 pub struct Source {
@@ -171,7 +212,7 @@ impl Appender<'_> {
         match self.source.rng.below(8) {
             0..=2 => {
                 let count = 1 + self.source.rng.below(3);
-                let batch = (0..count).map(|_| (Form::Multi, self.source.micros())).collect();
+                let batch = (0..count).map(|_| (self.form(), self.source.micros())).collect();
                 self.send(batch, deaths);
             }
             3 | 4 => self.watch(deaths),
@@ -184,8 +225,24 @@ impl Appender<'_> {
         }
     }
 
+    /// How a transaction is sent.
+    fn form(&mut self) -> Form {
+        let named = *self.source.rng.pick(&[Named::All, Named::All, Named::First, Named::None]);
+        // A server that dies may have lost the library.
+        match self.source.rng.below(if self.run.has_crashes() { 7 } else { 8 }) {
+            0..=3 => Form::Multi,
+            4..=6 => Form::Script(named),
+            _ => Form::Function(named),
+        }
+    }
+
     fn request(form: Form, micros: &[Micro]) -> Request {
         match form {
+            Form::Script(named) => Request::plain(call(["EVAL", SCRIPT], named, micros)),
+            Form::Function(named) => {
+                let function = if named == Named::None { "count" } else { "run" };
+                Request::plain(call(["FCALL", function], named, micros))
+            }
             Form::Plain if micros.len() == 1 => Request::plain(bytes(&micros[0])),
             Form::Plain => Request::plain(read_together(micros)),
             Form::Multi => Request::multi(micros.iter().map(bytes)),
@@ -274,14 +331,39 @@ impl Appender<'_> {
 
 /// The command of a micro.
 pub fn bytes(micro: &Micro) -> Vec<u8> {
-    match micro {
-        Micro::Append { key, element, .. } if is_list(*key) => {
-            command(&["RPUSH", &name(*key), &format!("{element:08x}")])
+    command(&words(micro))
+}
+
+fn words(micro: &Micro) -> Vec<String> {
+    let words = match micro {
+        Micro::Append { key, element, .. } => {
+            let command = if is_list(*key) { "RPUSH" } else { "APPEND" };
+            vec![command.to_owned(), name(*key), format!("{element:08x}")]
         }
-        Micro::Append { key, element, .. } => command(&["APPEND", &name(*key), &format!("{element:08x}")]),
-        Micro::Read { key, .. } if is_list(*key) => command(&["LRANGE", &name(*key), "0", "-1"]),
-        Micro::Read { key, .. } => command(&["GET", &name(*key)]),
+        Micro::Read { key, .. } if is_list(*key) => {
+            vec!["LRANGE".to_owned(), name(*key), "0".to_owned(), "-1".to_owned()]
+        }
+        Micro::Read { key, .. } => vec!["GET".to_owned(), name(*key)],
+    };
+    words
+}
+
+/// The command that has a script or function run micros.
+fn call(what: [&str; 2], named: Named, micros: &[Micro]) -> Vec<u8> {
+    let commands: Vec<Vec<String>> = micros.iter().map(words).collect();
+    let named = match named {
+        Named::All => commands.len(),
+        Named::First => 1,
+        Named::None => 0,
+    };
+    let mut all: Vec<String> = what.map(str::to_owned).to_vec();
+    all.push(named.to_string());
+    all.extend(commands.iter().take(named).map(|words| words[1].clone()));
+    for words in commands {
+        all.push(words.len().to_string());
+        all.extend(words);
     }
+    command(&all)
 }
 
 /// One command that reads the keys of several strings.

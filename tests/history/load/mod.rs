@@ -54,6 +54,11 @@ impl<'s> Run<'s> {
         }
     }
 
+    /// Whether the server may die.
+    pub fn has_crashes(&self) -> bool {
+        self.has_crashes
+    }
+
     /// Ends the run because of something that must not be.
     pub fn fail(&self, what: String) {
         self.stopped.store(true, Ordering::Relaxed);
