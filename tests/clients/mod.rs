@@ -1,6 +1,7 @@
 //! Real client libraries of three languages and Redis's own command-line tools, against a running server.
 //!
-//! `tests/run` installs redis-py and ioredis below `tests/.cache`, and Redis's tools with the system's packages.
+//! `tests/run` installs redis-py, ioredis and the applications' libraries below `tests/.cache`, and Redis's tools with the
+//! system's packages.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -69,7 +70,21 @@ fn redis_py() {
 #[test]
 fn ioredis() {
     let (_server, port) = server();
-    run_ioredis(&[&port]);
+    run_node("ioredis.js", &[&port]);
+}
+
+/// Queues, locks and limiters that live by their scripts.
+#[test]
+fn applications_of_node() {
+    let (_server, port) = server();
+    run_node("applications.js", &[&port]);
+}
+
+#[test]
+fn applications_of_python() {
+    let (_server, port) = server();
+    let said = output(cache("venv/bin/python"), &[&script("applications.py"), &port], b"");
+    assert!(said.contains("passed"), "{said}");
 }
 
 /// redis-cli, redis-benchmark, redis-py and ioredis over TLS, each with a certificate of its own.
@@ -96,15 +111,15 @@ fn over_tls() {
         assert_eq!(said.matches("requests per second").count(), 4, "{said}");
         let said = output(cache("venv/bin/python"), &[&script("redis_py.py"), &port, &dir], b"");
         assert!(said.contains("passed"), "{said}");
-        run_ioredis(&[&port, &dir]);
+        run_node("ioredis.js", &[&port, &dir]);
     }
 }
 
 #[track_caller]
-fn run_ioredis(args: &[&str]) {
+fn run_node(name: &str, args: &[&str]) {
     let modules = cache("node_modules");
     let mut node = Command::new("node");
-    let output = node.arg(script("ioredis.js")).args(args).env("NODE_PATH", modules).output();
+    let output = node.arg(script(name)).args(args).env("NODE_PATH", modules).output();
     let output = output.expect("tests/run installs node");
     let said =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
