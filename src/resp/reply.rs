@@ -282,10 +282,10 @@ impl<'a> Reply<'a> {
     }
 
     /// A decimal integer of any size; RESP2: a bulk string.
-    pub fn big_number(&mut self, digits: &str) {
+    pub fn big_number(&mut self, digits: &[u8]) {
         match self.protocol {
-            Protocol::Resp2 => self.bulk(digits.as_bytes()),
-            Protocol::Resp3 => self.line(b'(', digits.as_bytes()),
+            Protocol::Resp2 => self.bulk(digits),
+            Protocol::Resp3 => self.line(b'(', digits),
         }
     }
 
@@ -452,7 +452,7 @@ mod tests {
         check(|reply| reply.boolean(true), ":1|", "#t|");
         check(|reply| reply.boolean(false), ":0|", "#f|");
         check(|reply| reply.verbatim(*b"txt", b"hi"), "$2|hi|", "=6|txt:hi|");
-        check(|reply| reply.big_number("123"), "$3|123|", "(123|");
+        check(|reply| reply.big_number(b"123"), "$3|123|", "(123|");
         let error = ProtocolError::ExpectedDollar(b'\n');
         let text = "-ERR Protocol error: expected \\'$\\', got \\' \\'|";
         check(|reply| reply.protocol_error(error), text, text);

@@ -10,7 +10,7 @@
 
 use std::ffi::c_void;
 
-use super::lua::{Function, Interpreter, Kind, Lua, Native, PRELUDE_NAME, PROTECTED, Raise, Ref};
+use super::lua::{Function, Interpreter, Kind, Lua, Matcher, Native, PRELUDE_NAME, PROTECTED, Raise, Ref};
 use super::{api, bit, cjson, cmsgpack, random, register, structs};
 use crate::config::REDIS_VERSION;
 
@@ -210,10 +210,17 @@ fn push_own_library(lua: &mut Lua, lua_own: usize, name: &str) {
         "table" => set_functions(lua, library, &[("insert", insert)]),
         "string" => {
             set_functions(lua, library, super::strings::FUNCTIONS);
-            for name in ["find", "match", "gmatch", "gsub", "gfind"] {
+            let matchers = [
+                ("find", Matcher::Find),
+                ("match", Matcher::Match),
+                ("gmatch", Matcher::Each),
+                ("gfind", Matcher::Each),
+                ("gsub", Matcher::Replace),
+            ];
+            for (name, kind) in matchers {
                 lua.push_field(library, name);
                 if lua.kind(library + 1) == Kind::Function {
-                    lua.push_bounded(library + 1, name == "find");
+                    lua.push_bounded(library + 1, kind);
                     lua.set_field(library, name);
                 }
                 lua.pop(1);

@@ -20,7 +20,7 @@ use super::host::{Answer, Host, Request, Words};
 use super::lasting;
 use super::library::Library;
 use super::lua::{Interpreter, Kind, Lua, Ref};
-use super::reply::{c_string, write_value};
+use super::reply::{c_string, error_line, write_value};
 use super::shebang::{self, ScriptFlags};
 use crate::resp::{Output, Reply};
 
@@ -434,6 +434,6 @@ fn write_failure(lua: &mut Lua, name: &str, reply: &mut Reply<'_>) -> End {
     }
     lua.push_field(error, "ignore_error_stats_update");
     let counts = !lua.boolean(error + 4);
-    reply.error_bytes(&text);
+    reply.error_bytes(error_line(&text));
     End::Failed { counts }
 }

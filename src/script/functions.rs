@@ -53,7 +53,7 @@ impl Engine {
     /// Takes up what has changed of what outlives scripts.
     #[inline]
     pub fn follow_lasting(&mut self, lasting: &Lasting) {
-        if self.functions.version != lasting.version() {
+        if self.functions.version != lasting.version() && !self.is_running {
             self.take_up(lasting);
         }
     }

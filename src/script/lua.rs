@@ -414,20 +414,23 @@ impl Lua {
         self.top += 1;
     }
 
-    /// A function of Lua's `string` that looks for patterns, with a bound on these; `may_be_plain`: its fourth argument may say
-    /// that what it looks for is none.
-    pub(super) fn push_bounded(&mut self, function: usize, may_be_plain: bool) {
+    /// A function of Lua's `string` that looks for patterns, with a bound on these.
+    pub(super) fn push_bounded(&mut self, function: usize, matcher: Matcher) {
         let index = self.index(function);
-        self.reserve(2);
         // SAFETY: there is such a value.
         let native = unsafe { ffi::lua_tocfunction(self.state.as_ptr(), index) };
         let native = native.expect("it is one of Lua's own");
+        self.reserve(4);
         // SAFETY: the stack has room.
         unsafe { ffi::lua_pushlightuserdata(self.state.as_ptr(), native as *mut c_void) };
         // SAFETY: the stack has room.
-        unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(may_be_plain)) };
+        unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(matcher == Matcher::Find)) };
+        // SAFETY: the stack has room.
+        unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(matcher == Matcher::Each)) };
+        // SAFETY: the stack has room.
+        unsafe { ffi::lua_pushboolean(self.state.as_ptr(), c_int::from(matcher == Matcher::Replace)) };
         // SAFETY: the upvalues are on the stack.
-        unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), native::bounded, 2) };
+        unsafe { ffi::lua_pushcclosure(self.state.as_ptr(), native::bounded, 4) };
         self.top += 1;
     }
 
@@ -775,6 +778,19 @@ pub(super) enum Native {
     Next,
     /// `loadstring`, of text only.
     Load,
+}
+
+/// Functions of Lua's `string` that look for patterns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Matcher {
+    /// `find`, whose fourth argument may say that it looks for no pattern.
+    Find,
+    /// `match`.
+    Match,
+    /// `gmatch`.
+    Each,
+    /// `gsub`, whose fourth argument may say how often.
+    Replace,
 }
 
 /// How a function of ours has ended.

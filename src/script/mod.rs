@@ -8,6 +8,7 @@
 //! | `base` | the world of scripts: Lua's own functions, nothing that can be changed |
 //! | `api` | the `redis` table |
 //! | `reply` | replies to values, values to replies |
+//! | `pattern` | how long a pattern of Lua would take |
 //! | `cjson`, `json_read`, `cmsgpack`, `structs`, `bit`, `strings`, `random` | libraries |
 //! | `shebang` | the first line of a script |
 //! | `cache` | the scripts that are known to all workers |
@@ -39,6 +40,7 @@ mod kept;
 mod lasting;
 mod library;
 mod lua;
+mod pattern;
 mod random;
 mod register;
 mod reply;

@@ -183,7 +183,7 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     lua.push_field(table, "err");
     if lua.kind(table + 1) == Kind::String {
         let text = lua.string(table + 1).unwrap_or_default();
-        return reply.error_bytes(c_string(text));
+        return reply.error_bytes(error_line(text));
     }
     lua.pop(1);
     lua.push_field(table, "ok");
@@ -210,7 +210,7 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     if let Some(digits) = lua.string(table + 1) {
         let digits: Vec<u8> =
             digits.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
-        return reply.big_number(&String::from_utf8_lossy(&digits));
+        return reply.big_number(&digits);
     }
     lua.pop(1);
     lua.push_field(table, "verbatim_string");
@@ -228,6 +228,15 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
         write_value(lua, speaks, reply);
     }
     reply.finish_array(deferred, len);
+}
+
+/// The text of an error as it is sent: a line, without the ends of lines around it.
+pub fn error_line(text: &[u8]) -> &[u8] {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let text = c_string(text);
+    let start = text.iter().position(|byte| !is_end(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_end(byte)).map_or(start, |last| last + 1);
+    &text[start..end]
 }
 
 /// A text as far as C reads it: up to the first zero byte.

@@ -555,6 +555,9 @@ fn may_be_replicated(row: &Row) -> bool {
         || matches!(&*row.full_name, "select" | "ping")
 }
 
+/// What is refused with while data may be old, and clients are not to see that.
+pub(super) const CUT_OFF: CommandError =
+    CommandError::Text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
 /// What writes are refused with after a save has failed.
 const CANNOT_SAVE: CommandError = CommandError::Text(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
@@ -574,8 +577,7 @@ fn obstacle(
         return Some(refusal);
     }
     if obstacles.is_cut_off && !flags.has(Flags::STALE) {
-        let text = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
-        return Some(CommandError::Text(text));
+        return Some(CUT_OFF);
     }
     if lacks_flags {
         return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));

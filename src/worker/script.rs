@@ -12,6 +12,7 @@
 use super::blocking::take_ready;
 use super::busy::SuspendedScript;
 use super::call::{Executor, reply_error};
+use super::client_run::CUT_OFF;
 use super::clock::Clock;
 use crate::command::{
     Args, Bracket, CalledBy, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, Tried,
@@ -221,6 +222,9 @@ impl Executor<'_> {
             && let Some(refusal) = self.constants.write_refusal(Flags::WRITE)
         {
             return Err(if self.constants.obstacles.cannot_save { BLOCKED_BY_SAVE } else { refusal });
+        }
+        if self.constants.obstacles.is_cut_off && !flags.allow_stale {
+            return Err(CUT_OFF);
         }
         if !flags.is_plain && !flags.allow_oom && self.ctx.scripting.is_oom {
             return Err(CommandError::OutOfMemory);
@@ -551,6 +555,8 @@ impl Executor<'_> {
                 Some(refusal) => refusal,
                 None => return Ok(row),
             }
+        } else if self.constants.obstacles.is_cut_off && !flags.has(Flags::STALE) {
+            CommandError::Text("ERR Can not execute the command on a stale replica")
         } else if flags.has(Flags::DENYOOM)
             && self.ctx.scripting.is_oom
             && !run.has_written

@@ -10,6 +10,7 @@ use std::ptr::null_mut;
 use mlua_sys::lua51 as ffi;
 use mlua_sys::lua51::lua_State;
 
+use super::super::pattern::{self, Search};
 use super::PROTECTED;
 
 /// Longest pattern that is looked for: each two bytes of it may take a few hundred of the script's stack.
@@ -84,8 +85,8 @@ pub(super) unsafe extern "C-unwind" fn xpcall(state: *mut lua_State) -> c_int {
     unsafe { ffi::lua_gettop(state) }
 }
 
-/// A function of Lua's that looks for patterns, if the pattern is not too long: Lua's matcher calls itself for each of its
-/// items, on the script's stack.
+/// A function of Lua's that looks for patterns, if the pattern is not too long, as Lua's matcher calls itself for each of its
+/// items, on the script's stack; and if that comes to an end soon, as nothing stops it.
 pub(super) unsafe extern "C-unwind" fn bounded(state: *mut lua_State) -> c_int {
     // SAFETY: any index may be asked for its type.
     let is_text = unsafe { ffi::lua_type(state, 2) } == ffi::LUA_TSTRING;
@@ -93,8 +94,12 @@ pub(super) unsafe extern "C-unwind" fn bounded(state: *mut lua_State) -> c_int {
     let may_be_plain = unsafe { ffi::lua_toboolean(state, ffi::lua_upvalueindex(2)) } != 0;
     // SAFETY: any index may be asked for its truth.
     let is_plain = may_be_plain && unsafe { ffi::lua_toboolean(state, 4) } != 0;
+    // SAFETY: any index may be asked for its type.
+    let has_subject = unsafe { ffi::lua_type(state, 1) } == ffi::LUA_TSTRING;
     // SAFETY: it is a string.
-    if is_text && !is_plain && unsafe { ffi::lua_objlen(state, 2) } > PATTERN_BYTES_MAX {
+    let is_long = is_text && unsafe { ffi::lua_objlen(state, 2) } > PATTERN_BYTES_MAX;
+    // SAFETY: both are strings.
+    if !is_plain && (is_long || is_text && has_subject && !unsafe { is_short(state) }) {
         // SAFETY: no frame between here and Lua's has anything to drop.
         unsafe { ffi::luaL_argerror(state, 2, c"pattern too complex".as_ptr()) };
     }
@@ -104,6 +109,38 @@ pub(super) unsafe extern "C-unwind" fn bounded(state: *mut lua_State) -> c_int {
     let native: ffi::lua_CFunction = unsafe { std::mem::transmute(native) };
     // SAFETY: it is called as Lua would have called it; nothing here is to be dropped should it raise.
     unsafe { native(state) }
+}
+
+/// Whether what a function looks for, the first two arguments, is found soon or not at all.
+///
+/// # Safety
+/// - Both are strings.
+unsafe fn is_short(state: *mut lua_State) -> bool {
+    let text = |index| {
+        let mut len = 0;
+        // SAFETY: it is a string, so nothing is converted.
+        let bytes = unsafe { ffi::lua_tolstring(state, index, &raw mut len) };
+        // SAFETY: so many bytes are there, as long as the argument is, which outlives this call.
+        unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) }
+    };
+    // SAFETY: any index may be asked for a number.
+    let number = |index| unsafe { ffi::lua_tonumber(state, index) };
+    // SAFETY: `push_bounded` has made it an upvalue.
+    let is = |index| unsafe { ffi::lua_toboolean(state, ffi::lua_upvalueindex(index)) } != 0;
+    let (subject, pattern) = (text(1), text(2));
+    let search = if is(3) {
+        Search::Each
+    } else if is(4) {
+        // SAFETY: any index may be asked for its type.
+        let is_given = unsafe { ffi::lua_type(state, 4) } == ffi::LUA_TNUMBER;
+        Search::Many(if is_given { number(4).max(0.0) as u64 } else { u64::MAX })
+    } else {
+        // Where it begins, from 1, or from the end backwards.
+        let from = number(3);
+        let back = if from < 0.0 { subject.len() as f64 + from } else { from - 1.0 };
+        Search::First(back.max(0.0) as usize)
+    };
+    pattern::is_short(subject, pattern, search)
 }
 
 /// `next`.

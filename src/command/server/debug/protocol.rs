@@ -18,7 +18,7 @@ pub fn reply_of_kind(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
         b"string" => reply.bulk(b"Hello World"),
         b"integer" => reply.integer(12345),
         b"double" => reply.double(DOUBLE),
-        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        b"bignum" => reply.big_number(b"1234567999999999999999999999999999999"),
         b"null" => reply.null(),
         b"array" => {
             reply.array(3);
