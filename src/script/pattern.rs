@@ -109,7 +109,7 @@ impl Walk<'_> {
     fn rest(&mut self, mut at: usize, mut item: usize) -> Matched {
         loop {
             self.step()?;
-            let Some(byte) = self.pattern.get(item) else { return Ok(Some(at)) };
+            let Some(byte) = self.pattern.get(item).copied() else { return Ok(Some(at)) };
             let next = self.pattern.get(item + 1).copied();
             match (byte, next) {
                 (b'(', _) => return self.open(at, item),
@@ -191,9 +191,9 @@ impl Walk<'_> {
             return Ok(None);
         }
         let mut open = 1;
-        for place in at + 1..self.text.len() {
+        let text = self.text;
+        for (place, byte) in text.iter().copied().enumerate().skip(at + 1) {
             self.step()?;
-            let byte = self.text[place];
             if byte == end {
                 open -= 1;
                 if open == 0 {

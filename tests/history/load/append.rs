@@ -335,7 +335,7 @@ pub fn bytes(micro: &Micro) -> Vec<u8> {
 }
 
 fn words(micro: &Micro) -> Vec<String> {
-    let words = match micro {
+    match micro {
         Micro::Append { key, element, .. } => {
             let command = if is_list(*key) { "RPUSH" } else { "APPEND" };
             vec![command.to_owned(), name(*key), format!("{element:08x}")]
@@ -344,8 +344,7 @@ fn words(micro: &Micro) -> Vec<String> {
             vec!["LRANGE".to_owned(), name(*key), "0".to_owned(), "-1".to_owned()]
         }
         Micro::Read { key, .. } => vec!["GET".to_owned(), name(*key)],
-    };
-    words
+    }
 }
 
 /// The command that has a script or function run micros.
