@@ -225,7 +225,7 @@ fn unpack(lua: &mut Lua) -> Result<usize, Raise> {
                 let bytes: [u8; 4] = bytes.try_into().expect("so many were taken");
                 let number =
                     if format.is_little { f32::from_le_bytes(bytes) } else { f32::from_be_bytes(bytes) };
-                last = Some(length(number));
+                last = Some(length(number.into()));
                 lua.push_number(number.into());
             }
             Option::Double => {
