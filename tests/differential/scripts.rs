@@ -257,7 +257,8 @@ impl Writer<'_> {
     }
 
     fn one_of(&mut self, texts: &[&str]) {
-        self.text.push_str(self.rng.pick(texts));
+        let text = *self.rng.pick(texts);
+        self.text.push_str(text);
     }
 
     fn literal(&mut self, depth: u32) {
