@@ -56,7 +56,8 @@ pub fn raise(lua: &mut Lua, text: &str) -> Raise {
 
 /// Pushes an error of the kind that commands have; without a code its code is `ERR`.
 pub fn push_error(lua: &mut Lua, text: &[u8]) {
-    let text = text.trim_ascii_end();
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+    let text = &text[..end];
     let text = match text.strip_prefix(b"-") {
         Some(coded) if coded.contains(&b' ') => coded.to_vec(),
         Some(plain) => [b"ERR ", plain].concat(),
