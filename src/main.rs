@@ -169,6 +169,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
             tls_port: config.tls_port,
         },
         background: Arc::new(Background::new(move || settle())),
+        backups: Arc::default(),
         scripts: torc::script::ScriptCache::default(),
         lasting: torc::script::Lasting::default(),
         busy: torc::command::BusyScripts::default(),

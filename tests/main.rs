@@ -8,6 +8,7 @@
 
 mod acl;
 mod aof;
+mod backup;
 mod blocking;
 mod cases;
 mod client_eviction;

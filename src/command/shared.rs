@@ -11,6 +11,7 @@ use crate::config::live::Live;
 use crate::observe::{Registry, SlowLog, Stats};
 use crate::persist::append_only::AppendOnly;
 use crate::persist::background::{Background, LastSave};
+use crate::persist::backup::Backups;
 use crate::persist::journal::Journal;
 use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
@@ -67,6 +68,8 @@ pub struct Shared {
     pub facts: Facts,
     /// The snapshot under way.
     pub background: Arc<Background>,
+    /// The backup that is wanted or under way.
+    pub backups: Arc<Backups>,
     /// What is known of saves.
     pub last_save: Arc<LastSave>,
     /// The scripts that are known.

@@ -48,6 +48,7 @@ fn share() -> Arc<Shared> {
         lasting: Default::default(),
         busy: Default::default(),
         background: Arc::default(),
+        backups: Arc::default(),
         last_save: Arc::default(),
         loading: Default::default(),
         journal: Default::default(),

@@ -83,6 +83,8 @@ pub enum Purpose {
     Rewrite,
     /// What replicas begin with.
     Sync,
+    /// A file in a directory of its own, which BACKUP has asked for.
+    Backup,
 }
 
 /// What is wanted.
@@ -348,7 +350,7 @@ fn feed(
                 if target.has_failed() {
                     return target.finish();
                 }
-                keep_rate(taker, target.written(), rate_max, start);
+                keep_rate(taker.snapshot(), target.written(), rate_max, start);
             }
             Taken::Nothing => park_timeout(IDLE),
             Taken::All => return target.finish(),
@@ -361,12 +363,12 @@ fn feed(
 }
 
 /// Waits where more was written than this rate allows.
-fn keep_rate(taker: &Taker, written: u64, rate_max: u64, start: Instant) {
+pub(super) fn keep_rate(snapshot: &Snapshot, written: u64, rate_max: u64, start: Instant) {
     if rate_max == 0 {
         return;
     }
     let due = Duration::from_secs_f64(written as f64 / rate_max as f64);
-    while start.elapsed() < due && !taker.snapshot().is_over() {
+    while start.elapsed() < due && !snapshot.is_over() {
         park_timeout((due - start.elapsed().min(due)).min(IDLE));
     }
 }

@@ -5,6 +5,7 @@
 //! | `aof` | the append-only file's directory, manifest and files |
 //! | `rdb` | the format: values, files |
 //! | `background` | saving beside a running server, whatever becomes of it |
+//! | `backup` | a snapshot that becomes a file in a directory of its own, and is read again |
 //! | `rdb_target` | a snapshot that becomes a file |
 //! | `command_target` | a snapshot that becomes a file of commands |
 //! | `save` | all keys into a file, while everybody waits |
@@ -17,6 +18,7 @@
 pub mod aof;
 pub mod append_only;
 pub mod background;
+pub mod backup;
 pub mod command_target;
 pub mod journal;
 pub mod load;

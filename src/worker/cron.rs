@@ -159,6 +159,7 @@ impl<I: Io> Worker<I> {
         }
         self.save_when_due(now_ms);
         self.rewrite_when_due(now_ms);
+        self.back_up_when_due(now_ms);
         self.cron_replicas(now_ms);
         self.cron_syncing(now_ms);
         self.judge_waste(now_ms);

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::{Message, Worker};
-use crate::command::{cut_for_save, save_is_due};
+use crate::command::{cut_for_backup, cut_for_save, save_is_due};
 use crate::io::Io;
 use crate::store::snapshot::Snapshot;
 
@@ -163,6 +163,24 @@ impl<I: Io> Worker<I> {
         let used_bytes = self.shared.stats.gauges.used_bytes(self.shared.stats.of(self.number));
         let leases = &mut self.execution.leases;
         let is_cut = cut_for_save(&self.shared, config, leases, used_bytes, now_ms, access_clock);
+        self.release_all_leases();
+        if is_cut.is_some() {
+            self.start_snapshot();
+        }
+    }
+
+    /// Cuts the backup that a client waits for, once no other snapshot is under way. The first worker does that.
+    pub(super) fn back_up_when_due(&mut self, now_ms: u64) {
+        let shared = Arc::clone(&self.shared);
+        let is_due = self.number == 0 && shared.backups.is_wanted() && !shared.background.is_running();
+        if !is_due || self.loads || self.stopping || !self.take_all_leases() {
+            return;
+        }
+        let access_clock = self.execution.access_clock;
+        let used_bytes = shared.stats.gauges.used_bytes(shared.stats.of(self.number));
+        let config = self.config.config();
+        let is_cut =
+            cut_for_backup(&shared, config, &mut self.execution.leases, used_bytes, now_ms, access_clock);
         self.release_all_leases();
         if is_cut.is_some() {
             self.start_snapshot();

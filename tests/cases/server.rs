@@ -253,7 +253,19 @@ pub const CASES: &[Case] = &[
             ("BGSAVE SCHEDULE SCHEDULE", "!ERR syntax error"),
             ("MULTI", "OK"),
             ("BGSAVE", "QUEUED"),
-            ("EXEC", "[<simple>]"),
+            // Whether it is in progress is another test's business.
+            ("DISCARD", "OK"),
+        ],
+    },
+    Case {
+        name: "torc: BACKUP",
+        steps: &[
+            ("BACKUP", "!ERR wrong number of arguments for 'backup' command"),
+            ("BACKUP a b", "!ERR wrong number of arguments for 'backup' command"),
+            ("BACKUP ../a", "!ERR a backup's name has*"),
+            ("MULTI", "OK"),
+            ("BACKUP a", "!ERR Command not allowed inside a transaction"),
+            ("DISCARD", "OK"),
         ],
     },
     Case {

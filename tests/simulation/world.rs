@@ -178,6 +178,7 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
             tls_port: 0,
         },
         background: Arc::default(),
+        backups: Arc::default(),
         scripts: torc::script::ScriptCache::default(),
         lasting: torc::script::Lasting::default(),
         busy: torc::command::BusyScripts::default(),

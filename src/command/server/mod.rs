@@ -12,11 +12,13 @@
 //! | `replica_of` | REPLICAOF, SLAVEOF |
 //! | `replication` | ROLE |
 //! | `rewriting` | BGREWRITEAOF |
+//! | `backup` | BACKUP |
 //! | `saving` | BGSAVE, LASTSAVE |
 //! | `time`, `lolwut`, `module` | TIME, LOLWUT, MODULE |
 //!
 //! Not here: COMMAND (`introspect`); DBSIZE, FLUSHALL, FLUSHDB and SWAPDB (`generic`).
 
+mod backup;
 mod config;
 mod debug;
 mod info;
@@ -35,6 +37,7 @@ mod shutdown;
 mod slowlog;
 mod time;
 
+pub use backup::cut_for_backup;
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;
 pub use save::{changes, load_libraries, save_now};
@@ -67,6 +70,7 @@ const HELP: Command = Command {
 
 /// The rows of the family.
 pub const ROWS: &[Command] = &[
+    backup::ROW,
     config::ROW,
     debug::ROW,
     info::ROW,

@@ -200,6 +200,10 @@ pub fn persistence(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("rdb_last_load_keys_expired", loading.keys().expired);
     text.line("rdb_last_load_keys_loaded", loading.keys().loaded);
     append_only(info, text);
+    let (backup_s, has_failed) = shared.backups.last();
+    text.line("backup_in_progress", u8::from(shared.backups.is_pending()));
+    text.line("last_backup_time", backup_s);
+    text.line("last_backup_status", if has_failed { "err" } else { "ok" });
     if loading.is_on() {
         tell_loading(loading, info.ctx.now_ms, text);
     }

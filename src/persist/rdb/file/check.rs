@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use super::FileError;
+use super::records::{self, Record};
 use super::split::{Findings, Splitter};
-use super::{FileError, records};
 use crate::store::{KeyHasher, Limits};
 
 /// Keys of one database.
@@ -52,25 +53,50 @@ pub fn fuzz(file: &[u8]) {
     let _: Result<(String, u64), FileError> = read(file, file.len() as u64, 0);
 }
 
+/// Reads what is to be a whole file, and decodes all of it; how many keys it has.
+///
+/// # Errors
+/// It cannot be read, or is damaged, and where.
+pub fn count(source: impl Read, size: u64) -> Result<u64, FileError> {
+    let mut keys = 0;
+    let findings = each_record(source, size, |_| keys += 1)?;
+    match findings.end == size {
+        true => Ok(keys),
+        false => Err(FileError::new(findings.end, "something follows its end")),
+    }
+}
+
 fn read(source: impl Read, size: u64, now_ms: u64) -> Result<(String, u64), FileError> {
+    let mut dbs: BTreeMap<u32, Keys> = BTreeMap::new();
+    let findings = each_record(source, size, |record| {
+        let keys = dbs.entry(record.db.0).or_default();
+        *keys.types.entry(record.value.ty().name()).or_default() += 1;
+        if let Some(deadline_ms) = record.deadline_ms {
+            keys.expiring += 1;
+            keys.expired += u64::from(i64::try_from(now_ms).is_ok_and(|now_ms| deadline_ms < now_ms));
+        }
+    })?;
+    let end = findings.end;
+    Ok((report(end, &findings, &dbs), end))
+}
+
+/// Decodes every key.
+fn each_record(
+    source: impl Read,
+    size: u64,
+    mut visit: impl FnMut(&Record<'_, '_>),
+) -> Result<Findings, FileError> {
     let mut splitter = Splitter::new(source, size, u32::MAX as usize, true)?;
     let (limits, hasher) = (Limits::default(), KeyHasher::new(1));
-    let mut dbs: BTreeMap<u32, Keys> = BTreeMap::new();
     let mut spare = Vec::new();
     while let Some(piece) = splitter.next_piece(spare)? {
         records::each(&piece, &limits, &hasher, |record| {
-            let keys = dbs.entry(record.db.0).or_default();
-            *keys.types.entry(record.value.ty().name()).or_default() += 1;
-            if let Some(deadline_ms) = record.deadline_ms {
-                keys.expiring += 1;
-                keys.expired += u64::from(i64::try_from(now_ms).is_ok_and(|now_ms| deadline_ms < now_ms));
-            }
+            visit(&record);
             Ok(())
         })?;
         spare = piece.bytes;
     }
-    let end = splitter.findings.end;
-    Ok((report(end, &splitter.findings, &dbs), end))
+    Ok(splitter.findings)
 }
 
 fn report(size: u64, findings: &Findings, dbs: &BTreeMap<u32, Keys>) -> String {
