@@ -3,7 +3,8 @@
 //! Design: Redis and Torc write small files of random data. Mutations of them, with lengths and opcodes of their formats among what
 //! is put in, are loaded into a keyspace as at the start, without looking at the checksum, which would refuse nearly all of
 //! them. What was accepted is then written as DUMP does and read again, which must work: nothing that was let in may be
-//! unsound. Commands are read, looked up and hashed as at the start, without being run.
+//! unsound. Commands are read, looked up and hashed as at the start; and a running server loads them in the place of its
+//! append-only file (DEBUG LOADAOF), runs them, and once in a while saves and loads what they made (DEBUG RELOAD).
 //!
 //! Nothing may panic or hang, and no file may have more memory asked for than its size explains. What a thread may ask of the
 //! system at once is visible in the process's peak of address space.
@@ -266,4 +267,33 @@ fn damaged_commands_are_refused_or_whole() {
     });
     println!("{commands} commands in {} files", files());
     assert!(commands > files(), "{commands}");
+}
+
+/// The loader of a running server runs what files say; whatever that is, it goes on, and what it has can be saved and loaded.
+#[test]
+fn damaged_commands_are_run_and_leave_what_can_be_saved() {
+    let (_, sound) = sound();
+    let args = ["--appendonly", "yes", "--appendfsync", "no", "--save", "", "--workers", "2"];
+    let rare =
+        ["--auto-aof-rewrite-percentage", "0", "--enable-debug-command", "yes", "--loglevel", "warning"];
+    let mut server = Server::start(&[&args[..], &rare].concat());
+    let mut client = server.client();
+    while client.ask("PING").string() != "PONG" {}
+    let path = server.dir().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let (mut loaded, mut keys) = (0, 0);
+    run(&sound, AOF_TOKENS, |seed, file| {
+        std::fs::write(&path, file).expect("there is room");
+        let reply = client.send(&["DEBUG", "LOADAOF"]).and_then(|()| client.read());
+        let reply = reply.unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+        assert!(reply.string() == "OK" || reply.string().contains("AOF files"), "{reply}");
+        loaded += u64::from(reply.string() == "OK");
+        if seed % 10 == 9 {
+            keys += client.ask("DBSIZE").int().expect("a number");
+            let reply = client.ask("DEBUG RELOAD");
+            assert_eq!(reply.string(), "OK", "seed {seed}: {}", server.log());
+        }
+    });
+    println!("{loaded} of {} files were loaded as a whole; {keys} keys looked at", files());
+    assert!(loaded > files() / 50 && loaded < files() && keys > 0, "{loaded}, {keys}");
+    assert!(server.exit_status().is_none());
 }

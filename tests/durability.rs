@@ -21,12 +21,13 @@ fn text(dir: &TempDir) -> String {
 /// Torc with its append-only file in this directory, once it is loaded.
 fn torc(dir: &TempDir, workers: &str, args: &[&str]) -> Server {
     let dir = text(dir);
-    let all = [&["--dir", &dir, "--appendonly", "yes", "--workers", workers], args].concat();
+    let kept = ["--dir", &dir, "--appendonly", "yes", "--enable-debug-command", "yes", "--workers", workers];
+    let all = [&kept[..], args].concat();
     loaded(Server::start(&all))
 }
 
 fn redis(dir: &TempDir) -> Server {
-    loaded(Server::redis(&["--dir", &text(dir), "--appendonly", "yes"]))
+    loaded(Server::redis(&["--dir", &text(dir), "--appendonly", "yes", "--enable-debug-command", "yes"]))
 }
 
 fn loaded(server: Server) -> Server {
@@ -45,8 +46,11 @@ fn end(mut server: Server) {
     assert!(server.await_exit().success(), "{}", server.log());
 }
 
+/// Two servers once had the same digest that refused to say what it was.
 fn digest(client: &mut Client) -> String {
-    client.ask("DEBUG DIGEST").string()
+    let digest = client.ask("DEBUG DIGEST").string();
+    assert!(digest.len() == 40 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{digest}");
+    digest
 }
 
 /// The file that is appended to.
@@ -234,6 +238,28 @@ fn damage_refuses_the_start_with_its_offset() {
     assert!(refusal(&dir, &[]).contains("unknown command 'NOTHING'"));
 }
 
+/// An EXEC without a MULTI ended the server with a report of a bug; Redis passes it over.
+#[test]
+fn exec_without_multi_is_passed_over() {
+    let dir = TempDir::new();
+    let server = torc(&dir, "2", &[]);
+    server.client().ask("SET a 1");
+    end(server);
+    let path = last_file(&dir);
+    let mut file = std::fs::read(&path).expect("it can be read");
+    file.extend(
+        ["EXEC", "SET b 2", "MULTI", "SET c 3", "EXEC", "exec", "SET d 4"]
+            .iter()
+            .flat_map(|line| crate::harness::command(&crate::harness::split(line))),
+    );
+    std::fs::write(&path, file).expect("it can be written");
+    let mut server = torc(&dir, "2", &[]);
+    assert_eq!(server.client().ask("MGET a b c d").to_string(), "[\"1\" \"2\" \"3\" \"4\"]");
+    end(server);
+    server = redis(&dir);
+    assert_eq!(server.client().ask("MGET a b c d").to_string(), "[\"1\" \"2\" \"3\" \"4\"]");
+}
+
 /// What a server says that does not start.
 fn refusal(dir: &TempDir, args: &[&str]) -> String {
     let mut command = std::process::Command::new(crate::harness::TORC);
@@ -261,7 +287,8 @@ fn refusal(dir: &TempDir, args: &[&str]) -> String {
 #[test]
 fn it_is_switched_in_a_running_server() {
     let dir = TempDir::new();
-    let server = loaded(Server::start(&["--dir", &text(&dir), "--workers", "2"]));
+    let server =
+        loaded(Server::start(&["--dir", &text(&dir), "--enable-debug-command", "yes", "--workers", "2"]));
     let mut client = server.client();
     client.ask("SET before 1");
     assert_eq!(client.ask("CONFIG SET appendonly yes").string(), "OK");
@@ -343,7 +370,7 @@ fn file_that_has_grown_is_rewritten() {
 #[test]
 fn key_of_the_base_that_has_expired_stays_so() {
     let dir = TempDir::new();
-    let server = torc(&dir, "2", &["--enable-debug-command", "yes"]);
+    let server = torc(&dir, "2", &[]);
     let mut client = server.client();
     client.ask("DEBUG SET-ACTIVE-EXPIRE 0");
     client.ask("SET k v PX 600");
@@ -463,7 +490,7 @@ fn times_are_noted_and_files_are_cut_back_to_them() {
 #[test]
 fn disk_is_spared_while_a_snapshot_is_written() {
     let dir = TempDir::new();
-    let args = ["--appendfsync", "always", "--enable-debug-command", "yes", "--rdb-key-save-delay", "100000"];
+    let args = ["--appendfsync", "always", "--rdb-key-save-delay", "100000"];
     let server = torc(&dir, "2", &args);
     let mut client = server.client();
     client.ask("DEBUG POPULATE 1000");
@@ -482,4 +509,58 @@ fn disk_is_spared_while_a_snapshot_is_written() {
     assert!(until(|| figure(&mut client, "rdb_bgsave_in_progress") == 0));
     let info = client.ask("INFO persistence").string();
     assert!(info.contains("rdb_last_bgsave_status:ok") && !dir.path().join("dump.rdb").exists(), "{info}");
+}
+
+/// DEBUG LOADAOF: what was appended is the data again, whatever was made of it meanwhile, and what follows is appended as before.
+#[test]
+fn file_is_loaded_again_in_a_running_server() {
+    for workers in ["1", "3"] {
+        let dir = TempDir::new();
+        let server = torc(&dir, workers, &[]);
+        let mut client = server.client();
+        let load =
+            |client: &mut Client| assert_eq!(client.ask("DEBUG LOADAOF").string(), "OK", "{}", server.log());
+        for (number, words) in commands(11, 1000).iter().enumerate() {
+            client.call(words);
+            if number == 500 {
+                client.ask("DISCARD");
+                assert!(!client.ask("BGREWRITEAOF").is_error());
+            }
+        }
+        client.ask("RESET");
+        remove_volatile(&mut client);
+        client.ask("SET expiring v PX 100000");
+        let expected = digest(&mut client);
+        // Not even published when the command comes.
+        client
+            .send_raw(
+                &["SET last 1", "DEBUG LOADAOF"]
+                    .map(|line| crate::harness::command(&crate::harness::split(line)))
+                    .concat(),
+            )
+            .expect("it listens");
+        (0..2).for_each(|_| assert_eq!(client.read().expect("it answers").string(), "OK"));
+        assert_eq!(client.ask("DEL last").int(), Some(1));
+        assert_eq!(digest(&mut client), expected);
+        assert_eq!(figure(&mut client, "loading"), 0);
+        assert_eq!(figure(&mut client, "rdb_changes_since_last_save"), 1);
+        load(&mut client);
+        assert_eq!(digest(&mut client), expected);
+        // A client that waits is served by what comes after it.
+        let mut waiting = server.client();
+        waiting.send(&["BLPOP", "nowhere", "0"]).expect("it listens");
+        assert!(until(|| client.ask("INFO clients").string().contains("blocked_clients:1")));
+        load(&mut client);
+        client.ask("RPUSH nowhere 1 2");
+        assert_eq!(waiting.read().expect("it answers").to_string(), "[\"nowhere\" \"1\"]");
+        assert!(["MULTI", "DEBUG LOADAOF"].iter().all(|line| !client.ask(line).is_error()));
+        assert_eq!(client.ask("EXEC").to_string(), "[!\"ERR DEBUG LOADAOF is not allowed in transactions\"]");
+        let expected = digest(&mut client);
+        end(server);
+        let server = torc(&dir, "2", &[]);
+        assert_eq!(digest(&mut server.client()), expected);
+        end(server);
+        let server = redis(&dir);
+        assert_eq!(digest(&mut server.client()), expected);
+    }
 }

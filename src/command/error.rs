@@ -33,6 +33,8 @@ pub enum CommandError {
     Blocked,
     /// No error: the worker is to run a script, and has yet to look at its arguments.
     Script(ScriptCall),
+    /// No error: the worker is to load the append-only file, all of whose leases are held.
+    Reload,
     /// No error: the command has run for as long as one turn may take, has kept in its session how far it came, and has
     /// replied nothing yet. It is run again in its worker's next turn, which others may have leases before.
     Unfinished,
@@ -52,7 +54,7 @@ impl CommandError {
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::Text(text) => text,
-            Self::Replied | Self::Blocked | Self::Script(_) | Self::Unfinished => "",
+            Self::Replied | Self::Blocked | Self::Script(_) | Self::Reload | Self::Unfinished => "",
         }
     }
 }

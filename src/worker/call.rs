@@ -194,10 +194,11 @@ impl Executor<'_> {
                 self.ctx.stats.commands[row.id as usize].total_ns.add(ns);
                 return false;
             }
-            Err(error) => {
-                self.ctx.stats.commands[row.id as usize].failed.add(1);
-                reply_error(error, reply, self.ctx.stats);
-            }
+            Err(CommandError::Reload) => match self.reload_append_only() {
+                Ok(()) => reply.ok(),
+                Err(error) => self.fail(error, row, reply),
+            },
+            Err(error) => self.fail(error, row, reply),
         }
         self.show(row, args, reply);
         if like_it && args.len() <= row.quick_args_max && self.constants.joins {
@@ -206,6 +207,12 @@ impl Executor<'_> {
             self.time(row, args, 1);
         }
         true
+    }
+
+    #[cold]
+    fn fail(&self, error: CommandError, row: &Row, reply: &mut Reply<'_>) {
+        self.ctx.stats.commands[row.id as usize].failed.add(1);
+        reply_error(error, reply, self.ctx.stats);
     }
 
     /// No command like the last one follows: if any were to be timed with this one, of the same row, and it has not run after

@@ -19,6 +19,7 @@
 //! | `client_eviction` | which of them go if that is too much |
 //! | `loading` | a file at the start |
 //! | `recovery` | the append-only file at the start: reading it |
+//! | `reloading` | DEBUG LOADAOF |
 //! | `rewrite` | the append-only file as the configuration wants it |
 //! | `replicas` | replicas: what they are sent |
 //! | `syncing` | the snapshot that replicas begin with, pings |
@@ -73,6 +74,7 @@ mod reap;
 mod reclaim;
 mod recovery;
 mod refuse;
+mod reloading;
 mod replay;
 mod replicas;
 mod rewrite;

@@ -7,13 +7,13 @@
 //! A last file that ends in the middle of a command was torn by a crash: with `aof-load-truncated` it is cut there. Anything else
 //! that is not as Redis writes it refuses the start, with file and offset.
 //!
-//! Not here: the files (`persist::aof`), what happens after the start (`persist::append_only`).
+//! Not here: the files (`persist::aof`), what happens after the start (`persist::append_only`), DEBUG LOADAOF (`reloading`).
 
 use std::path::Path;
 use std::time::Instant;
 
 use crate::command::{
-    Args, Queue, Row, Shared, aof_store, base_options, journal_settings, load_libraries, table,
+    Args, Queue, Role, Row, Shared, aof_store, base_options, journal_settings, load_libraries, table,
 };
 use crate::config::Config;
 use crate::exec::resolve;
@@ -56,33 +56,26 @@ impl Recovery {
         }
     }
 
+    /// The files, in the order in which they are loaded.
+    pub fn parts(&self) -> Vec<Part> {
+        match &self.existing {
+            Existing::None => Vec::new(),
+            Existing::OldFile { path, size } => {
+                vec![Part { path: path.clone(), size: *size, is_base: true, may_be_torn: true }]
+            }
+            Existing::Parts(parts) => parts.clone(),
+        }
+    }
+
     /// Loads all of it, and has effects appended from then on. `wake` is called where workers may sleep.
     ///
     /// # Errors
     /// A file is not as it should be, or cannot be read or written.
     pub fn run(self, shared: &Shared, config: &Config, wake: &dyn Fn()) -> Result<(), AofError> {
         let (start, bytes) = (Instant::now(), self.bytes());
+        let parts = self.parts();
+        read(&parts, shared, config, wake)?;
         let Recovery { mut store, existing } = self;
-        let parts = match &existing {
-            Existing::None => Vec::new(),
-            Existing::OldFile { path, size } => {
-                vec![Part { path: path.clone(), size: *size, is_base: true, may_be_torn: true }]
-            }
-            Existing::Parts(parts) => parts.clone(),
-        };
-        shared.loading.keep_expired();
-        let mut reading = Reading {
-            shared,
-            config,
-            wake,
-            read: 0,
-            batch: Queue::default(),
-            pending: Queue::default(),
-            batch_bytes: 0,
-        };
-        for part in &parts {
-            reading.part(part)?;
-        }
         match existing {
             Existing::OldFile { .. } => store.upgrade()?,
             Existing::None => store.write_first_base(BaseFormat::Rdb, |path| write_empty(path, config))?,
@@ -100,6 +93,22 @@ impl Recovery {
         journal.record_for_file(true);
         Ok(())
     }
+}
+
+/// Reads files and hands what they say to whoever runs it; all of it has run when this returns.
+///
+/// # Errors
+/// A file is not as it should be, or cannot be read.
+pub(super) fn read(
+    parts: &[Part],
+    shared: &Shared,
+    config: &Config,
+    wake: &dyn Fn(),
+) -> Result<(), AofError> {
+    shared.loading.keep_expired();
+    let (batch, pending) = (Queue::default(), Queue::default());
+    let mut reading = Reading { shared, config, wake, read: 0, batch, pending, batch_bytes: 0 };
+    parts.iter().try_for_each(|part| reading.part(part))
 }
 
 struct Reading<'a> {
@@ -183,6 +192,8 @@ impl Reading<'_> {
                     multi_at = None;
                     self.commit();
                 }
+                // Redis passes over an EXEC that ends nothing; no handler runs it.
+                Next::Command(command) if command.is_named("EXEC") => {}
                 Next::Command(command) => {
                     self.batch_bytes += command.bytes.len();
                     let batch = if multi_at.is_some() { &mut self.pending } else { &mut self.batch };
@@ -253,6 +264,9 @@ fn push(shared: &Shared, command: &Command<'_>, batch: &mut Queue) -> Result<(),
         let name = command.word(0).unwrap_or_default();
         format!("unknown command '{}', or with a wrong number of arguments", name.escape_ascii())
     })?;
+    if row.role == Role::Exec {
+        return Err("EXEC has another name here (rename-command)".to_owned());
+    }
     batch.push(row, &args.hashed(&hashes)).map_err(|error| error.text().to_owned())
 }
 

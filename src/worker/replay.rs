@@ -53,8 +53,8 @@ pub(super) fn nobody() -> Session {
     session
 }
 
-/// How many commands failed, and how the first of them.
-fn run(executor: &mut Executor<'_>, batch: &Queue) -> (u64, Option<String>) {
+/// Runs a batch: how many commands failed, and how the first of them.
+pub(super) fn run(executor: &mut Executor<'_>, batch: &Queue) -> (u64, Option<String>) {
     let (mut output, mut failed, mut failure) = (Output::new(), 0, None);
     for (row, args) in batch.commands() {
         let row = executor.table.row(row);

@@ -625,7 +625,14 @@ pub const CASES: &[Case] = &[
             ("DBSIZE", "5"),
         ],
     },
-    Case { name: "torc: DEBUG of its own", steps: &[("DEBUG LOADAOF", "!ERR nothing can be reloaded: *")] },
+    Case {
+        name: "DEBUG LOADAOF without a file",
+        steps: &[
+            ("SET a b", "OK"),
+            ("DEBUG LOADAOF", "!ERR Error trying to load the AOF files, check server logs."),
+            ("DBSIZE", "0"),
+        ],
+    },
     Case {
         name: "CONFIG SET is in force for what comes behind it in a pipeline",
         steps: &[(

@@ -148,7 +148,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         most: 0,
         run: load_log,
         syntax: "",
-        summary: "Refused: the append-only file is loaded at the start only.",
+        summary: "Empties all databases and loads the append-only file.",
     },
     Subcommand {
         word: "LOG",
@@ -293,7 +293,7 @@ fn panic(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
 }
 
 fn load_log(_: &mut Context<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
-    Err(CommandError::Text("ERR nothing can be reloaded: the append-only file is loaded at the start only"))
+    Err(CommandError::Reload)
 }
 
 fn packed_threshold(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
