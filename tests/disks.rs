@@ -54,11 +54,15 @@ fn full_disk_refuses_writes_until_a_rewrite_finds_room() {
     assert!(until(|| is_refused(&mut client)), "{}", server.log());
     assert_eq!(client.ask("GET first").string(), "1");
     assert_eq!(figure(&mut client, "aof_last_write_status"), "err");
+    assert_ne!(figure(&mut client, "aof_buffer_length"), "0");
+    assert_eq!(figure(&mut client, "aof_last_bgrewrite_status"), "ok");
     assert_eq!(server.log().matches("Error writing to the AOF file").count(), 1, "{}", server.log());
     client.ask("BGREWRITEAOF");
     assert!(until(|| client.ask("SET second 2").string() == "OK"), "{}", server.log());
     assert!(until(|| figure(&mut client, "aof_last_write_status") == "ok"));
     assert!(until(|| figure(&mut client, "aof_rewrite_in_progress") == "0"));
+    assert!(until(|| figure(&mut client, "aof_buffer_length") == "0"));
+    assert_eq!(figure(&mut client, "aof_rewrites_consecutive_failures"), "0");
     drop(client);
     end(server);
     let server = start(dir.path(), &APPENDS);
@@ -178,6 +182,12 @@ fn file_system_that_was_full_and_has_room_again_loses_nothing() {
     assert!(client.ask("SAVE").is_error() && !disk.path().join("dump.rdb").exists());
     client.ask("BGSAVE");
     assert!(until(|| figure(&mut client, "rdb_last_bgsave_status") == "err"));
+    // Nor does a rewrite, or a backup; INFO says of each what became of it.
+    client.ask("BGREWRITEAOF");
+    assert!(until(|| figure(&mut client, "aof_last_bgrewrite_status") == "err"), "{}", server.log());
+    assert_ne!(figure(&mut client, "aof_rewrites_consecutive_failures"), "0");
+    assert!(client.ask("BACKUP none").is_error() && figure(&mut client, "last_backup_status") == "err");
+    std::fs::remove_dir(disk.path().join("backups")).expect("nothing is left in it");
     let left: Vec<_> = std::fs::read_dir(disk.path()).expect("it is there").collect();
     assert_eq!(left.len(), 2, "appendonlydir and the filler: {left:?}");
     std::fs::remove_file(filler).expect("it is there");

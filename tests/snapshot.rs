@@ -3,8 +3,9 @@
 //! The files are loaded by the oracle, and what it then has is compared.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Server, Value, command, split, until};
+use crate::harness::{Client, Rng, Server, Value, command, split, until};
 
 fn simple(text: &str) -> Value {
     Value::Simple(text.into())
@@ -376,6 +377,180 @@ fn writes_to_unsaved_keys_wait_at_the_limit() {
         assert_eq!(oracle.client().ask("DEBUG DIGEST"), digest);
         assert_eq!(client.ask("GET key:17"), Value::Bulk(b"new:17".to_vec()));
     }
+}
+
+/// Sets keys `0..keys` to values that do not compress, of so many bytes.
+fn fill_noise(client: &mut Client, keys: usize, bytes: usize) {
+    let mut rng = Rng(7);
+    for from in (0..keys).step_by(100) {
+        let mut out = Vec::new();
+        for number in from..from + 100 {
+            let value: String = (0..bytes).map(|_| char::from(b'!' + rng.below(90) as u8)).collect();
+            out.extend(command(&["SET", &format!("key:{number}"), &value]));
+        }
+        client.send_raw(&out).expect("it listens");
+        (0..100).for_each(|_| assert_eq!(client.read().expect("it answers"), simple("OK")));
+    }
+}
+
+/// A client that writes to all keys, one after the other, for as long as its server answers; what it has written.
+fn overwrite(server: &Server, keys: usize, value: &str, written: &AtomicU64, is_over: &AtomicBool) {
+    let mut client = server.client();
+    for number in 0..keys {
+        if is_over.load(Relaxed) {
+            return;
+        }
+        assert_eq!(client.call(&["SET", &format!("key:{number}"), value]), simple("OK"));
+        written.fetch_add(1, Relaxed);
+    }
+}
+
+/// A disk that takes nothing any more: writers wait for it no longer than `snapshot-wait-max`, and it is the snapshot that fails.
+#[test]
+fn snapshot_at_a_standstill_fails_and_writers_go_on() {
+    const KEYS: usize = 4000;
+    let server = start("2", &["--snapshot-buffer-limit", "1mb", "--snapshot-wait-max", "1"]);
+    let mut client = server.client();
+    fill_noise(&mut client, KEYS, 1000);
+    // Each key takes three seconds from now on.
+    client.ask("CONFIG SET rdb-key-save-delay 3000000");
+    assert_eq!(client.ask("BGSAVE"), simple("Background saving started"));
+    let (written, never) = (AtomicU64::new(0), AtomicBool::new(false));
+    let begun = Instant::now();
+    overwrite(&server, KEYS, &"n".repeat(1000), &written, &never);
+    assert_eq!(written.load(Relaxed), KEYS as u64);
+    assert!(begun.elapsed() > Duration::from_secs(1), "nobody had to wait: {:?}", begun.elapsed());
+    await_end(&mut client);
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+    assert!(server.log().contains("it came to a standstill, and writers waited for it"), "{}", server.log());
+    assert!(!server.dir().join("dump.rdb").exists());
+    client.ask("CONFIG SET rdb-key-save-delay 0");
+    save(&mut client);
+    assert_eq!(loaded(&server).client().ask("DEBUG DIGEST"), client.ask("DEBUG DIGEST"));
+}
+
+/// Resident memory of a server, in bytes.
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// A sink of 5 MB a second: it takes as long as that, memory stays at the directive, readers are served, and so is who writes to
+/// what is saved.
+#[test]
+fn slow_sink_holds_up_only_who_writes_to_what_is_not_saved() {
+    const KEYS: usize = 12_000;
+    const RATE: u64 = 5_000_000;
+    const LIMIT: u64 = 2 << 20;
+    let server = start(
+        "2",
+        &["--snapshot-buffer-limit", &LIMIT.to_string(), "--snapshot-rate-max", &RATE.to_string()],
+    );
+    let mut client = server.client();
+    fill_noise(&mut client, KEYS, 1000);
+    let digest = client.ask("DEBUG DIGEST");
+    let mut others: Vec<Client> = (0..100).map(|_| server.client()).collect();
+    let (before, begun) = (resident(&server), Instant::now());
+    assert_eq!(client.ask("BGSAVE"), simple("Background saving started"));
+    let (written, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut most = before;
+    let value = "n".repeat(1000);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| overwrite(&server, KEYS, &value, &written, &is_over));
+        assert!(until(|| {
+            most = most.max(resident(&server));
+            assert!(!client.ask(&format!("GET key:{}", written.load(Relaxed) % KEYS as u64)).is_null());
+            number(&mut client, "current_save_keys_processed") > KEYS as i64 / 2
+        }));
+        assert!(written.load(Relaxed) < KEYS as u64, "the writer never had to wait");
+        for (number, other) in others.iter_mut().enumerate() {
+            let key = format!("key:{}", KEYS - 1 - number);
+            other.send_raw(&command(&["SET", &key, &value])).expect("it listens");
+            other.set_nonblocking(true);
+        }
+        let mut answered = 0;
+        assert!(until(|| {
+            most = most.max(resident(&server));
+            others.retain_mut(|other| other.read().is_err());
+            answered = 100 - others.len();
+            answered > 30
+        }));
+        assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1", "they were answered while it was made");
+        assert!(!others.is_empty(), "nobody had to wait");
+        for other in &mut others {
+            other.set_nonblocking(false);
+            assert_eq!(other.read().expect("it is answered in the end"), simple("OK"));
+        }
+        writer.join().expect("it has not failed");
+    });
+    await_end(&mut client);
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+    let size = std::fs::metadata(server.dir().join("dump.rdb")).expect("it was saved").len();
+    let least = Duration::from_secs_f64((size - (1 << 20)) as f64 / RATE as f64);
+    assert!(begun.elapsed() >= least, "{size} bytes in {:?}", begun.elapsed());
+    // What is replaced is held as well: no more than the limit, and what allocators round up to.
+    assert!(most - before < 2 * LIMIT + (8 << 20), "{} MiB more", (most - before) >> 20);
+    let oracle = loaded(&server);
+    assert_eq!(oracle.client().ask("DEBUG DIGEST"), digest);
+}
+
+/// In a transaction a save is put off; while one is made it is refused, as in Redis.
+#[test]
+fn bgsave_in_a_transaction_is_put_off() {
+    let server = start("2", &["--rdb-key-save-delay", "200000"]);
+    let oracle = Server::redis(&["--rdb-key-save-delay", "200000", "--enable-debug-command", "yes"]);
+    for server in [&server, &oracle] {
+        let mut client = server.client();
+        (0..3).for_each(|number| drop(client.ask(&format!("SET key:{number} v"))));
+        client.ask("MULTI");
+        ["BGSAVE", "BGSAVE", "BGSAVE SCHEDULE"].iter().for_each(|line| drop(client.ask(line)));
+        let scheduled = simple("Background saving scheduled");
+        assert_eq!(client.ask("EXEC"), Value::Array(vec![scheduled.clone(), scheduled.clone(), scheduled]));
+        assert!(until(|| info(&mut client, "rdb_bgsave_in_progress") == "1"));
+        ["MULTI", "BGSAVE", "BGSAVE SCHEDULE"].iter().for_each(|line| drop(client.ask(line)));
+        let refused = error("ERR Background save already in progress");
+        assert_eq!(client.ask("EXEC"), Value::Array(vec![refused.clone(), refused]));
+        await_end(&mut client);
+        assert_eq!(client.ask("SAVE"), simple("OK"), "nothing is in its way once INFO says so");
+    }
+}
+
+/// What INFO says of a save that has failed is what Redis says.
+#[test]
+fn failed_save_shows_the_same_in_info() {
+    let fields = [
+        "rdb_changes_since_last_save",
+        "rdb_bgsave_in_progress",
+        "rdb_last_bgsave_status",
+        "rdb_last_bgsave_time_sec",
+        "rdb_current_bgsave_time_sec",
+        "rdb_saves",
+        "aof_enabled",
+        "aof_last_write_status",
+        "aof_last_bgrewrite_status",
+    ];
+    let server = start("2", &["--save", "3600 1000000"]);
+    let oracle = Server::redis(&["--save", "3600 1000000", "--dbfilename", "dump.rdb"]);
+    let seen = [&server, &oracle].map(|server| {
+        let mut client = server.client();
+        assert_eq!(client.ask("PING"), simple("PONG"));
+        let look = |client: &mut Client| fields.map(|name| format!("{name}:{}", info(client, name)));
+        let file = server.dir().join("dump.rdb");
+        std::fs::create_dir(&file).expect("a directory can be made");
+        (0..5).for_each(|number| drop(client.ask(&format!("SET key:{number} v"))));
+        client.ask("BGSAVE");
+        assert!(until(|| info(&mut client, "rdb_last_bgsave_status") == "err"));
+        await_end(&mut client);
+        let failed = look(&mut client);
+        let refused = client.ask("SET key:0 v");
+        std::fs::remove_dir(&file).expect("it is empty");
+        client.ask("BGSAVE");
+        assert!(until(|| info(&mut client, "rdb_last_bgsave_status") == "ok"));
+        await_end(&mut client);
+        (failed, refused, look(&mut client))
+    });
+    assert_eq!(seen[0], seen[1]);
 }
 
 /// A large value is not copied: who writes to it waits until it is saved, in a transaction too, and who removes it.

@@ -528,6 +528,8 @@ directives! {
         "Bytes held for a snapshot, beyond which writes to what it has not saved yet wait."
     snapshot_rate_max: u64 = 0; "snapshot-rate-max"; Kind::Memory(0, LONG); MUTABLE | OWN;
         "Bytes a second that a snapshot writes at most; 0: as many as it can."
+    snapshot_wait_max: u32 = 60; "snapshot-wait-max"; Kind::Integer(1, INT); MUTABLE | OWN;
+        "Seconds that writes wait for a snapshot which writes nothing; then it fails, and they go on."
     key_load_delay: i32 = 0; "key-load-delay"; Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
         "Microseconds per loaded key, for tests."
     loading_process_events_interval_bytes: u64 = MIB / 2; "loading-process-events-interval-bytes";

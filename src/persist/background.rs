@@ -268,8 +268,10 @@ impl Background {
     fn end(&self, on_end: OnEnd, outcome: &Outcome, running: &Running) {
         on_end(outcome, running.begun.elapsed());
         running.keyspace.set_snapshotted(false);
-        self.lock().running = None;
+        let mut state = self.lock();
+        // Before INFO says that it is over: who has seen that may save.
         self.is_running.store(false, Release);
+        state.running = None;
     }
 
     /// The life of the thread.

@@ -22,8 +22,6 @@ const IDLE_US: u64 = 500;
 const PERIOD_MS: u64 = 1;
 /// Entries of one shard that are walked before the clock is looked at again.
 const ENTRIES_MAX: usize = 128;
-/// How long commands wait for a snapshot of which nothing is written meanwhile, in ms: longer than a value of some GB takes.
-const WAIT_MS_MAX: u64 = 60_000;
 /// Times that all leases are tried for a cut that no command asked for, some tens of ns apart at least.
 const CUT_TRIES_MAX: usize = 256;
 
@@ -96,7 +94,8 @@ impl<I: Io> Worker<I> {
         let done = running.keys_done();
         let waiting = self.walk.waiting_since.filter(|(_, done_then)| *done_then == done);
         let (since_ms, _) = *self.walk.waiting_since.insert(waiting.unwrap_or((now_ms, done)));
-        if now_ms.saturating_sub(since_ms) > WAIT_MS_MAX {
+        let wait_ms_max = u64::from(self.config.config().snapshot_wait_max) * 1000;
+        if now_ms.saturating_sub(since_ms) > wait_ms_max {
             running.fail_as_too_slow();
         }
     }
