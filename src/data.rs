@@ -134,7 +134,12 @@ pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<(
     };
     let background = Arc::clone(&shared.background);
     let is_saving = move || background.is_running();
-    let hooks = journal::Hooks { wake: Box::new(wake), fail: Box::new(fail), is_saving: Box::new(is_saving) };
+    let hooks = journal::Hooks {
+        wake: Box::new(wake),
+        fail: Box::new(fail),
+        is_saving: Box::new(is_saving),
+        now: Box::new(Instant::now),
+    };
     journal::start(Arc::clone(&shared.journal), hooks)
         .map_err(|error| format!("cannot start a thread: {error}"))
 }

@@ -18,6 +18,7 @@
 //! | `check` | whether all of it can be loaded, for people |
 //! | `reader` | one file's commands, and how it ends |
 //! | `disk` | changes to a directory that outlive a power cut |
+//! | `powered` | a disk that forgets, for tests |
 //!
 //! Not here: what is appended and when (the journal), what becomes of the commands (loading), the RDB format (`rdb`).
 
@@ -25,6 +26,7 @@ pub mod check;
 mod disk;
 pub mod file;
 pub mod manifest;
+pub mod powered;
 pub mod reader;
 pub mod store;
 

@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-pub use thread::{Feed, Hooks, Sink, start};
+pub use thread::{Driver, Feed, Hooks, Sink, start};
 pub use writer::Writer;
 
 /// When what was appended is synced to disk: `appendfsync`.

@@ -72,6 +72,8 @@ pub struct Hooks {
     pub fail: Box<dyn Fn(&str) + Send>,
     /// Whether a snapshot is being written, for which the disk may be spared.
     pub is_saving: Box<dyn Fn() -> bool + Send>,
+    /// The time.
+    pub now: Box<dyn Fn() -> Instant + Send>,
 }
 
 /// Starts the thread, which ends at [`Order::Finish`].
@@ -79,9 +81,25 @@ pub struct Hooks {
 /// # Errors
 /// There is no thread left.
 pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> {
-    let receiver = journal.take_receiver().ok_or_else(|| io::Error::other("the journal has its thread"))?;
-    let policy = journal.policy();
-    std::thread::Builder::new().name("torc-journal".into()).spawn(move || {
+    let driver = Driver::new(journal, hooks)?;
+    std::thread::Builder::new().name("torc-journal".into()).spawn(move || driver.thread.run(&driver.receiver))
+}
+
+/// The thread's work, without a thread: whoever has it says when some of it is done. For simulations.
+pub struct Driver {
+    thread: Thread,
+    receiver: Receiver<Message>,
+}
+
+impl Driver {
+    /// Of a journal that has no thread.
+    ///
+    /// # Errors
+    /// It has one.
+    pub fn new(journal: Arc<Journal>, hooks: Hooks) -> io::Result<Self> {
+        let receiver =
+            journal.take_receiver().ok_or_else(|| io::Error::other("the journal has its thread"))?;
+        let (policy, synced_at) = (journal.policy(), (hooks.now)());
         let thread = Thread {
             journal,
             hooks,
@@ -95,14 +113,19 @@ pub fn start(journal: Arc<Journal>, hooks: Hooks) -> io::Result<JoinHandle<()>> 
             stream: Vec::new(),
             queued_bytes: 0,
             is_synced: true,
-            synced_at: Instant::now(),
+            synced_at,
             failed_at: None,
             awaits_base: false,
             in_base: 0,
             ends: false,
         };
-        thread.run(&receiver);
-    })
+        Ok(Self { thread, receiver })
+    }
+
+    /// Takes all that has come and does all that can be done; whether anything had come.
+    pub fn step(&mut self) -> bool {
+        self.thread.step(&self.receiver)
+    }
 }
 
 /// What happens when the merge has come to a ticket.
@@ -144,12 +167,7 @@ impl Thread {
     fn run(mut self, receiver: &Receiver<Message>) {
         let mut looks = 0;
         loop {
-            let mut is_idle = true;
-            for message in receiver.try_iter() {
-                is_idle = false;
-                self.take(message);
-            }
-            self.work();
+            let is_idle = !self.step(receiver);
             if self.ends && self.out.is_empty() {
                 return self.end();
             }
@@ -162,13 +180,30 @@ impl Thread {
         }
     }
 
+    fn step(&mut self, receiver: &Receiver<Message>) -> bool {
+        let mut has_come = false;
+        for message in receiver.try_iter() {
+            has_come = true;
+            self.take(message);
+        }
+        self.work();
+        has_come
+    }
+
+    fn now(&self) -> Instant {
+        (self.hooks.now)()
+    }
+
+    fn is_past(&self, at: Instant, period: Duration) -> bool {
+        self.now().saturating_duration_since(at) >= period
+    }
+
     /// Waits for something to do.
     fn rest(&mut self, receiver: &Receiver<Message>, looks: u32) -> Option<Message> {
         // Under `always` something waits only where the disk is spared.
         let is_waiting = !self.is_synced && self.policy != SyncPolicy::No;
-        let until_sync = (self.synced_at + SYNC_PERIOD).saturating_duration_since(Instant::now());
-        let until_retry =
-            self.failed_at.map(|at| (at + SYNC_PERIOD).saturating_duration_since(Instant::now()));
+        let until_sync = (self.synced_at + SYNC_PERIOD).saturating_duration_since(self.now());
+        let until_retry = self.failed_at.map(|at| (at + SYNC_PERIOD).saturating_duration_since(self.now()));
         if self.ends {
             return None;
         }
@@ -243,13 +278,13 @@ impl Thread {
         }
         let is_due = match self.policy {
             SyncPolicy::Always => true,
-            SyncPolicy::EverySecond => self.synced_at.elapsed() >= SYNC_PERIOD,
+            SyncPolicy::EverySecond => self.is_past(self.synced_at, SYNC_PERIOD),
             SyncPolicy::No => false,
         };
         let is_spared =
             is_due && !self.is_synced && self.journal.spares_disk.load(Relaxed) && (self.hooks.is_saving)();
         if is_spared {
-            self.synced_at = Instant::now();
+            self.synced_at = self.now();
             self.wake(self.journal.tell(self.merge.taken(), false));
         } else if is_due && !self.sync() {
             return;
@@ -321,7 +356,7 @@ impl Thread {
             return true;
         }
         let is_superfluous = self.failed_at.is_some() && self.merge.taken() <= self.in_base;
-        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) && !is_superfluous {
+        if self.failed_at.is_some_and(|at| !self.is_past(at, SYNC_PERIOD)) && !is_superfluous {
             return false;
         }
         if let Some(sink) = self.sink.as_mut().filter(|_| !is_superfluous) {
@@ -344,22 +379,22 @@ impl Thread {
         if self.is_synced {
             return true;
         }
-        if self.failed_at.is_some_and(|at| at.elapsed() < SYNC_PERIOD) {
+        if self.failed_at.is_some_and(|at| !self.is_past(at, SYNC_PERIOD)) {
             return false;
         }
-        let start = Instant::now();
+        let start = self.now();
         if let Some(sink) = &mut self.sink
             && let Err(error) = sink.sync()
         {
             return self.fail("Fail to fsync the AOF file", &error);
         }
-        if start.elapsed() > SYNC_PERIOD {
+        if self.is_past(start, SYNC_PERIOD) {
             self.journal.delayed_syncs.fetch_add(1, Relaxed);
             log::warn!("Asynchronous AOF fsync is taking too long (disk is busy?).");
         }
         self.recover();
         self.is_synced = true;
-        self.synced_at = Instant::now();
+        self.synced_at = self.now();
         true
     }
 
@@ -390,7 +425,7 @@ impl Thread {
         if self.failed_at.is_none() {
             log::warn!("{what}: {error}. Commands that write are refused until it can be written again");
         }
-        self.failed_at = Some(Instant::now());
+        self.failed_at = Some(self.now());
         self.journal.is_doubtful.store(self.is_doubtful(), Relaxed);
         self.journal.note_failure(error.raw_os_error().unwrap_or(libc::EIO));
         false
@@ -487,6 +522,7 @@ mod tests {
             wake: Box::new(move |bits| woken.send(bits).unwrap_or_default()),
             fail: Box::new(|why| panic!("{why}")),
             is_saving: Box::new(|| false),
+            now: Box::new(Instant::now),
         };
         let thread = start(Arc::clone(&journal), hooks);
         (journal, thread.expect("there are threads"), wakes)
