@@ -12,7 +12,7 @@
 //!
 //! Costs: it copies and allocates freely; only its behaviour is like the real ones.
 //!
-//! Not here: simulated files and the power cuts that lose their writes.
+//! Not here: the disk that forgets when the power goes (`persist::aof::powered`).
 
 mod net;
 mod rng;

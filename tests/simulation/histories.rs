@@ -17,24 +17,24 @@ const TORN_SEEDS: std::ops::Range<u64> = 0..12;
 #[cfg(feature = "injected-fault")]
 const INJECTED_SEEDS: std::ops::Range<u64> = 0..1200;
 /// Connections that a client makes, one after another.
-const LIVES_MAX: u64 = 3;
+pub(super) const LIVES_MAX: u64 = 3;
 /// With that many operations unanswered, no further client of registers comes.
 const OPEN_REGISTERS_MAX: usize = 4;
 const REGISTER_PIPELINE_MAX: usize = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Appender,
     Registers { single: bool },
     Queuer,
 }
 
 /// A client, over all its connections.
-struct ClientSlot {
-    kind: Kind,
-    lives_left: u64,
+pub(super) struct ClientSlot {
+    pub(super) kind: Kind,
+    pub(super) lives_left: u64,
     /// Its connection's place among the clients.
-    client: usize,
+    pub(super) client: usize,
 }
 
 impl World {
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// Lets a client connect again whose connection is over.
-    fn renew(&self, histories: &Shared, slot: &mut ClientSlot) {
+    pub(super) fn renew(&self, histories: &Shared, slot: &mut ClientSlot) {
         let full = matches!(slot.kind, Kind::Registers { .. })
             && histories.borrow().open_registers() > OPEN_REGISTERS_MAX;
         if slot.lives_left > 0 && !full && self.clients.borrow()[slot.client].done {
@@ -76,10 +76,10 @@ impl World {
         }
     }
 
-    fn join_history(&self, histories: &Shared, kind: Kind) -> usize {
+    pub(super) fn join_history(&self, histories: &Shared, kind: Kind) -> usize {
         let rng = &mut *self.rng.borrow_mut();
         let number = self.clients.borrow().len();
-        let (connection, seed) = (number as u32, rng.next_u64());
+        let (connection, seed) = (self.connections_before.get() + number as u32, rng.next_u64());
         let torn = self.plan.fault == Some(Fault::TornTransaction);
         let script: Box<dyn super::client::Script> = match kind {
             Kind::Appender => {
@@ -116,8 +116,8 @@ impl World {
     }
 
     /// Reads all lists and takes what is left in the queues.
-    fn audit(&self, histories: &Shared) -> Result<(), String> {
-        let connection = self.clients.borrow().len() as u32;
+    pub(super) fn audit(&self, histories: &Shared) -> Result<(), String> {
+        let connection = self.connections_before.get() + self.clients.borrow().len() as u32;
         let lists = Appender::new(histories, 0, connection, true);
         let requests = lists.audit_requests();
         self.join_auditor(Box::new(Player::new(lists, connection, false)), requests);

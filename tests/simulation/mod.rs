@@ -13,7 +13,8 @@
 //! | [`slow_reader`] | a client that does not read holds up nobody else |
 //!
 //! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]),
-//! or publish and listen ([`talkers`]), or end at every point that the running server's tests end at ([`ends`]);
+//! or publish and listen ([`talkers`]), or end at every point that the running server's tests end at ([`ends`]), or have their
+//! histories go on behind power cuts ([`power`]), or share a journal that is loaded at the end ([`journaled`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -26,9 +27,11 @@ mod client;
 mod crowded;
 mod ends;
 mod histories;
+mod journaled;
 mod model;
 mod plan;
 mod player;
+mod power;
 mod queue;
 mod register;
 mod series;

@@ -20,6 +20,10 @@ pub enum Fault {
     LostWakes,
     /// The commands of transactions are sent as single ones.
     TornTransaction,
+    /// The disk says that it has kept what it has not.
+    LyingDisk,
+    /// Effects stand in another order than what they did.
+    Shuffled,
 }
 
 /// Everything about a run.
@@ -42,6 +46,12 @@ pub struct Plan {
     pub ends: bool,
     /// Clients publish and listen, and nothing else.
     pub talkers: bool,
+    /// Clients make histories, and the power goes in the middle of them.
+    pub power: bool,
+    /// What the journal holds at the end is loaded and compared with what there is.
+    pub journaled: bool,
+    /// How often, between the steps of others, the journal writes and syncs what there is.
+    pub journal_percent: u32,
     pub faults: Faults,
     pub io: Options,
     /// How often, instead of its turn, a worker that could go gets a rest.
@@ -126,6 +136,13 @@ impl Plan {
         }
     }
 
+    /// A plan of a seed in which the power goes.
+    pub fn power(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x706F_7765);
+        let journal_percent = [2, 20, 60][rng.below(3) as usize];
+        Plan { power: true, histories: false, journal_percent, ..Plan::histories(seed ^ 0x706F_7765) }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
@@ -144,6 +161,9 @@ impl Plan {
             histories: false,
             ends: false,
             talkers: false,
+            power: false,
+            journaled: false,
+            journal_percent: 0,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],
             rest_max: Duration::from_micros(1 + rng.below(20_000)),

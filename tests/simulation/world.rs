@@ -6,7 +6,7 @@
 //!
 //! Invariant: between steps no worker is within its turn, so no lease is held.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,8 +24,10 @@ use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
 
 use super::board::{Board, Player, Role};
 use super::client::{Client, End, Now};
+use super::journaled;
 use super::model::Model;
 use super::plan::{Fault, Plan};
+use super::power::{self, Power};
 use super::queue::{self, Queues};
 use super::slow_reader::{self, SlowReader};
 use super::talkers::Spoken;
@@ -63,6 +65,14 @@ pub struct Summary {
     pub noted: Noted,
     /// What was published and heard.
     pub spoken: Spoken,
+    /// How often the power went, how often that was because a sync had failed, and how many bytes were lost.
+    pub cuts: u64,
+    pub failed_syncs: u64,
+    pub bytes_lost: u64,
+    /// Groups of writes whose effects were drawn and not kept.
+    pub groups_lost: u64,
+    /// Bytes of effects.
+    pub journal_bytes: u64,
 }
 
 impl Summary {
@@ -80,6 +90,11 @@ impl Summary {
         self.timeouts += other.timeouts;
         self.noted.add(&other.noted);
         self.spoken.add(&other.spoken);
+        self.cuts += other.cuts;
+        self.failed_syncs += other.failed_syncs;
+        self.bytes_lost += other.bytes_lost;
+        self.groups_lost += other.groups_lost;
+        self.journal_bytes += other.journal_bytes;
     }
 }
 
@@ -90,19 +105,23 @@ pub(super) struct World {
     pub(super) net: SimNet,
     /// The counter behind all workers' clocks.
     counter: Box<dyn Fn(Duration)>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     workers: Vec<RefCell<Option<SimWorker>>>,
-    wakers: Vec<Waker>,
+    pub(super) wakers: Vec<Waker>,
     waits: Vec<Cell<Wait>>,
     rests: Vec<Cell<Duration>>,
     pub(super) clients: RefCell<Vec<Client>>,
     queues: Rc<RefCell<Queues>>,
     pub(super) rng: RefCell<Rng>,
-    stamp: Cell<u64>,
+    pub(super) stamp: Cell<u64>,
     turns: Cell<u64>,
     pub(super) noted: Cell<Noted>,
     pub(super) spoken: Cell<Spoken>,
     failure: RefCell<Option<String>>,
+    /// Its journal and its disk, if there is one.
+    pub(super) power: OnceCell<Power>,
+    /// Connections that there were before the power went.
+    pub(super) connections_before: Cell<u32>,
 }
 
 /// Runs a plan.
@@ -110,46 +129,28 @@ pub(super) struct World {
 /// # Errors
 /// What was not as it must be.
 pub fn run(plan: &Plan) -> Result<Summary, String> {
+    if plan.power {
+        return power::run(plan);
+    }
+    if plan.journaled {
+        return journaled::run(plan);
+    }
     let world = World::new(plan);
-    let weak = Rc::downgrade(&world);
-    let yield_point: Rc<dyn Fn(usize)> = Rc::new(move |index| {
-        weak.upgrade().as_deref().iter().for_each(|world| world.yield_point(index));
-    });
-    // A command that takes a lease late waits for it, so there nobody may be descheduled while he holds one.
-    #[cfg(feature = "injected-fault")]
-    torc::store::set_late_yield_point(Some(yield_point));
-    #[cfg(not(feature = "injected-fault"))]
-    world.net.set_yield_point(Some(yield_point));
-    let outcome = match () {
+    let outcome = world.deschedule(|| match () {
         () if plan.histories => world.play_histories(),
         () if plan.ends => world.play_ends(),
         () if plan.talkers => world.play_talkers(),
         () => world.play(),
-    };
-    world.net.set_yield_point(None);
-    #[cfg(feature = "injected-fault")]
-    torc::store::set_late_yield_point(None);
+    });
     outcome?;
-    let sum =
-        |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| world.shared.stats.sum(counter);
-    Ok(Summary {
-        trace: world.net.trace(),
-        commands: world.clients.borrow().iter().map(|client| client.requests).sum(),
-        turns: world.turns.get(),
-        lost: world.clients.borrow().iter().filter(|client| client.lost).count() as u64,
-        refused: sum(|c| &c.leases_refused),
-        wanted: sum(|c| &c.leases_wanted),
-        reserved: sum(|c| &c.leases_reserved),
-        moved: sum(|c| &c.connections_moved),
-        served: world.queues.borrow().served,
-        timeouts: world.queues.borrow().timeouts,
-        noted: world.noted.get(),
-        spoken: world.spoken.get(),
-    })
+    Ok(world.summary())
 }
 
 pub(super) fn share(plan: &Plan) -> Arc<Shared> {
-    let mut config = Config { databases: 4, ..Config::default() };
+    share_with(plan, Config { databases: 4, ..Config::default() })
+}
+
+pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
     // Nothing is saved by itself: that would be a thread of the system's, in the system's time.
     config.save.0.clear();
     let keyspace = KeyspaceOptions {
@@ -205,9 +206,13 @@ pub(super) fn faults(plan: &Plan, reset_per_million: u32) -> Faults {
 
 impl World {
     fn new(plan: &Plan) -> Rc<World> {
+        World::over(plan, share(plan))
+    }
+
+    /// Workers that share this.
+    pub(super) fn over(plan: &Plan, shared: Arc<Shared>) -> Rc<World> {
         let net = SimNet::new(plan.seed, faults(plan, 0));
         let (clock, mock) = Clock::simulated(EPOCH_MS);
-        let shared = share(plan);
         let ios: Vec<SimIo> = (0..plan.workers).map(|_| SimIo::new(&net, &plan.io)).collect();
         let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
         let setups = inboxes(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
@@ -236,10 +241,71 @@ impl World {
             noted: Cell::default(),
             spoken: Cell::default(),
             failure: RefCell::default(),
+            power: OnceCell::new(),
+            connections_before: Cell::new(0),
         })
     }
 
-    fn play(&self) -> Result<(), String> {
+    /// Plays, while workers that hold leases are descheduled.
+    pub(super) fn deschedule(
+        self: &Rc<Self>,
+        play: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), String> {
+        let weak = Rc::downgrade(self);
+        let yield_point: Rc<dyn Fn(usize)> = Rc::new(move |index| {
+            weak.upgrade().as_deref().iter().for_each(|world| world.yield_point(index));
+        });
+        // A command that takes a lease late waits for it, so there nobody may be descheduled while he holds one.
+        #[cfg(feature = "injected-fault")]
+        torc::store::set_late_yield_point(Some(yield_point));
+        #[cfg(not(feature = "injected-fault"))]
+        self.net.set_yield_point(Some(yield_point));
+        let outcome = play();
+        self.net.set_yield_point(None);
+        #[cfg(feature = "injected-fault")]
+        torc::store::set_late_yield_point(None);
+        outcome
+    }
+
+    /// What has happened so far.
+    pub(super) fn summary(&self) -> Summary {
+        let sum =
+            |counter: fn(&torc::observe::Counters) -> &torc::observe::Counter| self.shared.stats.sum(counter);
+        Summary {
+            trace: self.net.trace(),
+            commands: self.clients.borrow().iter().map(|client| client.requests).sum(),
+            turns: self.turns.get(),
+            lost: self.clients.borrow().iter().filter(|client| client.lost).count() as u64,
+            refused: sum(|c| &c.leases_refused),
+            wanted: sum(|c| &c.leases_wanted),
+            reserved: sum(|c| &c.leases_reserved),
+            moved: sum(|c| &c.connections_moved),
+            served: self.queues.borrow().served,
+            timeouts: self.queues.borrow().timeouts,
+            noted: self.noted.get(),
+            spoken: self.spoken.get(),
+            ..Summary::default()
+        }
+    }
+
+    /// Whether the power is gone: nobody sees or does anything any more.
+    pub(super) fn is_off(&self) -> bool {
+        self.power.get().is_some_and(Power::is_off)
+    }
+
+    /// The journal does what there is to be done; whether there was anything.
+    fn step_journal(&self) -> bool {
+        self.power.get().is_some_and(Power::step)
+    }
+
+    /// As [`Self::step_journal`], now and then.
+    fn may_step_journal(&self) {
+        if self.power.get().is_some() && self.chance(self.plan.journal_percent) {
+            self.step_journal();
+        }
+    }
+
+    pub(super) fn play(&self) -> Result<(), String> {
         let (torn, forgets) =
             (self.plan.fault == Some(Fault::TornWrite), self.plan.fault == Some(Fault::LostIncrement));
         let board = Rc::new(RefCell::new(Board::new(self.plan.wild, torn, forgets)));
@@ -322,7 +388,7 @@ impl World {
     }
 
     /// Lets virtual time pass, on the network and on the clocks.
-    fn pass(&self, time: Duration) {
+    pub(super) fn pass(&self, time: Duration) {
         self.net.advance(time);
         (self.counter)(time);
     }
@@ -333,8 +399,14 @@ impl World {
             && self.net.is_ready(index)
     }
 
+    /// A turn of the first worker by which no time passes.
+    pub(super) fn turn_in_no_time(&self) {
+        let mut worker = self.workers[0].borrow_mut();
+        worker.as_mut().expect("it has begun").turn(Wait::Poll).expect("simulated turns do not fail");
+    }
+
     /// A turn of a worker that may go.
-    fn turn(&self, index: usize) {
+    pub(super) fn turn(&self, index: usize) {
         let mut worker = self.workers[index].borrow_mut();
         let worker = worker.as_mut().expect("it may go");
         self.turns.set(self.turns.get() + 1);
@@ -367,6 +439,9 @@ impl World {
     }
 
     fn step_clients(&self) -> bool {
+        if self.is_off() {
+            return false;
+        }
         let now = self.net.now();
         let ms = EPOCH_MS + now.as_millis() as u64;
         let mut stamp = || {
@@ -394,6 +469,7 @@ impl World {
         for _ in 0..self.below(YIELD_POINT_TURNS_MAX) {
             self.pass(Duration::from_micros(self.below(100)));
             self.step_clients();
+            self.may_step_journal();
             self.step_workers();
         }
     }
@@ -416,7 +492,8 @@ impl World {
             if is_done() {
                 return Ok(());
             }
-            if !self.step_workers() && !clients_stepped && !self.skip_to_next() {
+            self.may_step_journal();
+            if !self.step_workers() && !clients_stepped && !self.step_journal() && !self.skip_to_next() {
                 let states: Vec<_> = self.waits.iter().map(Cell::get).collect();
                 return Err(format!("everybody sleeps while {otherwise}: {states:?}"));
             }

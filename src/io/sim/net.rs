@@ -278,6 +278,11 @@ impl SimNet {
         arrivals.filter_map(Pipe::next_arrival).filter(|&at| at > net.now).min()
     }
 
+    /// From now on chance is that of this seed, whatever happened before.
+    pub fn reseed(&self, seed: u64) {
+        self.shared.borrow_mut().rng = Rng::new(seed);
+    }
+
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         faults.check();
