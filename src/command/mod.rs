@@ -64,8 +64,8 @@ pub use row::{Command, Flags, Group, Scope};
 pub use scripting::busy::{BusyScripts, RunningFunction};
 pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
-    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, journal_settings, load_libraries,
-    save_is_due, save_now, server_bytes,
+    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, journal_settings,
+    load_libraries, save_is_due, save_now, server_bytes,
 };
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
