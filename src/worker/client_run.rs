@@ -71,6 +71,10 @@ impl<I: Io> Worker<I> {
         let is_upstream = upstream.is_some();
         let is_over =
             connection.ended || connection.closing || connection.session.client_info.is_killed() || is_former;
+        if is_over && is_upstream {
+            // What does not run does not count as applied.
+            connection.requeue_from(first.start as usize);
+        }
         if is_over || connection.requeued_in_turn == self.turn {
             return 1;
         }
@@ -379,6 +383,13 @@ impl ClientRun<'_> {
         }
         let (mark, errors) = (reply.mark(), reply.output().error_count());
         let row = (command.row != REFUSED).then(|| self.executor.table.row(command.row));
+        let session = &mut *self.executor.ctx.session;
+        if row.is_some_and(|row| row.role == Role::Begin)
+            && session.multi.is_none()
+            && let Some(applied) = &mut session.upstream
+        {
+            applied.note_begin(command.start as usize);
+        }
         let step = match row.filter(|row| may_be_replicated(row)) {
             Some(row) => {
                 self.executor.ctx.session.last_row = command.row;

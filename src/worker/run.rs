@@ -457,8 +457,8 @@ impl<I: Io> Worker<I> {
                 self.shared.stats.of(self.number).count_error("ERR");
                 connection.ended = true;
             }
-            if connection.session.upstream.is_some() {
-                let (replication, link) = (&self.shared.replication, &self.shared.link);
+            let (replication, link) = (&self.shared.replication, &self.shared.link);
+            if connection.session.upstream.as_ref().is_some_and(|applied| applied.is_current(link)) {
                 connection.pass_on(&self.batch, &self.io, |session, source, end| {
                     session.advance_upstream(source, end, replication, link);
                 });

@@ -17,6 +17,8 @@ pub struct Applied {
     pending: Vec<u8>,
     /// Up to where in the source of this turn commands have run.
     position: usize,
+    /// Where a transaction has begun behind that.
+    begin: Option<usize>,
     /// Whether the primary has asked how far this is.
     pub is_asked: bool,
 }
@@ -24,7 +26,7 @@ pub struct Applied {
 impl Applied {
     /// Nothing has come yet in the role of this epoch.
     pub fn new(epoch: u64) -> Self {
-        Self { epoch, pending: Vec::new(), position: 0, is_asked: false }
+        Self { epoch, pending: Vec::new(), position: 0, begin: None, is_asked: false }
     }
 
     /// The role it belongs to.
@@ -42,13 +44,21 @@ impl Applied {
         self.position = 0;
     }
 
+    /// A transaction begins there in this source: what comes before has run.
+    pub fn note_begin(&mut self, at: usize) {
+        self.begin = Some(at);
+    }
+
     /// All of this source up to `end` has run; `is_queueing`: a transaction has begun.
     pub fn advance(&mut self, source: &[u8], end: usize, is_queueing: bool, stream: &Stream) {
-        let bytes = &source[self.position..end];
-        self.position = end;
+        let (from, begin) = (std::mem::replace(&mut self.position, end), self.begin.take());
         if is_queueing {
-            return self.pending.extend_from_slice(bytes);
+            let begin = begin.unwrap_or(from);
+            assert!(begin == from || self.pending.is_empty(), "transactions are not nested");
+            stream.append(&source[from..begin]);
+            return self.pending.extend_from_slice(&source[begin..end]);
         }
+        let bytes = &source[from..end];
         if !self.pending.is_empty() {
             stream.append(&std::mem::take(&mut self.pending));
         }
@@ -72,5 +82,22 @@ mod tests {
         applied.advance(b"SETEXEC", 7, false, &stream);
         assert_eq!(stream.end(), 15);
         assert!(!applied.is_current(&Link::default()));
+    }
+
+    /// What had run before a MULTI in the same breath was asked for again when the link ended, and ran twice.
+    #[test]
+    fn what_runs_before_a_transaction_counts_at_once() {
+        let (stream, mut applied) = (Stream::default(), Applied::new(1));
+        let source = b"SETMULTISET";
+        applied.note_begin(3);
+        applied.advance(source, 8, true, &stream);
+        assert_eq!(stream.end(), 3);
+        applied.advance(source, 11, true, &stream);
+        applied.begin_source();
+        applied.advance(b"EXECMULTI", 4, false, &stream);
+        assert_eq!(stream.end(), 15);
+        applied.note_begin(4);
+        applied.advance(b"EXECMULTI", 9, true, &stream);
+        assert_eq!(stream.end(), 15);
     }
 }
