@@ -29,6 +29,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 const BLOCK_BYTES_MAX: usize = 64 << 10;
 const BLOCK_BYTES_MIN: usize = 16 << 10;
 const BLOCKS_MIN: u64 = 16;
+/// Blocks that are kept to be filled again: those of one append to the next.
+const SPARES_MAX: usize = 4;
 /// A full block with more slices than this is copied into one.
 const SLICES_MAX: usize = 16;
 
@@ -55,6 +57,8 @@ struct Kept {
     /// Slices at the end of the queue that were cut off the block being filled.
     of_block: usize,
     block: BytesMut,
+    /// Blocks that are to be filled again.
+    spares: Vec<BytesMut>,
     end: u64,
     limit: u64,
     /// How far each reader has read.
@@ -177,7 +181,8 @@ impl Stream {
             return 0;
         }
         let handles = kept.slices.capacity() * size_of::<(u64, Bytes)>();
-        kept.end - kept.start() + kept.block.capacity() as u64 + handles as u64
+        let spares: usize = kept.spares.iter().map(BytesMut::capacity).sum();
+        kept.end - kept.start() + (kept.block.capacity() + spares + handles) as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -213,7 +218,10 @@ impl Kept {
         }
         self.of_block = 0;
         let bytes = (self.limit / BLOCKS_MIN).clamp(BLOCK_BYTES_MIN as u64, BLOCK_BYTES_MAX as u64) as usize;
-        self.block = BytesMut::with_capacity(bytes);
+        let mut block = self.spares.pop().unwrap_or_default();
+        // That is the memory of before, if it has so many.
+        block.reserve(bytes);
+        self.block = block;
     }
 
     /// What was appended since becomes a slice.
@@ -232,7 +240,14 @@ impl Kept {
         while let Some((start, slice)) = self.slices.front()
             && start + slice.len() as u64 <= keep_from
         {
-            self.slices.pop_front();
+            let gone = self.slices.pop_front();
+            // Memory that goes back to the system is cleared by it when it is asked for again, which costs more than all the rest.
+            if self.spares.len() < SPARES_MAX
+                && let Some(Ok(mut block)) = gone.map(|(_, slice)| slice.try_into_mut())
+            {
+                block.clear();
+                self.spares.push(block);
+            }
         }
         self.of_block = self.of_block.min(self.slices.len());
     }
