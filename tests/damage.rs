@@ -183,7 +183,7 @@ fn keyspace(seed: u64) -> Leases {
 /// Loads a file as the start does; how many of its keys came to be.
 fn load_rdb(file: &[u8], leases: &mut Leases, merges: bool) -> Result<u64, FileError> {
     let limits = Limits::default();
-    let mut splitter = Splitter::new(Cursor::new(file), file.len() as u64, DATABASES, false)?;
+    let mut splitter = Splitter::new(Cursor::new(file), Some(file.len() as u64), DATABASES, false)?;
     let (mut spare, mut count) = (Vec::new(), 0);
     while let Some(piece) = splitter.next_piece(std::mem::take(&mut spare))? {
         let access_clock = AccessClock::new(0, false);

@@ -15,6 +15,7 @@ pub mod insert;
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -155,7 +156,7 @@ impl Loading {
     ///
     /// # Errors
     /// The file cannot be read, or is not what it should be. Part of it may be in the keyspace.
-    pub fn run(&self, mut splitter: Splitter<File>, wake: impl Fn()) -> Result<Findings, FileError> {
+    pub fn run<R: Read>(&self, mut splitter: Splitter<R>, wake: impl Fn()) -> Result<Findings, FileError> {
         let mut spare = Vec::new();
         let mut has_told = false;
         while let Some(piece) = splitter.next_piece(spare)? {
@@ -202,6 +203,10 @@ impl Loading {
             let mut found = findings.notes.iter().filter(|(known, _)| known == name.as_bytes());
             found.next().map(|(_, value)| &value[..])
         };
+        if note("repl-id").is_some() {
+            // Others may have come as far, and keep what has expired until they are told that it goes.
+            self.keep_expired();
+        }
         let number = |name| note(name).and_then(parse_i64).and_then(|number| u64::try_from(number).ok());
         if let Some(version) = note("redis-ver") {
             log::info!("Loading RDB produced by version {}", version.escape_ascii());
@@ -239,5 +244,5 @@ pub fn open(path: &Path, databases: usize, checks: bool) -> Result<Option<(Split
         opened => opened.map_err(failed)?,
     };
     let size = file.metadata().map_err(failed)?.len();
-    Ok(Some((Splitter::new(file, size, databases, checks)?, size)))
+    Ok(Some((Splitter::new(file, Some(size), databases, checks)?, size)))
 }

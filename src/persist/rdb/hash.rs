@@ -5,6 +5,7 @@
 //! type 24   earliest deadline or 0, u64 LE; count, then each: 0, or by how much its deadline is later, and 1; field, value
 //! type 23   a listpack as of type 25       what Redis 7.4 wrote before its release
 //! type 22   count, then each: deadline or 0, field, value       likewise
+//! type 22   count, then each: field, value, deadline or -1, i64 LE    in files of Valkey 9
 //! type 16   a listpack of field, value as a string
 //! type 13   a ziplist likewise
 //! type 9    a zipmap as a string
@@ -26,6 +27,8 @@ pub const TYPE_HASH_ZIPMAP: u8 = 9;
 pub const TYPE_HASH_ZIPLIST: u8 = 13;
 pub const TYPE_HASH_LISTPACK: u8 = 16;
 pub const TYPE_HASH_METADATA_EARLY: u8 = 22;
+/// The type 22 of Valkey's files, which is another one.
+pub const TYPE_HASH_DEADLINES_VALKEY: u8 = 22 | 0x40;
 pub const TYPE_HASH_LISTPACK_EX_EARLY: u8 = 23;
 pub const TYPE_HASH_METADATA: u8 = 24;
 pub const TYPE_HASH_LISTPACK_EX: u8 = 25;
@@ -82,11 +85,20 @@ fn earliest_deadline(hash: &Hash<'_>) -> Option<u64> {
     hash.iter().filter_map(|field| field.deadline).min()
 }
 
+/// Which type of value a byte means in a file of Valkey's own kind, or in any other.
+pub fn exact_type(value_type: u8, is_valkey: bool) -> u8 {
+    match value_type {
+        TYPE_HASH_METADATA_EARLY if is_valkey => TYPE_HASH_DEADLINES_VALKEY,
+        other => other,
+    }
+}
+
 /// A hash of one of the types above.
 pub fn read(value_type: u8, reader: &mut Reader<'_>) -> Result<NewHash, Malformed> {
     let hash = match value_type {
         TYPE_HASH => read_fields(reader, PackForm::Pairs, |_| Ok(None))?,
         TYPE_HASH_METADATA_EARLY => read_fields(reader, PackForm::Triples, |ms| Ok(nonzero(ms)))?,
+        TYPE_HASH_DEADLINES_VALKEY => read_fields_of_valkey(reader)?,
         TYPE_HASH_METADATA => {
             let earliest = reader.u64_le()?;
             let deadline = |by: u64| match by {
@@ -141,6 +153,22 @@ fn read_fields(
         let (name, value) = (reader.string()?, reader.string()?);
         // Longer ones would not fit a body, and Redis has none.
         if name.len().max(value.len()) > PART_BYTES_MAX {
+            return Err(Malformed);
+        }
+        hash.add(&new_item(&name), &new_item(&value), deadline);
+    }
+    hash.sort();
+    Ok(hash)
+}
+
+/// Each field with its value and then its deadline, or -1.
+fn read_fields_of_valkey(reader: &mut Reader<'_>) -> Result<NewHash, Malformed> {
+    let mut hash = NewHash::new(PackForm::Triples);
+    for _ in 0..reader.length()? {
+        let (name, value, deadline) = (reader.string()?, reader.string()?, reader.u64_le()?);
+        let deadline = (deadline != u64::MAX).then_some(deadline);
+        let is_long = name.len().max(value.len()) > PART_BYTES_MAX;
+        if is_long || deadline.is_some_and(|deadline| deadline > DEADLINE_MAX) {
             return Err(Malformed);
         }
         hash.add(&new_item(&name), &new_item(&value), deadline);

@@ -116,6 +116,10 @@ pub fn value<'a>(
 ) -> Result<NewValue<'a>, PayloadError> {
     let mut reader = Reader::new(payload);
     let value_type = reader.byte()?;
+    if value_type == hash::TYPE_HASH_DEADLINES_VALKEY {
+        // No file and no payload says it so.
+        return Err(PayloadError::Format);
+    }
     Ok(value::read(value_type, &mut reader, limits, hasher)?)
 }
 

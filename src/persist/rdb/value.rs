@@ -76,6 +76,7 @@ pub fn read<'a>(
         | hash::TYPE_HASH_ZIPLIST
         | hash::TYPE_HASH_LISTPACK
         | hash::TYPE_HASH_METADATA_EARLY
+        | hash::TYPE_HASH_DEADLINES_VALKEY
         | hash::TYPE_HASH_LISTPACK_EX_EARLY
         | hash::TYPE_HASH_METADATA
         | hash::TYPE_HASH_LISTPACK_EX => Ok(NewValue::Hash(hash::read(value_type, reader)?, limits.hash)),

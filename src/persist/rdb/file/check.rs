@@ -86,7 +86,7 @@ fn each_record(
     size: u64,
     mut visit: impl FnMut(&Record<'_, '_>),
 ) -> Result<Findings, FileError> {
-    let mut splitter = Splitter::new(source, size, u32::MAX as usize, true)?;
+    let mut splitter = Splitter::new(source, Some(size), u32::MAX as usize, true)?;
     let (limits, hasher) = (Limits::default(), KeyHasher::new(1));
     let mut spare = Vec::new();
     while let Some(piece) = splitter.next_piece(spare)? {

@@ -55,7 +55,8 @@ pub fn each(
         let mut reader = Reader::new(&bytes[at..]);
         let (deadline_ms, used, value_type) =
             before_key(&mut reader).map_err(|Malformed| error("damaged before a key".to_owned()))?;
-        let Some(value_type) = value_type else {
+        let Some(value_type) = value_type.map(|value_type| hash::exact_type(value_type, piece.is_valkey))
+        else {
             let mut scan = Scan::new(bytes, at);
             match scan.part() {
                 Ok(super::scan::Part::Database(number)) => db = DbIndex(number as u32),
@@ -139,6 +140,7 @@ fn is_empty(value: &[u8], value_type: u8) -> bool {
         | sorted_set::TYPE_SORTED_SET
         | sorted_set::TYPE_SORTED_SET_2
         | hash::TYPE_HASH
+        | hash::TYPE_HASH_DEADLINES_VALKEY
         | hash::TYPE_HASH_METADATA_EARLY => reader.length() == Ok(0),
         hash::TYPE_HASH_METADATA => reader.u64_le().is_ok() && reader.length() == Ok(0),
         hash::TYPE_HASH_LISTPACK_EX => reader.u64_le().is_ok() && packed(&mut reader) == EMPTY_LISTPACK,

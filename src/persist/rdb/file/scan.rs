@@ -52,12 +52,18 @@ pub enum Part {
 pub struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
+    is_valkey: bool,
 }
 
 impl<'a> Scan<'a> {
     /// At a place of `bytes`.
     pub fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self { bytes, at, is_valkey: false }
+    }
+
+    /// The same, in a file of Valkey's own kind or not.
+    pub fn of_valkey(self, is_valkey: bool) -> Self {
+        Self { is_valkey, ..self }
     }
 
     /// How far it came.
@@ -95,7 +101,7 @@ impl<'a> Scan<'a> {
                         return Err(Stop::Malformed(format!("unknown type of value {value_type}")));
                     }
                     self.string()?;
-                    self.value(value_type)?;
+                    self.value(hash::exact_type(value_type, self.is_valkey))?;
                     return Ok(Part::Key);
                 }
             }
@@ -143,6 +149,10 @@ impl<'a> Scan<'a> {
                     scan.strings(2)
                 })
             }
+            hash::TYPE_HASH_DEADLINES_VALKEY => self.each(|scan| {
+                scan.strings(2)?;
+                scan.skip(TIME_BYTES)
+            }),
             stream::TYPE_STREAM | stream::TYPE_STREAM_2 | stream::TYPE_STREAM_3 => self.stream(value_type),
             TYPE_MODULE => {
                 self.length()?;

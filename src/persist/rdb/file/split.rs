@@ -11,7 +11,7 @@
 use std::io::Read;
 
 use super::scan::{Part, Scan, Stop};
-use super::{FileError, HEADER_BYTES, MAGIC, VERSION_CHECKSUM};
+use super::{FileError, HEADER_BYTES, MAGIC, MAGIC_VALKEY, VERSION_CHECKSUM, VERSION_VALKEY};
 use crate::persist::rdb::decode::Reader;
 use crate::persist::rdb::{VERSION_MAX, crc64};
 use crate::store::DbIndex;
@@ -31,6 +31,8 @@ pub struct Piece {
     pub offset: u64,
     /// The database of the first key.
     pub db: DbIndex,
+    /// Whether it is of a file of Valkey's own kind.
+    pub is_valkey: bool,
 }
 
 /// What is found between keys.
@@ -55,7 +57,10 @@ pub struct Findings {
 /// Cuts a file into pieces.
 pub struct Splitter<R> {
     source: R,
+    /// Its bytes; no more than that where nobody knows.
     size: u64,
+    /// Whether that is exactly so, and not what nobody knows.
+    is_exact: bool,
     /// Where the first byte of `block` stands in the file.
     offset: u64,
     block: Vec<u8>,
@@ -69,14 +74,16 @@ pub struct Splitter<R> {
 }
 
 impl<R: Read> Splitter<R> {
-    /// A file of `size` bytes from its beginning on, for a server with so many databases. `checks`: whether its checksum counts.
+    /// A file of `size` bytes, if anybody knows, from its beginning on, for a server with so many databases. `checks`: whether its
+    /// checksum counts.
     ///
     /// # Errors
     /// It cannot be read, or does not begin as such a file does.
-    pub fn new(source: R, size: u64, databases: usize, checks: bool) -> Result<Self, FileError> {
+    pub fn new(source: R, size: Option<u64>, databases: usize, checks: bool) -> Result<Self, FileError> {
         let mut splitter = Self {
             source,
-            size,
+            size: size.unwrap_or(u64::MAX),
+            is_exact: size.is_some(),
             offset: 0,
             block: Vec::new(),
             sum: checks.then_some(0),
@@ -108,7 +115,11 @@ impl<R: Read> Splitter<R> {
         if self.has_ended {
             self.finish()?;
         }
-        Ok(Some(Piece { bytes, offset, db }))
+        Ok(Some(Piece { bytes, offset, db, is_valkey: self.is_valkey() }))
+    }
+
+    fn is_valkey(&self) -> bool {
+        self.findings.version == VERSION_VALKEY
     }
 
     /// How many bytes of the file have been passed.
@@ -122,13 +133,16 @@ impl<R: Read> Splitter<R> {
         loop {
             // The end of the file may come earlier.
             let left = usize::try_from(self.size - self.offset).unwrap_or(usize::MAX);
-            self.fill(wanted.min(left.max(1)))?;
+            let is_all = !self.fill_some(wanted.min(left.max(1)))?;
+            if is_all && self.is_exact || self.block.is_empty() {
+                return Err(self.error(self.block.len(), CUT));
+            }
             let mut end = 0;
             let stop = loop {
                 if self.has_ended {
                     return Ok(end);
                 }
-                let mut scan = Scan::new(&self.block, end);
+                let mut scan = Scan::new(&self.block, end).of_valkey(self.is_valkey());
                 match scan.part() {
                     Ok(part) => {
                         let from = std::mem::replace(&mut end, scan.at());
@@ -141,7 +155,7 @@ impl<R: Read> Splitter<R> {
                 Stop::Malformed(reason) => return Err(self.error(end, reason)),
                 Stop::Short(_) if end > 0 => return Ok(end),
                 Stop::Short(needed) => {
-                    if needed > self.size - self.offset {
+                    if is_all || needed > self.size - self.offset {
                         return Err(self.error(end, CUT));
                     }
                     // Whatever is missing beyond that, this is at most twice as much.
@@ -187,12 +201,17 @@ impl<R: Read> Splitter<R> {
 
     /// Has the block hold so many bytes.
     fn fill(&mut self, wanted: usize) -> Result<(), FileError> {
-        let Some(missing) = wanted.checked_sub(self.block.len()) else { return Ok(()) };
+        if self.fill_some(wanted)? { Ok(()) } else { Err(self.error(self.block.len(), CUT)) }
+    }
+
+    /// Reads until the block has so many bytes; whether there are as many.
+    fn fill_some(&mut self, wanted: usize) -> Result<bool, FileError> {
+        let Some(missing) = wanted.checked_sub(self.block.len()) else { return Ok(true) };
         let reserved = self.block.try_reserve_exact(missing);
         reserved.map_err(|_| self.error(0, format!("no memory for {wanted} bytes")))?;
         let read = (&mut self.source).take(missing as u64).read_to_end(&mut self.block);
         read.map_err(|error| self.error(self.block.len(), format!("cannot be read: {error}")))?;
-        if self.block.len() < wanted { Err(self.error(self.block.len(), CUT)) } else { Ok(()) }
+        Ok(self.block.len() >= wanted)
     }
 
     /// Parts with the first bytes of the block; the rest goes into `spare` and becomes the block.
@@ -233,14 +252,20 @@ impl<R: Read> Splitter<R> {
 
 const CUT: &str = "the file was cut short";
 
-/// The version that a file's first bytes say.
+/// The version that a file's first bytes say: REDIS and four digits, or VALKEY and three.
 fn version(header: &[u8]) -> Result<u16, String> {
     let header = header.get(..HEADER_BYTES).ok_or("this is no RDB file: it is too short")?;
-    let digits = header.strip_prefix(MAGIC).ok_or("this is no RDB file: it does not begin with REDIS")?;
+    let (digits, known) = match header.strip_prefix(MAGIC_VALKEY) {
+        Some(digits) => (digits, VERSION_VALKEY..=VERSION_VALKEY),
+        None => {
+            let no = "this is no RDB file: it does not begin with REDIS";
+            (header.strip_prefix(MAGIC).ok_or(no)?, 1..=VERSION_MAX)
+        }
+    };
     let version =
         std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    match version.and_then(|text| text.parse::<u16>().ok()) {
-        Some(version @ 1..=VERSION_MAX) => Ok(version),
-        _ => Err(format!("Can't handle RDB format version {}", String::from_utf8_lossy(digits))),
+    match version.and_then(|text| text.parse::<u16>().ok()).filter(|version| known.contains(version)) {
+        Some(version) => Ok(version),
+        None => Err(format!("Can't handle RDB format version {}", String::from_utf8_lossy(digits))),
     }
 }

@@ -62,7 +62,7 @@ fn text_of(value: NewValue<'_>) -> Vec<u8> {
 
 fn read(file: &[u8]) -> Result<(Vec<Found>, Findings), FileError> {
     let (limits, hasher) = (Limits::default(), KeyHasher::new(1));
-    let mut splitter = Splitter::new(Cursor::new(file), file.len() as u64, 16, true)?;
+    let mut splitter = Splitter::new(Cursor::new(file), Some(file.len() as u64), 16, true)?;
     let (mut all, mut spare) = (Vec::new(), Vec::new());
     while let Some(piece) = splitter.next_piece(std::mem::take(&mut spare))? {
         records::each(&piece, &limits, &hasher, |record| {
