@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use torc::command::{Shared, load_libraries};
+use torc::command::{Shared, load_libraries, resume_stream};
 use torc::config::Config;
 use torc::io::Waker;
 use torc::observe;
@@ -16,6 +16,7 @@ use torc::persist::journal;
 use torc::persist::load;
 use torc::persist::rdb::file::FileError;
 use torc::persist::rdb::file::split::{Findings, Splitter};
+use torc::persist::rdb::file::write::StreamNote;
 use torc::replicate::{Primary, replica};
 use torc::script::Policy;
 use torc::worker::{Recovery, follow_primary};
@@ -59,27 +60,25 @@ impl Kept {
         let start = Instant::now();
         let wake = || wakers.iter().for_each(|waker| waker.wake());
         let loaded = match self {
-            Kept::Nothing => Ok(()),
+            Kept::Nothing => Ok(None),
             Kept::AppendOnly(recovery, config) => {
                 recovery.run(shared, &config, &wake).map_err(|error| error.to_string())
             }
             Kept::Rdb(splitter, _, path) => match load_all(shared, *splitter, wake) {
                 Ok(findings) => {
-                    replica::restore(
-                        &findings,
-                        &shared.replication,
-                        &shared.link,
-                        shared.keyspace.databases(),
-                    );
+                    let place = replica::place(&findings, shared.keyspace.databases() as u32);
                     load::tell_findings(&findings, shared.loading.keys());
                     log::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
-                    Ok(())
+                    Ok(place)
                 }
                 Err(error) => Err(format!("{}: {error}", path.display())),
             },
         };
         match loaded {
-            Ok(()) => {
+            Ok(place) => {
+                if let Some(place) = place {
+                    go_on_from(&place, shared);
+                }
                 shared.loading.end();
                 tell_ready(ready);
             }
@@ -97,6 +96,14 @@ fn load_all(shared: &Shared, splitter: Splitter<File>, wake: impl Fn()) -> Resul
     let findings = shared.loading.run(splitter, wake)?;
     load_libraries(shared, &findings, Policy::Append)?;
     Ok(findings)
+}
+
+/// The files end there in a history of replication: this replica asks to go on from there, or this primary's replicas can.
+fn go_on_from(place: &StreamNote, shared: &Shared) {
+    if shared.replication.is_replica() {
+        return replica::restore(place, &shared.replication, &shared.link);
+    }
+    resume_stream(shared, place, shared.config.load().repl_backlog_size, shared.facts.started_ms);
 }
 
 /// Whether this server is a replica from the start, and of which primary. No worker runs yet.

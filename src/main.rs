@@ -159,6 +159,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         replay: Default::default(),
         replication: Arc::new(Replication::new(u64::from_ne_bytes(secret()?))),
         link: Default::default(),
+        migrations: torc::command::Migrations::default(),
         facts: Facts {
             // Published, so drawn apart from what is secret.
             run_id: secret::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -43,6 +43,10 @@ pub enum OnTimeout {
     Applied(u64),
     /// WAITAOF: how many logs, of this server and of replicas, have it.
     Synced(u64),
+    /// MIGRATE: the exchange of this number is not over.
+    Migration(u64),
+    /// SHUTDOWN: replicas have not all that was written, since the end was asked for so often.
+    End(u64),
 }
 
 impl OnTimeout {
@@ -57,13 +61,15 @@ impl OnTimeout {
                 reply.integer(own as i64);
                 reply.integer(replicas as i64);
             }
+            Self::Migration(_) => reply.error("IOERR error or timeout reading to target instance"),
+            Self::End(_) => reply.error("ERR Errors trying to SHUTDOWN. Check logs."),
         }
     }
 
     /// Whether it waits for what replicas say: the last ticket that matters.
     pub fn awaited_ticket(self) -> Option<u64> {
         match self {
-            Self::NullArray => None,
+            Self::NullArray | Self::Migration(_) | Self::End(_) => None,
             Self::Applied(ticket) | Self::Synced(ticket) => Some(ticket),
         }
     }

@@ -51,6 +51,7 @@ pub use blocking::{Blocking, OnTimeout, Settled};
 pub use category::Categories;
 pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng, Unblocking, limits};
 pub use error::{CommandError, Outcome};
+pub use generic::migrate::Migrations;
 pub use generic::scan::Scan;
 use item::reply_item;
 pub use keyspace::empty_all;
@@ -59,16 +60,19 @@ pub use permission::{Denied, catalog, may_read_all, may_run, note_denied};
 pub use pubsub::{is_about_oneself, may_run_while_listening};
 pub use recorder::{Bracket, Recorded, RecordedEffect, Recorder, hand_over, is_listened};
 pub use replay::Replay;
-pub use replication::{begin_stream, cut_for_replicas, end_stream, follow_role};
+pub use replication::{
+    abort_failover, ask_for_all, begin_stream, cut_for_replicas, end_failover, end_stream, follow_role,
+    hand_over_role, last_place, note_place, resume_stream, synced_target,
+};
 pub use row::{Command, Flags, Group, Scope};
 pub use scripting::busy::{BusyScripts, RunningFunction};
 pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
-    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, journal_settings,
-    load_libraries, save_is_due, save_now, server_bytes,
+    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow, journal_settings,
+    load_libraries, promote, save_is_due, save_now, server_bytes, stream_note,
 };
 pub use session::{Replies, Session};
-pub use shared::{Ask, DebugSwitches, Facts, Pause, PauseMode, Shared, Shutdown};
+pub use shared::{Ask, DebugSwitches, Facts, Holder, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
 pub use tracking::{TrackingOptions, invalidate};
 pub use transactions::{Queue, Watch};
@@ -92,6 +96,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,
+    generic::migrate::ROWS,
     generic::object::ROWS,
     generic::relocate::ROWS,
     generic::scan::ROWS,

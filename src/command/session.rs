@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Blocking, Queue, Scan, Settled, TrackingOptions, Watch};
+use super::{Blocking, OnTimeout, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{Kind, Subscriptions};
 use crate::replicate::Replication;
@@ -68,6 +68,8 @@ pub struct Session {
     pub replica: Option<Arc<Replica>>,
     /// The last ticket under which it has changed something; 0 for none.
     pub written_ticket: u64,
+    /// What its command has waited for, which runs again.
+    pub waited_for: OnTimeout,
     /// Its commands repeat what a primary or an append-only file says has been done.
     pub repeats: bool,
     /// What it has applied, if it is the connection to this server's primary.
@@ -132,6 +134,7 @@ impl Session {
             about: None,
             replica: None,
             written_ticket: 0,
+            waited_for: OnTimeout::NullArray,
             repeats: false,
             upstream: None,
             client_info,

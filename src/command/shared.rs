@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::BusyScripts;
+use super::generic::migrate::Migrations;
 use super::recorder::Recorder;
 use super::replay::Replay;
 use crate::config::ConfigFile;
@@ -64,6 +65,8 @@ pub struct Shared {
     pub replication: Arc<Replication>,
     /// The link to the primary.
     pub link: Link,
+    /// Keys on their way to other servers.
+    pub migrations: Migrations,
     /// Facts fixed at start.
     pub facts: Facts,
     /// The snapshot under way.
@@ -134,9 +137,25 @@ pub struct DebugSwitches {
 /// CLIENT PAUSE: until when, and whether only commands that may write are held back. While it lasts nothing expires and
 /// nothing is evicted, whichever commands it holds back.
 ///
-/// One word, as workers may begin and end pauses at the same time: twice the Unix time in ms, and one for all commands.
+/// Writes are also held back by whoever hands them over: a failover, and an end that waits for replicas ([`Holder`]). CLIENT UNPAUSE
+/// does not concern those.
+///
+/// One word, as workers may begin and end pauses at the same time: who holds, a bit each; the Unix time in ms; whether all commands.
 #[derive(Default)]
 pub struct Pause(AtomicU64);
+
+/// Who holds writes back until he says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// FAILOVER.
+    Failover = 62,
+    /// The end of the process, which waits for replicas.
+    End = 63,
+}
+
+/// The bits of holders, and the last ms that there is room for below them.
+const HOLDERS: u64 = 1 << Holder::Failover as u64 | 1 << Holder::End as u64;
+const UNTIL_MS_MAX: u64 = (!HOLDERS) >> 1;
 
 /// Which commands a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,19 +169,34 @@ pub enum PauseMode {
 impl Pause {
     /// Holds commands back until `until_ms` (Unix time). A running longer or stricter pause stays so, as in Redis.
     pub fn start(&self, until_ms: u64, mode: PauseMode, now_ms: u64) {
-        assert!(until_ms <= i64::MAX as u64, "whoever asks has seen to it");
         let joined = |word: u64| {
+            let running_ms = (word & !HOLDERS) >> 1;
             let (running_ms, is_strict) =
-                if word >> 1 > now_ms { (word >> 1, word & 1 == 1) } else { (0, false) };
+                if running_ms > now_ms { (running_ms, word & 1 == 1) } else { (0, false) };
             let is_strict = is_strict || mode == PauseMode::All;
-            Some(until_ms.max(running_ms) << 1 | u64::from(is_strict))
+            Some(word & HOLDERS | until_ms.max(running_ms).min(UNTIL_MS_MAX) << 1 | u64::from(is_strict))
         };
         let _always = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, joined);
     }
 
     /// CLIENT UNPAUSE.
     pub fn end(&self) {
-        self.0.store(0, Ordering::Release);
+        self.0.fetch_and(HOLDERS, Ordering::AcqRel);
+    }
+
+    /// Holds writes back until [`Self::release`].
+    pub fn hold(&self, holder: Holder) {
+        self.0.fetch_or(1 << holder as u64, Ordering::AcqRel);
+    }
+
+    /// This one holds nothing back any more.
+    pub fn release(&self, holder: Holder) {
+        self.0.fetch_and(!(1 << holder as u64), Ordering::AcqRel);
+    }
+
+    /// Whether anybody holds writes back whose replicas are to come to an end of the stream.
+    pub fn is_held(&self) -> bool {
+        self.0.load(Ordering::Acquire) & HOLDERS != 0
     }
 
     /// The pause in force.
@@ -172,7 +206,8 @@ impl Pause {
         if word >> 1 <= now_ms {
             return None;
         }
-        Some(if word & 1 == 1 { PauseMode::All } else { PauseMode::Write })
+        let is_strict = word & 1 == 1 && (word & !HOLDERS) >> 1 > now_ms;
+        Some(if is_strict { PauseMode::All } else { PauseMode::Write })
     }
 
     /// When the pause ends, Unix time in ms; in the past when there is none.
@@ -181,21 +216,34 @@ impl Pause {
     }
 }
 
-/// A signal that asks for the end.
+/// Who asks for the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// SIGINT.
     Int = 1,
     /// SIGTERM.
     Term = 2,
+    /// SHUTDOWN, which waits for replicas: data is not saved.
+    Command = 3,
+    /// The same: it is saved.
+    CommandSaves = 4,
+    /// The same: it is saved, or the end comes without that.
+    CommandTriesToSave = 5,
+}
+
+impl Ask {
+    const ALL: [Self; 5] =
+        [Self::Int, Self::Term, Self::Command, Self::CommandSaves, Self::CommandTriesToSave];
 }
 
 /// Whether and how the process is to end.
 #[derive(Default)]
 pub struct Shutdown {
     state: AtomicU8,
-    /// What signal has asked for it, as `Ask`; 0 for none.
+    /// Who has asked for it, as `Ask`; 0 for none.
     asked: AtomicU8,
+    /// How often it was asked for.
+    asks: AtomicU64,
     exit_code: AtomicI64,
 }
 
@@ -211,22 +259,25 @@ impl Shutdown {
         self.request();
     }
 
-    /// A signal asks for the end; the first worker prepares it.
+    /// The end is asked for; the first worker prepares it.
     pub fn ask(&self, ask: Ask) {
+        self.asks.fetch_add(1, Ordering::AcqRel);
         self.asked.store(ask as u8, Ordering::Release);
     }
 
-    /// Which signal has asked for the end.
+    /// Who has asked for the end.
     #[inline]
     pub fn asked(&self) -> Option<Ask> {
-        match self.asked.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Ask::Int),
-            _ => Some(Ask::Term),
-        }
+        let asked = usize::from(self.asked.load(Ordering::Acquire));
+        asked.checked_sub(1).map(|index| Ask::ALL[index])
     }
 
-    /// The end that a signal has asked for cannot be now.
+    /// How often it was asked for.
+    pub fn asks(&self) -> u64 {
+        self.asks.load(Ordering::Acquire)
+    }
+
+    /// The end that was asked for cannot be now, or is not wanted any more.
     pub fn withdraw(&self) {
         self.asked.store(0, Ordering::Release);
     }
@@ -240,5 +291,31 @@ impl Shutdown {
     /// What the process exits with.
     pub fn exit_code(&self) -> i64 {
         self.exit_code.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_and_clients_pause_each_for_himself() {
+        let pause = Pause::default();
+        assert_eq!(pause.active(100), None);
+        pause.start(200, PauseMode::All, 100);
+        pause.hold(Holder::Failover);
+        assert_eq!(pause.active(150), Some(PauseMode::All));
+        assert_eq!(pause.active(200), Some(PauseMode::Write), "the client's is over");
+        pause.start(400, PauseMode::Write, 300);
+        pause.end();
+        assert!(pause.is_held() && pause.active(u64::from(u32::MAX)) == Some(PauseMode::Write));
+        pause.hold(Holder::End);
+        pause.release(Holder::Failover);
+        assert!(pause.is_held());
+        pause.start(u64::MAX, PauseMode::All, 500);
+        pause.release(Holder::End);
+        assert_eq!(pause.active(1 << 50), Some(PauseMode::All));
+        pause.end();
+        assert_eq!((pause.active(1), pause.until_ms()), (None, 0));
     }
 }

@@ -357,7 +357,7 @@ directives! {
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm";
         Kind::Special("OPTION..."); MUTABLE | MULTI;
         "What SIGTERM does: default, save, nosave, now, force."
-    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE | INERT;
+    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE;
         "Seconds to wait for replicas at shutdown."
 
     // Security.
@@ -626,7 +626,7 @@ directives! {
         Kind::Integer(0, INT); MUTABLE;
         "Replicas that are enough to start."
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled; "repl-diskless-load";
-        Kind::Words(ReplDisklessLoad::WORDS); MUTABLE | INERT;
+        Kind::Words(ReplDisklessLoad::WORDS); MUTABLE;
         "How a received snapshot is loaded."
     repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period";
         Kind::Integer(1, INT); MUTABLE;

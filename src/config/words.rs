@@ -139,7 +139,7 @@ words! {
         Disabled = "disabled",
         /// From the socket, into an empty keyspace.
         OnEmptyDb = "on-empty-db",
-        /// From the socket, beside the old keyspace.
+        /// From a file too: the old data is served until all of the new has come.
         Swapdb = "swapdb",
     }
 }

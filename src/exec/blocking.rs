@@ -187,7 +187,8 @@ impl Waiter {
     /// What stands in for the client's state when it is served.
     pub fn session(&self) -> Session {
         let session = Session::stand_in(Arc::clone(&self.client_info), self.db, self.protocol);
-        Session { written_ticket: self.blocking.on_timeout.awaited_ticket().unwrap_or(0), ..session }
+        let waited_for = self.blocking.on_timeout;
+        Session { written_ticket: waited_for.awaited_ticket().unwrap_or(0), waited_for, ..session }
     }
 
     /// The protocol that the client speaks.

@@ -71,6 +71,8 @@ pub struct AppendOnly {
     failures_in_row: AtomicU64,
     /// Bytes of the base, or of all files at the start.
     base_bytes: AtomicU64,
+    /// Whether there is a base for what is appended, so that it counts.
+    has_base: AtomicBool,
 }
 
 impl Default for AppendOnly {
@@ -88,6 +90,7 @@ impl Default for AppendOnly {
             rewrites: AtomicU64::new(0),
             failures_in_row: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
+            has_base: AtomicBool::new(false),
         }
     }
 }
@@ -98,9 +101,15 @@ const RETRY_MS: u64 = 5000;
 impl AppendOnly {
     /// It is on from the start, with files of so many bytes.
     pub fn open(&self, store: AofStore, bytes: u64) {
+        self.has_base.store(true, Release);
         *lock(&self.store) = Some(store);
         self.base_bytes.store(bytes, Relaxed);
         self.is_wanted.store(true, Release);
+    }
+
+    /// Whether what is appended stands behind a base, and so counts at the next start.
+    pub fn has_base(&self) -> bool {
+        self.has_base.load(Acquire)
     }
 
     /// Whether it is on, or being switched on.
@@ -116,6 +125,7 @@ impl AppendOnly {
 
     /// It is off; the journal has been told. A rewrite under way comes to nothing.
     pub fn close(&self) {
+        self.has_base.store(false, Release);
         self.is_wanted.store(false, Release);
         self.is_asked_for.store(false, Release);
         if self.stage() == Stage::None {
@@ -229,6 +239,7 @@ impl AppendOnly {
         let Some(store) = &mut *store else { return Ok(()) };
         let bytes = std::fs::metadata(store.temp_base()).map_or(0, |file| file.len());
         store.end_rewrite(format)?;
+        self.has_base.store(true, Release);
         self.base_bytes.store(bytes, Relaxed);
         journal.note_base();
         // What is still there is removed at the next start.

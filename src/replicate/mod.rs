@@ -8,15 +8,18 @@
 //! |---|---|
 //! | `state` | the names of the history, the role, the state of the link to a primary |
 //! | `backlog` | the end of the stream, shared with all who read it |
+//! | `failover` | the role is handed over to a replica |
 //! | `primary` | who follows this server, and the snapshots they begin with |
 //! | `replica` | a replica's side: the link to its primary |
 //!
 //! Not here: commands (`command::replication`), sockets (`worker`).
 
 mod backlog;
+mod failover;
 pub mod primary;
 pub mod replica;
 mod state;
 
 pub use backlog::{ReaderId, Stream};
+pub use failover::{Failover, FailoverState, Request};
 pub use state::{History, LinkState, Primary, Replication, ReplicationId};

@@ -14,8 +14,8 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
-use super::Stream;
 use super::primary::{Marks, Replica, Replicas};
+use super::{Failover, Stream};
 
 /// The name of a history: 40 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,6 +128,8 @@ pub struct Replication {
     pub replicas: Replicas,
     /// Where in the stream tickets ended.
     pub marks: Marks,
+    /// The role's way to a replica.
+    pub failover: Failover,
     history: ArcSwap<History>,
     primary: ArcSwapOption<Primary>,
     link: AtomicU8,
@@ -150,6 +152,7 @@ impl Replication {
             stream: Stream::default(),
             replicas: Replicas::default(),
             marks: Marks::default(),
+            failover: Failover::default(),
             history: ArcSwap::from_pointee(History { id, id_before: ReplicationId::NONE, until: None }),
             primary: ArcSwapOption::empty(),
             link: AtomicU8::new(LinkState::None as u8),
@@ -240,6 +243,11 @@ impl Replication {
         self.stream.restart(offset);
         self.marks.clear();
         self.history.store(Arc::new(history));
+    }
+
+    /// A server that was started again: a history of its own, which continues the one of before, of which there are so many bytes.
+    pub fn succeed(&self, id_before: ReplicationId, offset: u64) {
+        self.adopt_history(History { id: self.new_id(), id_before, until: Some(offset + 1) }, offset);
     }
 
     /// Whether this server follows another.

@@ -134,7 +134,10 @@ impl<I: Io> Worker<I> {
         if let Some(after) = waiter.blocking.on_timeout.awaited_ticket() {
             self.awaiting.push(command.slot);
             self.shared.replication.replicas.note_awaiting(self.number);
-            self.shared.journal.order(Order::Ask { after });
+            // Where writes are held back nothing is added to the stream: replicas say so by themselves too.
+            if !self.shared.pause.is_held() {
+                self.shared.journal.order(Order::Ask { after });
+            }
         }
         connection.wait = Some(waiter);
         connection.set_block_reason(BlockReason::Blocked);

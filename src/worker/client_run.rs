@@ -440,7 +440,7 @@ impl ClientRun<'_> {
         session.advance_upstream(source, end, &shared.replication, &shared.link);
         let is_asked = session.upstream.as_mut().is_some_and(|applied| std::mem::take(&mut applied.is_asked));
         if is_asked {
-            acknowledge(output, shared.replication.offset());
+            acknowledge(output, shared);
         }
     }
 

@@ -156,6 +156,7 @@ impl<I: Io> Worker<I> {
         self.cron_scripts();
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
+            self.shared.migrations.tend();
         }
         self.save_when_due(now_ms);
         self.rewrite_when_due(now_ms);
@@ -168,6 +169,8 @@ impl<I: Io> Worker<I> {
         self.cron.quiet_ticks = if rests { self.cron.quiet_ticks.saturating_add(1) } else { 0 };
         self.cron.next_ms = now_ms + if pending { PAUSE_MS } else { self.rest_ms(now_ms) };
         self.tend_upstream(now_ms);
+        self.tend_failover(now_ms);
+        self.tend_end(now_ms);
         let sums = self.processor.mark();
         self.end_window(sums);
         self.stats().counters.cron_ns.add(self.clock.ns_between(start, self.clock.ticks()));

@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
-use super::replay::nobody;
-use crate::command::{Effect, Replies, Session, Shared, changes, empty_all, load_libraries};
+use crate::command::{
+    Effect, Replies, Session, Shared, abort_failover, changes, empty_all, end_failover, load_libraries,
+};
 use crate::io::{Io, Token};
 use crate::observe::flag;
 use crate::persist::journal::Order as JournalOrder;
 use crate::replicate::replica::{Adoption, Applied, Order, Surroundings, follow};
 use crate::replicate::{History, LinkState, Primary, ReplicationId};
 use crate::resp::Output;
+use crate::resp::inline::encode_words;
 use crate::script::Policy;
 use crate::store::DbIndex;
 
@@ -48,6 +50,7 @@ pub fn follow_primary(shared: &Arc<Shared>, primary: Primary, epoch: u64) {
             port: server.facts.tcp_port,
             tls_port: server.facts.tls_port,
             load_libraries: &|findings| load_libraries(&server, findings, Policy::Flush),
+            keys: &|| server.keyspace.shards().map(|shard| server.stats.gauges.keys(shard)).sum(),
         };
         follow(&surroundings, &primary, epoch);
     };
@@ -56,11 +59,17 @@ pub fn follow_primary(shared: &Arc<Shared>, primary: Primary, epoch: u64) {
     }
 }
 
-/// Says how far the stream has been applied.
-pub(super) fn acknowledge(output: &mut Output, offset: u64) {
-    let offset = offset.to_string();
-    let words = format!("*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n${}\r\n{offset}\r\n", offset.len());
-    output.push_bytes(words.as_bytes());
+/// Says how far the stream has been applied, and how much of it is in the append-only file, if there is one.
+pub(super) fn acknowledge(output: &mut Output, shared: &Shared) {
+    let (journal, offset) = (&shared.journal, shared.replication.offset());
+    let mut words = vec!["REPLCONF".to_owned(), "ACK".to_owned(), offset.to_string()];
+    if journal.has_file() && shared.append_only.has_base() {
+        let kept = shared.link.kept_offset(offset, journal.drawn(), journal.kept());
+        words.extend(["FACK".to_owned(), kept.to_string()]);
+    }
+    let mut bytes = Vec::new();
+    encode_words(&mut bytes, words.iter().map(String::as_bytes));
+    output.push_bytes(&bytes);
 }
 
 impl<I: Io> Worker<I> {
@@ -94,6 +103,14 @@ impl<I: Io> Worker<I> {
                 self.tell_loading();
                 Some(true)
             }
+            Some(Order::Taken) => {
+                self.with_nobody(end_failover);
+                Some(true)
+            }
+            Some(Order::Refused) => {
+                self.with_nobody(|ctx| abort_failover(ctx, "Failover target rejected psync request"));
+                Some(true)
+            }
             Some(Order::Failed) => {
                 self.empty();
                 self.end_loading();
@@ -114,6 +131,7 @@ impl<I: Io> Worker<I> {
                     // They learn the new name when they come again, and continue.
                     self.drop_replicas();
                 }
+                self.with_nobody(end_failover);
                 let db = shared.link.db();
                 Some(self.adopt_upstream(adoption, db))
             }
@@ -134,17 +152,17 @@ impl<I: Io> Worker<I> {
 
     /// All databases are empty from now on; all leases are held.
     fn empty(&mut self) {
-        let (constants, mut session) = (self.constants(), nobody());
-        let lazily = constants.config.replica_lazy_flush;
-        let mut executor = self.execution.executor(&mut session, &constants, &self.clock, 0);
-        empty_all(&mut executor.ctx, lazily);
+        self.with_nobody(|ctx| empty_all(ctx, ctx.config.replica_lazy_flush));
         self.execution.changes.clear();
+        let shard_count = self.shared.keyspace.shard_count();
         for shard in self.shared.keyspace.shards() {
+            // Whoever asks how many keys there are does not wait for cron.
+            let stats = self.shared.stats.of(self.number);
+            self.shared.stats.gauges.note(stats, shard, shard_count, self.execution.leases.shard(shard));
             if self.execution.leases.shard(shard).has_ready() {
                 self.lost.push(shard);
             }
         }
-        self.constants = Some(constants);
     }
 
     /// What is appended is of no use any more; what follows a snapshot's load begins with a new base.
@@ -197,6 +215,7 @@ impl<I: Io> Worker<I> {
         connection.give(input);
         shared.link.read_offset.store(shared.replication.offset() + arrived, Relaxed);
         shared.link.select(db);
+        shared.link.forget_kept();
         shared.link.connected(client_info, now_ms);
         shared.replication.set_link(LinkState::Connected);
         self.upstream = Some(Upstream { token, acknowledged_ms: 0 });
@@ -220,7 +239,7 @@ impl<I: Io> Worker<I> {
         // The clock may have been set back.
         if now_ms.abs_diff(*acknowledged_ms) >= ACKNOWLEDGE_MS {
             *acknowledged_ms = now_ms;
-            acknowledge(&mut self.connections.at(token.slot).output, self.shared.replication.offset());
+            acknowledge(&mut self.connections.at(token.slot).output, &self.shared);
             self.make_dirty(token.slot);
         }
         self.cron.come_by(now_ms + ACKNOWLEDGE_MS);

@@ -59,6 +59,7 @@ pub mod clock;
 mod cron;
 mod defrag;
 mod ending;
+mod failover;
 mod flush;
 mod following;
 mod journal;
@@ -197,6 +198,8 @@ pub struct Worker<I: Io> {
     /// Whether a file is being loaded, as far as this worker knows.
     loads: bool,
     stopping: bool,
+    /// The wait for replicas before an end that a signal has asked for.
+    end_wait: Option<ending::EndWait>,
     /// When clients that have not taken their last replies are closed all the same, Unix time in ms.
     stop_ms: u64,
 }
@@ -284,6 +287,7 @@ impl<I: Io> Worker<I> {
             balance: balance::Balance::new(clock.now_ms()),
             registry_slots: RegistrySlots::default(),
             loads: shared.loading.is_on(),
+            end_wait: None,
             stopping: false,
             stop_ms: 0,
             clock,

@@ -22,6 +22,7 @@ use crate::persist::aof::{AofError, AofReader, AofStore, BaseFormat, Existing, N
 use crate::persist::background::{Sizes, Target as _};
 use crate::persist::journal::Order;
 use crate::persist::load;
+use crate::persist::rdb::file::write::StreamNote;
 use crate::persist::rdb_target::RdbTarget;
 use crate::resp::Span;
 use crate::script::Policy;
@@ -67,14 +68,20 @@ impl Recovery {
         }
     }
 
-    /// Loads all of it, and has effects appended from then on. `wake` is called where workers may sleep.
+    /// Loads all of it, and has effects appended from then on; where in a history of replication that is, if the files say so. `wake`
+    /// is called where workers may sleep.
     ///
     /// # Errors
     /// A file is not as it should be, or cannot be read or written.
-    pub fn run(self, shared: &Shared, config: &Config, wake: &dyn Fn()) -> Result<(), AofError> {
+    pub fn run(
+        self,
+        shared: &Shared,
+        config: &Config,
+        wake: &dyn Fn(),
+    ) -> Result<Option<StreamNote>, AofError> {
         let (start, bytes) = (Instant::now(), self.bytes());
         let parts = self.parts();
-        read(&parts, shared, config, wake)?;
+        let place = read(&parts, shared, config, wake)?;
         let Recovery { mut store, existing } = self;
         match existing {
             Existing::OldFile { .. } => store.upgrade()?,
@@ -91,11 +98,12 @@ impl Recovery {
         shared.append_only.open(store, bytes);
         // Nobody changes anything before all is loaded.
         journal.record_for_file(true);
-        Ok(())
+        Ok(place)
     }
 }
 
-/// Reads files and hands what they say to whoever runs it; all of it has run when this returns.
+/// Reads files and hands what they say to whoever runs it; all of it has run when this returns. Where in a history of replication
+/// they end, if they say so.
 ///
 /// # Errors
 /// A file is not as it should be, or cannot be read.
@@ -104,11 +112,13 @@ pub(super) fn read(
     shared: &Shared,
     config: &Config,
     wake: &dyn Fn(),
-) -> Result<(), AofError> {
+) -> Result<Option<StreamNote>, AofError> {
     shared.loading.keep_expired();
     let (batch, pending) = (Queue::default(), Queue::default());
-    let mut reading = Reading { shared, config, wake, read: 0, batch, pending, batch_bytes: 0 };
-    parts.iter().try_for_each(|part| reading.part(part))
+    let mut reading =
+        Reading { shared, config, wake, read: 0, batch, pending, batch_bytes: 0, place: None };
+    parts.iter().try_for_each(|part| reading.part(part))?;
+    Ok(reading.place)
 }
 
 struct Reading<'a> {
@@ -123,6 +133,8 @@ struct Reading<'a> {
     pending: Queue,
     /// Bytes of the commands in the batch.
     batch_bytes: usize,
+    /// Where in a history of replication the last annotation stands, if no command has followed it.
+    place: Option<StreamNote>,
 }
 
 /// How far a file goes, where it does not go to its end.
@@ -184,7 +196,7 @@ impl Reading<'_> {
         let mut multi_at = None;
         loop {
             match reader.next()? {
-                Next::Annotation(_) => {}
+                Next::Annotation(annotation) => self.place = annotation.place().or(self.place.take()),
                 Next::Command(command) if command.is_named("MULTI") && multi_at.is_none() => {
                     multi_at = Some(command.offset);
                 }
@@ -195,6 +207,7 @@ impl Reading<'_> {
                 // Redis passes over an EXEC that ends nothing; no handler runs it.
                 Next::Command(command) if command.is_named("EXEC") => {}
                 Next::Command(command) => {
+                    self.place = None;
                     self.batch_bytes += command.bytes.len();
                     let batch = if multi_at.is_some() { &mut self.pending } else { &mut self.batch };
                     push(self.shared, &command, batch).map_err(|reason| at(path, command.offset, reason))?;

@@ -94,12 +94,12 @@ impl<I: Io> Worker<I> {
             moved_ms: now_ms,
             sign_ms: now_ms,
         });
-        self.ask_for_cut();
+        self.ask_for_look();
         self.feed_replicas();
     }
 
-    /// The first worker looks whether a snapshot is to be cut.
-    fn ask_for_cut(&mut self) {
+    /// The first worker looks whether a snapshot is to be cut, or whether replicas have all.
+    fn ask_for_look(&mut self) {
         if self.number == 0 {
             self.cron.hurry();
         } else {
@@ -199,6 +199,9 @@ impl<I: Io> Worker<I> {
         if let Some(followed) = followed.filter(|followed| followed.replica.state() == State::Loads) {
             followed.replica.set_state(State::Online);
             self.feed_replicas();
+        }
+        if self.shared.pause.is_held() {
+            self.ask_for_look();
         }
         let workers = self.shared.replication.replicas.take_awaiting();
         for worker in (0..self.inbox.workers()).filter(|worker| workers >> worker & 1 == 1) {

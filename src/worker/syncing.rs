@@ -45,7 +45,8 @@ impl<I: Io> Worker<I> {
             let period_ms = u64::from(config.repl_ping_replica_period) * 1000;
             if now_ms.abs_diff(self.syncing.pinged_ms) >= period_ms && alone_s.is_none() {
                 self.syncing.pinged_ms = now_ms;
-                if !replication.is_replica() {
+                // Where writes are held back, replicas are to come to the stream's end.
+                if !replication.is_replica() && !self.shared.pause.is_held() {
                     self.shared.journal.order(Order::Say { words: b"*1\r\n$4\r\nPING\r\n" });
                 }
             }

@@ -307,6 +307,17 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "MIGRATE that goes nowhere",
+        steps: &[
+            ("SET k v", "OK"),
+            ("MIGRATE 127.0.0.1 1 nothing 0 100", "NOKEY"),
+            ("MIGRATE 127.0.0.1 1 k 0 100", "!IOERR error or timeout writing to target instance"),
+            ("MIGRATE no.such.host.invalid 1 k 0 100", "!IOERR error or timeout connecting to the client"),
+            ("MIGRATE 127.0.0.1 1 k 0 100 WHAT", "!ERR syntax error"),
+            ("GET k", r#""v""#),
+        ],
+    },
+    Case {
         name: "RESTORE of payloads made by Redis",
         steps: &[
             (r#"RESTORE a 0 "\x00\xc0\x01\x0a\x00\x26\x78\xe7\xb6\xd1\x01\x11\xfc""#, "OK"),

@@ -290,6 +290,15 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "FAILOVER that is refused",
+        steps: &[
+            ("FAILOVER", "!ERR FAILOVER requires connected replicas."),
+            ("FAILOVER ABORT", "!ERR No failover in progress."),
+            ("FAILOVER ABORT FORCE", "!ERR syntax error"),
+            ("FAILOVER TO h 1 TIMEOUT 0", "!ERR FAILOVER timeout must be greater than 0"),
+        ],
+    },
+    Case {
         name: "SLOWLOG",
         steps: &[
             ("CONFIG SET slowlog-log-slower-than 0", "OK"),

@@ -184,10 +184,43 @@ impl Server {
         self.dir.path().join(CONFIG_FILE)
     }
 
+    /// Any server program once more, in the directory of one that has ended, on another free TCP port.
+    pub fn again_tcp(&self, program: &str, args: &[&str]) -> Self {
+        std::fs::remove_file(self.socket()).unwrap_or_default();
+        Self::on_free_port_in(|| Arc::clone(&self.dir), program, args)
+    }
+
+    /// Any server program once more, in the directory and on the port of one that has ended; its configuration file, if it had one,
+    /// says the rest.
+    pub fn again_there(&self, program: &str, args: &[&str]) -> Self {
+        std::fs::remove_file(self.socket()).unwrap_or_default();
+        let (tcp, file) = (self.tcp(), self.config_file());
+        let mut command = Command::new(program);
+        if file.exists() {
+            command.arg(file);
+        }
+        command.args(["--port", &tcp.port().to_string(), "--bind", "127.0.0.1"]);
+        let child = Self::run_in(&self.dir, command, args);
+        Self { child, dir: Arc::clone(&self.dir), tcp: Some(tcp), over_tls: None }.ready()
+    }
+
+    /// A program with a configuration file of this text, on a Unix socket and a free TCP port of 127.0.0.1.
+    pub fn with_file_tcp(program: &str, text: &str, args: &[&str]) -> Self {
+        let dir = Arc::<TempDir>::default();
+        std::fs::write(dir.path().join(CONFIG_FILE), text).expect("the temporary directory can be written");
+        let tcp = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+        let ended = Command::new("true").spawn().expect("it can be run");
+        Self { child: ended, dir, tcp, over_tls: None }.again_there(program, args)
+    }
+
     fn on_free_port(program: &str, args: &[&str]) -> Self {
+        Self::on_free_port_in(Arc::default, program, args)
+    }
+
+    fn on_free_port_in(dir: impl Fn() -> Arc<TempDir>, program: &str, args: &[&str]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
-            let dir = Arc::<TempDir>::default();
+            let dir = dir();
             let child = Self::spawn(program, &dir, port, args);
             let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let mut server = Self { child, dir, tcp: Some(tcp), over_tls: None };

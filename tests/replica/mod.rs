@@ -3,7 +3,9 @@
 
 mod fake;
 mod following;
+mod fuzzed;
 mod hostile;
+mod loading;
 mod role;
 mod tls;
 
@@ -127,7 +129,7 @@ fn as_number(value: &crate::harness::Value) -> String {
 }
 
 /// Keys that one has and the other has not, or with another value.
-fn differences(primary: &mut Client, replica: &mut Client) -> String {
+pub fn differences(primary: &mut Client, replica: &mut Client) -> String {
     let mut found = Vec::new();
     for db in 0..16 {
         let select = format!("SELECT {db}");

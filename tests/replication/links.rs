@@ -124,6 +124,24 @@ fn redis_cli_takes_a_snapshot() {
     assert!(has_left, "{}", server.log());
 }
 
+#[test]
+fn redis_cli_follows_the_stream() {
+    let server = primary(&["--workers", "2"]);
+    let port = server.tcp().port().to_string();
+    let mut cli = Command::new(redis_program("redis-cli"));
+    let cli = cli.args(["-p", &port, "--replica"]).stdout(std::process::Stdio::piped());
+    let mut child = cli.stderr(std::process::Stdio::null()).spawn().expect("it can be run");
+    let mut client = server.client();
+    let follows = until(|| field(&mut client, "replication", "connected_slaves") == "1");
+    assert!(follows, "{}", server.log());
+    client.ask("SET followed by-redis-cli");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("it is a pipe")));
+    let shown = lines.map_while(Result::ok).find(|line| line.contains("by-redis-cli"));
+    assert!(shown.is_some_and(|line| line.contains("followed")));
+    child.kill().expect("it runs");
+    child.wait().expect("it is a child");
+}
+
 /// What is written while there is no replica any more is kept for who comes back; when the backlog is freed, it is not.
 #[test]
 fn backlog_outlives_replicas_for_its_time() {

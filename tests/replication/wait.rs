@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use super::pair::{Kind, await_link, primary, replica};
-use crate::harness::Value;
+use crate::harness::{Server, Value};
 
 #[test]
 fn wait_counts_replicas_that_have_the_write() {
@@ -44,4 +44,29 @@ fn waitaof_counts_disks() {
     client.ask("PUBLISH c m");
     let Value::Array(counts) = client.ask("WAITAOF 1 0 0") else { panic!("two counts") };
     assert_eq!(counts[0], Value::Int(1));
+}
+
+/// A replica of Torc's kind said nothing of its disk, so that WAITAOF never counted it. PUBLISH is for replicas only, and has to be
+/// counted as what comes to their files.
+#[test]
+fn waitaof_counts_the_disks_of_torc() {
+    for policy in ["always", "everysec"] {
+        let server = primary(&["--appendonly", "yes", "--appendfsync", policy]);
+        let port = server.tcp().port().to_string();
+        let options = ["--appendonly", "yes", "--appendfsync", policy, "--replicaof", "127.0.0.1", &port];
+        let followers = [Server::start_tcp(&options), replica(Kind::Redis8, server.tcp())];
+        followers.iter().for_each(await_link);
+        followers[1].client().ask("CONFIG SET appendonly yes");
+        let mut client = server.client();
+        for command in ["SET k v", "PUBLISH c m", "INCR n", "PUBLISH c m"] {
+            client.ask(command);
+            let counts = client.ask("WAITAOF 1 2 20000");
+            assert_eq!(counts, Value::Array(vec![Value::Int(1), Value::Int(2)]), "{policy} {command}");
+        }
+        // Without a file it counts no more.
+        followers[0].client().ask("CONFIG SET appendonly no");
+        client.ask("SET k w");
+        assert_eq!(client.ask("WAITAOF 1 1 20000"), Value::Array(vec![Value::Int(1), Value::Int(1)]));
+        assert_eq!(client.ask("WAITAOF 1 2 100"), Value::Array(vec![Value::Int(1), Value::Int(1)]));
+    }
 }

@@ -190,6 +190,7 @@ pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
         replay: Default::default(),
         replication: Arc::new(Replication::new(plan.seed)),
         link: Default::default(),
+        migrations: torc::command::Migrations::default(),
         debug: DebugSwitches::default(),
         config_file: None,
         users: command::make_users(&config).expect("no users are declared"),

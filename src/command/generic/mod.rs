@@ -2,12 +2,14 @@
 //!
 //! Here: the existence of keys (DEL, EXISTS, TOUCH, TYPE, UNLINK).
 //! `expire` has deadlines, `relocate` what carries a value from key to key, `dump` what carries it from server to server,
-//! `scan` what walks all keys, `sort` SORT, `object` what shows how a value is kept, `wait` what waits for replicas.
+//! `migrate` what moves keys there, `scan` what walks all keys, `sort` SORT, `object` what shows how a value is kept, `wait` what
+//! waits for replicas.
 //!
 //! Not here: commands about whole databases (`keyspace`), expiry itself (`store`).
 
 pub(super) mod dump;
 pub(super) mod expire;
+pub(super) mod migrate;
 pub(super) mod object;
 pub(super) mod relocate;
 pub(super) mod scan;

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use super::{Args, BASE, Command, CommandError, Context, Effect, Flags, Group, Outcome, Reply, Scope};
+use crate::command::promote;
 use crate::observe::flag;
 use crate::replicate::primary::{Replica, Start};
-use crate::replicate::{LinkState, ReplicationId};
+use crate::replicate::{FailoverState, LinkState, ReplicationId};
 use crate::resp::number::parse_i64;
 
 /// What the two have in common.
@@ -40,6 +41,9 @@ pub const SYNC: Command = Command {
 };
 
 fn psync(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.session.replica.is_none() && args.len() > 3 && args.is(3, "FAILOVER") {
+        take_role(ctx, args)?;
+    }
     if !may_follow(ctx, reply)? {
         return Ok(());
     }
@@ -69,11 +73,30 @@ fn sync(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
+/// The primary hands its role over to this server, and follows it: it asks with the history that both have.
+fn take_role(ctx: &mut Context<'_>, args: &Args<'_>) -> Outcome {
+    let replication = &ctx.shared.replication;
+    let id = replication.history().id;
+    log::warn!("Failover request received for replid {}.", args.at(1).escape_ascii());
+    if !replication.is_replica() {
+        return Err(CommandError::Text("ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !args.at(1).eq_ignore_ascii_case(id.as_str().as_bytes()) {
+        return Err(CommandError::Text("ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    promote(ctx);
+    log::info!("This server is a primary (failover request from '{}')", ctx.session.client_info.address);
+    Ok(())
+}
+
 /// Whether the client may become a replica: not if it is one.
 fn may_follow(ctx: &Context<'_>, reply: &mut Reply<'_>) -> Result<bool, CommandError> {
     let replication = &ctx.shared.replication;
     if ctx.session.replica.is_some() {
         return Ok(false);
+    }
+    if replication.failover.state() != FailoverState::None {
+        return Err(CommandError::Text("NOMASTERLINK Can't SYNC while failing over"));
     }
     if replication.is_replica() && replication.link() != LinkState::Connected {
         return Err(CommandError::Text("NOMASTERLINK Can't SYNC while not connected with my master"));

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use crate::command::Shared;
-use crate::command::server::rdb_options;
+use crate::command::server::{rdb_options, stream_note};
 use crate::config::Config;
 use crate::persist::background::{Order, Outcome, Purpose, Target};
 use crate::persist::journal;
 use crate::persist::rdb::file::VERSION_FUNCTIONS;
+use crate::persist::rdb::file::write::StreamNote;
 use crate::persist::rdb_target::{RdbOutput, RdbTarget};
-use crate::replicate::Replication;
 use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, StreamFeed, Transfer};
+use crate::replicate::{Replication, ReplicationId};
 use crate::store::snapshot::OnFlush;
 use crate::store::{AccessClock, DbIndex, Leases};
 
@@ -36,6 +37,16 @@ pub fn begin_stream(shared: &Shared, backlog_bytes: u64) -> bool {
     }
     replication.stream.open(backlog_bytes);
     true
+}
+
+/// A primary that was started again, and whose files say where they end, goes on from there. Nobody changes anything yet.
+pub fn resume_stream(shared: &Shared, place: &StreamNote, backlog_bytes: u64, now_ms: u64) {
+    let replication = &shared.replication;
+    let Some(id) = ReplicationId::parse(place.id.as_bytes()) else { return };
+    replication.succeed(id, place.offset);
+    replication.replicas.begin_alone(now_ms);
+    feed_stream(shared);
+    replication.stream.open(backlog_bytes);
 }
 
 /// This server is a primary from now on, or a replica, and has the role's history: what commands change goes to the stream, or does
@@ -96,6 +107,8 @@ pub fn cut_for_replicas(
         if has_libraries {
             options.libraries = shared.lasting.texts();
         }
+        // A replica's stream does not name its database again.
+        options.stream = stream_note(shared);
         let (count, way) = (group.len(), if mark.is_some() { "sockets" } else { "a file" });
         log::info!("A snapshot for {count} replicas begins, by {way}");
         let output: Box<dyn RdbOutput> = match mark {

@@ -38,10 +38,11 @@ mod slowlog;
 mod time;
 
 pub use backup::cut_for_backup;
+pub use replica_of::{follow, promote};
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;
 pub use save::{changes, load_libraries, save_now};
-pub use saving::{cut_for_save, rdb_options, save_is_due};
+pub use saving::{cut_for_save, rdb_options, save_is_due, stream_note};
 
 use super::row::BASE;
 use super::{Args, Command, Context, Flags, Group, Outcome, Session, help};

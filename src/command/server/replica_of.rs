@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Args, Command, Context, Flags, Outcome, Reply, SERVER};
 use crate::command::{CommandError, Effect, Scope, Unblocking, follow_role};
 use crate::config::{Config, ReplicaOf};
-use crate::replicate::Primary;
+use crate::replicate::{FailoverState, Primary};
 use crate::resp::number::parse_i64;
 
 const REPLICA_FLAGS: Flags =
@@ -41,6 +41,9 @@ pub const SLAVEOF: Command = Command {
 };
 
 fn replica_of(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if ctx.shared.replication.failover.state() != FailoverState::None {
+        return Err(CommandError::Text("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "NO") && args.is(2, "ONE") {
         if ctx.shared.replication.is_replica() {
             promote(ctx);
@@ -63,7 +66,7 @@ fn replica_of(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 /// This server is a primary from now on; its history continues that of the one before.
-fn promote(ctx: &mut Context<'_>) {
+pub fn promote(ctx: &mut Context<'_>) {
     let replication = &ctx.shared.replication;
     change_role(ctx, None);
     replication.fork_history();
@@ -73,7 +76,7 @@ fn promote(ctx: &mut Context<'_>) {
 }
 
 /// This server is a replica of another primary from now on.
-fn follow(ctx: &mut Context<'_>, primary: Primary) {
+pub fn follow(ctx: &mut Context<'_>, primary: Primary) {
     log::info!("This server is a replica of {}:{} now", primary.host, primary.port);
     let directive = (primary.host.to_string(), primary.port);
     let epoch = change_role(ctx, Some(primary.clone()));

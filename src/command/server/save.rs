@@ -5,9 +5,9 @@
 //!
 //! Not here: the file (`persist`), saving in background and LASTSAVE (`saving`).
 
-use super::saving::{rdb_options, stream_note};
+use super::saving::rdb_options;
 use super::{Args, Command, Context, Flags, Outcome, Reply, SERVER, server_bytes};
-use crate::command::{CommandError, Scope, Shared, limits};
+use crate::command::{CommandError, Scope, Shared, last_place, limits};
 use crate::config::Config;
 use crate::observe::MemorySample;
 use crate::persist::load::{self, insert};
@@ -58,7 +58,7 @@ pub fn save_now(shared: &Shared, config: &Config, leases: &Leases, now_ms: u64) 
     let options = rdb_options(config, server_bytes(shared) + grown, now_ms, clock);
     match write_all(
         leases,
-        RdbOptions { stream: stream_note(shared), libraries: shared.lasting.texts(), ..options },
+        RdbOptions { stream: last_place(shared), libraries: shared.lasting.texts(), ..options },
     ) {
         Ok(()) => {
             log::info!("DB saved on disk");

@@ -1,11 +1,10 @@
 //! SHUTDOWN. A success has no reply: the connection closes with the server, and nothing that the client sent behind it runs.
 //!
-//! Redis can abort a shutdown while it waits for replicas to catch up. Without replicas there is nothing to wait for: once asked
-//! for, the end has come for all workers, and ABORT never finds one in progress. NOW and FORCE likewise change nothing
-//! but whether a failure to save counts.
+//! Where there are replicas it waits until they have all that was written (`worker::ending`), unless it is to be NOW: until then
+//! ABORT takes it back. Without replicas the end has come for all workers once it was asked for.
 
 use super::{ADMIN, Args, Command, Context, Flags, Outcome, Reply, SERVER, save_now};
-use crate::command::{CommandError, Effect, Scope};
+use crate::command::{Ask, Blocking, CommandError, Effect, Holder, OnTimeout, Scope, note_place};
 
 /// SHUTDOWN.
 pub const ROW: Command = Command {
@@ -50,13 +49,39 @@ fn options(args: &Args<'_>) -> Result<Options, CommandError> {
     Ok(options)
 }
 
-fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Outcome {
+fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let options = options(args)?;
+    let asked = ctx.shared.shutdown.asked();
     if options.abort {
-        return Err(CommandError::Text("ERR No shutdown in progress."));
+        if asked.is_none() {
+            return Err(CommandError::Text("ERR No shutdown in progress."));
+        }
+        log::warn!("The shutdown was taken back");
+        ctx.shared.shutdown.withdraw();
+        ctx.shared.pause.release(Holder::End);
+        ctx.effects.push(Effect::Resume);
+        reply.ok();
+        return Ok(());
+    }
+    if let OnTimeout::End(ask) = ctx.session.waited_for {
+        // It has waited for replicas, and either goes on to, or was taken back.
+        return match asked.is_some() && ctx.shared.shutdown.asks() == ask {
+            true => wait(ctx, ask),
+            false => Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs.")),
+        };
     }
     log::warn!("User requested shutdown...");
     let wants = options.save || (!options.no_save && !ctx.config.save.0.is_empty());
+    let has_replicas = !ctx.shared.replication.is_replica() && ctx.shared.replication.replicas.count() > 0;
+    if has_replicas && !options.now && ctx.config.shutdown_timeout > 0 && ctx.may_block() {
+        ctx.shared.shutdown.ask(match (wants, options.force) {
+            (false, _) => Ask::Command,
+            (true, false) => Ask::CommandSaves,
+            (true, true) => Ask::CommandTriesToSave,
+        });
+        ctx.effects.push(Effect::Shutdown);
+        return wait(ctx, ctx.shared.shutdown.asks());
+    }
     if wants && !ctx.shared.loading.is_on() {
         log::warn!("Saving the final RDB snapshot before exiting.");
         if !save_now(ctx.shared, ctx.config, ctx.leases, ctx.now_ms) && !options.force {
@@ -64,8 +89,24 @@ fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Outcom
             return Err(CommandError::Text("ERR Errors trying to SHUTDOWN. Check logs."));
         }
     }
+    note_place(ctx.shared);
     ctx.shared.shutdown.request();
     ctx.session.close_after_reply();
     ctx.effects.push(Effect::Shutdown);
     Ok(())
+}
+
+/// Waits for the end, which this time of asking for it has begun.
+fn wait(ctx: &mut Context<'_>, ask: u64) -> Outcome {
+    /// Time between two looks whether it was taken back, ms.
+    const LOOK_MS: u64 = 10;
+    let (retry_ms, on_timeout) = (ctx.now_ms + LOOK_MS, OnTimeout::End(ask));
+    ctx.block(Blocking {
+        awaited_count: 0,
+        wants: None,
+        heeds_loss: false,
+        until_ms: 0,
+        retry_ms,
+        on_timeout,
+    })
 }

@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub use disk::truncate;
 pub use file::AofFile;
 pub use manifest::Manifest;
-pub use reader::{AofReader, Next};
+pub use reader::{AofReader, Next, place};
 pub use store::{AofStore, BaseFormat, Existing, Part};
 
 /// For fuzzing: any bytes as a manifest and as a file of commands.

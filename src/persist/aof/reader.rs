@@ -26,7 +26,9 @@ use std::io::{Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::{AofError, Place};
+use crate::persist::rdb::file::write::StreamNote;
 use crate::resp::number::{parse_i64, parse_u64};
+use crate::store::DbIndex;
 
 /// How much is read at a time.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -133,11 +135,28 @@ impl Annotation<'_> {
         let digits = self.text.strip_prefix(TIMESTAMP)?;
         Some(parse_i64(digits).ok_or("Invalid timestamp annotation"))
     }
+
+    /// Where in a history of replication what stands before ends. None if the annotation is another, or says no place.
+    pub fn place(&self) -> Option<StreamNote> {
+        let mut words = self.text.strip_prefix(PLACE)?.split(|byte| *byte == b' ');
+        let id = String::from_utf8(words.next()?.to_vec()).ok()?;
+        let offset = u64::try_from(parse_i64(words.next()?)?).ok()?;
+        let db = u32::try_from(parse_i64(words.next()?)?).ok()?;
+        Some(StreamNote { id, offset, db: DbIndex(db) })
+    }
 }
 
 /// The annotation that says that what follows was written at this Unix time in seconds (`aof-timestamp-enabled`).
 pub fn timestamp(unix_s: u64) -> Vec<u8> {
     format!("#TS:{unix_s}\r\n").into_bytes()
+}
+
+/// Before where in a history of replication the file ends.
+const PLACE: &[u8] = b"#REPLICATION:";
+
+/// The annotation that says that what stands before it is a history of replication up to there.
+pub fn place(place: &StreamNote) -> Vec<u8> {
+    format!("#REPLICATION:{} {} {}\r\n", place.id, place.offset, place.db.0).into_bytes()
 }
 
 /// What comes next in a file. Once it has ended, the same end comes again.

@@ -108,6 +108,13 @@ pub enum Order {
         /// The ticket.
         after: u64,
     },
+    /// Behind this ticket's effects the file has a line that is no command.
+    Note {
+        /// The ticket.
+        after: u64,
+        /// The line.
+        line: Vec<u8>,
+    },
     /// Replicas are told this, which concerns no database.
     Say {
         /// A command.

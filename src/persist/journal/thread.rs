@@ -133,6 +133,7 @@ enum Turn {
     Sink(Option<Box<dyn Sink>>),
     Feed(Option<Box<dyn Feed>>),
     Cut(Box<dyn FnOnce(u64) + Send>),
+    Note(Vec<u8>),
     Ask,
 }
 
@@ -227,6 +228,7 @@ impl Thread {
             Message::Order(Order::Close { after }) => self.orders.push_back((after, Turn::Sink(None))),
             Message::Order(Order::Feed { feed, after }) => self.orders.push_back((after, Turn::Feed(feed))),
             Message::Order(Order::Cut { after, then }) => self.orders.push_back((after, Turn::Cut(then))),
+            Message::Order(Order::Note { after, line }) => self.orders.push_back((after, Turn::Note(line))),
             Message::Order(Order::Ask { after }) => self.orders.push_back((after, Turn::Ask)),
             Message::Order(Order::Say { words }) => {
                 if self.feed.is_some() {
@@ -269,9 +271,7 @@ impl Thread {
                 break;
             }
         }
-        if std::mem::take(&mut self.asks) && self.feed.is_some() {
-            self.stream.extend_from_slice(ASK);
-        }
+        self.ask();
         self.give();
         if !self.write() {
             return;
@@ -316,14 +316,23 @@ impl Thread {
                 self.wake(workers);
             }
             Some((_, Turn::Cut(then))) => {
+                // What was asked before stands before.
+                self.ask();
                 self.give();
                 self.merge.begin_stream();
                 then(self.feed.as_ref().map_or(0, |feed| feed.offset()));
             }
+            Some((_, Turn::Note(line))) => self.out.extend_from_slice(&line),
             Some((_, Turn::Ask)) => self.asks = true,
             None => {}
         }
         true
+    }
+
+    fn ask(&mut self) {
+        if std::mem::take(&mut self.asks) && self.feed.is_some() {
+            self.stream.extend_from_slice(ASK);
+        }
     }
 
     /// Another sink, or none; all that belongs to the one before is in it.

@@ -5,12 +5,13 @@
 //!
 //! A snapshot goes to a file first, so that the data of before is served until the new is there as a whole. The history that is to be
 //! continued is forgotten when that data goes, and known again only when the snapshot is loaded: a link that breaks between
-//! leads to another snapshot.
+//! leads to another snapshot. Where there is no data (`repl-diskless-load on-empty-db`) it is loaded as it comes; with `swapdb`, which
+//! is to have the old data served meanwhile, the file does that until all of the new has come.
 //!
 //! Not here: what workers do for it (`worker::following`).
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Read, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,12 +22,13 @@ use super::link::{Adoption, Link, Order};
 use super::payload::{self, End};
 use super::wire::Wire;
 use crate::config::live::Live;
-use crate::config::{Config, REDIS_VERSION};
+use crate::config::{Config, ReplDisklessLoad};
 use crate::io::tls::BlockingStream;
 use crate::persist::load::{self, Loading};
 use crate::persist::rdb::file::FileError;
-use crate::persist::rdb::file::split::Findings;
-use crate::replicate::{History, LinkState, Primary, Replication, ReplicationId};
+use crate::persist::rdb::file::split::{Findings, Splitter};
+use crate::persist::rdb::file::write::StreamNote;
+use crate::replicate::{FailoverState, History, LinkState, Primary, Replication, ReplicationId};
 use crate::resp::number::parse_i64;
 use crate::security::tls::Tls;
 use crate::store::DbIndex;
@@ -37,6 +39,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const OWN_STREAM_LOOK: Duration = Duration::from_millis(1);
 /// Time from one sign of life to the next while a snapshot is loaded.
 const GREETING: Duration = Duration::from_secs(1);
+
+/// What a primary is told of what this server reads: everything of Redis's, and Valkey's own kind of snapshots, which only that sends,
+/// and only from this version on. It has no other for fields that expire.
+const VERSION: &str = "9.0.0";
 
 /// What the thread needs of the server.
 pub struct Surroundings<'a> {
@@ -56,6 +62,8 @@ pub struct Surroundings<'a> {
     pub port: u16,
     /// The same for TLS; 0 if there is none.
     pub tls_port: u16,
+    /// About how many keys there are.
+    pub keys: &'a dyn Fn() -> u64,
 }
 
 /// Follows this primary for as long as the role of this epoch lasts.
@@ -104,6 +112,11 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
             let adoption = adoption(wire);
             Ok(link.order(epoch, Order::Continue { id, adoption }))
         }
+        Offer::Refusal(answer) => {
+            log::warn!("{}:{} does not take the role of the primary: '{answer}'", primary.host, primary.port);
+            link.order(epoch, Order::Refused);
+            Ok(false)
+        }
         Offer::Snapshot(id, offset) => Snapshot { server, config: &config, epoch, id, offset }.take(wire),
     }
 }
@@ -141,8 +154,9 @@ fn introduction(server: &Surroundings<'_>, config: &Config) -> Introduction {
         credentials: given(&config.masterauth).map(|password| (given(&config.masteruser), password)),
         port: if config.replica_announce_port > 0 { config.replica_announce_port } else { own_port },
         address: given(&config.replica_announce_ip),
-        version: REDIS_VERSION,
+        version: VERSION,
         position: (!link.is_torn()).then(|| (replication.history().id, replication.offset())),
+        hands_over: replication.failover.state() == FailoverState::InProgress,
     }
 }
 
@@ -177,10 +191,14 @@ impl Snapshot<'_> {
     fn take(&self, mut wire: Wire<BlockingStream>) -> Result<bool, String> {
         let Surroundings { link, replication, .. } = self.server;
         log::info!("The primary sends a snapshot of {}:{}", self.id.as_str(), self.offset);
+        link.order(self.epoch, Order::Taken);
         let line = wire.line().map_err(|error| error.to_string())?;
         let end = payload::end(&line)?;
         if !link.advance(self.epoch, replication, LinkState::Sync) {
             return Ok(false);
+        }
+        if self.config.repl_diskless_load == ReplDisklessLoad::OnEmptyDb && (self.server.keys)() == 0 {
+            return self.load_as_it_comes(wire, &end);
         }
         let name = format!("temp-{}.{}.{}.rdb", now_ms() / 1000, std::process::id(), self.epoch);
         let temp = TempFile(self.config.dir.as_path().join(name));
@@ -208,40 +226,79 @@ impl Snapshot<'_> {
         Ok(length)
     }
 
-    fn load(&self, mut wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
-        let Surroundings { link, loading, load_libraries, .. } = self.server;
-        let failed = |error: FileError| format!("the snapshot cannot be loaded: {error}");
+    /// Without a file: what comes is loaded, so that nothing of it is left where it does not come to its end. There is nothing else.
+    fn load_as_it_comes(&self, mut wire: Wire<BlockingStream>, end: &End) -> Result<bool, String> {
+        let config = self.config;
+        let (total, size) = match end {
+            End::Length(length) => (*length, Some(*length)),
+            End::Mark(_) => (0, None),
+        };
+        self.server.link.progress.total.store(total, Relaxed);
+        let greeter = wire.greeter();
+        let mut source = payload::Snapshot::new(&mut wire, end);
+        let opened = Splitter::new(&mut source, size, config.databases as usize, config.rdbchecksum);
+        let splitter = opened.map_err(|error| format!("the snapshot cannot be loaded: {error}"))?;
+        let Some(findings) = self.decode(splitter, total, move || greeter.greet())? else {
+            return Ok(false);
+        };
+        if let Err(error) = source.finish() {
+            self.server.link.order(self.epoch, Order::Failed);
+            return Err(format!("the snapshot was not received: {error}"));
+        }
+        self.go_on(&findings, wire)
+    }
+
+    fn load(&self, wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
         // What does not even begin as a snapshot costs no data.
         let opened = load::open(path, self.config.databases as usize, self.config.rdbchecksum);
-        let (splitter, bytes) = opened.map_err(failed)?.ok_or("the snapshot's file is gone")?;
-        if !link.order(self.epoch, Order::Empty { bytes }) {
+        let opened = opened.map_err(|error| format!("the snapshot cannot be loaded: {error}"))?;
+        let (splitter, bytes) = opened.ok_or("the snapshot's file is gone")?;
+        let greeter = wire.greeter();
+        let Some(findings) = self.decode(splitter, bytes, move || greeter.greet())? else {
             return Ok(false);
+        };
+        self.keep(path);
+        self.go_on(&findings, wire)
+    }
+
+    /// All data goes, and a snapshot takes its place; nothing if the role is over. The primary is greeted meanwhile: it may take
+    /// long to load for dead.
+    fn decode<R: Read>(
+        &self,
+        splitter: Splitter<R>,
+        bytes: u64,
+        greet: impl FnMut() -> io::Result<()>,
+    ) -> Result<Option<Findings>, String> {
+        let Surroundings { link, loading, load_libraries, .. } = self.server;
+        if !link.order(self.epoch, Order::Empty { bytes }) {
+            return Ok(None);
         }
-        let (start, mut greeted) = (Instant::now(), Instant::now());
-        // The primary may take long to load for dead.
-        let greeted = std::cell::RefCell::new((&mut wire, &mut greeted));
+        let start = Instant::now();
+        let greeted = std::cell::RefCell::new((start, greet));
         let loaded = loading.run(splitter, || {
-            let (wire, greeted) = &mut *greeted.borrow_mut();
-            if greeted.elapsed() >= GREETING {
-                **greeted = Instant::now();
+            let (at, greet) = &mut *greeted.borrow_mut();
+            if at.elapsed() >= GREETING {
+                *at = Instant::now();
                 // If it is gone that shows later.
-                wire.greet().unwrap_or_default();
+                greet().unwrap_or_default();
             }
             link.wake();
         });
         let loaded = loaded.and_then(|findings| load_libraries(&findings).map(|()| findings));
-        let findings = match loaded {
-            Ok(findings) => findings,
-            Err(error) => {
-                link.order(self.epoch, Order::Failed);
-                return Err(format!("{}; all data is gone until the next one", failed(error)));
-            }
-        };
+        let findings = loaded.map_err(|error| {
+            link.order(self.epoch, Order::Failed);
+            format!("the snapshot cannot be loaded: {error}; all data is gone until the next one")
+        })?;
         load::tell_findings(&findings, loading.keys());
         log::info!("The primary's snapshot is loaded: {:.3} seconds", start.elapsed().as_secs_f64());
-        self.keep(path);
-        let (id, offset, db) = (self.id, self.offset, stream_db(&findings, self.config.databases));
-        Ok(link.order(self.epoch, Order::Loaded { id, offset, db, adoption: adoption(wire) }))
+        Ok(Some(findings))
+    }
+
+    /// The stream goes on behind the snapshot.
+    fn go_on(&self, findings: &Findings, wire: Wire<BlockingStream>) -> Result<bool, String> {
+        let (id, offset, db) = (self.id, self.offset, stream_db(findings, self.config.databases));
+        let adoption = adoption(wire);
+        Ok(self.server.link.order(self.epoch, Order::Loaded { id, offset, db, adoption }))
     }
 
     /// The file becomes that of all keys, as in Redis: a restart continues from there.
@@ -265,17 +322,20 @@ fn stream_db(findings: &Findings, databases: u32) -> DbIndex {
     DbIndex(db.filter(|db| *db < databases).unwrap_or(0))
 }
 
-/// The file that was loaded at the start says how far its history goes: a replica asks to continue there.
-pub fn restore(findings: &Findings, replication: &Replication, link: &Link, databases: usize) {
+/// Where in a history of replication a file was made, as its notes say.
+pub fn place(findings: &Findings, databases: u32) -> Option<StreamNote> {
     let note = |name: &str| findings.notes.iter().find(|(known, _)| known == name.as_bytes());
-    let id = note("repl-id").and_then(|(_, value)| ReplicationId::parse(value));
-    let offset = note("repl-offset").and_then(|(_, value)| parse_i64(value));
-    if let (true, Some(id), Some(offset)) =
-        (replication.is_replica(), id, offset.and_then(|at| at.try_into().ok()))
-    {
+    let id = String::from_utf8(note("repl-id")?.1.clone()).ok()?;
+    let offset = u64::try_from(parse_i64(&note("repl-offset")?.1)?).ok()?;
+    Some(StreamNote { id, offset, db: stream_db(findings, databases) })
+}
+
+/// What was loaded at the start says how far its history goes: this replica asks to continue there.
+pub fn restore(place: &StreamNote, replication: &Replication, link: &Link) {
+    if let Some(id) = ReplicationId::parse(place.id.as_bytes()) {
         let history = History { id, id_before: ReplicationId::NONE, until: None };
-        replication.adopt_history(history, offset);
-        link.select(stream_db(findings, databases as u32));
+        replication.adopt_history(history, place.offset);
+        link.select(place.db);
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Introduction {
     pub version: &'static str,
     /// A history and how far it is known, to continue it.
     pub position: Option<(ReplicationId, u64)>,
+    /// Whether it is asked to take the role of the primary, which this server has had.
+    pub hands_over: bool,
 }
 
 /// What the primary offers.
@@ -31,6 +33,8 @@ pub enum Offer {
     Snapshot(ReplicationId, u64),
     /// The stream from there on which was asked for; the name of its history, if it has another by now.
     Stream(Option<ReplicationId>),
+    /// It does not take the role, for this reason.
+    Refusal(String),
 }
 
 /// Introduces this server, and asks for the stream.
@@ -74,9 +78,14 @@ fn ask_for_stream<S: Read + Write>(wire: &mut Wire<S>, about: &Introduction) -> 
         Some((id, offset)) => (id.as_str(), (offset + 1).to_string()),
         None => ("?", "-1".to_owned()),
     };
-    let answer = wire.ask(&["PSYNC", id, &from]).map_err(|error| error.to_string())?;
-    offer(&answer, about.position.is_some())
-        .ok_or_else(|| format!("the primary answers PSYNC with '{answer}'"))
+    let words = ["PSYNC", id, &from, "FAILOVER"];
+    let count = if about.hands_over { 4 } else { 3 };
+    let answer = wire.ask(&words[..count]).map_err(|error| error.to_string())?;
+    match offer(&answer, about.position.is_some()) {
+        Some(offer) => Ok(offer),
+        None if about.hands_over => Ok(Offer::Refusal(answer)),
+        None => Err(format!("the primary answers PSYNC with '{answer}'")),
+    }
 }
 
 /// What this line offers; nothing unless the stream was asked for from a position where it offers that.
@@ -130,7 +139,14 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
 
     fn about() -> Introduction {
-        Introduction { credentials: None, port: 7, address: None, version: "8.2.3", position: None }
+        Introduction {
+            credentials: None,
+            port: 7,
+            address: None,
+            version: "8.2.3",
+            position: None,
+            hands_over: false,
+        }
     }
 
     fn introduced(answers: &str, about: &Introduction) -> (Result<Offer, String>, String) {

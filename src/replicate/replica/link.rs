@@ -8,6 +8,7 @@
 //!
 //! Not here: the role itself (`replicate::state`).
 
+use std::collections::VecDeque;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -19,6 +20,9 @@ use crate::observe::ClientInfo;
 use crate::replicate::{LinkState, Replication, ReplicationId};
 use crate::store::DbIndex;
 
+/// Acknowledgements whose changes are not on disk yet, at most.
+const KEPT_MARKS_MAX: usize = 1024;
+
 /// A socket to become the connection that the stream comes from.
 pub struct Adoption {
     /// The socket.
@@ -27,7 +31,7 @@ pub struct Adoption {
     pub input: Vec<u8>,
 }
 
-type Hook = Box<dyn Fn() + Send + Sync>;
+type Hook = Arc<dyn Fn() + Send + Sync>;
 
 /// What the first worker is to do.
 pub enum Order {
@@ -47,6 +51,10 @@ pub enum Order {
         /// The connection.
         adoption: Adoption,
     },
+    /// The primary is one, and is about to send a snapshot: if the role was handed over to it, that is done.
+    Taken,
+    /// The other server does not take the role of the primary.
+    Refused,
     /// The snapshot could not be loaded: what has been loaded of it goes.
     Failed,
     /// The stream goes on where this server has got to; the name of its history, if it has another by now.
@@ -80,6 +88,8 @@ pub struct Link {
     hooks: OnceLock<(Hook, Hook)>,
     /// The database that the stream has selected.
     db: AtomicU32,
+    /// What of the stream is on this server's disk.
+    kept: Mutex<Kept>,
     /// The snapshot under way.
     pub progress: Progress,
     /// Bytes of streams and snapshots that have arrived.
@@ -100,6 +110,13 @@ pub struct Link {
     pub attempts_all: AtomicU64,
     /// Commands of primaries that have failed.
     pub failures: AtomicU64,
+}
+
+/// Tickets drawn by when so many bytes of the stream were applied; and how many are on disk.
+#[derive(Default)]
+struct Kept {
+    marks: VecDeque<(u64, u64)>,
+    offset: u64,
 }
 
 #[derive(Default)]
@@ -123,7 +140,7 @@ impl Link {
         settle: impl Fn() + Send + Sync + 'static,
     ) {
         // It is set once, at the start.
-        let _set_once = self.hooks.set((Box::new(wake), Box::new(settle)));
+        let _set_once = self.hooks.set((Arc::new(wake), Arc::new(settle)));
     }
 
     /// The calling thread is not to run where its parent, a worker, is bound to.
@@ -131,6 +148,11 @@ impl Link {
         if let Some((_, settle)) = self.hooks.get() {
             settle();
         }
+    }
+
+    /// What such a thread calls first, where it cannot reach this.
+    pub fn settler(&self) -> Arc<dyn Fn() + Send + Sync> {
+        self.hooks.get().map_or_else(|| Arc::new(|| {}) as Hook, |(_, settle)| Arc::clone(settle))
     }
 
     /// Wakes all workers.
@@ -291,6 +313,29 @@ impl Link {
     /// Loading a snapshot has begun, or is done.
     pub fn tear(&self, is_torn: bool) {
         self.lock().is_torn = is_torn;
+    }
+
+    /// How many bytes of the stream are on disk, now that `applied` are applied, and all up to ticket `kept` of those `drawn` is
+    /// there.
+    pub fn kept_offset(&self, applied: u64, drawn: u64, kept: u64) -> u64 {
+        let mut state = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.marks.len() == KEPT_MARKS_MAX {
+            // What is asked about later is told later.
+            state.marks.pop_back();
+        }
+        state.marks.push_back((drawn, applied));
+        while let Some((ticket, offset)) = state.marks.front().copied()
+            && ticket <= kept
+        {
+            state.marks.pop_front();
+            state.offset = offset;
+        }
+        state.offset
+    }
+
+    /// The stream comes from elsewhere: what of it is on disk is yet to be seen.
+    pub fn forget_kept(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
     }
 
     /// The database that the stream has selected where this server has got to.

@@ -16,6 +16,7 @@
 //! |---|---|
 //! | `link` | what the thread, the workers and commands share |
 //! | `follow` | the thread |
+//! | `fuzz` | for fuzzing: what a primary may say |
 //! | `handshake` | how the two introduce themselves |
 //! | `payload` | the snapshot, from the socket to a file |
 //! | `wire` | lines and bytes of the socket |
@@ -25,11 +26,13 @@
 
 mod applied;
 mod follow;
+mod fuzz;
 mod handshake;
 mod link;
 mod payload;
 mod wire;
 
 pub use applied::Applied;
-pub use follow::{Surroundings, follow, restore};
+pub use follow::{Surroundings, follow, place, restore};
+pub use fuzz::fuzz;
 pub use link::{Adoption, Link, Order, Progress};

@@ -46,48 +46,101 @@ pub fn receive<S: Read + Write>(
     into: &mut impl Write,
     mut progress: impl FnMut(u64),
 ) -> io::Result<u64> {
-    match end {
-        End::Length(length) => {
-            let (mut block, mut left) = (vec![0; BLOCK_BYTES], *length);
-            while left > 0 {
-                let count = some(wire, left, &mut block)?;
-                into.write_all(&block[..count])?;
-                left -= count as u64;
-                progress(length - left);
-            }
-            Ok(*length)
+    let (mut snapshot, mut block, mut received) = (Snapshot::new(wire, end), vec![0; BLOCK_BYTES], 0);
+    loop {
+        let count = snapshot.read(&mut block)?;
+        if count == 0 {
+            return Ok(received);
         }
-        End::Mark(mark) => receive_to_mark(wire, mark, into, progress),
+        into.write_all(&block[..count])?;
+        received += count as u64;
+        progress(received);
     }
 }
 
-/// The last bytes that have come are kept back, as they may be the beginning of the mark.
-fn receive_to_mark<S: Read + Write>(
-    wire: &mut Wire<S>,
-    mark: &[u8; MARK_BYTES],
-    into: &mut impl Write,
-    mut progress: impl FnMut(u64),
-) -> io::Result<u64> {
-    let finder = memchr::memmem::Finder::new(mark);
-    let (mut block, mut kept, mut written) = (vec![0; BLOCK_BYTES + MARK_BYTES], 0, 0);
-    loop {
-        let end = kept + some(wire, BLOCK_BYTES as u64, &mut block[kept..])?;
-        if let Some(at) = finder.find(&block[..end]) {
-            into.write_all(&block[..at])?;
-            wire.put_back(&block[at + MARK_BYTES..end]);
-            return Ok(written + at as u64);
+/// A snapshot as it comes: to be read up to its end, and not beyond.
+pub struct Snapshot<'a, S> {
+    wire: &'a mut Wire<S>,
+    rest: Rest,
+}
+
+/// How its end is found.
+enum Rest {
+    /// Behind so many bytes.
+    Bytes(u64),
+    /// Before a mark. The last bytes that have come are kept back, as they may be the beginning of it.
+    ToMark {
+        mark: [u8; MARK_BYTES],
+        block: Vec<u8>,
+        /// What of the block may be read.
+        ready: std::ops::Range<usize>,
+        /// Up to where the block has bytes.
+        filled: usize,
+        is_found: bool,
+    },
+}
+
+impl<'a, S: Read + Write> Snapshot<'a, S> {
+    /// It begins here.
+    pub fn new(wire: &'a mut Wire<S>, end: &End) -> Self {
+        let rest = match end {
+            End::Length(length) => Rest::Bytes(*length),
+            End::Mark(mark) => Rest::ToMark {
+                mark: *mark,
+                block: vec![0; BLOCK_BYTES + MARK_BYTES],
+                ready: 0..0,
+                filled: 0,
+                is_found: false,
+            },
+        };
+        Self { wire, rest }
+    }
+
+    /// Reads up to the end, where nothing more is expected.
+    ///
+    /// # Errors
+    /// There is more, or the socket ends before.
+    pub fn finish(mut self) -> io::Result<()> {
+        match self.read(&mut [0; 64])? {
+            0 => Ok(()),
+            _ => Err(io::Error::new(ErrorKind::InvalidData, "the snapshot goes on behind its end")),
         }
-        kept = end.min(MARK_BYTES - 1);
-        into.write_all(&block[..end - kept])?;
-        written += (end - kept) as u64;
-        block.copy_within(end - kept..end, 0);
-        progress(written);
+    }
+}
+
+impl<S: Read + Write> Read for Snapshot<'_, S> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.rest {
+            Rest::Bytes(0) => Ok(0),
+            Rest::Bytes(left) => {
+                let count = some(self.wire, *left, into)?;
+                *left -= count as u64;
+                Ok(count)
+            }
+            Rest::ToMark { mark, block, ready, filled, is_found } => {
+                while ready.start == ready.end && !*is_found {
+                    block.copy_within(ready.end..*filled, 0);
+                    *filled -= ready.end;
+                    *filled += some(self.wire, BLOCK_BYTES as u64, &mut block[*filled..])?;
+                    let found = memchr::memmem::find(&block[..*filled], mark);
+                    *is_found = found.is_some();
+                    *ready = 0..found.unwrap_or_else(|| filled.saturating_sub(MARK_BYTES - 1));
+                    if let Some(at) = found {
+                        self.wire.put_back(&block[at + MARK_BYTES..*filled]);
+                    }
+                }
+                let count = ready.len().min(into.len());
+                into[..count].copy_from_slice(&block[ready.start..ready.start + count]);
+                ready.start += count;
+                Ok(count)
+            }
+        }
     }
 }
 
 fn some<S: Read + Write>(wire: &mut Wire<S>, bytes_max: u64, into: &mut [u8]) -> io::Result<usize> {
     let count = wire.some(usize::try_from(bytes_max).unwrap_or(usize::MAX), into)?;
-    if count == 0 {
+    if count == 0 && !into.is_empty() {
         return Err(io::Error::new(
             ErrorKind::UnexpectedEof,
             "the primary has ended in the middle of its snapshot",

@@ -3,7 +3,9 @@
 //! Limits: a line has at most [`LINE_BYTES_MAX`] bytes and comes within the socket's timeout as a whole; what comes behind it stays
 //! in the buffer.
 
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const LINE_BYTES_MAX: usize = 64 << 10;
@@ -11,7 +13,7 @@ const READ_BYTES: usize = 16 << 10;
 
 /// A socket with what was read of it too early.
 pub struct Wire<S> {
-    stream: S,
+    stream: Rc<RefCell<S>>,
     input: Vec<u8>,
     /// Up to where the input was taken.
     taken: usize,
@@ -21,7 +23,7 @@ pub struct Wire<S> {
 impl<S: Read + Write> Wire<S> {
     /// Nothing was read yet. A line has to come within `timeout`.
     pub fn new(stream: S, timeout: Duration) -> Self {
-        Self { stream, input: Vec::new(), taken: 0, timeout }
+        Self { stream: Rc::new(RefCell::new(stream)), input: Vec::new(), taken: 0, timeout }
     }
 
     /// Sends a command.
@@ -33,7 +35,7 @@ impl<S: Read + Write> Wire<S> {
             bytes.extend_from_slice(word);
             bytes.extend_from_slice(b"\r\n");
         }
-        self.stream.write_all(&bytes)
+        self.stream.borrow_mut().write_all(&bytes)
     }
 
     /// Sends a command; the line that answers it.
@@ -79,7 +81,7 @@ impl<S: Read + Write> Wire<S> {
             return Ok(count);
         }
         loop {
-            match self.stream.read(&mut into[..count]) {
+            match self.stream.borrow_mut().read(&mut into[..count]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 outcome => return outcome.map_err(clear),
             }
@@ -92,15 +94,16 @@ impl<S: Read + Write> Wire<S> {
         self.taken = 0;
     }
 
-    /// Tells the other end that this one is alive.
-    pub fn greet(&mut self) -> io::Result<()> {
-        self.stream.write_all(b"\n")
+    /// By it the other end is told that this one is alive while something else reads.
+    pub fn greeter(&self) -> Greeter<S> {
+        Greeter(Rc::clone(&self.stream))
     }
 
-    /// The socket, and what was read too early.
+    /// The socket, and what was read too early. No greeter is left.
     pub fn into_parts(mut self) -> (S, Vec<u8>) {
         self.input.drain(..self.taken);
-        (self.stream, self.input)
+        let stream = Rc::into_inner(self.stream).expect("a greeter lives as long as what is loaded meanwhile");
+        (stream.into_inner(), self.input)
     }
 
     /// Reads some more; an error at the end.
@@ -109,7 +112,7 @@ impl<S: Read + Write> Wire<S> {
         self.taken = 0;
         let mut block = [0; READ_BYTES];
         let count = loop {
-            match self.stream.read(&mut block) {
+            match self.stream.borrow_mut().read(&mut block) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 outcome => break outcome.map_err(clear)?,
             }
@@ -119,6 +122,19 @@ impl<S: Read + Write> Wire<S> {
         }
         self.input.extend_from_slice(&block[..count]);
         Ok(())
+    }
+}
+
+/// Another handle to the socket, for the same thread.
+pub struct Greeter<S>(Rc<RefCell<S>>);
+
+impl<S: Write> Greeter<S> {
+    /// Says that this end is alive.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn greet(&self) -> io::Result<()> {
+        self.0.borrow_mut().write_all(b"\n")
     }
 }
 

@@ -263,7 +263,7 @@ pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
         super::replica::replica(info, text);
     }
     replicas(info, text);
-    text.line("master_failover_state", "no-failover");
+    text.line("master_failover_state", info.ctx.shared.replication.failover.state().word());
     let (replication, stream) = (&info.ctx.shared.replication, &info.ctx.shared.replication.stream);
     let history = replication.history();
     let (start, end) = (stream.start(), stream.end());

@@ -46,12 +46,9 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("pubsub_channels", pubsub.channels.len());
     text.line("pubsub_patterns", pubsub.patterns.len());
     text.line("pubsubshard_channels", pubsub.shard_channels.len());
-    text.lines(&[
-        ("latest_fork_usec", "0"),
-        ("total_forks", "0"),
-        ("migrate_cached_sockets", "0"),
-        ("slave_expires_tracked_keys", "0"),
-    ]);
+    text.lines(&[("latest_fork_usec", "0"), ("total_forks", "0")]);
+    text.line("migrate_cached_sockets", info.ctx.shared.migrations.sockets_count());
+    text.line("slave_expires_tracked_keys", 0);
     // What moves is an entry: a key with its value.
     let (hits, misses) = (stats.sum(|c| &c.defrag_hits), stats.sum(|c| &c.defrag_misses));
     text.line("active_defrag_hits", hits);
