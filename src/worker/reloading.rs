@@ -93,7 +93,7 @@ impl Executor<'_> {
             }
             shared.replay.finish();
             let loaded = reader.join().map_err(|_| "reading has panicked".to_owned())?;
-            loaded.map_err(|error| error.to_string())
+            loaded.map(drop).map_err(|error| error.to_string())
         })
     }
 
