@@ -162,6 +162,7 @@ fn libraries_are_in_append_only_files() {
         let args = ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", preamble];
         let mut server = Server::start(&args);
         let mut client = server.client();
+        assert!(until(|| client.ask("PING").string() == "PONG"));
         load(&mut client, LIBRARY);
         load(&mut client, "#!lua name=gone\nredis.register_function('gone', function() end)");
         assert!(!client.ask("BGREWRITEAOF").is_error());

@@ -8,8 +8,8 @@
 //! all runs from then on happen in one interpreter (`worker::script`).
 //!
 //! Invariants: nothing else that outlives a run can be reached: globals, and what all scripts share, cannot be changed.
-//! Costs: for tables that a library captures, two lookups for each of their elements after each run; nothing for a library that captures
-//! functions, numbers and strings only.
+//! Costs: for tables that a library captures, two lookups for each of their elements after each run; nothing for a library that
+//! captures functions, numbers and strings only.
 
 use std::collections::HashSet;
 use std::ffi::c_void;

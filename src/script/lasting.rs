@@ -4,8 +4,8 @@
 //! whether these are still right: it grows with each change. Whoever runs a script looks at it before; and behind the run once more,
 //! unless it holds all leases, since it may have held none when the change was made (`worker::script`).
 //!
-//! A library is accepted once it was run in an interpreter that is there for that only: of one that fails nothing is left. Workers load
-//! it when the first of its functions is called there (`functions`).
+//! A library is accepted once it was run in an interpreter that is there for that only: of one that fails nothing is left. Workers
+//! load it when the first of its functions is called there (`functions`).
 //!
 //! Functions that keep something run in one interpreter, the *keeper*, which whoever holds all leases takes from here.
 //!

@@ -1,7 +1,7 @@
 //! A library of functions: its text, what its first line says, what it has registered; and all libraries together.
 //!
-//! Design: a set of libraries is never changed but replaced by another one, so that whoever has one goes on with it. Names of functions
-//! are one for all libraries and regardless of case, those of libraries are not.
+//! Design: a set of libraries is never changed but replaced by another one, so that whoever has one goes on with it. Names of
+//! functions are one for all libraries and regardless of case, those of libraries are not.
 //!
 //! Not here: running a library (`functions`), which set is in force (`lasting`).
 

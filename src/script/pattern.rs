@@ -1,7 +1,7 @@
 //! How long Lua's own matcher would take for a pattern: found out before it begins, as nothing can stop it.
 //!
-//! Design: most calls are seen to be short by their lengths. For others the match is made here first, step by step, for as many steps as
-//! a call may take; what comes to an end will do so there, too. Where a pattern is wrong the matcher itself says so.
+//! Design: most calls are seen to be short by their lengths. For others the match is made here first, step by step, for as many
+//! steps as a call may take; what comes to an end will do so there, too. Where a pattern is wrong the matcher itself says so.
 //!
 //! Costs: none for short texts; one more pass over longer ones.
 //! Not here: the results (Lua's own functions).

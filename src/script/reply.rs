@@ -94,7 +94,9 @@ fn push_error(lua: &mut Lua, text: &[u8]) {
 fn push_array<'b>(lua: &mut Lua, len: usize, mut rest: &'b [u8]) -> Result<&'b [u8], Raise> {
     // Its elements take room as they come; the array itself does at once.
     lua.room(len * size_of::<[u64; 2]>())?;
-    lua.push_table(len, 0);
+    // Where elements may be nil the length that Lua finds depends on how the table has grown: in Redis from nothing.
+    let has_nil = lua.host().protocol.get() == Protocol::Resp3;
+    lua.push_table(if has_nil { 0 } else { len }, 0);
     let table = lua.top();
     for index in 1..=len {
         rest = push_reply(lua, rest)?;

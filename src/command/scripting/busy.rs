@@ -1,7 +1,7 @@
 //! Scripts that run for longer than `busy-reply-threshold`: which workers have one, and whether it is to end.
 //!
-//! Design: a word for each worker, which it sets and others add to. Asking whether any is busy is one load. What FUNCTION STATS tells of a
-//! function is behind a mutex, which nobody takes who has something else to do.
+//! Design: a word for each worker, which it sets and others add to. Asking whether any is busy is one load. What FUNCTION STATS tells
+//! of a function is behind a mutex, which nobody takes who has something else to do.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
 //! FUNCTION: libraries of functions.
 //!
-//! Design: what changes them holds all leases, so it is one of the effects in the journal's order, and when it is answered no function is
-//! under way that is of before. A library is run in an interpreter of its own; so all that is wrong with it shows before anything changes.
+//! Design: what changes them holds all leases, so it is one of the effects in the journal's order, and when it is answered no function
+//! is under way that is of before. A library is run in an interpreter of its own; so all that is wrong with it shows before
+//! anything changes.
 //!
 //! Not here: FCALL (`super`), libraries (`crate::script`).
 
