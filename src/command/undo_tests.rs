@@ -44,7 +44,7 @@ fn share() -> Arc<Shared> {
         },
         tls: Default::default(),
         link: Default::default(),
-        migrations: super::Migrations::default(),
+        migrations: crate::command::Migrations::default(),
         scripts: Default::default(),
         lasting: Default::default(),
         busy: Default::default(),

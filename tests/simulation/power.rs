@@ -62,10 +62,10 @@ pub struct Power {
 
 impl Power {
     /// Of a world whose data is loaded; `kept` is what the file has.
-    fn new(world: &World, path: &Path, kept: Vec<u8>) -> Power {
+    fn new(world: &World, path: &Path, kept: &[u8]) -> Power {
         let journal = &world.shared.journal;
         let (wakers, has_failed) = (world.wakers.clone(), Arc::new(AtomicBool::new(false)));
-        let disk = PoweredDisk::new(world.plan.seed, kept.clone());
+        let disk = PoweredDisk::new(world.plan.seed, kept.to_vec());
         let (failed, failing) = (Arc::clone(&has_failed), disk.clone());
         let woken = move |workers: u64| {
             let is_waiting = |number: &usize| workers >> number & 1 == 1;
@@ -198,7 +198,7 @@ pub fn begin(plan: &Plan, dir: &Path, past: &Past, is_last: bool) -> Result<std:
     world.recover(recovery, &config)?;
     let path = dir.join(DIRECTORY).join(FILE);
     let kept = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let power = Power::new(&world, &path, kept);
+    let power = Power::new(&world, &path, &kept);
     power.disk.fail_one_in(if is_last { 0 } else { SYNCS_OF_FAILURE });
     if plan.fault == Some(Fault::LyingDisk) {
         power.disk.lie();
@@ -234,7 +234,7 @@ impl World {
         });
         shared.loading.end();
         self.net.reseed(self.plan.seed);
-        loaded.map_err(|error| error.to_string())
+        loaded.map(drop).map_err(|error| error.to_string())
     }
 
     /// Clients append to lists and wait at queues, until the power goes; in the last server's life, until they are done.
