@@ -52,7 +52,8 @@ fn what_functions_keep_is_one_for_all_workers() {
                         scope.spawn(move || {
                             let call = |at: usize| {
                                 let key = format!("FCALL next 1 k{number}");
-                                let reply = client.ask(if at.is_multiple_of(2) { "FCALL next 0" } else { &key });
+                                let reply =
+                                    client.ask(if at.is_multiple_of(2) { "FCALL next 0" } else { &key });
                                 reply.int().unwrap_or_else(|| panic!("no number: {reply}"))
                             };
                             (0..CALLS).map(call).collect::<Vec<_>>()
