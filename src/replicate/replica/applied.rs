@@ -53,8 +53,9 @@ impl Applied {
     pub fn advance(&mut self, source: &[u8], end: usize, is_queueing: bool, stream: &Stream) {
         let (from, begin) = (std::mem::replace(&mut self.position, end), self.begin.take());
         if is_queueing {
-            let begin = begin.unwrap_or(from);
-            assert!(begin == from || self.pending.is_empty(), "transactions are not nested");
+            let Some(begin) = begin else { return self.pending.extend_from_slice(&source[from..end]) };
+            // What was pending has run too: its EXEC stood before this MULTI.
+            stream.append(&std::mem::take(&mut self.pending));
             stream.append(&source[from..begin]);
             return self.pending.extend_from_slice(&source[begin..end]);
         }
@@ -99,5 +100,10 @@ mod tests {
         applied.note_begin(4);
         applied.advance(b"EXECMULTI", 9, true, &stream);
         assert_eq!(stream.end(), 15);
+        // The end of one transaction and the beginning of the next in one breath.
+        applied.begin_source();
+        applied.note_begin(4);
+        applied.advance(b"EXECMULTI", 9, true, &stream);
+        assert_eq!(stream.end(), 24);
     }
 }
