@@ -268,3 +268,19 @@ fn paused_server_keeps_expired_fields() {
     assert_eq!(client.ask("HEXISTS h f").to_string(), "0");
     assert_eq!(client.ask("HLEN h").to_string(), "1");
 }
+
+/// A hash that once had a field with a deadline was sent in a form that Valkey 9 does not read, so that it never came to follow.
+#[test]
+fn hash_whose_last_deadline_is_gone_is_sent_as_any_other() {
+    let primary = Server::start_tcp(&["--repl-diskless-sync-delay", "0"]);
+    let mut client = primary.client();
+    client.ask("HSET h f v g 1");
+    client.ask("HEXPIRE h 100 FIELDS 1 f");
+    client.ask("HPERSIST h FIELDS 1 f");
+    assert_eq!(client.ask("OBJECT ENCODING h").string(), "listpackex");
+    let replica = Server::newest_tcp("valkey-server", &[]);
+    let mut follower = replica.client();
+    assert_eq!(follower.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.tcp().port())).string(), "OK");
+    assert!(until(|| follower.ask("HGET h f").to_string() == r#""v""#), "{}", replica.log());
+    assert_eq!(follower.ask("HGET h g").to_string(), r#""1""#);
+}

@@ -38,29 +38,25 @@ const PART_BYTES_MAX: usize = u32::MAX as usize;
 /// The latest deadline that a field can have.
 const DEADLINE_MAX: u64 = (1 << 48) - 1;
 
-/// The type in whose form a hash is written, and the first version that knows it.
-pub fn form(hash: &Hash<'_>) -> (u8, u16) {
-    match hash {
-        Hash::Packed(HashPack { form: PackForm::Pairs, .. }) => (TYPE_HASH_LISTPACK, VERSION_LISTPACK),
-        Hash::Packed(HashPack { form: PackForm::Triples, .. }) => (TYPE_HASH_LISTPACK_EX, VERSION_MAX),
-        Hash::Dict(_) if earliest_deadline(hash).is_some() => (TYPE_HASH_METADATA, VERSION_MAX),
-        Hash::Dict(_) => (TYPE_HASH, VERSION_STRING),
+/// The type in whose form a hash is written, and the first version that knows it. One whose last deadline is gone keeps its form,
+/// unless whoever reads it knows older versions only.
+pub fn form(hash: &Hash<'_>, newest: u16) -> (u8, u16) {
+    let is_triples = matches!(hash, Hash::Packed(HashPack { form: PackForm::Triples, .. }));
+    match (hash, earliest_deadline(hash)) {
+        (Hash::Packed(_), None) if is_triples && newest < VERSION_MAX => {
+            (TYPE_HASH_LISTPACK, VERSION_LISTPACK)
+        }
+        (Hash::Packed(_), _) if is_triples => (TYPE_HASH_LISTPACK_EX, VERSION_MAX),
+        (Hash::Packed(_), _) => (TYPE_HASH_LISTPACK, VERSION_LISTPACK),
+        (Hash::Dict(_), Some(_)) => (TYPE_HASH_METADATA, VERSION_MAX),
+        (Hash::Dict(_), None) => (TYPE_HASH, VERSION_STRING),
     }
 }
 
-/// Writes a hash in its form.
-pub fn write(out: &mut Vec<u8>, hash: &Hash<'_>, compress: bool, sink: &mut dyn Sink) {
+/// Writes a hash in the form of a type that `form` has said.
+pub fn write(out: &mut Vec<u8>, hash: &Hash<'_>, value_type: u8, compress: bool, sink: &mut dyn Sink) {
     if let Hash::Packed(pack) = hash {
-        let elements = match pack.form {
-            PackForm::Pairs => 2 * pack.fields,
-            PackForm::Triples => {
-                out.extend_from_slice(&pack.noted.unwrap_or(0).to_le_bytes());
-                3 * pack.fields
-            }
-        };
-        let mut listpack = Vec::with_capacity(pack.body.len() + packed::LISTPACK_FRAME_BYTES);
-        packed::write_listpack(&mut listpack, pack.body, elements);
-        return encode::string(out, &listpack, compress);
+        return write_packed(out, pack, hash, value_type, compress);
     }
     let earliest = earliest_deadline(hash);
     if let Some(earliest) = earliest {
@@ -76,6 +72,35 @@ pub fn write(out: &mut Vec<u8>, hash: &Hash<'_>, compress: bool, sink: &mut dyn 
         }
         encode::hand_on(out, sink);
     }
+}
+
+fn write_packed(out: &mut Vec<u8>, pack: &HashPack<'_>, hash: &Hash<'_>, value_type: u8, compress: bool) {
+    let mut listpack = Vec::with_capacity(pack.body.len() + packed::LISTPACK_FRAME_BYTES);
+    match pack.form {
+        PackForm::Pairs => packed::write_listpack(&mut listpack, pack.body, 2 * pack.fields),
+        PackForm::Triples if value_type == TYPE_HASH_LISTPACK => {
+            let mut pairs = Vec::with_capacity(pack.body.len());
+            hash.iter().flat_map(|field| [field.name, field.value]).for_each(|item| push(&mut pairs, item));
+            packed::write_listpack(&mut listpack, &pairs, 2 * pack.fields);
+        }
+        PackForm::Triples => {
+            out.extend_from_slice(&pack.noted.unwrap_or(0).to_le_bytes());
+            packed::write_listpack(&mut listpack, pack.body, 3 * pack.fields);
+        }
+    }
+    encode::string(out, &listpack, compress);
+}
+
+/// Adds an element to a listpack's body.
+fn push(body: &mut Vec<u8>, item: Item<'_>) {
+    let item = match item {
+        Item::Int(value) => NewItem::Int(value),
+        Item::Bytes(bytes) => NewItem::Bytes(bytes),
+        Item::Blob(blob) => NewItem::Blob(blob.clone()),
+    };
+    let (encoded, at) = (packed::Encoded::of(&item), body.len());
+    body.resize(at + encoded.len(), 0);
+    encoded.write(&mut body[at..]);
 }
 
 /// The earliest deadline of a hash's fields.

@@ -28,7 +28,7 @@ pub fn form(value: &View<'_>, newest: u16) -> (u8, u16) {
         View::Stream(_) if newest < VERSION_STREAM_3 => (stream::TYPE_STREAM_2, VERSION_LISTPACK),
         View::Stream(_) => (stream::TYPE_STREAM_3, VERSION_STREAM_3),
         View::SortedSet(value) => sorted_set::form(value),
-        View::Hash(value) => hash::form(value),
+        View::Hash(value) => hash::form(value, newest),
     }
 }
 
@@ -41,7 +41,7 @@ pub fn write(out: &mut Vec<u8>, value: &View<'_>, value_type: u8, compress: bool
         View::Set(set) => set::write(out, set, value_type, compress, sink),
         View::Stream(stream) => stream::write(out, stream, value_type, compress, sink),
         View::SortedSet(value) => sorted_set::write(out, value, compress, sink),
-        View::Hash(value) => hash::write(out, value, compress, sink),
+        View::Hash(value) => hash::write(out, value, value_type, compress, sink),
     }
 }
 
