@@ -28,6 +28,13 @@ const STALE_MAX: usize = 5;
 const DIFFERENT: &[(&str, &str)] = &[
     // Here WATCH removes a key whose deadline has come, so that its being removed later is no change to who watches it.
     ("DEBUG SET-ACTIVE-EXPIRE 0 ; SET k v PX 1 ; DEBUG SLEEP 0.002", "WATCH k"),
+    // The string has become longer, which replicas and files of Redis are not told.
+    ("SET k a", "BITFIELD k OVERFLOW FAIL INCRBY u8 100 300"),
+    ("-", "BITFIELD k OVERFLOW FAIL INCRBY u8 0 300"),
+    (
+        "DEBUG SET-ACTIVE-EXPIRE 0 ; SET k v PX 1 ; DEBUG SLEEP 0.002",
+        "BITFIELD k OVERFLOW FAIL INCRBY u8 0 300",
+    ),
 ];
 
 /// A line of the file.
@@ -315,6 +322,8 @@ fn changes_effects_and_events_are_those_of_redis() {
             unseen.retain(|name| case.names().chain(case.subcommands()).all(|of_case| of_case != *name));
         }
         assert!(wrong.is_empty(), "{workers} workers, {count} cases:\n{wrong}");
+        // It needs another server: `migrate` looks at what it leaves.
+        unseen.remove("migrate");
         assert!(unseen.is_empty(), "no case of {unseen:?}");
     }
 }

@@ -185,10 +185,10 @@ fn migrate_tells_what_the_target_did() {
             use std::io::{Read as _, Write as _};
             let (mut socket, _) = listener.accept().expect("it connects");
             let mut some = [0; 4096];
-            socket.read(&mut some).expect("it says something");
+            assert!(socket.read(&mut some).expect("it says something") > 0);
             socket.write_all(answer.as_bytes()).expect("it listens");
             if answer.starts_with("+OK\r\n+") || answer.starts_with("+OK\r\n-") {
-                socket.read(&mut some).expect("it goes on");
+                assert!(socket.read(&mut some).is_ok(), "it goes on");
             }
         });
         let reply = client.call(&["MIGRATE", "127.0.0.1", &port, "k", "0", "1000"]).to_string();
@@ -201,4 +201,19 @@ fn migrate_tells_what_the_target_did() {
         assert_eq!(client.ask("EXISTS k").int(), Some(i64::from(expected != "OK")));
         target.join().expect("it was asked");
     }
+}
+
+/// As the table of effects has it of other commands, for which one server is enough.
+#[test]
+fn migrate_is_a_deletion_to_whoever_listens() {
+    let (source, target) = (torc(&[]), torc(&[]));
+    let mut client = source.client();
+    client.ask("SET a 1");
+    client.ask("SET b 2");
+    assert_eq!(client.ask("DEBUG CHANGES START").string(), "OK");
+    let text = format!("MIGRATE 127.0.0.1 {} \"\" 0 1000 KEYS a nokey b", target.tcp().port());
+    assert_eq!(client.ask(&text).string(), "OK");
+    let recorded = client.ask("DEBUG CHANGES TAKE").elements();
+    assert_eq!(recorded[0].to_string(), r#"[[0 "MULTI"] [0 "DEL" "a"] [0 "DEL" "b"] [0 "EXEC"]]"#);
+    assert_eq!(recorded[1].to_string(), r#"[[0 "g" "del" "a"] [0 "g" "del" "b"]]"#);
 }

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Server, TORC, TempDir, Value, free_port, pause_ms, redis_program, until};
-use crate::replication::pair::field;
+use crate::harness::{
+    Client, Server, TORC, TempDir, Value, command, free_port, pause_ms, redis_program, until,
+};
 
 /// Failovers, unless `TORC_FAILOVERS` says otherwise.
 const FAILOVERS: usize = 2;
@@ -109,13 +110,9 @@ impl Watched {
         let is_paired = until(|| {
             let primary = self.number_of_primary();
             self.sentinel.replicas() == 1
-                && field(&mut self.servers[primary].client(), "replication", "role") == "master"
-                && self.servers[1 - primary]
-                    .client()
-                    .ask("INFO replication")
-                    .string()
-                    .contains("master_link_status:up")
-                && self.servers[primary].client().ask("INFO replication").string().contains("state=online")
+                && said(&self.servers[primary]).contains("role:master")
+                && said(&self.servers[1 - primary]).contains("master_link_status:up")
+                && said(&self.servers[primary]).contains("state=online")
         });
         assert!(is_paired, "{}", self.logs());
     }
@@ -131,8 +128,7 @@ impl Watched {
         self.servers[before].signal(Signal::KILL);
         self.servers[before].await_exit();
         let is_done = until(|| {
-            self.number_of_primary() != before
-                && field(&mut self.servers[1 - before].client(), "replication", "role") == "master"
+            self.number_of_primary() != before && said(&self.servers[1 - before]).contains("role:master")
         });
         assert!(is_done, "{}", self.logs());
         let again = self.servers[before].again_there(TORC, &[]);
@@ -143,6 +139,16 @@ impl Watched {
     fn logs(&self) -> String {
         format!("{}\n---\n{}\n---\n{}", self.sentinel.log(), self.servers[0].log(), self.servers[1].log())
     }
+}
+
+/// What a server says of its role; nothing while Sentinel, which ends the connections of whoever has changed roles, ends this one.
+fn said(server: &Server) -> String {
+    let ask = || {
+        let mut client = Client::tcp(server.tcp()).ok()?;
+        client.send_raw(&command(&["INFO", "replication"])).ok()?;
+        client.read().ok()
+    };
+    ask().map_or(String::new(), |reply| reply.string())
 }
 
 /// Counts at whichever server is the primary, and notes what a replica has acknowledged.

@@ -477,7 +477,6 @@ fn slow_sink_holds_up_only_who_writes_to_what_is_not_saved() {
             answered > 30
         }));
         assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1", "they were answered while it was made");
-        assert!(!others.is_empty(), "nobody had to wait");
         for other in &mut others {
             other.set_nonblocking(false);
             assert_eq!(other.read().expect("it is answered in the end"), simple("OK"));

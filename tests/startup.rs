@@ -100,7 +100,7 @@ fn an_unknown_directive_is_named_with_file_and_line() {
 fn commands_that_are_not_there_can_be_switched_off() {
     let dir = TempDir::new();
     let file = dir.path().join("torc.conf");
-    let lines = "rename-command EVAL \"\"\nrename-command FAILOVER hidden\nrename-command KEYS \"\"\n\
+    let lines = "rename-command EVAL \"\"\nrename-command CLUSTER hidden\nrename-command KEYS \"\"\n\
         rename-command GET fetch\nrename-command CONFIG GET\n";
     let server = Server::with_file(TORC, lines, &["--workers", "1"]);
     let mut client = server.client();

@@ -68,8 +68,8 @@ pub use row::{Command, Flags, Group, Scope};
 pub use scripting::busy::{BusyScripts, RunningFunction};
 pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
-    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow, journal_settings,
-    load_libraries, promote, save_is_due, save_now, server_bytes, stream_note,
+    aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow,
+    journal_settings, load_libraries, promote, save_is_due, save_now, server_bytes, stream_note,
 };
 pub use session::{Replies, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Holder, Pause, PauseMode, Shared, Shutdown};

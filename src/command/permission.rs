@@ -115,7 +115,8 @@ fn check_keys(selector: &Selector, row: &Row, args: &Args<'_>) -> Result<(), Den
         }
     };
     let specs = row.command.keys;
-    let is_complete = || specs.iter().all(|spec| !matches!(spec.begin, Begin::Unknown(_)));
+    let is_complete =
+        || specs.iter().all(|spec| !spec.is_incomplete && !matches!(spec.begin, Begin::Unknown(_)));
     match (row.shape, row.command.finder) {
         (KeyShape::First, _) => look(1, specs[0].access),
         (_, Some(find)) if !is_complete() => _ = find(args, &mut look),

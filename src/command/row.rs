@@ -306,6 +306,8 @@ pub struct KeySpec {
     pub begin: Begin,
     /// How the keys lie from there.
     pub find: Find,
+    /// Other arguments decide whether these are keys; the row's finder knows.
+    pub is_incomplete: bool,
 }
 
 /// Where the keys of a specification begin.
@@ -409,15 +411,25 @@ impl KeyAccess {
 
 /// One key at argument `index`.
 pub const fn key_at(index: u16, access: KeyAccess) -> KeySpec {
-    KeySpec { access, begin: Begin::Index(index), find: Find::Range { last: 0, step: 1, limit: 0 } }
+    KeySpec {
+        access,
+        begin: Begin::Index(index),
+        find: Find::Range { last: 0, step: 1, limit: 0 },
+        is_incomplete: false,
+    }
 }
 
 /// Keys that no specification can find, and why.
 pub const fn unknown_keys(access: KeyAccess, note: &'static str) -> KeySpec {
-    KeySpec { access, begin: Begin::Unknown(note), find: Find::Unknown }
+    KeySpec { access, begin: Begin::Unknown(note), find: Find::Unknown, is_incomplete: false }
 }
 
 /// Keys from argument `index` to `last` (as in `Find::Range`), every `step`th.
 pub const fn keys_from(index: u16, last: i16, step: u16, access: KeyAccess) -> KeySpec {
-    KeySpec { access, begin: Begin::Index(index), find: Find::Range { last, step, limit: 0 } }
+    KeySpec {
+        access,
+        begin: Begin::Index(index),
+        find: Find::Range { last, step, limit: 0 },
+        is_incomplete: false,
+    }
 }

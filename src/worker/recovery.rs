@@ -115,8 +115,7 @@ pub(super) fn read(
 ) -> Result<Option<StreamNote>, AofError> {
     shared.loading.keep_expired();
     let (batch, pending) = (Queue::default(), Queue::default());
-    let mut reading =
-        Reading { shared, config, wake, read: 0, batch, pending, batch_bytes: 0, place: None };
+    let mut reading = Reading { shared, config, wake, read: 0, batch, pending, batch_bytes: 0, place: None };
     parts.iter().try_for_each(|part| reading.part(part))?;
     Ok(reading.place)
 }

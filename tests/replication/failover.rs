@@ -120,7 +120,7 @@ pub fn count_until(servers: &[Server; 2], key: &str, stop: &AtomicBool) -> i64 {
                     last = count;
                 }
                 Ok(Value::Error(error)) => {
-                    assert!(error.starts_with(b"READONLY"), "{}", error.escape_ascii())
+                    assert!(error.starts_with(b"READONLY"), "{}", error.escape_ascii());
                 }
                 Ok(other) => panic!("{other:?}"),
                 // Clients that waited for a key of a primary that is none any more are closed.
@@ -131,13 +131,13 @@ pub fn count_until(servers: &[Server; 2], key: &str, stop: &AtomicBool) -> i64 {
     last
 }
 
-fn hand_over_and_back(servers: [Server; 2], rounds: usize) {
+fn hand_over_and_back(servers: &[Server; 2], rounds: usize) {
     follow(&servers[1], &servers[0]);
     let stop = AtomicBool::new(false);
     let counts: Vec<i64> = std::thread::scope(|scope| {
         let counters: Vec<_> = (0..3)
             .map(|number| {
-                let (servers, stop) = (&servers, &stop);
+                let stop = &stop;
                 scope.spawn(move || count_until(servers, &format!("count:{number}"), stop))
             })
             .collect();
@@ -179,11 +179,11 @@ fn hand_over_and_back(servers: [Server; 2], rounds: usize) {
 
 #[test]
 fn torc_hands_over_to_torc_and_back() {
-    hand_over_and_back([primary(&["--workers", "2"]), primary(&["--workers", "3"])], 4);
+    hand_over_and_back(&[primary(&["--workers", "2"]), primary(&["--workers", "3"])], 4);
 }
 
 #[test]
 fn torc_hands_over_to_redis_and_back() {
-    hand_over_and_back([primary(&["--workers", "2"]), redis()], 4);
-    hand_over_and_back([redis(), primary(&["--workers", "2"])], 2);
+    hand_over_and_back(&[primary(&["--workers", "2"]), redis()], 4);
+    hand_over_and_back(&[redis(), primary(&["--workers", "2"])], 2);
 }

@@ -156,6 +156,11 @@ fn write(
     if changes > 0 {
         place.count_as(changes);
         place.event(SETBIT);
+    } else if has_grown {
+        // By what has overflowed and failed. Redis tells nobody, and its replicas stay as they were.
+        place.repeat_as(|words| {
+            words.add_all(args.from(0));
+        });
     }
     Ok(())
 }

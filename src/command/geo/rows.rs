@@ -20,6 +20,7 @@ const fn stored(word: &'static str, from: i16) -> KeySpec {
         access: KeyAccess::Overwrite,
         begin: Begin::Keyword(word, from),
         find: Find::Range { last: 0, step: 1, limit: 0 },
+        is_incomplete: false,
     }
 }
 

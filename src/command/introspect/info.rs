@@ -115,7 +115,9 @@ fn write_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
         reply.bulk(note.as_bytes());
     }
     reply.bulk(b"flags");
-    write_simple_set(spec.access.flag_names(), reply);
+    let incomplete = spec.is_incomplete.then_some("incomplete");
+    let flags: Vec<&str> = spec.access.flag_names().iter().copied().chain(incomplete).collect();
+    write_simple_set(&flags, reply);
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");

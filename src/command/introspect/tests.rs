@@ -112,7 +112,8 @@ fn ranges_cover_specifications_that_follow_each_other() {
     assert_eq!(range(&[keys_from(2, -1, 1, KeyAccess::Read)]), (2, -1, 1, false));
     assert_eq!(range(&[keys_from(1, -1, 2, KeyAccess::Insert)]), (1, -1, 2, false));
     let counted = Find::Count { count: 0, first: 1, step: 1 };
-    let counted = KeySpec { access: KeyAccess::Read, begin: Begin::Index(2), find: counted };
+    let counted =
+        KeySpec { access: KeyAccess::Read, begin: Begin::Index(2), find: counted, is_incomplete: false };
     assert_eq!(range(&[read(1), counted]), (1, 1, 1, true));
 }
 

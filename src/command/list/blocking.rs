@@ -44,6 +44,7 @@ pub const ROWS: &[Command] = &[
             access: KeyAccess::ReadDelete,
             begin: Begin::Index(2),
             find: Find::Count { count: 0, first: 1, step: 1 },
+            is_incomplete: false,
         }],
         since: "7.0.0",
         complexity: "O(K+N), K keys, N elements taken",

@@ -48,6 +48,7 @@ const KEYS_COUNTED_POP: &[KeySpec] = &[KeySpec {
     access: KeyAccess::ReadDelete,
     begin: Begin::Index(1),
     find: Find::Count { count: 0, first: 1, step: 1 },
+    is_incomplete: false,
 }];
 
 const PUSH_COMPLEXITY: &str = "O(N), N elements added";

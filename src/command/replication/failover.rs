@@ -22,7 +22,7 @@ pub const ROW: Command = Command {
     group: Group::Server,
     since: "6.2.0",
     summary: "Hands the role of the primary over to one of its replicas.",
-    syntax: "[target:<TO host port:integer [FORCE]>] [ABORT] [TIMEOUT milliseconds:integer]",
+    syntax: "[TO target:<host port:integer [FORCE]>] [ABORT] [TIMEOUT milliseconds:integer]",
     handler: failover,
     ..BASE
 };

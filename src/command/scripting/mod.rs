@@ -36,7 +36,12 @@ pub struct ScriptCall {
 }
 
 const fn keys(access: KeyAccess) -> KeySpec {
-    KeySpec { access, begin: Begin::Index(2), find: Find::Count { count: 0, first: 1, step: 1 } }
+    KeySpec {
+        access,
+        begin: Begin::Index(2),
+        find: Find::Count { count: 0, first: 1, step: 1 },
+        is_incomplete: false,
+    }
 }
 
 const SCRIPTING: Command = Command { group: Group::Scripting, since: "2.6.0", ..BASE };

@@ -33,6 +33,7 @@ const KEYS_COUNTED: &[KeySpec] = &[KeySpec {
     access: KeyAccess::Read,
     begin: Begin::Index(1),
     find: Find::Count { count: 0, first: 1, step: 1 },
+    is_incomplete: false,
 }];
 
 const ORDER: &[&str] = &["nondeterministic_output_order"];

@@ -30,7 +30,12 @@ const KEYS_COUNTED_STORE: &[KeySpec] = &[key_at(1, KeyAccess::Overwrite), counte
 
 /// Keys behind the argument that says how many they are.
 const fn counted(index: u16, access: KeyAccess) -> KeySpec {
-    KeySpec { access, begin: Begin::Index(index), find: Find::Count { count: 0, first: 1, step: 1 } }
+    KeySpec {
+        access,
+        begin: Begin::Index(index),
+        find: Find::Count { count: 0, first: 1, step: 1 },
+        is_incomplete: false,
+    }
 }
 
 /// The rows of the family.

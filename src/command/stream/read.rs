@@ -40,7 +40,7 @@ const NO_GROUP_MORE: &str = " in XREADGROUP with GROUP option";
 
 const fn keys(from: i16) -> KeySpec {
     let find = Find::Range { last: -1, step: 1, limit: 2 };
-    KeySpec { access: KeyAccess::Read, begin: Begin::Keyword("STREAMS", from), find }
+    KeySpec { access: KeyAccess::Read, begin: Begin::Keyword("STREAMS", from), find, is_incomplete: false }
 }
 
 const COMPLEXITY: &str = "O(N), N entries replied";

@@ -259,6 +259,7 @@ pub const ROWS: &[Command] = &[
             access: KeyAccess::Overwrite,
             begin: Begin::Index(1),
             find: Find::Count { count: 0, first: 1, step: 2 },
+            is_incomplete: false,
         }],
         since: "8.4.0",
         complexity: "O(K), K keys",

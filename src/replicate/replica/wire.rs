@@ -102,7 +102,8 @@ impl<S: Read + Write> Wire<S> {
     /// The socket, and what was read too early. No greeter is left.
     pub fn into_parts(mut self) -> (S, Vec<u8>) {
         self.input.drain(..self.taken);
-        let stream = Rc::into_inner(self.stream).expect("a greeter lives as long as what is loaded meanwhile");
+        let stream =
+            Rc::into_inner(self.stream).expect("a greeter lives as long as what is loaded meanwhile");
         (stream.into_inner(), self.input)
     }
 

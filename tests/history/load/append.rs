@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Fate, Link, Request, Run, sometimes};
-use crate::harness::{Rng, Value, command};
+use crate::harness::{Client, Rng, Value, command, until};
 use crate::history::append::{Micro, Outcome, Transaction};
 use crate::history::record::Span;
 
@@ -39,8 +39,13 @@ const ELEMENTS_OF_CLIENT_MAX: u32 = 1 << 24;
 /// Runs it.
 pub fn run(run: &Run<'_>, plan: Plan) -> Vec<Transaction> {
     assert!(plan.clients <= u32::MAX / ELEMENTS_OF_CLIENT_MAX);
-    let loaded = run.server.client().call(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
-    assert_eq!(loaded.string(), "history");
+    // The server may be killed meanwhile.
+    let load = || {
+        let mut client = Client::unix(&run.server.socket()).ok()?;
+        client.send_raw(&command(&["FUNCTION", "LOAD", "REPLACE", LIBRARY])).ok()?;
+        client.read().ok()
+    };
+    assert!(until(|| load().is_some_and(|reply| reply.string() == "history")), "the library is not loaded");
     let appended = Arc::new(AtomicU32::new(0));
     let done = std::sync::atomic::AtomicUsize::new(0);
     let mut history: Vec<Transaction> = std::thread::scope(|scope| {

@@ -59,6 +59,7 @@ const KEYS: KeySpec = KeySpec {
     access: KeyAccess::ReadDelete,
     begin: Begin::Keyword("KEYS", -2),
     find: Find::Range { last: -1, step: 1, limit: 0 },
+    is_incomplete: true,
 };
 
 /// The first option.
@@ -313,21 +314,20 @@ fn take_up(
     Ok(Some(again))
 }
 
-/// KEYS means those behind it only where the key itself is empty.
+/// KEYS means those behind it; where the key itself is not empty, none, as that is refused.
 fn find_keys(args: &Args<'_>, found: &mut dyn FnMut(usize, KeyAccess)) -> Scope {
     let mut index = OPTIONS;
-    if args.at(3).is_empty() {
-        while index < args.len() {
-            if args.is(index, "KEYS") {
-                (index + 1..args.len()).for_each(|key| found(key, KeyAccess::ReadDelete));
-                return Scope::Keys;
-            }
-            index += match () {
-                () if args.is(index, "AUTH") => 2,
-                () if args.is(index, "AUTH2") => 3,
-                () => 1,
-            };
+    while index < args.len() {
+        if args.is(index, "KEYS") {
+            let keys = if args.at(3).is_empty() { index + 1..args.len() } else { 0..0 };
+            keys.for_each(|key| found(key, KeyAccess::ReadDelete));
+            return Scope::Keys;
         }
+        index += match () {
+            () if args.is(index, "AUTH") => 2,
+            () if args.is(index, "AUTH2") => 3,
+            () => 1,
+        };
     }
     found(3, KeyAccess::ReadDelete);
     Scope::Keys

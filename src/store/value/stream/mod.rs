@@ -273,8 +273,8 @@ impl Stream {
 
     /// Takes an entry out of what is pending in any group: whether it was in one.
     pub fn forget_pending(&mut self, id: StreamId) -> bool {
-        (0..self.groups.len())
-            .fold(false, |was, place| self.edit_group(place, |group| group.acknowledge(id)) || was)
+        (0..self.groups.len()).filter(|place| self.edit_group(*place, |group| group.acknowledge(id))).count()
+            > 0
     }
 
     fn search_group(&self, name: &[u8]) -> Result<usize, usize> {
