@@ -42,8 +42,12 @@ pub struct About {
     pub knows_mark: bool,
     /// It continues under another name of the history.
     pub knows_names: bool,
-    /// It reads snapshots of the newest version.
+    /// It reads snapshots of a new version.
     pub is_new: bool,
+    /// It says that it is of version 9 or later: it refuses snapshots in Redis's newest version, unless it is a Torc.
+    pub is_valkey: bool,
+    /// It reads all that this server writes.
+    pub is_torc: bool,
     /// It wants a snapshot and nothing more.
     pub only_snapshot: bool,
     /// What it wants of a snapshot.
@@ -264,8 +268,9 @@ impl Replicas {
         if let Some(transfer) = replica.transfer() {
             transfer.give_up();
         }
-        self.change(|list| list.retain(|other| !Arc::ptr_eq(other, replica)));
+        // Before the list is empty: who sees that it is looks at this, and gave up the backlog at once where it had yet to come.
         self.alone_since_ms.store(now_ms, Relaxed);
+        self.change(|list| list.retain(|other| !Arc::ptr_eq(other, replica)));
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Replica>>)) {
@@ -310,8 +315,8 @@ impl Replicas {
 
     /// For how long there has been none, in s; none if there is one.
     pub fn alone_s(&self, now_ms: u64) -> Option<u64> {
-        let since_ms = self.alone_since_ms.load(Relaxed);
-        (self.count() == 0).then(|| now_ms.saturating_sub(since_ms) / 1000)
+        let is_alone = self.count() == 0;
+        is_alone.then(|| now_ms.saturating_sub(self.alone_since_ms.load(Relaxed)) / 1000)
     }
 
     /// The replicas of this worker have all there is: it is woken when there is more.
