@@ -211,7 +211,7 @@ fn migrate_is_a_deletion_to_whoever_listens() {
     client.ask("SET a 1");
     client.ask("SET b 2");
     assert_eq!(client.ask("DEBUG CHANGES START").string(), "OK");
-    let text = format!("MIGRATE 127.0.0.1 {} \"\" 0 1000 KEYS a nokey b", target.tcp().port());
+    let text = format!("MIGRATE 127.0.0.1 {} \"\" 0 1000 KEYS a b", target.tcp().port());
     assert_eq!(client.ask(&text).string(), "OK");
     let recorded = client.ask("DEBUG CHANGES TAKE").elements();
     assert_eq!(recorded[0].to_string(), r#"[[0 "MULTI"] [0 "DEL" "a"] [0 "DEL" "b"] [0 "EXEC"]]"#);

@@ -77,8 +77,11 @@ fn introduce(about: &mut About, args: &Args<'_>, index: usize, reply: &mut Reply
         about.knows_mark |= args.is(index + 1, "EOF");
         about.knows_names |= args.is(index + 1, "PSYNC2");
         about.is_new |= args.is(index + 1, "RDB-CHANNEL-REPL");
+        about.is_torc |= args.is(index + 1, "TORC");
     } else if args.is(index, "VERSION") {
         about.is_new = true;
+        about.is_valkey =
+            value.split(|byte| *byte == b'.').next().and_then(parse_i64).is_some_and(|major| major >= 9);
     } else if args.is(index, "RDB-ONLY") {
         about.only_snapshot = match parse_i64(value).ok_or(CommandError::NotInteger)? {
             0 => false,

@@ -167,7 +167,9 @@ fn version(leases: &Leases, config: &Config, group: &[Arc<Replica>]) -> u16 {
         let shard = leases.shard_ref(shard);
         (0..config.databases).any(|db| shard.expires_inside(DbIndex(db)) > 0)
     });
-    match has_field_deadlines {
+    // There may be none where some are counted; if there are, such a replica cannot follow whatever it is told.
+    let refuses_deadlines = |replica: &Arc<Replica>| replica.about.is_valkey && !replica.about.is_torc;
+    match has_field_deadlines && !group.iter().any(refuses_deadlines) {
         true => VERSION_FIELD_DEADLINES,
         false if group.iter().all(|replica| replica.about.is_new) => VERSION_NEW,
         false => VERSION_OLD,

@@ -61,7 +61,8 @@ pub fn introduce<S: Read + Write>(wire: &mut Wire<S>, about: &Introduction) -> R
     let port = about.port.to_string();
     let mut asides: Vec<Vec<&[u8]>> = vec![vec![b"listening-port", port.as_bytes()]];
     asides.extend(about.address.as_ref().map(|address| vec![&b"ip-address"[..], address]));
-    asides.push(vec![b"capa", b"eof", b"capa", b"psync2"]);
+    // Others pass over what they do not know.
+    asides.push(vec![b"capa", b"eof", b"capa", b"psync2", b"capa", b"torc"]);
     asides.push(vec![b"version", about.version.as_bytes()]);
     for aside in asides {
         let words = [&[&b"REPLCONF"[..]], &aside[..]].concat();
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(outcome, Ok(Offer::Snapshot(id, 12)));
         assert_eq!(
             said.trim_end(),
-            "PING REPLCONF listening-port 7 REPLCONF capa eof capa psync2 REPLCONF version 8.2.3 PSYNC ? -1"
+            "PING REPLCONF listening-port 7 REPLCONF capa eof capa psync2 capa torc REPLCONF version 8.2.3 PSYNC ? -1"
         );
         let about = Introduction {
             credentials: Some((Some(b"me".to_vec()), b"word".to_vec())),
