@@ -6,10 +6,10 @@ use crate::harness::{Client, Server, pause_ms};
 
 const WORKERS: usize = 4;
 /// How long it is looked at, once it has come to rest, and how often in that time.
-const LOOKS: u64 = 16;
+const LOOKS: u64 = 4;
 /// Looks until a server that was just started rests: three seconds.
-const LOOKS_BEFORE_REST: u64 = 12;
-const LOOK_MS: u64 = 250;
+const LOOKS_BEFORE_REST: u64 = 3;
+const LOOK_MS: u64 = 1000;
 /// Redis's `hz 10`.
 const REDIS_TICK_MS: u64 = 100;
 
@@ -47,7 +47,8 @@ fn an_idle_server_wakes_up_no_more_often_than_redis() {
         let turns: Vec<u64> = turns.iter().zip(&turns_before).map(|(after, before)| after - before).collect();
         // One tick a second and worker, and one that falls into these seconds besides.
         let resting_max = LOOKS * LOOK_MS / 1000 + 2;
-        assert!(turns[0] <= cycles + 2, "{backend}: {turns:?}, Redis {cycles}");
+        // A look may take two turns: one that receives and one that hears that the reply was sent.
+        assert!(turns[0] <= cycles + LOOKS, "{backend}: {turns:?}, Redis {cycles}");
         assert!(turns[1..].iter().all(|turns| *turns <= resting_max), "{backend}: {turns:?}");
     }
 }
