@@ -4,11 +4,12 @@
 //! started once; a command that ends it, or gets no reply, is a finding.
 #![no_main]
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+mod server;
+
+use std::io::Write as _;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+
+use server::Server;
 
 const WORDS: &[&str] =
     &["", "a", "b", "0", "1", "-1", "9223372036854775807", "1.5", "nan", "*", "[a", "\\", "536870912", "on", "off"];
@@ -26,38 +27,11 @@ const LEFT_OUT: &[&str] = &[
     "quit",
     "config|set",
 ];
-const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
-
-struct Server {
-    child: Child,
-    path: std::path::PathBuf,
-}
 
 fn server() -> &'static Mutex<Server> {
     static SERVER: OnceLock<Mutex<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let program = std::env::var_os("TORC").expect("TORC names the server's binary");
-        let path = std::env::temp_dir().join(format!("torc-fuzz-{}", std::process::id()));
-        // What commands save goes there.
-        let data = path.with_extension("data");
-        std::fs::create_dir_all(&data).expect("the directory for temporary files can be written");
-        // The fuzzer ends without warning, and the server with it.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .args(["--port", "0", "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-random", "--unixsocket"])
-            .arg(&path)
-            .arg("--dir")
-            .arg(&data)
-            .spawn()
-            .expect("the server can be started");
-        while UnixStream::connect(&path).is_err() {
-            std::thread::yield_now();
-        }
-        Mutex::new(Server { child, path })
-    })
+    let limit = ["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-random"];
+    SERVER.get_or_init(|| Mutex::new(Server::start("commands", &limit)))
 }
 
 /// The commands that the input's bytes choose.
@@ -95,8 +69,7 @@ fn commands(data: &[u8]) -> Vec<Vec<String>> {
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let mut server = server().lock().expect("a target runs on one thread");
-    let mut stream = UnixStream::connect(&server.path).expect("the server takes connections");
-    stream.set_read_timeout(Some(REPLY_TIMEOUT)).expect("the timeout is not zero");
+    let mut stream = server.connect();
     let mut request = Vec::new();
     let commands = commands(data);
     for words in &commands {
@@ -108,12 +81,5 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     // An end that no other reply contains; a transaction would keep it back, and who is subscribed may not ask for it.
     request.extend_from_slice(b"*1\r\n$5\r\nRESET\r\n*2\r\n$4\r\nECHO\r\n$15\r\nend-of-commands\r\n");
     stream.write_all(&request).expect("the server reads");
-    let (mut replies, mut some) = (Vec::new(), vec![0; 1 << 16]);
-    while !replies.ends_with(b"end-of-commands\r\n") {
-        let read = stream.read(&mut some);
-        let length = *read.as_ref().unwrap_or(&0);
-        let status = server.child.try_wait().expect("it is a child");
-        assert!(length > 0, "no reply to {commands:?}: {read:?}, the server: {status:?}");
-        replies.extend_from_slice(&some[..length]);
-    }
+    server.read_to(&mut stream, b"end-of-commands\r\n", &commands);
 });

@@ -4,11 +4,12 @@
 //! server has to stay up, and to answer others, whatever became of the connection.
 #![no_main]
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+mod server;
+
+use std::io::Write as _;
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+
+use server::Server;
 
 const LINES: &[&str] = &[
     "REPLCONF listening-port 1",
@@ -39,45 +40,15 @@ const LINES: &[&str] = &[
     "FAILOVER ABORT",
 ];
 
-struct Server {
-    child: Child,
-    path: std::path::PathBuf,
-}
-
 fn server() -> &'static Mutex<Server> {
     static SERVER: OnceLock<Mutex<Server>> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let program = std::env::var_os("TORC").expect("TORC names the server's binary");
-        let path = std::env::temp_dir().join(format!("torc-fuzz-replication-{}", std::process::id()));
-        let data = path.with_extension("data");
-        std::fs::create_dir_all(&data).expect("the directory for temporary files can be written");
-        // The fuzzer ends without warning, and the server with it.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .args(["--port", "0", "--save", "", "--repl-diskless-sync-delay", "0", "--unixsocket"])
-            .arg(&path)
-            .arg("--dir")
-            .arg(&data)
-            .spawn()
-            .expect("the server can be started");
-        while UnixStream::connect(&path).is_err() {
-            std::thread::yield_now();
-        }
-        Mutex::new(Server { child, path })
-    })
+    let at_once = ["--save", "", "--repl-diskless-sync-delay", "0"];
+    SERVER.get_or_init(|| Mutex::new(Server::start("replication", &at_once)))
 }
 
 fn as_replica(data: &[u8]) {
     let mut server = server().lock().expect("a target runs on one thread");
-    let connect = |server: &Server| {
-        let stream = UnixStream::connect(&server.path).expect("the server takes connections");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("the timeout is not zero");
-        stream
-    };
-    let mut replica = connect(&server);
+    let mut replica = server.connect();
     for byte in data.iter().take(64) {
         let line = match byte {
             255 => "\0\u{1}*3\r\n$-1\r\n",
@@ -89,18 +60,11 @@ fn as_replica(data: &[u8]) {
         }
     }
     drop(replica);
-    let mut other = connect(&server);
+    let mut other = server.connect();
     other
         .write_all(b"*2\r\n$8\r\nFAILOVER\r\n$5\r\nABORT\r\n*1\r\n$4\r\nPING\r\n")
         .expect("the server reads");
-    let (mut replies, mut some) = (Vec::new(), [0; 1024]);
-    while !replies.ends_with(b"+PONG\r\n") {
-        let read = other.read(&mut some);
-        let length = *read.as_ref().unwrap_or(&0);
-        let status = server.child.try_wait().expect("it is a child");
-        assert!(length > 0, "no reply: {read:?}, the server: {status:?}");
-        replies.extend_from_slice(&some[..length]);
-    }
+    server.read_to(&mut other, b"+PONG\r\n", &data);
 }
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
