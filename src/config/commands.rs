@@ -1,7 +1,7 @@
-//! The names of Redis's commands, which `rename-command` may rename whether Torc has the command or not.
+//! The names of commands, which `rename-command` may rename: Redis's whether Torc has the command or not, and Torc's others.
 //!
 //! Design: a list of its own, because the table of commands knows only those that there are, and a file that switches off
-//! EVAL is right about it: nobody can run it. Which names are taken decides what another command may be called, so the
+//! CLUSTER is right about it: nobody can run it. Which names are taken decides what another command may be called, so the
 //! whole of them is followed, line by line.
 //!
 //! Not here: the commands themselves (`command`).
@@ -269,12 +269,27 @@ pub const REDIS_COMMANDS: &[&str] = &[
     "zunionstore",
 ];
 
+/// Commands that Torc has and Redis 8.2 has not: of later versions, of Valkey, its own.
+pub const OTHER_COMMANDS: &[&str] = &[
+    "backup",
+    "blmovem",
+    "delex",
+    "delifeq",
+    "digest",
+    "increx",
+    "lmovem",
+    "msetex",
+    "sdiffcard",
+    "sunioncard",
+    "xnack",
+];
+
 /// What commands are called after the renames so far.
 pub(super) struct CommandNames(HashSet<Vec<u8>>);
 
 impl Default for CommandNames {
     fn default() -> Self {
-        Self(REDIS_COMMANDS.iter().map(|name| name.as_bytes().to_vec()).collect())
+        Self(REDIS_COMMANDS.iter().chain(OTHER_COMMANDS).map(|name| name.as_bytes().to_vec()).collect())
     }
 }
 
@@ -306,13 +321,14 @@ mod tests {
 
     #[test]
     fn renames_in_order_are_allowed_or_refused_as_redis_does() {
-        let good: [&[(&str, &str)]; 6] = [
+        let good: [&[(&str, &str)]; 7] = [
             &[("EVAL", "")],
             &[("eval", "x"), ("X", "y")],
             &[("get", ""), ("eval", "get")],
             &[("get", "g"), ("g", "get")],
             &[("GET", "get")],
             &[("get", "a b")],
+            &[("backup", ""), ("DELEX", "backup")],
         ];
         for lines in good {
             assert!(after(lines).is_ok(), "{lines:?}");

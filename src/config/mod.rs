@@ -43,7 +43,7 @@ mod tests;
 
 pub use access::{Caller, SetError, get, set};
 pub use args::{Action, Startup};
-pub use commands::REDIS_COMMANDS;
+pub use commands::{OTHER_COMMANDS, REDIS_COMMANDS};
 pub use cpus::{WORKERS_MAX, available_cpus, check_worker_cpus, spare_cpus, worker_count, worker_cpus};
 pub use files::files_reserved;
 pub use inert::warnings as inert_warnings;
