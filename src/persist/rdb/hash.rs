@@ -41,15 +41,14 @@ const DEADLINE_MAX: u64 = (1 << 48) - 1;
 /// The type in whose form a hash is written, and the first version that knows it. One whose last deadline is gone keeps its form,
 /// unless whoever reads it knows older versions only.
 pub fn form(hash: &Hash<'_>, newest: u16) -> (u8, u16) {
-    let is_triples = matches!(hash, Hash::Packed(HashPack { form: PackForm::Triples, .. }));
-    match (hash, earliest_deadline(hash)) {
-        (Hash::Packed(_), None) if is_triples && newest < VERSION_MAX => {
+    match hash {
+        Hash::Packed(HashPack { form: PackForm::Pairs, .. }) => (TYPE_HASH_LISTPACK, VERSION_LISTPACK),
+        Hash::Packed(_) if newest < VERSION_MAX && earliest_deadline(hash).is_none() => {
             (TYPE_HASH_LISTPACK, VERSION_LISTPACK)
         }
-        (Hash::Packed(_), _) if is_triples => (TYPE_HASH_LISTPACK_EX, VERSION_MAX),
-        (Hash::Packed(_), _) => (TYPE_HASH_LISTPACK, VERSION_LISTPACK),
-        (Hash::Dict(_), Some(_)) => (TYPE_HASH_METADATA, VERSION_MAX),
-        (Hash::Dict(_), None) => (TYPE_HASH, VERSION_STRING),
+        Hash::Packed(_) => (TYPE_HASH_LISTPACK_EX, VERSION_MAX),
+        Hash::Dict(_) if earliest_deadline(hash).is_some() => (TYPE_HASH_METADATA, VERSION_MAX),
+        Hash::Dict(_) => (TYPE_HASH, VERSION_STRING),
     }
 }
 
