@@ -172,7 +172,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         background: Arc::new(Background::new(move || settle())),
         backups: Arc::default(),
         scripts: torc::script::ScriptCache::default(),
-        lasting: torc::script::Lasting::default(),
+        script_state: torc::script::ScriptState::default(),
         busy: torc::command::BusyScripts::default(),
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),

@@ -13,7 +13,7 @@ const UNSAFE: &[&str] = &[
     "src/io/buffers.rs",
     "src/io/uring",
     "src/io/waker.rs",
-    "src/script/keeper.rs",
+    "src/script/shared_engine.rs",
     "src/script/lua.rs",
     "src/script/lua/native.rs",
     "src/store/",

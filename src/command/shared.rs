@@ -18,7 +18,7 @@ use crate::persist::load::Loading;
 use crate::pubsub::PubSub;
 use crate::replicate::Replication;
 use crate::replicate::replica::Link;
-use crate::script::{Lasting, ScriptCache};
+use crate::script::{ScriptCache, ScriptState};
 use crate::security::Users;
 use crate::security::tls::Tls;
 use crate::store::Keyspace;
@@ -78,7 +78,7 @@ pub struct Shared {
     /// The scripts that are known.
     pub scripts: ScriptCache,
     /// What outlives scripts: libraries of functions, what these keep.
-    pub lasting: Lasting,
+    pub script_state: ScriptState,
     /// Scripts that run for too long.
     pub busy: BusyScripts,
     /// Cron settings that DEBUG changes.

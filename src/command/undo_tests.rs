@@ -46,7 +46,7 @@ fn share() -> Arc<Shared> {
         link: Default::default(),
         migrations: crate::command::Migrations::default(),
         scripts: Default::default(),
-        lasting: Default::default(),
+        script_state: Default::default(),
         busy: Default::default(),
         background: Arc::default(),
         backups: Arc::default(),

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Design: it is read as the interpreter of this process has just written it; what does not read so counts as one that assigns.
-//! Not here: what follows from it (`kept`).
+//! Not here: what follows from it (`library_state`).
 
 const HEADER_BYTES: usize = 12;
 /// Of an instruction: the lowest six bits say which it is.

@@ -17,10 +17,10 @@ use super::base::{World, make_world};
 use super::cache::{NewScript, Script, ScriptCache, Sha, sha_text};
 use super::functions::Functions;
 use super::host::{Answer, Host, Request, Words};
-use super::lasting;
 use super::library::Library;
 use super::lua::{Interpreter, Kind, Lua, Ref};
 use super::reply::{c_string, error_line, write_value};
+use super::script_state;
 use super::shebang::{self, ScriptFlags};
 use crate::resp::{Output, Reply};
 
@@ -100,10 +100,10 @@ impl Code {
     }
 
     /// With which settings it runs.
-    pub fn kind(&self) -> lasting::CodeKind {
+    pub fn kind(&self) -> script_state::CodeKind {
         match self {
-            Code::Script(_) => lasting::CodeKind::Script,
-            Code::Function(..) => lasting::CodeKind::Function,
+            Code::Script(_) => script_state::CodeKind::Script,
+            Code::Function(..) => script_state::CodeKind::Function,
         }
     }
 }
@@ -294,7 +294,7 @@ impl Engine {
         lua.push_kept(self.world.error_handler);
         lua.push_kept(compiled.function);
         let argument_count = match kind {
-            lasting::CodeKind::Script => {
+            script_state::CodeKind::Script => {
                 lua.push_kept(self.world.globals);
                 push_words(&mut lua, keys);
                 lua.set_field(3, "KEYS");
@@ -304,7 +304,7 @@ impl Engine {
                 self.has_keys = true;
                 0
             }
-            lasting::CodeKind::Function => {
+            script_state::CodeKind::Function => {
                 if std::mem::take(&mut self.has_keys) {
                     self.world.clear_globals(&mut lua, &["KEYS", "ARGV"]);
                 }

@@ -3,7 +3,7 @@
 //! Design: a library is run with another set of globals, in which there is hardly more than `redis.register_function`; what it
 //! registers is kept. Workers follow the set of libraries in force by its version.
 //!
-//! Not here: which libraries there are (`lasting`), what their functions keep (`kept`).
+//! Not here: which libraries there are (`script_state`), what their functions keep (`library_state`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use ahash::RandomState;
 use super::bytecode;
 use super::engine::{Code, Compiled, Engine};
 use super::host::{Answer, Request};
-use super::kept::Kept;
-use super::lasting::{self, Lasting, RELOAD_TIME_MAX, State};
 use super::library::{Function, Library, LibrarySet};
+use super::library_state::LibraryState;
 use super::lua::{Kind, Ref};
 use super::register::Registered;
+use super::script_state::{self, RELOAD_TIME_MAX, ScriptState, State};
 
 /// What an interpreter knows of libraries.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) struct Functions {
 struct Loaded {
     /// What to call for each of its functions; none where it has not registered it this time.
     callbacks: Vec<Option<Ref>>,
-    kept: Kept,
+    state: LibraryState,
 }
 
 /// What a library leaves that was run.
@@ -46,21 +46,21 @@ struct Run {
 impl Engine {
     /// The version of what outlives scripts that this interpreter runs by.
     #[inline]
-    pub fn lasting_version(&self) -> u64 {
+    pub fn script_state_version(&self) -> u64 {
         self.functions.version
     }
 
     /// Takes up what has changed of what outlives scripts.
     #[inline]
-    pub fn follow_lasting(&mut self, lasting: &Lasting) {
-        if self.functions.version != lasting.version() && !self.is_running {
-            self.take_up(lasting);
+    pub fn follow_script_state(&mut self, script_state: &ScriptState) {
+        if self.functions.version != script_state.version() && !self.is_running {
+            self.take_up(script_state);
         }
     }
 
     #[cold]
-    fn take_up(&mut self, lasting: &Lasting) {
-        let (version, state) = lasting.current();
+    fn take_up(&mut self, script_state: &ScriptState) {
+        let (version, state) = script_state.current();
         self.functions.version = version;
         self.functions.state = state;
         let libraries = Arc::clone(&self.functions.state.libraries);
@@ -81,8 +81,12 @@ impl Engine {
 
     /// The function of this name.
     #[inline]
-    pub fn find_function(&mut self, name: &[u8], lasting: &Lasting) -> Option<(Arc<Library>, usize)> {
-        self.follow_lasting(lasting);
+    pub fn find_function(
+        &mut self,
+        name: &[u8],
+        script_state: &ScriptState,
+    ) -> Option<(Arc<Library>, usize)> {
+        self.follow_script_state(script_state);
         self.functions.state.libraries.find(name).cloned()
     }
 
@@ -109,15 +113,15 @@ impl Engine {
         };
         let callbacks: Vec<Option<Ref>> = library.functions.iter().map(find).collect();
         let all: Vec<Ref> = run.registered.iter().map(|registered| registered.callback).collect();
-        let kept = Kept::of(&self.interpreter, &self.world, &all, run.assigns);
-        self.functions.loaded.insert(library.number, Loaded { callbacks, kept });
+        let state = LibraryState::of(&self.interpreter, &self.world, &all, run.assigns);
+        self.functions.loaded.insert(library.number, Loaded { callbacks, state });
         Ok(())
     }
 
     fn unload(&mut self, number: u64) {
         let Some(mut loaded) = self.functions.loaded.remove(&number) else { return };
         let mut lua = self.interpreter.lua();
-        loaded.kept.forget(&mut lua);
+        loaded.state.forget(&mut lua);
         for callback in loaded.callbacks.into_iter().flatten() {
             lua.forget(callback);
         }
@@ -135,8 +139,8 @@ impl Engine {
             return Err("No functions registered".to_owned());
         }
         let all: Vec<Ref> = run.registered.iter().map(|registered| registered.callback).collect();
-        let kept = Kept::of(&self.interpreter, &self.world, &all, run.assigns);
-        Ok((run.registered.into_iter().map(|registered| registered.function).collect(), kept.is_unknown))
+        let state = LibraryState::of(&self.interpreter, &self.world, &all, run.assigns);
+        Ok((run.registered.into_iter().map(|registered| registered.function).collect(), state.is_unknown))
     }
 
     fn run_library(&mut self, code: &[u8], time_max: Duration) -> Result<Run, String> {
@@ -201,7 +205,7 @@ impl Engine {
     pub fn has_changed_state(&self, compiled: &Compiled) -> bool {
         let Code::Function(library, _) = &compiled.code else { return false };
         let loaded = self.functions.loaded.get(&library.number);
-        loaded.is_some_and(|loaded| loaded.kept.has_changed(&self.interpreter))
+        loaded.is_some_and(|loaded| loaded.state.has_changed(&self.interpreter))
     }
 
     /// What a run has changed of its library's state is to be as if it had not been: the library is loaded again when it is next used.
@@ -214,7 +218,7 @@ impl Engine {
 
     /// What the run that has just ended has told `cjson`, if it is news.
     #[inline]
-    pub fn told_json(&self, kind: lasting::CodeKind) -> Option<super::cjson::Settings> {
+    pub fn told_json(&self, kind: script_state::CodeKind) -> Option<super::cjson::Settings> {
         let told = self.host().json.get();
         (told != self.functions.state.json[kind as usize]).then_some(told)
     }

@@ -3,7 +3,7 @@
 //! Design: a set of libraries is never changed but replaced by another one, so that whoever has one goes on with it. Names of
 //! functions are one for all libraries and regardless of case, those of libraries are not.
 //!
-//! Not here: running a library (`functions`), which set is in force (`lasting`).
+//! Not here: running a library (`functions`), which set is in force (`script_state`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

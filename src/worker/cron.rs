@@ -178,14 +178,14 @@ impl<I: Io> Worker<I> {
 
     /// Frees what the interpreter has of scripts and libraries that are gone: whoever removed them was one worker.
     fn cron_scripts(&mut self) {
-        let (scripts, lasting) = (&self.shared.scripts, &self.shared.lasting);
+        let (scripts, script_state) = (&self.shared.scripts, &self.shared.script_state);
         if let Some(engine) = &mut self.execution.scripting.engine {
             engine.forget_all(scripts);
-            engine.follow_lasting(lasting);
+            engine.follow_script_state(script_state);
             self.shared.stats.all()[self.number].interpreter_bytes.set(engine.bytes().0 as u64);
         }
         if self.number == 0 {
-            lasting.tidy_keeper();
+            script_state.tidy_shared_engine();
         }
     }
 

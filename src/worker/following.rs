@@ -96,7 +96,7 @@ impl<I: Io> Worker<I> {
                 log::info!("All data goes, as the primary's snapshot is about to be loaded");
                 shared.link.tear(true);
                 self.empty();
-                shared.lasting.flush();
+                shared.script_state.flush();
                 self.close_append_only();
                 shared.loading.begin(bytes, self.clock.now_ms());
                 shared.loading.keep_expired();

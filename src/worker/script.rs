@@ -48,7 +48,7 @@ pub(super) struct ScriptRun {
     /// It has begun under all leases.
     holds_all: bool,
     /// It runs in the interpreter of functions that keep something, as it has begun under all leases.
-    in_keeper: bool,
+    in_shared_engine: bool,
 }
 
 impl ScriptRun {
@@ -146,7 +146,7 @@ impl Executor<'_> {
         let keys = key_count(args, CommandError::NotInteger)?;
         let shared = self.ctx.shared;
         let engine = self.ctx.engine()?;
-        engine.follow_lasting(&shared.lasting);
+        engine.follow_script_state(&shared.script_state);
         let compiled = match sha {
             Some(sha) => engine.find(&sha, &shared.scripts).ok_or(NO_SCRIPT)?,
             None => match engine.compile(args.at(1), &shared.scripts) {
@@ -169,41 +169,41 @@ impl Executor<'_> {
         reply: &mut Reply<'_>,
     ) -> Result<Option<(Compiled, usize, ScriptRun)>, CommandError> {
         const NO_FUNCTION: CommandError = CommandError::Text("ERR Function not found");
-        let lasting = &self.ctx.shared.lasting;
-        let found = self.ctx.engine()?.find_function(args.at(1), lasting);
+        let script_state = &self.ctx.shared.script_state;
+        let found = self.ctx.engine()?.find_function(args.at(1), script_state);
         let (library, index) = found.ok_or(NO_FUNCTION)?;
         let keys = key_count(args, CommandError::Text("ERR Bad number of keys provided"))?;
         let leases = &self.ctx.leases;
-        let in_keeper = leases.holds_all() && !leases.is_solo();
+        let in_shared_engine = leases.holds_all() && !leases.is_solo();
         if library.keeps_state() && !leases.holds_all() {
             return Ok(None);
         }
-        let mut engine = self.take_engine(in_keeper)?;
-        engine.follow_lasting(lasting);
+        let mut engine = self.take_engine(in_shared_engine)?;
+        engine.follow_script_state(script_state);
         let compiled = engine.load_function(library, index);
-        self.put_engine(in_keeper, engine);
+        self.put_engine(in_shared_engine, engine);
         let compiled = compiled.map_err(|why| {
             reply.error(&format!("ERR {why}"));
             CommandError::Replied
         })?;
         let mut run = self.admit_script(call.reads_only, compiled.code.flags())?;
-        run.in_keeper = in_keeper;
+        run.in_shared_engine = in_shared_engine;
         Ok(Some((compiled, keys, run)))
     }
 
     /// The interpreter that a script runs in; it is to be put back.
-    fn take_engine(&mut self, in_keeper: bool) -> Result<Box<Engine>, CommandError> {
-        if in_keeper {
-            let keeper = self.ctx.shared.lasting.take_keeper();
-            return keeper.map_or_else(new_engine, Ok);
+    fn take_engine(&mut self, in_shared_engine: bool) -> Result<Box<Engine>, CommandError> {
+        if in_shared_engine {
+            let shared_engine = self.ctx.shared.script_state.take_shared_engine();
+            return shared_engine.map_or_else(new_engine, Ok);
         }
         self.ctx.engine()?;
         Ok(self.ctx.scripting.engine.take().expect("just seen"))
     }
 
-    fn put_engine(&mut self, in_keeper: bool, engine: Box<Engine>) {
-        if in_keeper {
-            self.ctx.shared.lasting.put_keeper(engine);
+    fn put_engine(&mut self, in_shared_engine: bool, engine: Box<Engine>) {
+        if in_shared_engine {
+            self.ctx.shared.script_state.put_shared_engine(engine);
         } else {
             self.ctx.scripting.engine = Some(engine);
         }
@@ -245,7 +245,7 @@ impl Executor<'_> {
             },
             is_busy: false,
             holds_all: self.ctx.leases.holds_all(),
-            in_keeper: false,
+            in_shared_engine: false,
         };
         session.denies_blocking = true;
         Ok(run)
@@ -259,7 +259,7 @@ impl Executor<'_> {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let mut engine = match self.take_engine(run.in_keeper) {
+        let mut engine = match self.take_engine(run.in_shared_engine) {
             Ok(engine) => engine,
             Err(error) => {
                 self.end_run(&run);
@@ -274,7 +274,7 @@ impl Executor<'_> {
         }
         let request = engine.begin(compiled, words(3, 3 + keys), words(3 + keys, args.len()));
         let ran = self.drive_script(&mut engine, request, compiled, &mut run, reply);
-        self.put_engine(run.in_keeper, engine);
+        self.put_engine(run.in_shared_engine, engine);
         if matches!(ran, Ran::Suspended) {
             *self.suspended = Some(Box::new(SuspendedScript::new(compiled.clone(), run)));
         }
@@ -288,12 +288,12 @@ impl Executor<'_> {
         run: &mut ScriptRun,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let Ok(mut engine) = self.take_engine(run.in_keeper) else {
+        let Ok(mut engine) = self.take_engine(run.in_shared_engine) else {
             unreachable!("a script of it is suspended")
         };
         let request = engine.resume(self.after_tick(run));
         let ran = self.drive_script(&mut engine, request, compiled, run, reply);
-        self.put_engine(run.in_keeper, engine);
+        self.put_engine(run.in_shared_engine, engine);
         ran
     }
 
@@ -339,7 +339,7 @@ impl Executor<'_> {
             request = engine.resume(answer);
         }
         self.end_run(run);
-        is_refused |= !self.settle_lasting(engine, compiled, run, is_refused);
+        is_refused |= !self.settle_script_state(engine, compiled, run, is_refused);
         if is_refused {
             engine.abandon();
             self.ctx.take_back();
@@ -354,32 +354,32 @@ impl Executor<'_> {
     /// Sees to what outlives a run that has ended; false if it has to run again, as what it has seen of that may be old or is not
     /// to be changed here.
     #[inline]
-    fn settle_lasting(
+    fn settle_script_state(
         &mut self,
         engine: &mut Engine,
         compiled: &Compiled,
         run: &ScriptRun,
         is_refused: bool,
     ) -> bool {
-        let lasting = &self.ctx.shared.lasting;
+        let script_state = &self.ctx.shared.script_state;
         let is_alone = self.ctx.leases.is_solo();
         let changed = match &compiled.code {
             Code::Function(library, _) if !is_alone && engine.has_changed_state(compiled) => Some(library),
             _ => None,
         };
         if let Some(library) = changed {
-            lasting.note_state(library);
-            if !run.in_keeper {
+            script_state.note_state(library);
+            if !run.in_shared_engine {
                 engine.forget_state(compiled);
                 // One that was killed has written nothing, and does not come back.
                 return engine.host().is_killed() && !is_refused;
             }
         }
         if !run.holds_all {
-            return engine.lasting_version() == lasting.version();
+            return engine.script_state_version() == script_state.version();
         }
         if let Some(settings) = engine.told_json(compiled.code.kind()) {
-            lasting.set_json(compiled.code.kind(), settings);
+            script_state.set_json(compiled.code.kind(), settings);
         }
         true
     }

@@ -181,7 +181,7 @@ pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
         background: Arc::default(),
         backups: Arc::default(),
         scripts: torc::script::ScriptCache::default(),
-        lasting: torc::script::Lasting::default(),
+        script_state: torc::script::ScriptState::default(),
         busy: torc::command::BusyScripts::default(),
         last_save: Arc::default(),
         loading: Default::default(),

@@ -139,7 +139,7 @@ fn load(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
             return failed(&format!("Unknown option given: {option}"), reply);
         }
     }
-    match ctx.shared.lasting.load(args.at(text), text > 2) {
+    match ctx.shared.script_state.load(args.at(text), text > 2) {
         Err(why) => failed(&why, reply),
         Ok(name) => {
             note_change(ctx, args);
@@ -150,7 +150,7 @@ fn load(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
 }
 
 fn delete(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if !ctx.shared.lasting.delete(args.at(2)) {
+    if !ctx.shared.script_state.delete(args.at(2)) {
         return Err(CommandError::Text("ERR Library not found"));
     }
     note_change(ctx, args);
@@ -166,13 +166,13 @@ fn flush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         3 => return Err(CommandError::Text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option")),
         _ => return help::subcommand_syntax(args, reply),
     };
-    let lasting = &ctx.shared.lasting;
-    lasting.flush();
+    let script_state = &ctx.shared.script_state;
+    script_state.flush();
     if !later {
         // The others see to theirs in their cron.
-        lasting.tidy_keeper();
+        script_state.tidy_shared_engine();
         if let Some(engine) = &mut ctx.scripting.engine {
-            engine.follow_lasting(lasting);
+            engine.follow_script_state(script_state);
         }
     }
     note_change(ctx, args);
@@ -181,7 +181,7 @@ fn flush(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 }
 
 fn dump(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let libraries = ctx.shared.lasting.libraries();
+    let libraries = ctx.shared.script_state.libraries();
     let texts = libraries.iter().map(|library| &*library.text);
     reply.bulk(&rdb::libraries_payload(texts, ctx.config.rdbcompression));
     Ok(())
@@ -204,7 +204,7 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         Ok(texts) => texts,
         Err(why) => return failed(why, reply),
     };
-    if let Err(why) = ctx.shared.lasting.restore(&texts, policy) {
+    if let Err(why) = ctx.shared.script_state.restore(&texts, policy) {
         return failed(&why, reply);
     }
     note_change(ctx, args);
@@ -229,7 +229,7 @@ fn list(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
         }
         index += 1;
     }
-    let libraries = ctx.shared.lasting.libraries();
+    let libraries = ctx.shared.script_state.libraries();
     let is_wanted = |library: &&std::sync::Arc<Library>| {
         pattern.is_none_or(|pattern| glob::matches(pattern, library.name.as_bytes(), Case::Insensitive))
     };
@@ -283,7 +283,7 @@ fn stats(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
             reply.integer(running.ran_ms() as i64);
         }
     }
-    let (libraries, functions) = ctx.shared.lasting.libraries().counts();
+    let (libraries, functions) = ctx.shared.script_state.libraries().counts();
     reply.bulk(b"engines");
     reply.map(1);
     reply.bulk(b"LUA");

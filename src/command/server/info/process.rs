@@ -109,7 +109,7 @@ fn script_memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     let (shared, workers) = (info.ctx.shared, info.ctx.shared.stats.all().iter());
     let interpreters: u64 = workers.map(|worker| worker.interpreter_bytes.read()).sum();
     let (scripts, script_bytes) = shared.scripts.size();
-    let libraries = shared.lasting.libraries();
+    let libraries = shared.script_state.libraries();
     let functions = libraries.counts().1;
     text.line("used_memory_lua", interpreters);
     text.line("used_memory_vm_eval", interpreters);
@@ -118,10 +118,10 @@ fn script_memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("number_of_cached_scripts", scripts);
     text.line("number_of_functions", functions);
     text.line("number_of_libraries", libraries.counts().0);
-    let keeper = shared.lasting.keeper_bytes() as u64;
-    text.line("used_memory_vm_functions", keeper);
-    text.line("used_memory_vm_total", interpreters + keeper);
-    text.line("used_memory_vm_total_human", human(interpreters + keeper));
+    let shared_engine = shared.script_state.shared_engine_bytes() as u64;
+    text.line("used_memory_vm_functions", shared_engine);
+    text.line("used_memory_vm_total", interpreters + shared_engine);
+    text.line("used_memory_vm_total_human", human(interpreters + shared_engine));
     text.line("used_memory_functions", libraries.bytes());
     text.bytes("used_memory_scripts", (script_bytes + libraries.bytes()) as u64);
 }

@@ -7,7 +7,7 @@
 //! A library is accepted once it was run in an interpreter that is there for that only: of one that fails nothing is left. Workers
 //! load it when the first of its functions is called there (`functions`).
 //!
-//! Functions that keep something run in one interpreter, the *keeper*, which whoever holds all leases takes from here.
+//! Functions that keep something run in one interpreter, the *shared engine*, which whoever holds all leases takes from here.
 //!
 //! Not here: the commands (`command::scripting::function`), what a library is (`library`).
 
@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use super::cjson::Settings;
 use super::engine::Engine;
-use super::keeper::Keeper;
 use super::library::{Library, LibrarySet, read_head};
+use super::shared_engine::SharedEngine;
 
 /// How long a library may run that FUNCTION LOAD brings.
 pub const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
@@ -54,14 +54,14 @@ pub(super) struct State {
 
 /// All of it.
 #[derive(Default)]
-pub struct Lasting {
+pub struct ScriptState {
     version: AtomicU64,
     numbers: AtomicU64,
     state: Mutex<State>,
-    keeper: Mutex<Option<Keeper>>,
+    shared_engine: Mutex<Option<SharedEngine>>,
 }
 
-impl Lasting {
+impl ScriptState {
     /// How often it has changed.
     #[inline]
     pub fn version(&self) -> u64 {
@@ -175,26 +175,30 @@ impl Lasting {
     }
 
     /// The interpreter of functions that keep something, for whoever holds all leases; it is to come back.
-    pub fn take_keeper(&self) -> Option<Box<Engine>> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take().map(Keeper::into_engine)
+    pub fn take_shared_engine(&self) -> Option<Box<Engine>> {
+        self.shared_engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map(SharedEngine::into_engine)
     }
 
-    /// The keeper comes back.
-    pub fn put_keeper(&self, engine: Box<Engine>) {
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(Keeper::new(engine));
+    /// It comes back.
+    pub fn put_shared_engine(&self, engine: Box<Engine>) {
+        *self.shared_engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(SharedEngine::new(engine));
     }
 
-    /// Bytes that the keeper has, if it is not in use just now.
-    pub fn keeper_bytes(&self) -> usize {
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.as_ref().map_or(0, Keeper::bytes)
+    /// Bytes that the shared engine has, if it is not in use just now.
+    pub fn shared_engine_bytes(&self) -> usize {
+        let shared_engine = self.shared_engine.lock().unwrap_or_else(PoisonError::into_inner);
+        shared_engine.as_ref().map_or(0, SharedEngine::bytes)
     }
 
-    /// Frees what the keeper has of libraries that are gone. Nobody runs anything in it meanwhile.
-    pub fn tidy_keeper(&self) {
-        let Ok(mut keeper) = self.keeper.try_lock() else { return };
-        if let Some(engine) = keeper.as_mut() {
-            engine.engine().follow_lasting(self);
+    /// Frees what the shared engine has of libraries that are gone. Nobody runs anything in it meanwhile.
+    pub fn tidy_shared_engine(&self) {
+        let Ok(mut shared_engine) = self.shared_engine.try_lock() else { return };
+        if let Some(engine) = shared_engine.as_mut() {
+            engine.engine().follow_script_state(self);
         }
     }
 

@@ -22,7 +22,7 @@ const WATCHED_MAX: usize = 1000;
 
 /// What a library's functions could change.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct LibraryState {
     /// It cannot be told apart from what it was: it has to be taken for changed.
     pub is_unknown: bool,
     tables: Vec<Table>,
@@ -47,7 +47,7 @@ struct Variable {
 
 /// A walk over what can be reached.
 struct Walk<'a> {
-    kept: Kept,
+    state: LibraryState,
     world: &'a World,
     seen: HashSet<*const c_void>,
     /// The table of what is yet to be looked at, and how far that is.
@@ -58,14 +58,21 @@ struct Walk<'a> {
     assigns: bool,
 }
 
-impl Kept {
+impl LibraryState {
     /// What these functions keep; `assigns`: whether their library's code assigns to variables of functions around.
     pub fn of(interpreter: &Interpreter, world: &World, callbacks: &[Ref], assigns: bool) -> Self {
         let mut lua = interpreter.lua();
         lua.push_table(0, 0);
         let list = lua.top();
-        let mut walk =
-            Walk { kept: Kept::default(), world, seen: HashSet::new(), list, listed: 0, watched: 0, assigns };
+        let mut walk = Walk {
+            state: LibraryState::default(),
+            world,
+            seen: HashSet::new(),
+            list,
+            listed: 0,
+            watched: 0,
+            assigns,
+        };
         for callback in callbacks {
             lua.push_kept(*callback);
             walk.list_top(&mut lua);
@@ -77,15 +84,15 @@ impl Kept {
             walk.visit(&mut lua);
             lua.pop(lua.top() - list);
         }
-        walk.kept.is_unknown |= walk.watched > WATCHED_MAX;
+        walk.state.is_unknown |= walk.watched > WATCHED_MAX;
         lua.pop(1);
-        let mut kept = walk.kept;
-        if kept.is_unknown {
-            kept.forget(&mut lua);
-            kept.is_unknown = true;
+        let mut state = walk.state;
+        if state.is_unknown {
+            state.forget(&mut lua);
+            state.is_unknown = true;
         }
         interpreter.leave();
-        kept
+        state
     }
 
     /// Whether it is no longer what it was when the library was loaded.
@@ -176,7 +183,7 @@ impl Walk<'_> {
             Kind::Table => self.visit_table(lua),
             Kind::Function => self.visit_function(lua),
             // A coroutine goes on with each run.
-            _ => self.kept.is_unknown = true,
+            _ => self.state.is_unknown = true,
         }
     }
 
@@ -220,7 +227,7 @@ impl Walk<'_> {
         }
         lua.push_value(table);
         let kept = lua.keep();
-        self.kept.tables.push(Table { table: kept, copy, count: pairs.len(), metatable });
+        self.state.tables.push(Table { table: kept, copy, count: pairs.len(), metatable });
     }
 
     fn visit_function(&mut self, lua: &mut Lua) {
@@ -231,7 +238,7 @@ impl Walk<'_> {
             let kind = lua.kind(lua.top());
             if is_native && matches!(kind, Kind::Number | Kind::String) {
                 // It counts something: where it is in a text.
-                self.kept.is_unknown = true;
+                self.state.is_unknown = true;
             }
             if !is_native && self.assigns {
                 self.watched += 1;
@@ -239,7 +246,7 @@ impl Walk<'_> {
                 let of = lua.keep();
                 lua.push_value(function + 1);
                 let value = lua.keep();
-                self.kept.variables.push(Variable { function: of, index, value });
+                self.state.variables.push(Variable { function: of, index, value });
             }
             self.list_top(lua);
             index += 1;
