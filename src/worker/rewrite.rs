@@ -80,19 +80,9 @@ impl<I: Io> Worker<I> {
 
     #[cold]
     fn cut_for_rewrite(&mut self, now_ms: u64) {
-        if !self.take_all_leases() {
-            return;
-        }
-        let shared = Arc::clone(&self.shared);
-        let used_bytes = shared.stats.gauges.used_bytes(shared.stats.of(self.number));
-        let access_clock = self.execution.access_clock;
-        let config = self.config.config();
-        let cut =
-            cut_for_rewrite(&shared, config, &mut self.execution.leases, used_bytes, now_ms, access_clock);
-        self.release_all_leases();
-        if cut.is_some() {
-            self.start_snapshot();
-        }
+        self.cut(|shared, config, leases, used_bytes, clock| {
+            cut_for_rewrite(shared, config, leases, used_bytes, now_ms, clock)
+        });
     }
 
     /// Gives back what `take_all_leases` has taken.

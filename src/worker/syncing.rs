@@ -85,24 +85,20 @@ impl<I: Io> Worker<I> {
     fn cut_for(&mut self, group: Vec<Arc<Replica>>, by_socket: bool, now_ms: u64) {
         let shared = Arc::clone(&self.shared);
         let config = Arc::clone(self.config.config_arc());
-        let is_cut = match begin_stream(&shared, config.repl_backlog_size) {
-            true => {
-                self.syncing.backlog_bytes = config.repl_backlog_size;
-                let used_bytes = shared.stats.gauges.used_bytes(shared.stats.of(self.number));
-                let mark = self.sync_mark();
-                let execution = &mut self.execution;
-                let access_clock = execution.access_clock;
-                cut_for_replicas(
-                    &shared,
-                    &config,
-                    &mut execution.leases,
-                    (used_bytes, now_ms, access_clock),
-                    group,
-                    by_socket.then_some(mark),
-                )
-            }
-            false => None,
-        };
+        begin_stream(&shared, config.repl_backlog_size);
+        self.syncing.backlog_bytes = config.repl_backlog_size;
+        let used_bytes = shared.stats.gauges.used_bytes(shared.stats.of(self.number));
+        let mark = self.sync_mark();
+        let execution = &mut self.execution;
+        let access_clock = execution.access_clock;
+        let is_cut = cut_for_replicas(
+            &shared,
+            &config,
+            &mut execution.leases,
+            (used_bytes, now_ms, access_clock),
+            group,
+            by_socket.then_some(mark),
+        );
         self.release_all_leases();
         if is_cut.is_some() {
             self.start_snapshot();

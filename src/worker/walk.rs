@@ -11,9 +11,11 @@
 use std::sync::Arc;
 
 use super::{Message, Worker};
-use crate::command::{cut_for_backup, cut_for_save, save_is_due};
+use crate::command::{Shared, cut_for_backup, cut_for_save, save_is_due};
+use crate::config::Config;
 use crate::io::Io;
 use crate::store::snapshot::Snapshot;
+use crate::store::{AccessClock, Leases};
 
 /// Most that one slice takes, in us: while there are commands to run, and while there are none.
 const BUSY_US: u64 = 100;
@@ -153,33 +155,34 @@ impl<I: Io> Worker<I> {
         if self.number != 0 || !save_is_due(&self.shared, self.config.config(), now_ms) {
             return;
         }
-        if !self.take_all_leases() {
-            // The next tick tries again.
-            return;
-        }
-        let access_clock = self.execution.access_clock;
-        let config = self.config.config();
-        let used_bytes = self.shared.stats.gauges.used_bytes(self.shared.stats.of(self.number));
-        let leases = &mut self.execution.leases;
-        let is_cut = cut_for_save(&self.shared, config, leases, used_bytes, now_ms, access_clock);
-        self.release_all_leases();
-        if is_cut.is_some() {
-            self.start_snapshot();
-        }
+        self.cut(|shared, config, leases, used_bytes, clock| {
+            cut_for_save(shared, config, leases, used_bytes, now_ms, clock)
+        });
     }
 
     /// Cuts the backup that a client waits for, once no other snapshot is under way. The first worker does that.
     pub(super) fn back_up_when_due(&mut self, now_ms: u64) {
-        let shared = Arc::clone(&self.shared);
+        let shared = &self.shared;
         let is_due = self.number == 0 && shared.backups.is_wanted() && !shared.background.is_running();
-        if !is_due || self.loads || self.stopping || !self.take_all_leases() {
+        if is_due && !self.loads && !self.stopping {
+            self.cut(|shared, config, leases, used_bytes, clock| {
+                cut_for_backup(shared, config, leases, used_bytes, now_ms, clock)
+            });
+        }
+    }
+
+    /// Has a snapshot cut under all leases, and starts it. If it cannot be, the next tick tries again.
+    pub(super) fn cut(
+        &mut self,
+        cut: impl FnOnce(&Arc<Shared>, &Config, &mut Leases, u64, AccessClock) -> Option<()>,
+    ) {
+        if !self.take_all_leases() {
             return;
         }
-        let access_clock = self.execution.access_clock;
+        let (shared, access_clock) = (&self.shared, self.execution.access_clock);
         let used_bytes = shared.stats.gauges.used_bytes(shared.stats.of(self.number));
         let config = self.config.config();
-        let is_cut =
-            cut_for_backup(&shared, config, &mut self.execution.leases, used_bytes, now_ms, access_clock);
+        let is_cut = cut(shared, config, &mut self.execution.leases, used_bytes, access_clock);
         self.release_all_leases();
         if is_cut.is_some() {
             self.start_snapshot();

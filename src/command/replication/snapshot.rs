@@ -24,11 +24,11 @@ const VERSION_OLD: u16 = 10;
 const VERSION_NEW: u16 = 11;
 const VERSION_FIELD_DEADLINES: u16 = 12;
 
-/// The stream is kept for replicas from now on, if it is not yet: false if that cannot be. All leases are held.
-pub fn begin_stream(shared: &Shared, backlog_bytes: u64) -> bool {
+/// The stream is kept for replicas from now on, if it is not yet. All leases are held.
+pub fn begin_stream(shared: &Shared, backlog_bytes: u64) {
     let replication = &shared.replication;
     if replication.stream.is_open() {
-        return true;
+        return;
     }
     if !replication.is_replica() {
         // What was written meanwhile is in no stream: nobody can continue from before.
@@ -36,7 +36,6 @@ pub fn begin_stream(shared: &Shared, backlog_bytes: u64) -> bool {
         feed_stream(shared);
     }
     replication.stream.open(backlog_bytes);
-    true
 }
 
 /// A primary that was started again, and whose files say where they end, goes on from there. Nobody changes anything yet.
@@ -105,7 +104,7 @@ pub fn cut_for_replicas(
         let has_libraries =
             version >= VERSION_FUNCTIONS && !filter.is_some_and(|filter| filter.without_functions);
         if has_libraries {
-            options.libraries = shared.lasting.texts();
+            options.libraries = shared.script_state.texts();
         }
         // A replica's stream does not name its database again.
         options.stream = stream_note(shared);

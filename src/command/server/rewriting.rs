@@ -107,7 +107,7 @@ pub fn cut_for_rewrite(
     }
     let journal = Arc::clone(&shared.journal);
     let cut = shared.background.cut(leases, now_ms, |_| {
-        let libraries = shared.lasting.texts();
+        let libraries = shared.script_state.texts();
         let target: Box<dyn Target> = match config.aof_use_rdb_preamble {
             true => RdbTarget::new(RdbOptions {
                 libraries,

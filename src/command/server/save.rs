@@ -58,7 +58,7 @@ pub fn save_now(shared: &Shared, config: &Config, leases: &Leases, now_ms: u64) 
     let options = rdb_options(config, server_bytes(shared) + grown, now_ms, clock);
     match write_all(
         leases,
-        RdbOptions { stream: last_place(shared), libraries: shared.lasting.texts(), ..options },
+        RdbOptions { stream: last_place(shared), libraries: shared.script_state.texts(), ..options },
     ) {
         Ok(()) => {
             log::info!("DB saved on disk");
@@ -89,7 +89,7 @@ pub fn reload(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
         ctx.each_shard(|shard| {
             shard.flush_all();
         });
-        ctx.shared.lasting.flush();
+        ctx.shared.script_state.flush();
     }
     let loaded = load_now(ctx, has("MERGE"));
     ctx.shared.loading.end();
@@ -111,7 +111,7 @@ pub fn load_libraries(shared: &Shared, findings: &Findings, policy: Policy) -> R
     if findings.libraries.is_empty() {
         return Ok(());
     }
-    let restored = shared.lasting.restore(&findings.libraries, policy);
+    let restored = shared.script_state.restore(&findings.libraries, policy);
     restored.map_err(|why| FileError { offset: 0, reason: format!("a library of functions: {why}") })
 }
 

@@ -136,7 +136,7 @@ pub fn cut_for_save(
             purpose: Purpose::Save,
             target: RdbTarget::new(RdbOptions {
                 stream: stream_note(shared),
-                libraries: shared.lasting.texts(),
+                libraries: shared.script_state.texts(),
                 ..rdb_options(config, used_bytes, now_ms, access_clock)
             }),
             on_flush: OnFlush::Ends,
