@@ -31,6 +31,13 @@ pub struct Blocking {
     pub on_timeout: OnTimeout,
 }
 
+impl Blocking {
+    /// A client waits for something else than keys: its command runs again at `retry_ms`, and gives up at `until_ms`, 0 for never.
+    pub fn without_keys(until_ms: u64, retry_ms: u64, on_timeout: OnTimeout) -> Self {
+        Self { awaited_count: 0, wants: None, heeds_loss: false, until_ms, retry_ms, on_timeout }
+    }
+}
+
 /// Arguments that another word takes the place of when the command runs again, because they mean something else by then.
 pub type Settled = Vec<(usize, Vec<u8>)>;
 

@@ -93,5 +93,5 @@ fn unless_met(
         on_timeout.reply(ctx.shared, reply);
         return Ok(());
     }
-    ctx.block(Blocking { awaited_count: 0, wants: None, heeds_loss: false, until_ms, retry_ms, on_timeout })
+    ctx.block(Blocking::without_keys(until_ms, retry_ms, on_timeout))
 }

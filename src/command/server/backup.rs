@@ -76,14 +76,7 @@ fn backup(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
             ctx.effects.push(crate::command::Effect::ConfigChanged);
         }
     }
-    ctx.block(Blocking {
-        awaited_count: 0,
-        wants: None,
-        heeds_loss: false,
-        until_ms: 0,
-        retry_ms: ctx.now_ms + LOOK_MS,
-        on_timeout: OnTimeout::NullArray,
-    })
+    ctx.block(Blocking::without_keys(0, ctx.now_ms + LOOK_MS, OnTimeout::NullArray))
 }
 
 /// Whether something of that name is there, whatever it is.

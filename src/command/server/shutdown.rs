@@ -100,13 +100,5 @@ fn shutdown(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
 fn wait(ctx: &mut Context<'_>, ask: u64) -> Outcome {
     /// Time between two looks whether it was taken back, ms.
     const LOOK_MS: u64 = 10;
-    let (retry_ms, on_timeout) = (ctx.now_ms + LOOK_MS, OnTimeout::End(ask));
-    ctx.block(Blocking {
-        awaited_count: 0,
-        wants: None,
-        heeds_loss: false,
-        until_ms: 0,
-        retry_ms,
-        on_timeout,
-    })
+    ctx.block(Blocking::without_keys(0, ctx.now_ms + LOOK_MS, OnTimeout::End(ask)))
 }

@@ -1,8 +1,9 @@
 //! One exchange with the target of MIGRATE: values go there, replies come back.
 //!
-//! Design: blocking calls on a thread of its own, each with the command's timeout. A socket is kept for a while, as a client that
-//! moves one key often moves more. What it is authenticated as and which database it has selected is said anew each time, and
-//! awaited before anything else is sent: nothing is written into another database than the one that was meant.
+//! Design: blocking calls on a thread of its own, each with the command's timeout. A socket is kept for a while, as a
+//! client that moves one key often moves more, and used again for the same credentials only: nobody gets the rights at the
+//! target that another client's password has brought. AUTH and SELECT are said anew each time, and awaited before anything
+//! else is sent: nothing is written into another database than the one that was meant.
 //!
 //! Not here: which keys (`super`), the form of values (`persist::rdb`).
 
@@ -90,6 +91,7 @@ pub struct Sockets {
 struct Kept {
     host: Vec<u8>,
     port: Vec<u8>,
+    credentials: Vec<Vec<u8>>,
     socket: TcpStream,
     since: Instant,
 }
@@ -111,17 +113,20 @@ impl Sockets {
         self.change(|kept| {
             let is_it = |kept: &Kept| kept.host == target.host && kept.port == target.port;
             let index = kept.iter().position(is_it)?;
-            Some(kept.swap_remove(index).socket)
+            // One of other credentials is closed.
+            Some(kept.swap_remove(index))
+                .filter(|kept| kept.credentials == target.credentials)
+                .map(|kept| kept.socket)
         })
     }
 
     fn keep(&self, target: &Target, socket: TcpStream) {
-        let (host, port) = (target.host.clone(), target.port.clone());
+        let Target { host, port, credentials, .. } = target.clone();
         self.change(|kept| {
             if kept.len() == SOCKETS_MAX {
                 kept.remove(0);
             }
-            kept.push(Kept { host, port, socket, since: Instant::now() });
+            kept.push(Kept { host, port, credentials, socket, since: Instant::now() });
         });
     }
 

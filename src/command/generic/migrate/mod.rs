@@ -73,6 +73,11 @@ const LOST_AFTER: Duration = Duration::from_secs(600);
 /// Where no timeout is given.
 const TIMEOUT_MS: i64 = 1000;
 
+/// Exchanges at the same time, each of which has a thread: beyond that a command is refused.
+const EXCHANGES_MAX: usize = 512;
+const TOO_MANY: CommandError =
+    CommandError::Text("ERR too many MIGRATE commands are waiting for their targets");
+
 /// The exchanges under way, and sockets for the next ones.
 #[derive(Default)]
 pub struct Migrations {
@@ -125,7 +130,7 @@ impl Migrations {
     }
 
     /// Begins an exchange on a thread of its own, under the number of the one before it if it is not the first of its command:
-    /// its number, if there is a thread.
+    /// its number, if there is room for another thread.
     fn begin(
         &self,
         ctx: &Context<'_>,
@@ -133,6 +138,9 @@ impl Migrations {
         items: Vec<Item>,
         (round, number): (u32, Option<u64>),
     ) -> Option<u64> {
+        if !self.has_room() {
+            return None;
+        }
         let (items, answer) = (Arc::new(items), Arc::<Mutex<Option<Answer>>>::default());
         let client_info = Arc::downgrade(&ctx.session.client_info);
         let (sent, told) = (Arc::clone(&items), Arc::clone(&answer));
@@ -145,13 +153,17 @@ impl Migrations {
         });
         thread.ok()?;
         let number = number.unwrap_or_else(|| self.count.fetch_add(1, Relaxed) + 1);
+        self.lock().insert(number, running);
+        Some(number)
+    }
+
+    fn has_room(&self) -> bool {
         let mut all = self.lock();
         // Clients that did not wait for the answer: they have gone, or somebody has ended their wait.
         all.retain(|_, running| {
             running.client_info.strong_count() > 0 && running.since.elapsed() < LOST_AFTER
         });
-        all.insert(number, running);
-        Some(number)
+        all.len() < EXCHANGES_MAX
     }
 }
 
@@ -228,7 +240,7 @@ fn migrate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     }
     if ctx.may_block() && round <= ROUNDS_MAX {
         let begun = migrations.begin(ctx, options.target, items, (round, number));
-        return begun.map_or(Err(LOST), |number| wait(ctx, number));
+        return begun.map_or(Err(TOO_MANY), |number| wait(ctx, number));
     }
     // Under the leases nothing changes meanwhile.
     let answer = migrations.sockets.exchange(&options.target, &items);
@@ -239,15 +251,7 @@ fn migrate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
 
 /// The client waits for the answer.
 fn wait(ctx: &mut Context<'_>, number: u64) -> Outcome {
-    let (on_timeout, retry_ms) = (OnTimeout::Migration(number), ctx.now_ms + LOOK_MS);
-    ctx.block(Blocking {
-        awaited_count: 0,
-        wants: None,
-        heeds_loss: false,
-        until_ms: 0,
-        retry_ms,
-        on_timeout,
-    })
+    ctx.block(Blocking::without_keys(0, ctx.now_ms + LOOK_MS, OnTimeout::Migration(number)))
 }
 
 /// The keys that are there, each once, as they are.
