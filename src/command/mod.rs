@@ -71,7 +71,7 @@ pub use server::{
     aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow,
     journal_settings, load_libraries, promote, save_is_due, save_now, server_bytes, stream_note,
 };
-pub use session::{Replies, Session};
+pub use session::{Replies, ScriptRetry, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Holder, Pause, PauseMode, Shared, Shutdown};
 pub use table::{KeyShape, LookupError, Role, Row, Table, install, table};
 pub use tracking::{TrackingOptions, invalidate};

@@ -41,8 +41,8 @@ pub struct Session {
     pub blocking: Option<(Blocking, Settled)>,
     /// Its next command, which could share its shards, needs them to itself: it has found an expired key.
     pub needs_exclusive: bool,
-    /// Its next command, a script, needs all leases: it was refused one that it needs besides those of its keys.
-    pub needs_all_leases: bool,
+    /// What its next command needs, a script that runs again because it was refused a lease.
+    pub script_retry: Option<ScriptRetry>,
     /// How far a SCAN has come that goes on in the next turn.
     pub scan: Option<Box<Scan>>,
     /// Row of the last command; `u16::MAX` before the first.
@@ -91,6 +91,15 @@ pub enum Replies {
     SkipThis,
 }
 
+/// What a script needs that runs again, besides the leases of the keys that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScriptRetry {
+    /// Those of the keys that it has met, by their hashes.
+    Met(Vec<u64>),
+    /// All leases.
+    All,
+}
+
 impl Session {
     /// A new connection's state: it is the default user, who may have to say so.
     pub fn new(client_info: Arc<ClientInfo>, users: &UserTable) -> Self {
@@ -121,7 +130,7 @@ impl Session {
             denies_blocking: false,
             blocking: None,
             needs_exclusive: false,
-            needs_all_leases: false,
+            script_retry: None,
             scan: None,
             last_row: u16::MAX,
             withheld_reply: None,
@@ -157,6 +166,19 @@ impl Session {
             // This server's own replicas get it from there.
             replication.wake(replication.replicas.take_drained());
             link.select(db);
+        }
+    }
+
+    /// Whether its next command is a script that runs again under all leases.
+    pub fn needs_all_for_script(&self) -> bool {
+        self.script_retry == Some(ScriptRetry::All)
+    }
+
+    /// The hashes of keys that its next command needs, a script that runs again, besides those that it names.
+    pub fn met_by_script(&self) -> &[u64] {
+        match &self.script_retry {
+            Some(ScriptRetry::Met(hashes)) => hashes,
+            _ => &[],
         }
     }
 

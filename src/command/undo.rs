@@ -4,7 +4,8 @@
 //! (`store::undo`). What else would leave it is kept, and released at its end in its order: events with notifications and
 //! invalidations, published messages, what its client reads while it tracks keys, counts of its commands and of errors. Effects
 //! for the worker and counters that commands touch themselves are put back to where they were. Another key's lease is tried for
-//! on the spot; a refused one, or a key that a snapshot has yet to save, has the script taken back and run again.
+//! on the spot; a refused one, or a key that a snapshot has yet to save, has the script taken back and run again, first under
+//! the leases of all keys that it has met. If it then meets another one that it is refused, it runs under all leases.
 //!
 //! ```text
 //! begin_undoable(keys)  try_key  command  try_key  command ... | commit     all is released, in its order
@@ -44,6 +45,8 @@ pub struct Undo {
     /// Whether a lease was taken since it began.
     has_tried: bool,
     shards: Vec<ShardId>,
+    /// The keys that it has met and not named, by their hashes; the last one was refused if it was taken back for that.
+    met: Vec<u64>,
     /// Emptied logs.
     #[expect(clippy::vec_box, reason = "shards have them boxed, and they go back and forth")]
     spare: Vec<Box<UndoLog>>,
@@ -87,6 +90,11 @@ impl Undo {
         &self.shards
     }
 
+    /// The hashes of the keys that the script which was taken back had met and not named.
+    pub fn take_met(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.met)
+    }
+
     fn clear(&mut self) {
         self.is_on = false;
         self.has_tried = false;
@@ -102,6 +110,7 @@ impl Context<'_> {
         assert!(!self.undo.is_on, "a script runs no other");
         self.undo.is_on = true;
         self.undo.shards.clear();
+        self.undo.met.clear();
         self.undo.effects = self.effects.len();
         self.undo.changes = self.changes.mark();
         self.undo.counters = self.counters();
@@ -117,17 +126,17 @@ impl Context<'_> {
             return if self.leases.holds_exclusively(shard) { Tried::Held } else { Tried::Refused };
         }
         if !self.leases.holds_exclusively(shard) {
+            self.undo.met.push(hash);
             if !self.leases.try_take(shard) {
                 return Tried::Refused;
             }
             self.undo.has_tried = true;
         }
         let found = self.leases.shard(shard);
-        if found.is_waited_for(hash) {
-            return Tried::Refused;
-        }
-        if found.must_wait(hash) {
-            return Tried::Unsaved;
+        let (is_waited_for, must_wait) = (found.is_waited_for(hash), found.must_wait(hash));
+        if is_waited_for || must_wait {
+            self.undo.met.push(hash);
+            return if is_waited_for { Tried::Refused } else { Tried::Unsaved };
         }
         self.make_undoable(shard);
         Tried::Held

@@ -359,7 +359,10 @@ impl Group {
                 Some(session) if command.scope == Scope::Transaction => {
                     session.needed().for_each(|hash| _ = is_new(shard_of(hash)));
                 }
-                _ => batch.hashes_of(command).iter().for_each(|hash| _ = is_new(shard_of(*hash))),
+                session => {
+                    let met = session.map_or(&[][..], Session::met_by_script);
+                    batch.hashes_of(command).iter().chain(met).for_each(|hash| _ = is_new(shard_of(*hash)));
+                }
             }
         }
         let is_last = |index: usize| self.last.is_none() && index + 1 == self.members.len();
@@ -426,7 +429,9 @@ impl Group {
             let taken = match command.scope {
                 Scope::Transaction | Scope::Alone if *next != first => Taken::NotYet,
                 Scope::Transaction | Scope::Alone => self.take_for(command, ground),
-                Scope::Script if *next == first && session.needs_all_leases => self.take_all(ground.leases),
+                Scope::Script if *next == first && session.script_retry.is_some() => {
+                    self.take_for_retry(command, session, ground)
+                }
                 _ => {
                     let may_share = if *next == first { first_shares } else { shares };
                     self.take(command, command.shares && may_share, ground)
@@ -592,6 +597,27 @@ impl Group {
         let writes = session.multi.as_ref().is_some_and(|queue| queue.flags.has(WRITES));
         match self.take_several(session.needed(), false, writes, ground) {
             Taken::Yes if is_alone => Taken::Alone,
+            Taken::Yes => Taken::Last,
+            taken => taken,
+        }
+    }
+
+    /// The leases for a script that runs again.
+    #[cold]
+    fn take_for_retry<S, F: FnMut()>(
+        &mut self,
+        command: &Gathered,
+        session: &Session,
+        ground: &mut Ground<'_, S, F>,
+    ) -> Taken {
+        if session.needs_all_for_script() {
+            return self.take_all(ground.leases);
+        }
+        if self.last.is_some() {
+            return Taken::NotYet;
+        }
+        let hashes = ground.batch.hashes_of(command).iter().chain(session.met_by_script()).copied();
+        match self.take_several(hashes, false, true, ground) {
             Taken::Yes => Taken::Last,
             taken => taken,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::blocking::tests::{two_workers, wait};
 use super::super::{Origin, Source};
 use super::*;
-use crate::command::{Args, Queue, Rng};
+use crate::command::{Args, Queue, Rng, ScriptRetry};
 use crate::observe::{ClientInfo, ClientPlace, RegistrySlot};
 use crate::resp::{Limits, Parser, Span, Step};
 use crate::store::snapshot::{OnFlush, Snapshot, Taken};
@@ -268,6 +268,33 @@ fn command_that_may_take_long_is_last_and_the_only_one() {
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Ready, vec![2, 4, 0]));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Ready, vec![1, 3]));
     assert_eq!(scene.form(|_| Some(&session)), (Formed::Done, vec![]));
+}
+
+/// Refused the lease of a key that it had not named, a script had everybody's shards to itself the next time.
+#[test]
+fn script_runs_again_under_the_leases_of_keys_that_it_has_met() {
+    let commands: [(u32, &[&str]); 3] =
+        [(0, &["SET", "met", "x"]), (0, &["SET", "other", "x"]), (1, &["EVAL", "return 1", "1", "named"])];
+    let mut scene = Scene::new(&commands);
+    let (plain, mut retrying) = (session(), session());
+    retrying.script_retry = Some(ScriptRetry::Met(vec![scene.keyspace.hash(b"met")]));
+    let all = ["met", "other", "named"];
+    let held = scene.held_behind(|slot| Some(if slot == 0 { &plain } else { &retrying }), &all);
+    let texts = [&["met", "other", "named"][..], &["met", "named"], &["met", "named"]].map(<[_]>::concat);
+    assert_eq!(held, texts);
+
+    // Somebody else has the key that it will meet again: it does not run in vain.
+    let mut scene = Scene::new(&commands[2..]);
+    retrying.script_retry = Some(ScriptRetry::Met(vec![scene.keyspace.hash(b"met")]));
+    scene.other_takes("met");
+    assert_eq!(scene.form(|_| Some(&retrying)), (Formed::Refused, vec![]));
+    let _nobody = scene.other.release_all();
+    assert_eq!(scene.form(|_| Some(&retrying)), (Formed::Ready, vec![0]));
+
+    let mut scene = Scene::new(&commands[2..]);
+    retrying.script_retry = Some(ScriptRetry::All);
+    scene.other_takes("elsewhere");
+    assert_eq!(scene.form(|_| Some(&retrying)), (Formed::Refused, vec![]));
 }
 
 #[test]

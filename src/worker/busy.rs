@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Worker;
 use super::call::{Executor, TurnConstants};
 use super::script::{Ran, ScriptRun};
-use crate::command::{Args, CommandError, Flags, Queue, RunningFunction, Scope, Session};
+use crate::command::{Args, CommandError, Flags, Queue, RunningFunction, Scope, ScriptRetry, Session};
 use crate::exec::{Gathered, Leftover, REFUSED, Source};
 use crate::io::{Io, Token};
 use crate::net::connection::BlockReason;
@@ -232,7 +232,7 @@ impl<I: Io> Worker<I> {
         if let Some(connection) = self.connections.find(caller.token).filter(|connection| !connection.closing)
         {
             if suspended.is_refused {
-                connection.session.needs_all_leases = true;
+                connection.session.script_retry = Some(ScriptRetry::All);
             } else {
                 connection.session.withheld_reply = Some(suspended.output.to_vec());
             }
@@ -266,7 +266,7 @@ impl Executor<'_> {
                 let row = of_queue.map_or(exec.id, |(row, _)| row);
                 self.ctx.stats.commands[row as usize].failed.add(1);
             }
-            Ran::Refused => {
+            Ran::Refused { .. } => {
                 suspended.is_refused = true;
                 return true;
             }

@@ -87,7 +87,6 @@ impl<I: Io> Worker<I> {
         }
         // Its leases are held the way it needs them.
         connection.session.needs_exclusive = false;
-        connection.session.needs_all_leases = false;
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(first.slot);

@@ -302,12 +302,13 @@ impl<I: Io> Worker<I> {
                 let own = session.needed().map(|hash| keyspace.shard_of(hash));
                 return self.execution.leases.reserve(own.chain(waiter_keys));
             }
-            Scope::Script if session.needs_all_leases => {
+            Scope::Script if session.needs_all_for_script() => {
                 return self.execution.leases.reserve(keyspace.shards());
             }
             Scope::Keys | Scope::Script | Scope::None => {}
         }
-        let hashes = self.batch.hashes_of(command).iter();
+        let met: &[u64] = if command.scope == Scope::Script { session.met_by_script() } else { &[] };
+        let hashes = self.batch.hashes_of(command).iter().chain(met);
         self.execution.leases.reserve(hashes.map(|hash| keyspace.shard_of(*hash)).chain(waiter_keys))
     }
 

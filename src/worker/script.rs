@@ -2,8 +2,9 @@
 //!
 //! Design: a script is like a transaction whose commands nobody knows before. It begins under the leases of the keys that
 //! it names; where one of its commands needs another, that is tried for on the spot (`reach`). If it is refused the script
-//! has not been: it runs again under all leases (`Session::needs_all_leases`). Its commands come through the same handlers
-//! as all others, with the session of whoever has called it; what they change is one unit.
+//! has not been: it runs again, first under the leases of all keys that it has met, then under all leases
+//! (`Session::script_retry`). Its commands come through the same handlers as all others, with the session of whoever has
+//! called it; what they change is one unit.
 //!
 //! Invariants: no lease that a script has tried for goes back before the end of its group; a script that runs again has
 //! left nothing.
@@ -15,8 +16,8 @@ use super::call::{Executor, reply_error};
 use super::client_run::CUT_OFF;
 use super::clock::Clock;
 use crate::command::{
-    Args, Bracket, CalledBy, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, Tried,
-    key_count, may_run, new_engine, note_denied,
+    Args, Bracket, CalledBy, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, ScriptRetry,
+    Tried, key_count, may_run, new_engine, note_denied,
 };
 use crate::exec::hash_keys_of;
 use crate::resp::{Output, Protocol, Reply};
@@ -25,6 +26,9 @@ use crate::script::{
 };
 use crate::security;
 use crate::store::{DbIndex, Whom};
+
+/// Keys that a script has met and not named, beyond which it runs again under all leases at once.
+const MET_KEYS_MAX: usize = 64;
 
 /// A script under way.
 pub(super) struct ScriptRun {
@@ -76,8 +80,8 @@ impl ScriptRun {
 enum Called {
     /// There is a reply.
     Replied,
-    /// The script has to run again, under all leases.
-    Refused,
+    /// The script has to run again: it was refused the lease of a key, or would need all leases.
+    Refused { by_key: bool },
 }
 
 const NO_SCRIPT: CommandError = CommandError::Text("NOSCRIPT No matching script. Please use EVAL.");
@@ -103,10 +107,11 @@ impl Executor<'_> {
             reply.output().push_bytes(&withheld);
             return true;
         }
+        let retry = self.ctx.session.script_retry.take();
         self.show_script(row, args);
         let outcome = match self.prepare_script(call, args, reply) {
             Ok(Some((compiled, keys, run))) => self.run_script(&compiled, keys, run, args, reply),
-            Ok(None) => Ran::Refused,
+            Ok(None) => Ran::Refused { by_key: false },
             Err(error) => {
                 self.ctx.scripting.is_oom = false;
                 reply_error(error, reply, self.ctx.stats);
@@ -116,12 +121,16 @@ impl Executor<'_> {
         match outcome {
             Ran::Done => {}
             Ran::Failed => self.ctx.stats.commands[row.id as usize].failed.add(1),
-            Ran::Refused => {
+            Ran::Refused { by_key } => {
                 let start = self.ticks;
                 self.ticks = self.clock.ticks();
                 let ns = self.clock.ns_between(start, self.ticks);
                 self.ctx.stats.commands[row.id as usize].total_ns.add(ns);
-                self.ctx.session.needs_all_leases = true;
+                let met = self.ctx.undo.take_met();
+                // A second refusal of a script whose keys depend on what it reads may be the first of many.
+                let may_need_few = by_key && retry.is_none() && met.len() <= MET_KEYS_MAX;
+                self.ctx.session.script_retry =
+                    Some(if may_need_few { ScriptRetry::Met(met) } else { ScriptRetry::All });
                 self.ctx.stats.counters.scripts_again.add(1);
                 return false;
             }
@@ -312,15 +321,15 @@ impl Executor<'_> {
         run: &mut ScriptRun,
         reply: &mut Reply<'_>,
     ) -> Ran {
-        let mut is_refused = false;
+        let (mut is_refused, mut by_key) = (false, false);
         loop {
             let answer = match request {
                 Request::End => break,
                 _ if is_refused || engine.host().is_killed() => Answer::Die,
                 Request::Call => match self.call_for_script(engine, run) {
                     Called::Replied => Answer::Go,
-                    Called::Refused => {
-                        is_refused = true;
+                    Called::Refused { by_key: key } => {
+                        (is_refused, by_key) = (true, key);
                         Answer::Die
                     }
                 },
@@ -343,7 +352,7 @@ impl Executor<'_> {
         if is_refused {
             engine.abandon();
             self.ctx.take_back();
-            return Ran::Refused;
+            return Ran::Refused { by_key };
         }
         if self.ctx.undo.is_on() {
             self.commit_script();
@@ -470,7 +479,7 @@ impl Executor<'_> {
         let scope = hash_keys_of(row, args, &self.ctx.shared.keyspace, hashes);
         let args = args.hashed(hashes);
         if !self.ctx.leases.is_solo() && !self.reach(scope, hashes, run) {
-            return Called::Refused;
+            return Called::Refused { by_key: scope == Scope::Keys };
         }
         if row.command.flags.has(Flags::WRITE) && !run.has_written {
             run.has_written = true;
@@ -629,8 +638,10 @@ pub(super) enum Ran {
     Done,
     /// Its error is written.
     Failed,
-    /// It has to run again.
-    Refused,
+    /// It has to run again: under all leases, unless it was refused nothing but a key's.
+    Refused {
+        by_key: bool,
+    },
     /// It has run for long, and goes on later.
     Suspended,
 }
