@@ -151,3 +151,33 @@ fn removals_without_a_command_are_told() {
     writer.ask("CONFIG SET maxmemory-policy allkeys-random maxmemory 1");
     assert!(readers.iter_mut().all(|reader| told(reader, "evicted")));
 }
+
+/// What a client that had waited was given by another worker counted as read by nobody.
+#[test]
+fn entries_that_were_waited_for_are_tracked() {
+    for (workers, options) in [("1", ""), ("3", ""), ("3", "OPTIN")] {
+        let server = Server::start(&["--workers", workers, "--active-workers-min", workers]);
+        let mut writers: Vec<Client> = (0..4).map(|_| server.client()).collect();
+        for count in 0..8 {
+            let mut reader = Caching::new(&server, options);
+            if options == "OPTIN" {
+                assert_eq!(reader.client.ask("CLIENT CACHING YES").string(), "OK");
+            }
+            let key = format!("stream{count}");
+            reader.client.send(&["XREAD", "BLOCK", "0", "STREAMS", &key, "$"]).expect("it takes it");
+            assert!(until(|| writers[0].ask("INFO clients").string().contains("blocked_clients:1")));
+            let writer = &mut writers[count % 4];
+            writer.ask(&format!("XADD {key} 1-1 field value"));
+            assert!(reader.reply().to_string().contains("1-1"));
+            // It may hear of the entry that it was given, but it hears of the next one.
+            reader.catch_up();
+            reader.copies.insert(key.clone(), Value::Null);
+            writer.ask(&format!("XADD {key} 1-2 field value"));
+            let is_dropped = until(|| {
+                reader.catch_up();
+                !reader.copies.contains_key(&key)
+            });
+            assert!(is_dropped, "{workers} workers {options}: it was not told");
+        }
+    }
+}

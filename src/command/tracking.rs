@@ -43,7 +43,7 @@ pub struct TrackingOptions {
 
 impl TrackingOptions {
     /// Whether keys that it reads now are noted.
-    pub(super) fn notes_reads(&self) -> bool {
+    pub fn notes_reads(&self) -> bool {
         !(self.broadcast || self.opt_in && !self.caching || self.opt_out && self.caching)
     }
 }
@@ -115,7 +115,8 @@ impl Context<'_> {
             });
         }
         let is_caching = row.full_name == "client|caching";
-        if !is_caching && self.session.multi.is_none() && !self.session.denies_blocking {
+        let is_over = self.session.multi.is_none() && self.session.blocking.is_none();
+        if !is_caching && is_over && !self.session.denies_blocking {
             self.session.end_caching();
         }
     }

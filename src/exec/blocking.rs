@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 
 use crate::command::keys::each_key;
-use crate::command::{Args, Blocking, Replies, Row, Session, Settled};
+use crate::command::{Args, Blocking, Flags, Replies, Row, Session, Settled, TrackingOptions};
 use crate::observe::{ClientInfo, WaitId};
 use crate::resp::{Protocol, Span};
 use crate::store::{
@@ -61,6 +61,8 @@ pub struct Waiter {
     timer_ms: AtomicU64,
     db: DbIndex,
     protocol: Protocol,
+    /// Set if it only reads and what it reads is noted.
+    tracking: Option<Box<TrackingOptions>>,
     bytes: Box<[u8]>,
     spans: Box<[Span]>,
     /// Its large bulks, which are shared.
@@ -119,6 +121,7 @@ impl Waiter {
         let found = each_key(row, args, |index| key_args.push(index as u32));
         assert!(found.is_ok(), "its keys were found before it ran");
         assert_eq!(key_args.len(), hashes.len(), "both are found in the same way");
+        let tracking = session.tracking.as_ref().filter(|tracking| tracking.notes_reads());
         let awaited_count = blocking.awaited_count.min(key_args.len());
         let repeated = repeated(awaited_count, |index| (hashes[index], args.at(key_args[index] as usize)));
         Waiter {
@@ -132,6 +135,7 @@ impl Waiter {
             timer_ms: AtomicU64::new(0),
             db: session.db,
             protocol: session.protocol,
+            tracking: tracking.filter(|_| row.command.flags.has(Flags::READONLY)).cloned(),
             bytes: bytes.into(),
             spans: spans.into(),
             large: large.into(),
@@ -187,8 +191,8 @@ impl Waiter {
     /// What stands in for the client's state when it is served.
     pub fn session(&self) -> Session {
         let session = Session::stand_in(Arc::clone(&self.client_info), self.db, self.protocol);
-        let waited_for = self.blocking.on_timeout;
-        Session { written_ticket: waited_for.awaited_ticket().unwrap_or(0), waited_for, ..session }
+        let (waited_for, tracking) = (self.blocking.on_timeout, self.tracking.clone());
+        Session { tracking, written_ticket: waited_for.awaited_ticket().unwrap_or(0), waited_for, ..session }
     }
 
     /// The protocol that the client speaks.

@@ -125,6 +125,7 @@ impl<I: Io> Worker<I> {
         let ran_ns = self.clock.ns_between(start, now);
         let waiter = Waiter::new(session, row, &args, wait, ran_ns, &self.shared.keyspace);
         session.replies = next_replies(session.replies, Some(row));
+        session.end_caching();
         let waiter = Arc::new(waiter);
         waiter.register(&self.shared.keyspace, &mut self.execution.leases);
         // Whoever serves it in this group needs the leases of all its keys.
