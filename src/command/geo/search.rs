@@ -10,7 +10,7 @@ use super::options::{Center, Kind, Order, Search};
 use super::shape::Shape;
 use super::{reply_distance, reply_point};
 use crate::resp::Reply;
-use crate::store::{Item, NewSortedSet, ScoreBound, ScoreRange, SortedSet};
+use crate::store::{Item, NewSortedSet, ScoreBound, SortedSet};
 
 /// A member within the area.
 struct Found<'a> {
@@ -90,11 +90,8 @@ fn find<'a>(source: &SortedSet<'a>, search: &Search, shape: &Shape) -> Vec<Found
             break;
         }
         let (first, behind) = square.scores();
-        let range = ScoreRange {
-            min: ScoreBound { score: first as f64, is_exclusive: false },
-            max: ScoreBound { score: behind as f64, is_exclusive: true },
-        };
-        let members = source.members(source.ranks_by_score(&range), false);
+        let members = source.members_from(ScoreBound { score: first as f64, is_exclusive: false });
+        let members = members.take_while(|(_, score)| *score < behind as f64);
         let inside = members.filter_map(|(member, score)| {
             let point = Point::of_score(score);
             let distance = shape.distance_inside(point)?;

@@ -143,6 +143,25 @@ impl<'a> SortedSet<'a> {
         SortedMembers { place, left, ..none }
     }
 
+    /// All members from the first one on whose score is within the bound below, in order, with their scores.
+    pub fn members_from(&self, min: ScoreBound) -> SortedMembers<'a> {
+        let none = SortedMembers { place: Place::Packed(&[], 0), left: 0, is_reverse: false };
+        match self {
+            SortedSet::Packed(body, _) => {
+                let range = ScoreRange { min, max: ScoreBound { score: f64::INFINITY, is_exclusive: false } };
+                let first = pack::pairs(body).position(|pair| range.begins_by(pair.score));
+                first.map_or(none, |first| self.members(first..self.len(), false))
+            }
+            SortedSet::Ranking(ranking) => {
+                let tree = ranking.tree();
+                let Some((leaf, at, rank)) = tree.seek(key_of(min.score), min.is_exclusive) else {
+                    return none;
+                };
+                SortedMembers { place: Place::Tree { tree, leaf, at, rank }, left: self.len() - rank, ..none }
+            }
+        }
+    }
+
     /// All members, in order.
     pub fn iter(&self) -> SortedMembers<'a> {
         self.members(0..self.len(), false)

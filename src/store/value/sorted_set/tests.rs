@@ -194,6 +194,10 @@ fn check_ranges(sorted_set: &SortedSet<'_>, model: &Model, one: f64, other: f64)
         let ranks = sorted_set.ranks_by_score(&range);
         assert_eq!(ranks.len(), inside);
         assert!(inside == 0 || ranks.start == before);
+        let mut rest = sorted_set.members_from(range.min);
+        assert_eq!(rest.len(), model.len() - before);
+        let text = |(member, score): (crate::store::Item<'_>, f64)| (member.to_vec(), score);
+        assert_eq!(rest.next().map(text), sorted_set.by_rank(before).map(text));
     }
 }
 

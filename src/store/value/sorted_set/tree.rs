@@ -166,6 +166,29 @@ impl Tree {
         self.rank(|inner| inner.index_below(key, or_equal), |leaf| leaf.count_below(key, or_equal))
     }
 
+    /// The first member whose score is not below this one's key, or not up to it: its leaf, its place there, its rank.
+    pub fn seek(&self, key: u64, or_equal: bool) -> Option<(&Leaf, usize, usize)> {
+        let (mut node, mut rank) = (&self.root, 0);
+        let leaf = loop {
+            match node {
+                Node::Leaf(leaf) => break leaf,
+                Node::Inner(inner) => {
+                    let (below, before) = inner.node_at(inner.index_below(key, or_equal));
+                    (node, rank) = (below, rank + before);
+                }
+            }
+        };
+        let at = leaf.count_below(key, or_equal);
+        rank += at;
+        if at < leaf.len() {
+            return Some((leaf, at, rank));
+        }
+        (rank < self.count).then(|| {
+            let (leaf, at) = self.leaf_of_rank(rank);
+            (leaf, at, rank)
+        })
+    }
+
     /// How many members this holds for; it holds for the first ones.
     pub fn count_while(&self, before: impl Fn(Member) -> bool) -> usize {
         self.rank(|inner| inner.index_while(&before), |leaf| leaf.count_while(&before))
