@@ -154,5 +154,5 @@ pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<(
 /// Says that clients are served.
 pub fn tell_ready(ready: &str) {
     log::info!("{ready}");
-    crate::host::notify_supervisor("READY=1");
+    crate::supervise::notify_ready(ready);
 }

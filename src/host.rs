@@ -1,9 +1,8 @@
-//! What the process asks of the system around it: the background, open files, random numbers, a pid file, a supervisor.
+//! What the process asks of the system around it: the background, open files, random numbers, a pid file.
 //!
-//! Not here: CPUs (`config`), signals and the order of starting (`main`), sockets (`net`).
+//! Not here: the service manager (`supervise`), CPUs (`config`), signals and the order of starting (`main`), sockets (`net`).
 
 use std::io::Write as _;
-use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
 use torc::config::{self, Config};
@@ -116,13 +115,5 @@ pub fn write_pidfile(config: &Config) {
         let written =
             std::fs::File::create(path).and_then(|mut file| writeln!(file, "{}", std::process::id()));
         written.unwrap_or_else(|error| log::warn!("Can't write the pid file {}: {error}", path.display()));
-    }
-}
-
-/// Tells systemd, where it started this process with `Type=notify`.
-pub fn notify_supervisor(state: &str) {
-    if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
-        let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(state.as_bytes(), path));
-        sent.map(drop).unwrap_or_else(|error| log::warn!("Cannot notify the supervisor: {error}"));
     }
 }

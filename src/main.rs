@@ -3,6 +3,7 @@
 mod data;
 mod exposure;
 mod host;
+mod supervise;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -95,14 +96,15 @@ fn run(startup: Startup) -> Result<u8, String> {
     config::check_worker_cpus(&startup.config)
         .map_err(|reason| startup.places.blame("worker-cpus", reason).to_string())?;
     if host::is_to_detach(&startup.config) {
-        return host::daemonize(&startup.stdin).map(|()| 0);
+        return host::daemonize(startup.sources.stdin()).map(|()| 0);
     }
     serve(startup)
 }
 
 /// Runs the server until it is told to stop; the process's exit status.
 fn serve(startup: Startup) -> Result<u8, String> {
-    let Startup { mut config, source, warnings, places, .. } = startup;
+    let Startup { mut config, sources, warnings, places, .. } = startup;
+    let mut read_last = config.clone();
     host::detach();
     host::name_pidfile(&mut config);
     std::env::set_current_dir(config.dir.as_path())
@@ -125,13 +127,14 @@ fn serve(startup: Startup) -> Result<u8, String> {
     }
 
     torc::store::allocator::leave_to_purge();
+    let passed = net::passed::take(&mut config)?;
     let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
     prefault::start(&spare).map_err(|error| format!("cannot start a thread: {error}"))?;
     let started = StartedThreads::start(&config)?;
-    log::info!("{}", start_line(&started, source.as_ref()));
+    log::info!("{}", start_line(&started, sources.file.as_ref()));
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let tls = tls::Tls::from(tls::prepare(&config)?);
-    let listeners = net::listener::open(&config)?;
+    let listeners = passed.map_or_else(|| net::listener::open(&config), Ok)?;
     let settle = Arc::new(move || prefault::keep_to(&spare, &all));
     let link_settle = Arc::clone(&settle);
     let path = config.dir.as_path().join(config.dbfilename.as_path());
@@ -176,7 +179,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
         busy: torc::command::BusyScripts::default(),
         last_save: Arc::new(LastSave::new(now.as_secs())),
         debug: DebugSwitches::default(),
-        config_file: source,
+        config_file: sources.file.clone(),
         users,
         tls,
         config: Live::new(config.clone()),
@@ -195,6 +198,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let link_wakers = threads.wakers();
     shared.link.set_hooks(move || link_wakers.iter().for_each(|waker| waker.wake()), move || link_settle());
     let journal_thread = data::start_journal(&shared, threads.wakers())?;
+    supervise::watch(&shared, threads.wakers())?;
     if kept.bytes().is_some() {
         let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
         std::thread::spawn(move || {
@@ -210,11 +214,13 @@ fn serve(startup: Startup) -> Result<u8, String> {
     std::thread::spawn(move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                told.tls.read_again(&told.config);
+                supervise::notify_reload(|| command::reload(&told, &sources, &mut read_last));
+                wakers.iter().for_each(|waker| waker.wake());
                 continue;
             }
             let (name, ask) = if signal == SIGINT { ("SIGINT", Ask::Int) } else { ("SIGTERM", Ask::Term) };
             log::warn!("Received {name}, shutting down");
+            supervise::notify(&format!("STATUS=Received {name}: saving what is to be saved, then ending"));
             told.shutdown.ask(ask);
             wakers.iter().for_each(|waker| waker.wake());
         }
@@ -223,8 +229,9 @@ fn serve(startup: Startup) -> Result<u8, String> {
     shared.background.stop();
     shared.journal.order(Order::Finish);
     journal_thread.join().map_err(|_| "the journal's thread panicked".to_owned())?;
-    host::notify_supervisor("STOPPING=1");
-    for path in [config.pidfile.as_path(), config.unixsocket.as_path()] {
+    supervise::notify("STOPPING=1\nSTATUS=Ending");
+    let socket = (!listeners.are_passed).then_some(config.unixsocket.as_path());
+    for path in std::iter::once(config.pidfile.as_path()).chain(socket) {
         // They may be gone already, or never have been.
         std::fs::remove_file(path).unwrap_or_default();
     }

@@ -59,6 +59,8 @@ mod startup;
 mod stock;
 mod streams;
 mod subscribers;
+mod supervised;
+mod systemd;
 mod tidy;
 mod timing;
 mod tls;

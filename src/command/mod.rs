@@ -69,7 +69,7 @@ pub use scripting::busy::{BusyScripts, RunningFunction};
 pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
     aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow,
-    journal_settings, load_libraries, promote, save_is_due, save_now, server_bytes, stream_note,
+    journal_settings, load_libraries, promote, reload, save_is_due, save_now, server_bytes, stream_note,
 };
 pub use session::{Replies, ScriptRetry, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Holder, Pause, PauseMode, Shared, Shutdown};

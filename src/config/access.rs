@@ -122,7 +122,7 @@ fn forbidden(config: &Config, directive: &Directive, caller: Caller) -> Option<&
     (directive.flags.has(Flags::PROTECTED) && !allowed).then_some("can't set protected config")
 }
 
-fn apply(config: &mut Config, directive: &Directive, value: &[u8]) -> Result<(), Reason> {
+pub(super) fn apply(config: &mut Config, directive: &Directive, value: &[u8]) -> Result<(), Reason> {
     if !directive.flags.has(Flags::MULTI) {
         return directive.parse(config, &[value.to_vec()], Mode::Set);
     }

@@ -9,7 +9,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::load::{ConfigFile, Fatal, Loader, Origin, Places};
+use super::load::{ConfigFile, Fatal, Loader, Places};
+use super::reload::Sources;
 use super::split::{quote, split_line};
 use super::table::Config;
 
@@ -38,14 +39,12 @@ pub enum Action {
 pub struct Startup {
     /// The configuration.
     pub config: Config,
-    /// The file it came from, if a file was named.
-    pub source: Option<ConfigFile>,
+    /// Where it came from.
+    pub sources: Sources,
     /// Lines to log as warnings.
     pub warnings: Vec<String>,
     /// Where directives were given.
     pub places: Places,
-    /// What was read from the standard input, which can be read only once.
-    pub stdin: Vec<u8>,
     /// What to do.
     pub action: Action,
 }
@@ -63,10 +62,9 @@ impl Config {
         let args: Vec<Vec<u8>> = args.into_iter().map(OsString::into_vec).collect();
         let mut startup = Startup {
             config: Self::default(),
-            source: None,
+            sources: Sources::default(),
             warnings: Vec::new(),
             places: Places::default(),
-            stdin: Vec::new(),
             action: Action::Run,
         };
         match args.first().map(Vec::as_slice) {
@@ -86,16 +84,16 @@ impl Config {
             _ => {}
         }
 
-        let mut loader = Loader::default();
         let mut options = args.as_slice();
+        let mut named = None;
         if let [file, rest @ ..] = options
             && !file.starts_with(b"-")
         {
             let file = PathBuf::from(OsString::from_vec(file.clone()));
-            loader.file(&file, 0)?;
-            let path = std::path::absolute(&file).unwrap_or(file);
+            let path = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
             let directory = std::env::current_dir().unwrap_or_default();
-            startup.source = Some(ConfigFile { path, directory });
+            startup.sources.file = Some(ConfigFile { path, directory });
+            named = Some(file);
             options = rest;
         }
         // The dash may stand before the options or behind them.
@@ -105,12 +103,11 @@ impl Config {
             _ => None,
         };
         if let Some(rest) = without_dash {
-            startup.stdin = read_all(stdin)?;
-            loader.text(&startup.stdin, &Origin::Stdin, 0)?;
+            startup.sources.stdin = read_all(stdin)?;
             options = rest;
         }
-        loader.text(&option_lines(options), &Origin::CommandLine, 0)?;
-        let loaded = loader.finish()?;
+        startup.sources.options = option_lines(options);
+        let loaded = startup.sources.load(Loader::default(), named.as_deref())?;
         Ok(Startup { config: loaded.config, places: loaded.places, warnings: loaded.warnings, ..startup })
     }
 }

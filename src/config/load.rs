@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use super::commands::CommandNames;
 use super::kind::{Mode, Reason, Text, os_reason};
 use super::split::split_line;
-use super::table::{Config, Flags, lookup};
+use super::table::{Config, Directive, Flags, lookup};
 use super::valkey::{self, Meaning};
-use super::{REDIS_VERSION, TORC_VERSION, UserLine, inert, refused};
+use super::{REDIS_VERSION, TORC_VERSION, UserLine, inert, refused, secret_file};
 use crate::glob;
 
 /// How deep files may include each other.
@@ -233,12 +233,21 @@ impl Loader {
             }
             _ => {}
         }
+        if let Some(directive) = secret_file::directive_of(name) {
+            let [path] = args else { return Err("wrong number of arguments".into()) };
+            let secret = secret_file::read(path, &self.directory)?;
+            return self.set(directive, &[secret], place);
+        }
         let directive = match valkey::find(name) {
             Some((_, Meaning::Same(other))) => lookup(other.as_bytes()),
             Some((name, meaning)) => return self.of_valkey(name, meaning, args),
             None => lookup(name),
         };
         let Some(directive) = directive else { return obsolete(name, args) };
+        self.set(directive, args, place)
+    }
+
+    fn set(&mut self, directive: &'static Directive, args: &[Vec<u8>], place: &Place) -> Result<(), Reason> {
         let first = self.places.directives.insert(directive.name, place.clone()).is_none();
         let mode = Mode::Load { first };
         if directive.flags.has(Flags::MULTI) && args.len() == 1 {

@@ -111,7 +111,10 @@ impl Listener {
 impl From<OwnedFd> for Listener {
     /// Takes a socket that is bound and listens, e.g. one passed by the service manager.
     fn from(fd: OwnedFd) -> Listener {
-        Listener::new(Inner::System(fd.into()))
+        let socket: socket2::Socket = fd.into();
+        // Refused by one that is no TCP socket, which has no need of it.
+        socket.set_tcp_nodelay(true).unwrap_or_default();
+        Listener::new(Inner::System(socket))
     }
 }
 

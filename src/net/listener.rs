@@ -19,12 +19,14 @@ pub struct Listeners {
     pub sockets: Vec<(Listener, String)>,
     /// The TCP port; 0 without TCP.
     pub tcp_port: u16,
+    /// Whether the service manager has opened them: their files are not this process's to remove.
+    pub are_passed: bool,
 }
 
 /// Opens everything the configuration asks for. An address marked optional is skipped if this host does not have it.
 pub fn open(config: &Config) -> Result<Listeners, String> {
     let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
-    let mut opened = Listeners { sockets: Vec::new(), tcp_port: config.port };
+    let mut opened = Listeners { sockets: Vec::new(), tcp_port: config.port, are_passed: false };
     if config.port != 0 {
         opened.sockets.extend(open_port(config, config.port, backlog)?);
     }

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod listener;
+pub mod passed;
 mod slots;
 
 pub use connection::{Connection, Gathering};

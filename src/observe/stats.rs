@@ -166,6 +166,8 @@ pub struct WorkerStats {
     pub interpreter_bytes: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
+    /// Signs of life: turns that were begun, and steps of what takes long within one. Resets or not.
+    pub beats: Counter,
     /// Turns that may have left something to do in shards: with commands that need some, or the end of a watch. Resets or not.
     pub busy_turns: Counter,
     /// Commands that ran under a memory limit and may have written, resets or not.
@@ -200,6 +202,7 @@ impl WorkerStats {
             clients: Counter::default(),
             interpreter_bytes: Counter::default(),
             waits_timed: Counter::default(),
+            beats: Counter::default(),
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),
             client_bytes: Counter::default(),

@@ -9,11 +9,12 @@ use super::background::{Sizes, Target as _};
 use super::rdb_target::{RdbOptions, RdbTarget};
 use crate::store::Leases;
 
-/// Writes all keys into a file, which then takes the place of the one before. All leases are held.
+/// Writes all keys into a file, which then takes the place of the one before. All leases are held. `step` is called again and
+/// again meanwhile.
 ///
 /// # Errors
 /// What failed; the file that was there is as it was.
-pub fn write_all(leases: &Leases, options: RdbOptions) -> Result<(), String> {
+pub fn write_all(leases: &Leases, options: RdbOptions, step: impl Fn()) -> Result<(), String> {
     let shards = || leases.keyspace().shards().map(|shard| leases.shard_ref(shard));
     let mut sizes = Sizes::new();
     for shard in shards() {
@@ -31,6 +32,7 @@ pub fn write_all(leases: &Leases, options: RdbOptions) -> Result<(), String> {
                 break;
             }
             shard.for_each(db, |entry| target.entry(db, entry));
+            step();
         }
     }
     target.finish()

@@ -430,6 +430,7 @@ impl<I: Io> Worker<I> {
 
     fn begin_turn(&mut self) {
         self.turn += 1;
+        self.stats().beats.add(1);
         self.execution.slowest = Slowest::default();
         self.refused.clear();
         self.walk.begin_turn();

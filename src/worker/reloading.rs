@@ -99,6 +99,7 @@ impl Executor<'_> {
 
     /// Runs what waits; false if there was nothing.
     fn load_next(&mut self) -> bool {
+        self.ctx.stats.beats.add(1);
         let (shared, config) = (self.ctx.shared, self.ctx.config);
         if let Some(piece) = shared.loading.take() {
             let limits = limits(config);

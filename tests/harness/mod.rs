@@ -179,6 +179,12 @@ impl Server {
         Self { child, dir, tcp: None, over_tls: None }.ready()
     }
 
+    /// A server that this command starts, in this directory, with what tests need behind its arguments.
+    pub fn by(command: Command, dir: &Arc<TempDir>, args: &[&str]) -> Self {
+        let child = Self::run_in(dir, command, args);
+        Self { child, dir: Arc::clone(dir), tcp: None, over_tls: None }.ready()
+    }
+
     /// The configuration file of a server that was started with one.
     pub fn config_file(&self) -> PathBuf {
         self.dir.path().join(CONFIG_FILE)

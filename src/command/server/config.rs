@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{ADMIN, Args, Command, Context, Flags, HELP, Outcome, Reply, SERVER, caller, sample};
 use crate::command::acl::all_channels;
 use crate::command::args::c_string;
-use crate::command::{CommandError, Effect, Scope};
+use crate::command::{CommandError, Effect, Scope, Shared};
 use crate::config::{self, Config, RewrittenUsers, SetError, UserLine};
 use crate::observe;
 use crate::security::tls;
@@ -108,7 +108,7 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
         act(old, &new)?;
         // As in Redis, the same password again does not take back what ACL SETUSER says.
         if new.requirepass != old.requirepass {
-            set_password(ctx, &new);
+            set_password(ctx.shared, &new);
         }
         if let Some(settings) = settings {
             ctx.shared.tls.store(settings);
@@ -140,9 +140,9 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
 }
 
 /// `requirepass` is the default user's password.
-fn set_password(ctx: &Context<'_>, config: &Config) {
+pub(super) fn set_password(shared: &Shared, config: &Config) {
     let rules = requirepass_rules(&config.requirepass);
-    let set = ctx.shared.users.set(DEFAULT, &rules.each_ref().map(Vec::as_slice), all_channels(config));
+    let set = shared.users.set(DEFAULT, &rules.each_ref().map(Vec::as_slice), all_channels(config));
     set.expect("these rules are right");
 }
 
@@ -168,16 +168,15 @@ fn prepare_tls(new: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Option<tls::Set
 }
 
 /// What the process must do before the change is in force, and may be unable to.
-fn act(old: &Config, new: &Config) -> Result<(), SetError> {
+pub(super) fn act(old: &Config, new: &Config) -> Result<(), SetError> {
     // Clients that rely on the new address would be told OK and find nobody there.
-    const LISTENS: &str = "can't set immutable config: Torc listens on what it was started with";
-    let impossible = [
-        ("bind", new.bind != old.bind, LISTENS),
-        ("port", new.port != old.port, LISTENS),
-        ("tls-port", new.tls_port != old.tls_port, LISTENS),
-    ];
-    if let Some((name, _, reason)) = impossible.iter().find(|(_, is_asked, _)| *is_asked) {
-        return Err(failed(name, reason));
+    const REASON: &str = "can't set immutable config: Torc listens on what it was started with";
+    let is_asked = |name: &&&str| {
+        config::lookup(name.as_bytes())
+            .is_some_and(|directive| directive.format(new) != directive.format(old))
+    };
+    if let Some(name) = config::LISTENS.iter().find(is_asked) {
+        return Err(failed(name, REASON));
     }
     if new.maxclients > old.maxclients {
         raise_file_limit(new)?;

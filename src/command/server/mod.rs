@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `config` | CONFIG |
+//! | `reload` | what SIGHUP asks for |
 //! | `info/` | INFO, one function per section |
 //! | `sample` | counting keys and memory without holding everything up |
 //! | `memory` | MEMORY |
@@ -27,6 +28,7 @@ mod lolwut;
 mod memory;
 mod module;
 mod monitor;
+mod reload;
 mod replica_of;
 mod replication;
 mod rewriting;
@@ -38,6 +40,7 @@ mod slowlog;
 mod time;
 
 pub use backup::cut_for_backup;
+pub use reload::reload;
 pub use replica_of::{follow, promote};
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;

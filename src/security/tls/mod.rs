@@ -22,7 +22,6 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::config::live::Live;
 use crate::config::{Config, Text, TlsAuthClients};
 use sessions::Sessions;
 
@@ -116,22 +115,6 @@ impl Tls {
     pub fn store(&self, settings: Settings) {
         self.served.store(settings.served);
         self.outgoing.store(settings.outgoing);
-    }
-
-    /// Reads all files again, for those who connect from then on. Where something is wrong with them nothing changes.
-    pub fn read_again(&self, live: &Live) {
-        // No change of the configuration comes in between.
-        let outcome = live.update(|config| {
-            self.store(prepare(config)?);
-            Ok::<_, String>(config.clone())
-        });
-        match outcome {
-            Ok(config) if config.tls_port != 0 || config.tls_replication => {
-                log::info!("TLS certificates and keys were read again");
-            }
-            Ok(_) => {}
-            Err(error) => log::warn!("{error}. What was served is served further."),
-        }
     }
 }
 

@@ -30,6 +30,8 @@ use crate::store::{Deadline, KEY_BYTES_MAX, NewString, STRING_BYTES_MAX};
 const PACKED_BYTES_MAX: u64 = (4 << 30) - 1;
 /// Longest that SLEEP sleeps: a slip of the finger should not cost a day.
 const SLEEP_S_MAX: f64 = 3600.0;
+/// Keys between two signs of life.
+const POPULATE_STEP: i64 = 1 << 16;
 /// Rounds of STRINGMATCH-TEST, and the longest pattern and text.
 const MATCH_ROUNDS: usize = 20_000;
 const MATCH_BYTES_MAX: u64 = 24;
@@ -355,6 +357,9 @@ fn populate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     let (db, now_ms) = (ctx.session.db, ctx.now_ms);
     let mut key = Vec::new();
     for number in 0..count {
+        if number % POPULATE_STEP == 0 {
+            ctx.stats.beats.add(1);
+        }
         key.clear();
         key.extend_from_slice(prefix);
         key.extend_from_slice(format!(":{number}").as_bytes());

@@ -1,0 +1,310 @@
+//! Torc under a service manager: what it says to it, what it takes over from it, and how it follows its configuration's text.
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::harness::tls::{Authority, connect};
+use crate::harness::{Client, PATIENCE, Server, TORC, TempDir, until};
+
+/// A service manager's end of `$NOTIFY_SOCKET`.
+struct Manager {
+    dir: Arc<TempDir>,
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let dir = Arc::<TempDir>::default();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).expect("the directory can be written");
+        Self { dir, socket }
+    }
+
+    /// Torc, started by it, with this much silence allowed.
+    fn start(&self, watchdog: Duration, args: &[&str]) -> Server {
+        let mut command = Command::new(TORC);
+        command.args(["--port", "0", "--save", "", "--enable-debug-command", "yes"]);
+        command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Server::by(self.told(command), &self.dir, args)
+    }
+
+    fn told(&self, mut command: Command) -> Command {
+        command.env("NOTIFY_SOCKET", self.dir.path().join("notify"));
+        command
+    }
+
+    /// What it hears next, within this time.
+    fn hear(&self, limit: Duration) -> Option<String> {
+        let mut text = [0; 4096];
+        self.socket.set_read_timeout(Some(limit)).expect("it is no zero");
+        match self.socket.recv(&mut text) {
+            Ok(length) => Some(String::from_utf8_lossy(&text[..length]).into_owned()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The next that is no sign of life.
+    fn hear_state(&self) -> String {
+        let states = std::iter::from_fn(|| self.hear(PATIENCE));
+        states.into_iter().find(|state| state != "WATCHDOG=1").expect("it says something")
+    }
+
+    /// Forgets what has come.
+    fn forget(&self) {
+        while self.hear(Duration::from_millis(1)).is_some() {}
+    }
+}
+
+fn word(path: &std::path::Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn start_loading_and_end_are_told() {
+    const KEYS: i64 = 100_000;
+    let before = Server::start(&["--workers", "1", "--enable-debug-command", "yes"]);
+    before.client().ask(&format!("DEBUG POPULATE {KEYS}"));
+    assert_eq!(before.client().ask("SAVE").string(), "OK");
+    let manager = Manager::new();
+    let mut server =
+        manager.start(Duration::from_secs(60), &["--workers", "2", "--dir", &word(before.dir())]);
+    let loading = manager.hear_state();
+    assert!(loading.starts_with("STATUS=Loading: ") && loading.contains(" % of "), "{loading}");
+    assert!(loading.contains("\nEXTEND_TIMEOUT_USEC="), "{loading}");
+    let ready = manager.hear_state();
+    assert!(ready.starts_with("READY=1\nSTATUS=Ready to accept connections on "), "{ready}");
+    assert_eq!(server.client().ask("DBSIZE").int(), Some(KEYS));
+    assert_eq!(manager.hear(PATIENCE).as_deref(), Some("WATCHDOG=1"));
+    server.signal(Signal::TERM);
+    let told = manager.hear_state();
+    assert!(told.starts_with("STATUS=Received SIGTERM"), "{told}");
+    assert!(manager.hear_state().starts_with("STOPPING=1\n"));
+    assert!(server.await_exit().success());
+}
+
+/// What a client can bring about by one command that keeps its worker.
+#[test]
+fn hanging_worker_silences_the_watchdog() {
+    const PERIOD: Duration = Duration::from_millis(800);
+    let manager = Manager::new();
+    let server = manager.start(PERIOD, &["--workers", "2", "--active-workers-min", "2"]);
+    assert!(manager.hear_state().starts_with("READY=1"));
+    assert_eq!(manager.hear(PATIENCE).as_deref(), Some("WATCHDOG=1"), "idle workers are alive");
+    let mut client = server.client();
+    client.send(&["DEBUG", "SLEEP", "4"]).expect("it reads");
+    assert!(until(|| server.log().contains("has given no sign of life")), "{}", server.log());
+    manager.forget();
+    assert_eq!(manager.hear(PERIOD * 2), None, "{}", server.log());
+    assert_eq!(client.read().expect("it is awake").string(), "OK");
+    assert_eq!(manager.hear(PATIENCE).as_deref(), Some("WATCHDOG=1"));
+    assert!(until(|| server.log().contains("goes on")), "{}", server.log());
+}
+
+/// A script that nothing stops, and loading within a command: each takes a multiple of the time between two looks.
+#[test]
+fn long_work_is_no_hang() {
+    const PERIOD: Duration = Duration::from_secs(2);
+    let manager = Manager::new();
+    let args = ["--workers", "1", "--busy-reply-threshold", "3600000"];
+    let server = manager.start(PERIOD, &args);
+    assert!(manager.hear_state().starts_with("READY=1"));
+    let mut client = server.client();
+    let mut lasts = |words: &[&str]| {
+        manager.forget();
+        let begin = Instant::now();
+        let reply = client.call(words).string();
+        let took = begin.elapsed();
+        let signs = std::iter::from_fn(|| manager.hear(Duration::from_millis(1))).count();
+        assert!(!server.log().contains("no sign of life"), "{}", server.log());
+        assert!(signs as u128 >= (took.as_millis() / (PERIOD.as_millis() / 4)).saturating_sub(2), "{signs}");
+        (reply, took)
+    };
+    let mut rounds = 1_000_000_u64;
+    loop {
+        let script = format!("for i = 1, {rounds} do end return 'done'");
+        let (reply, took) = lasts(&["EVAL", &script, "0"]);
+        assert_eq!(reply, "done");
+        if took > PERIOD {
+            break;
+        }
+        rounds *= 4;
+    }
+    let mut keys = 100_000;
+    loop {
+        assert_eq!(lasts(&["DEBUG", "POPULATE", &keys.to_string()]).0, "OK");
+        let (reply, took) = lasts(&["DEBUG", "RELOAD"]);
+        assert_eq!(reply, "OK");
+        if took > PERIOD {
+            break;
+        }
+        keys *= 2;
+    }
+}
+
+#[test]
+fn reload_takes_over_what_the_file_changed() {
+    let manager = Manager::new();
+    let dir = &manager.dir;
+    let file = dir.path().join("torc.conf");
+    let write = |text: &str| std::fs::write(&file, text).expect("the directory can be written");
+    write("port 0\nmaxmemory 100mb\nhz 10\nworkers 2\nsave \"\"\nuser app on nopass ~* +@all\n");
+    let mut command = manager.told(Command::new(TORC));
+    command.arg(&file);
+    let server = Server::by(command, dir, &["--timeout", "77"]);
+    assert!(manager.hear_state().starts_with("READY=1"));
+    let mut client = server.client();
+    let mut value = |name: &str| client.call(&["CONFIG", "GET", name]).elements()[1].string();
+    let mut admin = server.client();
+    assert_eq!(admin.ask("CONFIG SET hz 33 maxmemory 50mb").string(), "OK");
+    let reload = || {
+        server.signal(Signal::HUP);
+        let begin = manager.hear_state();
+        let stamp = begin.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap_or_else(|| panic!("{begin}"));
+        assert!(stamp.parse::<u64>().is_ok(), "{stamp}");
+        let end = manager.hear_state();
+        end.strip_prefix("READY=1\nSTATUS=").unwrap_or_else(|| panic!("{end}")).to_owned()
+    };
+    // Nothing in the text has changed: what CONFIG SET said stays.
+    assert_eq!(reload(), "Reloaded: 0 directives changed");
+    assert_eq!((value("hz"), value("maxmemory")), ("33".to_owned(), "52428800".to_owned()));
+    assert!(server.log().contains("has not changed there: maxmemory, hz"), "{}", server.log());
+    // What is on the command line counts over the file, as at the start.
+    write(
+        "port 7000\nmaxmemory 200mb\nhz 10\nworkers 3\nsave 60 5 10 2\ntimeout 5\nrequirepass secret\nuser app off\n",
+    );
+    assert_eq!(reload(), "Reloaded: 3 directives changed");
+    assert_eq!((value("hz"), value("maxmemory")), ("33".to_owned(), "209715200".to_owned()));
+    assert_eq!((value("timeout"), value("save")), ("77".to_owned(), "60 5 10 2".to_owned()));
+    let log = server.log();
+    assert!(log.contains("Reload: maxmemory is '209715200', was '52428800'"), "{log}");
+    assert!(log.contains("Reload: requirepass is another") && !log.contains("secret"), "{log}");
+    assert!(log.contains("Reload: a restart is needed for workers, port, user"), "{log}");
+    assert!(server.client().ask("PING").string().starts_with("NOAUTH"));
+    assert_eq!(server.client().ask("AUTH secret").string(), "OK");
+    // A text with an error changes nothing.
+    write("port 0\nmaxmemory 1mb\nno-such-directive yes\n");
+    assert!(reload().starts_with("Reload failed"));
+    assert_eq!(value("maxmemory"), "209715200");
+    assert!(server.log().contains(">>> 'no-such-directive yes'"), "{}", server.log());
+    std::fs::remove_file(&file).expect("it is there");
+    assert!(reload().starts_with("Reload failed"));
+    assert_eq!(value("maxmemory"), "209715200");
+}
+
+#[test]
+fn reload_while_loading_does_not_say_ready() {
+    let before = Server::start(&["--workers", "1", "--enable-debug-command", "yes"]);
+    before.client().ask("DEBUG POPULATE 100000");
+    assert_eq!(before.client().ask("SAVE").string(), "OK");
+    let manager = Manager::new();
+    let server = manager.start(Duration::from_secs(60), &["--workers", "1", "--dir", &word(before.dir())]);
+    let is_loading = || server.client().ask("INFO persistence").string().contains("\r\nloading:1");
+    if !is_loading() {
+        return;
+    }
+    server.signal(Signal::HUP);
+    assert!(until(|| server.log().contains("Reload: no directive has changed")), "{}", server.log());
+    let was_loading = is_loading();
+    let states: Vec<String> = std::iter::from_fn(|| manager.hear(Duration::from_millis(1))).collect();
+    let says_ready = states.iter().any(|state| state.starts_with("READY") || state.starts_with("RELOADING"));
+    assert!(!was_loading || !says_ready, "{states:?}");
+}
+
+#[test]
+fn sockets_of_the_service_manager_are_served() {
+    let authority = Authority::new();
+    let dir = Arc::<TempDir>::default();
+    let (socket, ports) = (word(&dir.path().join("socket")), dir.path().join("ports"));
+    let activate = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/activate.py");
+    let mut command = Command::new("python3");
+    command.args([activate, &socket, &word(&ports), "torc.socket:torc.socket:tls", TORC, "--save", ""]);
+    command.args(["--port", "1", "--tls-cert-file", &authority.word("server.crt")]);
+    command.args(["--tls-key-file", &authority.word("server.key")]);
+    command.args(["--tls-ca-cert-file", &authority.word("ca.crt")]);
+    let mut server = Server::by(command, &dir, &["--workers", "2"]);
+    let ports = std::fs::read_to_string(ports).expect("it was written before the start");
+    let ports: Vec<u16> =
+        ports.split(' ').map(|port| port.parse().unwrap_or_else(|_| panic!("{port}"))).collect();
+    let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut tcp = Client::tcp(address(ports[0])).expect("it listens");
+    assert_eq!(tcp.ask("SET k v").string(), "OK");
+    assert_eq!(server.client().ask("GET k").string(), "v");
+    assert!(connect(address(ports[1]), &authority.client()).is_ok(), "{}", server.log());
+    assert_eq!(tcp.ask("CONFIG GET port").elements()[1].string(), ports[0].to_string());
+    assert_eq!(tcp.ask("CONFIG GET bind").elements()[1].string(), "127.0.0.1");
+    let info = tcp.ask("INFO server").string();
+    assert!(info.contains(&format!("listener0:name=tcp,bind=127.0.0.1,port={}", ports[0])), "{info}");
+    server.signal(Signal::TERM);
+    assert!(server.await_exit().success());
+    assert!(dir.path().join("socket").exists(), "the service manager's file is removed");
+}
+
+#[test]
+fn useless_socket_of_the_service_manager_stops_the_start() {
+    let dir = TempDir::new();
+    let script = "import os,sys,socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\nos.dup2(os.dup(s.fileno()),3)\n\
+        os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),LISTEN_FDNAMES='udp')\n\
+        os.execv(sys.argv[1],sys.argv[1:])";
+    let mut command = Command::new("python3");
+    command.args(["-c", script, TORC, "--port", "0", "--dir", &word(dir.path())]).current_dir(dir.path());
+    let output = command.output().expect("python3 is there");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("('udp')") && said.contains("ListenStream="), "{said}");
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let dir = Arc::<TempDir>::default();
+    let path = |name: &str| dir.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("it can be written");
+    std::fs::create_dir(path("credentials")).expect("the directory can be written");
+    write("credentials/requirepass", "from the manager\n");
+    write("masterauth", "of the primary");
+    write("torc.conf", "port 0\nrequirepass-file requirepass\nmasterauth-file ./masterauth\n");
+    let start = || {
+        let mut command = Command::new(TORC);
+        command.arg(path("torc.conf")).env("CREDENTIALS_DIRECTORY", path("credentials"));
+        Server::by(command, &dir, &["--workers", "1"])
+    };
+    let server = start();
+    assert!(server.client().ask("PING").string().starts_with("NOAUTH"));
+    let mut client = server.client();
+    assert_eq!(client.call(&["AUTH", "from the manager"]).string(), "OK");
+    assert_eq!(client.ask("CONFIG GET masterauth").elements()[1].string(), "of the primary");
+    // A new secret in the same file.
+    write("credentials/requirepass", "another\n");
+    server.signal(Signal::HUP);
+    assert!(until(|| server.log().contains("Reload: requirepass is another")), "{}", server.log());
+    assert_eq!(server.client().ask("AUTH another").string(), "OK");
+    // No rewrite puts into the configuration what was kept out of it.
+    assert_eq!(client.ask("CONFIG REWRITE").string(), "OK");
+    let text = std::fs::read_to_string(path("torc.conf")).expect("it is there");
+    assert!(text.contains("masterauth-file ./masterauth\n") && !text.contains("of the primary"), "{text}");
+    assert!(!text.contains("another"), "{text}");
+    assert_eq!(client.ask("CONFIG SET masterauth changed").string(), "OK");
+    assert_eq!(client.ask("CONFIG REWRITE").string(), "OK");
+    let text = std::fs::read_to_string(path("torc.conf")).expect("it is there");
+    assert!(text.contains("masterauth \"changed\"\n") && !text.contains("masterauth-file"), "{text}");
+    // What cannot be read, or is no secret, stops the start.
+    for (content, reason) in [
+        (None, "No such file"),
+        (Some(""), "is empty"),
+        (Some("\n"), "is empty"),
+        (Some("a\nb\n"), "more than one line"),
+    ] {
+        std::fs::remove_file(path("secret")).unwrap_or_default();
+        content.into_iter().for_each(|content| write("secret", content));
+        let mut command = Command::new(TORC);
+        let output =
+            command.current_dir(dir.path()).args(["--port", "0", "--requirepass-file", "secret"]).output();
+        let said = String::from_utf8_lossy(&output.expect("the binary was built").stderr).into_owned();
+        assert!(said.contains("requirepass-file") && said.contains(reason), "{content:?}: {said}");
+    }
+    let output = Command::new(TORC).args(["--port-file", "secret"]).output().expect("the binary was built");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Bad directive"), "{output:?}");
+}
