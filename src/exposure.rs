@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
+use crate::config::Config;
+use crate::security::UserTable;
 use log::Level;
-use torc::config::Config;
-use torc::security::UserTable;
 
 /// The line, and how urgent it is: these are the addresses listened on.
 pub fn line(addresses: &[&str], config: &Config, users: &UserTable) -> (Level, String) {
@@ -38,8 +38,8 @@ pub fn line(addresses: &[&str], config: &Config, users: &UserTable) -> (Level, S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use torc::command::make_users;
-    use torc::config::Text;
+    use crate::command::make_users;
+    use crate::config::Text;
 
     fn of(addresses: &[&str], protected_mode: bool, requirepass: &str) -> (Level, String) {
         let config = Config { protected_mode, requirepass: Text::from(requirepass), ..Config::default() };

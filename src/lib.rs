@@ -2,7 +2,9 @@
 
 pub mod command;
 pub mod config;
+pub mod doctor;
 pub mod exec;
+pub mod exposure;
 pub mod glob;
 pub mod io;
 pub mod net;

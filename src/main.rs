@@ -1,7 +1,6 @@
 //! The `torc` binary: arguments to configuration to one pinned thread per worker.
 
 mod data;
-mod exposure;
 mod host;
 mod supervise;
 
@@ -26,7 +25,7 @@ use torc::security::secret;
 use torc::security::tls;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
-use torc::{command, net, observe};
+use torc::{command, doctor, exposure, net, observe};
 
 #[global_allocator]
 static ALLOCATOR: torc::store::mapping::Allocator = torc::store::mapping::Allocator;
@@ -40,11 +39,21 @@ fn main() -> ExitCode {
     match startup.action {
         Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
         Action::Help => print!("{}", config::help()),
+        Action::Man(page) => print!("{}", page.text()),
+        Action::Completion(shell) => print!("{}", shell.completion()),
+        Action::Doctor { json } => return examine(&startup, json),
         Action::CheckRdb => return check_rdb(),
         Action::CheckAof { fixes, until_s } => return check_aof(fixes, until_s),
         Action::Run => return run(startup).map_or_else(|error| fail(&error), ExitCode::from),
     }
     ExitCode::SUCCESS
+}
+
+/// Says what is seen of this host, for a server with this configuration; fails where something matters.
+fn examine(startup: &Startup, json: bool) -> ExitCode {
+    let findings = doctor::examine(&doctor::System::new(), &startup.config);
+    print!("{}", if json { doctor::json(&findings) } else { doctor::text(&findings) });
+    if doctor::has_warning(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Says what the file holds that is the second argument, or where it is damaged.
@@ -105,6 +114,8 @@ fn run(startup: Startup) -> Result<u8, String> {
 fn serve(startup: Startup) -> Result<u8, String> {
     let Startup { mut config, sources, warnings, places, .. } = startup;
     let mut read_last = config.clone();
+    // Before anything else is opened, which could have their numbers if they are not there.
+    let passed = net::passed::take(&mut config)?;
     host::detach();
     host::name_pidfile(&mut config);
     std::env::set_current_dir(config.dir.as_path())
@@ -127,7 +138,6 @@ fn serve(startup: Startup) -> Result<u8, String> {
     }
 
     torc::store::allocator::leave_to_purge();
-    let passed = net::passed::take(&mut config)?;
     let (spare, all) = (config::spare_cpus(&config), config::available_cpus());
     prefault::start(&spare).map_err(|error| format!("cannot start a thread: {error}"))?;
     let started = StartedThreads::start(&config)?;

@@ -1,10 +1,11 @@
 //! What the service manager is told, where it started this process: systemd's protocol of `$NOTIFY_SOCKET`.
 //!
-//! Design: each state is one datagram, sent by whoever brings it about. One thread, which exists only where somebody listens, says the
-//! rest: how far loading is, and that all workers are alive. For that it looks at each worker's signs of life
-//! (`WorkerStats::beats`), and then wakes it, so that a worker with nothing to do has one for the next look. A worker in the middle
-//! of what takes long by its nature (a script, SAVE, loading) gives signs from within. One that gave none between two looks hangs, and the
-//! service manager hears nothing until it goes on: it will end the process and start another.
+//! Design: each state is one datagram, sent by whoever brings it about. One thread, which exists only where somebody
+//! listens, says the rest: how far loading is, and that all workers are alive. For that it looks at each worker's signs
+//! of life (`WorkerStats::beats`), and then wakes it, so that a worker with nothing to do has one for the next look. A
+//! worker in the middle of what takes long by its nature (a script, SAVE, loading) gives signs from within. One that
+//! gave none between two looks hangs, and the service manager hears nothing until it goes on: it will end the process
+//! and start another.
 //!
 //! Invariants: nothing is said of readiness before the data is loaded, whatever a reload does meanwhile.
 //! Costs: four wake-ups of each worker in the time that the service manager allows; without one, nothing.

@@ -19,6 +19,7 @@ mod damage;
 mod deadlines;
 mod differential;
 mod disks;
+mod doctor;
 mod durability;
 mod effects;
 mod ends;

@@ -141,6 +141,7 @@ fn dependencies_point_one_way() {
     let parts: Vec<&str> = [
         "command",
         "config",
+        "doctor",
         "exec",
         "glob",
         "io",

@@ -1,4 +1,4 @@
-//! The command line: `torc [FILE] [--directive value ...] [-]`, read as redis-server reads its own.
+//! The command line: `torc [FILE] [--doctor [--json]] [--directive value ...] [-]`, read as redis-server reads its own.
 //!
 //! Design: the file, then standard input, then the options, each overriding what came before. An option
 //! becomes the line it would be in a file: `--port 7000` is `port "7000"`, and values run on to the next
@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::load::{ConfigFile, Fatal, Loader, Places};
+use super::manual::{Page, Shell};
 use super::reload::Sources;
 use super::split::{quote, split_line};
 use super::table::Config;
@@ -23,6 +24,15 @@ pub enum Action {
     Version,
     /// Print the help and stop.
     Help,
+    /// Say what is seen of this host, for a server with this configuration, and stop.
+    Doctor {
+        /// Whether a program is to read it.
+        json: bool,
+    },
+    /// Print a manual page.
+    Man(Page),
+    /// Print what completes words in a shell.
+    Completion(Shell),
     /// Look whether the file that is the next argument can be loaded, and stop.
     CheckRdb,
     /// Look whether the append-only file that is the last argument can be loaded, and stop.
@@ -76,6 +86,8 @@ impl Config {
             }
             Some(b"--check-rdb") => return Err(Fatal::Usage("Usage: torc --check-rdb FILE".to_owned())),
             Some(b"--check-aof") => return Ok(Startup { action: check_aof(&args[1..])?, ..startup }),
+            Some(b"--man") => return Ok(Startup { action: man(&args[1..])?, ..startup }),
+            Some(b"--completion") => return Ok(Startup { action: completion(&args[1..])?, ..startup }),
             Some(b"-h" | b"--help") => return Ok(Startup { action: Action::Help, ..startup }),
             Some(b"--test-memory" | b"--check-system" | b"--sentinel") => {
                 let option = String::from_utf8_lossy(&args[0]).into_owned();
@@ -96,6 +108,13 @@ impl Config {
             named = Some(file);
             options = rest;
         }
+        if let [first, rest @ ..] = options
+            && first == b"--doctor"
+        {
+            let json = matches!(rest, [next, ..] if next == b"--json");
+            startup.action = Action::Doctor { json };
+            options = &rest[usize::from(json)..];
+        }
         // The dash may stand before the options or behind them.
         let without_dash = match options {
             [rest @ .., dash] if dash == b"-" => Some(rest),
@@ -110,6 +129,20 @@ impl Config {
         let loaded = startup.sources.load(Loader::default(), named.as_deref())?;
         Ok(Startup { config: loaded.config, places: loaded.places, warnings: loaded.warnings, ..startup })
     }
+}
+
+/// The one argument, or what it may be.
+fn only<T>(args: &[Vec<u8>], read: impl Fn(&[u8]) -> Option<T>, usage: &str) -> Result<T, Fatal> {
+    let found = if let [name] = args { read(name) } else { None };
+    found.ok_or_else(|| Fatal::Usage(format!("Usage: torc {usage}")))
+}
+
+fn man(args: &[Vec<u8>]) -> Result<Action, Fatal> {
+    only(args, Page::named, "--man torc|torc.conf").map(Action::Man)
+}
+
+fn completion(args: &[Vec<u8>]) -> Result<Action, Fatal> {
+    only(args, Shell::named, "--completion bash|zsh|fish").map(Action::Completion)
 }
 
 /// `[--fix] [--truncate-to-timestamp T] FILE`.

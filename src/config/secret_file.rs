@@ -1,9 +1,11 @@
-//! Secrets that stand in a file of their own: `requirepass-file PATH` for `requirepass`, and so for each directive whose value is a secret.
+//! Secrets that stand in a file of their own: `requirepass-file PATH` for `requirepass`, and so for each directive
+//! whose value is a secret.
 //!
-//! Design: the name of a secret's directive with `-file` behind it. So a configuration can be shown and kept under version control, and
-//! a service manager can hand the secret over: a name without a slash is looked for in `$CREDENTIALS_DIRECTORY` where that is set,
-//! which is where `LoadCredential=` of systemd puts it. An `include` would do the same with less said: a file that holds only the
-//! secret is what such managers, and those of containers, hand over; it needs no quoting, and cannot change anything else.
+//! Design: the name of a secret's directive with `-file` behind it. So a configuration can be shown and kept under
+//! version control, and a service manager can hand the secret over: a name without a slash is looked for in
+//! `$CREDENTIALS_DIRECTORY` where that is set, which is where `LoadCredential=` of systemd puts it. An `include` would
+//! do the same with less said: a file that holds only the secret is what such managers, and those of containers, hand
+//! over; it needs no quoting, and cannot change anything else.
 //!
 //! An empty file is refused: it would mean that no password is asked for.
 

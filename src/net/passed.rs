@@ -1,9 +1,9 @@
 //! Sockets that the service manager opened and hands over: systemd's socket activation (`LISTEN_FDS`).
 //!
-//! Design: where any are handed over, they are all that is listened on, as the unit of the sockets says where that is; the configuration in
-//! force then says so too, whatever its file says of `bind`, `port`, `tls-port` and `unixsocket`. A socket called `tls`
-//! (`FileDescriptorName=tls`) serves TLS. The sockets stay open in the service manager: while the server restarts, clients wait in them
-//! rather than being refused.
+//! Design: where any are handed over, they are all that is listened on, as the unit of the sockets says where that is;
+//! the configuration in force then says so too, whatever its file says of `bind`, `port`, `tls-port` and `unixsocket`.
+//! A socket called `tls` (`FileDescriptorName=tls`) serves TLS. The sockets stay open in the service manager: while the
+//! server restarts, clients wait in them rather than being refused.
 //!
 //! Not here: sockets of the server's own (`listener`).
 

@@ -1,8 +1,9 @@
-//! A reload, which SIGHUP asks for: what the configuration's text says now comes into force, as far as it can while the server runs.
+//! A reload, which SIGHUP asks for: what the configuration's text says now comes into force, as far as it can while the
+//! server runs.
 //!
-//! Design: as CONFIG SET, all or nothing, and outside of any worker. Files of certificates and keys are read again in any case, whatever their
-//! names: that is what most reloads are for. Directives that may be set only with `enable-protected-configs` are changed too: whoever may
-//! write the file says so.
+//! Design: as CONFIG SET, all or nothing, and outside of any worker. Files of certificates and keys are read again in
+//! any case, whatever their names: that is what most reloads are for. Directives that may be set only with
+//! `enable-protected-configs` are changed too: whoever may write the file says so.
 //!
 //! Not here: what is taken over and what is not (`config::reload`), users of an `aclfile` (ACL LOAD).
 
@@ -12,8 +13,8 @@ use crate::config::{self, Config, Directive, Flags, Sources};
 use crate::observe;
 use crate::security::tls;
 
-/// Reads `sources` again, after `before` was read last, and puts in force what has changed; what came of it, in a few words. The workers
-/// are to be woken afterwards.
+/// Reads `sources` again, after `before` was read last, and puts in force what has changed; what came of it, in a few
+/// words. The workers are to be woken afterwards.
 pub fn reload(shared: &Shared, sources: &Sources, before: &mut Config) -> String {
     let now = match sources.read_again() {
         Ok(now) => now,
