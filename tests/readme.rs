@@ -42,3 +42,44 @@ fn commands() -> String {
     text.push('\n');
     text
 }
+
+/// The pages for those who run it.
+fn pages() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.join("README.md")];
+    let entries = std::fs::read_dir(root.join("docs")).expect("it is there");
+    pages.extend(entries.map(|entry| entry.expect("it can be read").path()));
+    let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).expect("it is text");
+    pages.iter().map(|path| (path.display().to_string(), text(path))).collect()
+}
+
+#[test]
+fn pages_name_directives_that_there_are() {
+    let mut count = 0;
+    for (page, text) in pages() {
+        for block in text.split("```conf\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            for line in block.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                let name = line.split(' ').next().unwrap_or_default();
+                let known = |name: &str| torc::config::lookup(name.as_bytes()).is_some();
+                assert!(known(name) || name.strip_suffix("-file").is_some_and(known), "{page}: {line}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 5, "only {count} lines");
+}
+
+#[test]
+fn pages_name_files_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let parts = ["bench/", "docs/", "packaging/", "src/", "systemd/", "tests/", "tuning/"];
+    for (page, text) in pages() {
+        let words = text.split('`').skip(1).step_by(2).map(|word| word.split(' ').next().unwrap_or(word));
+        for word in words.filter(|word| parts.iter().any(|part| word.starts_with(part))) {
+            let is_pattern = word.contains(['*', '<'])
+                || word.chars().any(|c| c.is_ascii_uppercase()) && !word.ends_with(".md");
+            assert!(is_pattern || root.join(word).exists() || word.ends_with("Dockerfile"), "{page}: {word}");
+        }
+    }
+}
