@@ -29,8 +29,8 @@ use torc::io::Waker;
 const LOOKS: u32 = 4;
 /// Time between two reports of how far loading is.
 const LOADING_STEP: Duration = Duration::from_secs(1);
-/// How much longer the start may take from each of these reports on.
-const LOADING_EXTENSION: Duration = Duration::from_secs(60);
+/// How much longer the start may take from each of these reports on, and the end from each look that finds all workers alive.
+const EXTENSION: Duration = Duration::from_secs(60);
 
 static IS_READY: AtomicBool = AtomicBool::new(false);
 
@@ -110,6 +110,11 @@ fn run(shared: &Shared, wakers: &[Waker], period: Option<Duration>) {
         if let Some(period) = period {
             if watch.look(shared.stats.all().iter().map(|worker| worker.beats.read()), period / LOOKS) {
                 notify("WATCHDOG=1");
+                let ends = shared.shutdown.asked().is_some() || shared.shutdown.requested();
+                if ends {
+                    // The last save takes as long as it takes.
+                    notify(&format!("EXTEND_TIMEOUT_USEC={}", EXTENSION.max(period * 2).as_micros()));
+                }
             }
             wakers.iter().for_each(|waker| waker.wake());
         } else if is_ready {
@@ -124,7 +129,7 @@ fn report_loading(shared: &Shared) {
     let (total, read) = shared.loading.bytes();
     let percent = read.saturating_mul(100).checked_div(total).unwrap_or(100).min(100);
     let (keys, mib) = (shared.loading.keys().loaded, total >> 20);
-    let extension_us = LOADING_EXTENSION.as_micros();
+    let extension_us = EXTENSION.as_micros();
     notify(&format!(
         "STATUS=Loading: {percent} % of {mib} MiB, {keys} keys\nEXTEND_TIMEOUT_USEC={extension_us}"
     ));

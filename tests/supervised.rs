@@ -83,7 +83,24 @@ fn start_loading_and_end_are_told() {
     server.signal(Signal::TERM);
     let told = manager.hear_state();
     assert!(told.starts_with("STATUS=Received SIGTERM"), "{told}");
-    assert!(manager.hear_state().starts_with("STOPPING=1\n"));
+    let states = std::iter::from_fn(|| Some(manager.hear_state()));
+    let last = states.into_iter().find(|state| !state.starts_with("EXTEND_TIMEOUT_USEC="));
+    assert!(last.is_some_and(|state| state.starts_with("STOPPING=1\n")));
+    assert!(server.await_exit().success());
+}
+
+/// The last save takes longer than the service manager waits by itself: it hears that there is need for more time.
+#[test]
+fn long_end_asks_for_more_time() {
+    let manager = Manager::new();
+    let args = ["--workers", "1", "--save", "3600 1", "--rdb-key-save-delay", "200"];
+    let mut server = manager.start(Duration::from_millis(400), &args);
+    assert!(manager.hear_state().starts_with("READY=1"));
+    server.client().ask("DEBUG POPULATE 10000");
+    manager.forget();
+    server.signal(Signal::TERM);
+    assert!(manager.hear_state().starts_with("STATUS=Received SIGTERM"));
+    assert_eq!(manager.hear_state(), "EXTEND_TIMEOUT_USEC=60000000");
     assert!(server.await_exit().success());
 }
 

@@ -30,6 +30,9 @@ pub enum Shell {
     Fish,
 }
 
+/// Whether a directive is of a section.
+type IsOf = fn(&Directive) -> bool;
+
 impl Page {
     /// By the name of its file without the section.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
@@ -150,7 +153,7 @@ fn configuration() -> String {
          secret can be given as NAME-file FILE instead, whose only line is the secret.",
     );
     let default = Config::default();
-    let sections: [(&str, fn(&Directive) -> bool); 3] = [
+    let sections: [(&str, IsOf); 3] = [
         ("TORC'S OWN DIRECTIVES", |directive| directive.flags.has(Flags::OWN)),
         ("DIRECTIVES OF REDIS", |directive| {
             !directive.flags.has(Flags::OWN) && !directive.flags.has(Flags::INERT)

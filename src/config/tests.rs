@@ -128,7 +128,7 @@ fn the_file_then_stdin_then_options_win() {
     let read = &startup.config;
     assert_eq!((read.port, read.hz, read.timeout), (1, 2, 3));
     let directory = std::env::current_dir().expect("there is one");
-    assert_eq!(startup.source, Some(ConfigFile { path: file.into(), directory }));
+    assert_eq!(startup.sources.file, Some(ConfigFile { path: file.into(), directory }));
     assert_eq!(start_with(&["-", "--timeout", "3"], "hz 2").expect("it starts").config.hz, 2);
     assert_eq!(start(&["-v"]).map(|startup| startup.action), Ok(Action::Version));
     assert_eq!(start(&["--help"]).map(|startup| startup.action), Ok(Action::Help));
