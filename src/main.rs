@@ -37,10 +37,10 @@ fn main() -> ExitCode {
         Err(fatal) => return fail(&fatal.to_string()),
     };
     match startup.action {
-        Action::Version => println!("{}", config::version_line(env!("CARGO_PKG_VERSION"))),
-        Action::Help => print!("{}", config::help()),
-        Action::Man(page) => print!("{}", page.text()),
-        Action::Completion(shell) => print!("{}", shell.completion()),
+        Action::Version => show(&format!("{}\n", config::version_line(env!("CARGO_PKG_VERSION")))),
+        Action::Help => show(&config::help()),
+        Action::Man(page) => show(&page.text()),
+        Action::Completion(shell) => show(&shell.completion()),
         Action::Doctor { json } => return examine(&startup, json),
         Action::CheckRdb => return check_rdb(),
         Action::CheckAof { fixes, until_s } => return check_aof(fixes, until_s),
@@ -49,10 +49,17 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Prints a text. Whoever reads may have had enough of it before its end (`torc --help | head`).
+fn show(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).unwrap_or_default();
+}
+
 /// Says what is seen of this host, for a server with this configuration; fails where something matters.
 fn examine(startup: &Startup, json: bool) -> ExitCode {
     let findings = doctor::examine(&doctor::System::new(), &startup.config);
-    print!("{}", if json { doctor::json(&findings) } else { doctor::text(&findings) });
+    show(&if json { doctor::json(&findings) } else { doctor::text(&findings) });
     if doctor::has_warning(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
