@@ -1,5 +1,6 @@
 //! Torc: a Redis-compatible in-memory data store for Linux. `src/README.md` is the map of this code.
 
+pub mod admin;
 pub mod command;
 pub mod config;
 pub mod doctor;

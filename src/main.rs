@@ -25,7 +25,7 @@ use torc::security::secret;
 use torc::security::tls;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
 use torc::worker::{StartedThreads, active_at_start};
-use torc::{command, doctor, exposure, net, observe};
+use torc::{admin, command, doctor, exposure, net, observe};
 
 #[global_allocator]
 static ALLOCATOR: torc::store::mapping::Allocator = torc::store::mapping::Allocator;
@@ -151,9 +151,11 @@ fn serve(startup: Startup) -> Result<u8, String> {
     log::info!("{}", start_line(&started, sources.file.as_ref()));
     warnings.iter().chain(&host::data_not_loaded(&config)).for_each(|warning| log::warn!("{warning}"));
     let tls = tls::Tls::from(tls::prepare(&config)?);
+    // Before clients can come: who sees the server finds its admin port, too.
+    let admin = admin::open(&config)?;
     let listeners = passed.map_or_else(|| net::listener::open(&config), Ok)?;
     let settle = Arc::new(move || prefault::keep_to(&spare, &all));
-    let link_settle = Arc::clone(&settle);
+    let (link_settle, admin_settle) = (Arc::clone(&settle), Arc::clone(&settle));
     let path = config.dir.as_path().join(config.dbfilename.as_path());
     let kept = data::Kept::open(&config, path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -211,6 +213,12 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
     let (level, exposure) = exposure::line(&addresses, &config, &shared.users.load());
     log::log!(level, "{exposure}");
+    if let Some(admin) = admin {
+        let (level, line) = admin.line(&config);
+        log::log!(level, "{line}");
+        admin::start(admin, Arc::clone(&shared), move || admin_settle())
+            .map_err(|error| format!("cannot serve the admin port: {error}"))?;
+    }
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
     let link_wakers = threads.wakers();
     shared.link.set_hooks(move || link_wakers.iter().for_each(|waker| waker.wake()), move || link_settle());
@@ -248,7 +256,8 @@ fn serve(startup: Startup) -> Result<u8, String> {
     journal_thread.join().map_err(|_| "the journal's thread panicked".to_owned())?;
     supervise::notify("STOPPING=1\nSTATUS=Ending");
     let socket = (!listeners.are_passed).then_some(config.unixsocket.as_path());
-    for path in std::iter::once(config.pidfile.as_path()).chain(socket) {
+    let files = [config.pidfile.as_path(), config.admin_unixsocket.as_path()];
+    for path in files.into_iter().chain(socket) {
         // They may be gone already, or never have been.
         std::fs::remove_file(path).unwrap_or_default();
     }

@@ -7,6 +7,7 @@
 //! Not here: unit and property tests, which stand beside the code they test.
 
 mod acl;
+mod admin;
 mod aof;
 mod backup;
 mod blocking;

@@ -51,6 +51,7 @@ fn use_passwords(client: &mut Client, passwords: &mut Passwords) {
         send(&["CONFIG", "SET", "tls-client-key-file-pass", ""]);
         send(&["CONFIG", "SET", "masterauth", &passwords.next()]);
         send(&["CONFIG", "SET", "masterauth", ""]);
+        send(&["CONFIG", "SET", "admin-password", &passwords.next()]);
         send(&["AUTH", &passwords.next()]);
         send(&["AUTH", &user, &passwords.next()]);
         send(&["AUTH", &user, &passwords.next(), &passwords.next()]);

@@ -49,6 +49,7 @@ const USES: &[(&str, &[&str])] = &[
     ),
     ("script", &["config", "resp"]),
     ("exec", &["command", "io", "observe", "resp", "store"]),
+    ("admin", &["command", "config", "observe", "replicate"]),
     ("net", &["command", "config", "exec", "io", "observe", "resp", "store"]),
 ];
 
@@ -139,6 +140,7 @@ fn unsafe_is_where_it_may_be() {
 #[test]
 fn dependencies_point_one_way() {
     let parts: Vec<&str> = [
+        "admin",
         "command",
         "config",
         "doctor",

@@ -10,10 +10,18 @@ const FOR_PROCESS: u64 = 32;
 /// reserve (`io::reserve`).
 const FOR_WORKER: u64 = 4;
 
+/// What the admin port may have open: its connections, its listening sockets, its poll instance and its waker.
+const FOR_ADMIN: u64 = ADMIN_CONNECTIONS_MAX as u64 + 8;
+
+/// Connections that the admin port serves at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
 /// The descriptors that clients cannot have.
 pub fn files_reserved(config: &Config) -> u64 {
     let tcp = if config.port == 0 { 0 } else { config.bind.0.len() };
     let unix = usize::from(!config.unixsocket.as_path().as_os_str().is_empty());
     let (workers, listeners) = (worker_count(config) as u64, (tcp + unix) as u64);
-    FOR_PROCESS + listeners + workers * (FOR_WORKER + listeners)
+    let is_watched = config.admin_port != 0 || !config.admin_unixsocket.is_empty();
+    let admin = if is_watched { FOR_ADMIN + config.admin_bind.0.len() as u64 } else { 0 };
+    FOR_PROCESS + admin + listeners + workers * (FOR_WORKER + listeners)
 }

@@ -7,6 +7,7 @@
 
 use super::cpus::WORKERS_MAX;
 use super::kind::{Enumerated, FileLines, Kind, Mode, Parse, Reason, Setting, Text};
+use super::password::AdminPassword;
 use super::types::{
     BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
     Percentiles, ReplicaOf, SavePoint, SavePoints, ShardCount, ShutdownOptions,
@@ -200,6 +201,17 @@ directives! {
         "Log a worker's turn that is longer, in microseconds; 0 never does."
     lease_warn_us: u64 = 10000; "lease-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
         "Log a group of commands that keeps others off its shards for longer, in microseconds; 0 never does."
+    admin_port: u16 = 0; "admin-port"; Kind::Integer(0, 65535); FIXED | OWN;
+        "Port for HTTP: metrics for Prometheus, health, a live page; 0 for none."
+    admin_bind: BindAddresses = BindAddresses::loopback(); "admin-bind"; Kind::Special("ADDRESS...");
+        FIXED | MULTI | OWN;
+        "Addresses of the admin port; other hosts need a password, as protected-mode has it."
+    admin_unixsocket: Text = text(""); "admin-unixsocket"; Kind::Text; FIXED | OWN;
+        "Path of a Unix socket that serves what the admin port does; who may open it needs no password."
+    admin_unixsocket_perm: u32 = 0o600; "admin-unixsocket-perm"; Kind::Octal(0, 0o777); FIXED | OWN;
+        "Permissions of that socket, octal."
+    admin_password: AdminPassword = AdminPassword(None); "admin-password"; Kind::Text; MUTABLE | SENSITIVE | OWN;
+        "Password of the admin port for HTTP basic authentication, kept as its SHA-256 (#DIGITS); empty is none."
 
     // Network.
     bind: BindAddresses = BindAddresses::all(); "bind"; Kind::Special("ADDRESS..."); MUTABLE | MULTI;

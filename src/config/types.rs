@@ -330,6 +330,12 @@ impl BindAddresses {
         let bind = |address: &str, optional| BindAddress { address: address.to_string(), optional };
         Self(vec![bind("*", false), bind("::*", true)])
     }
+
+    /// This host only.
+    pub(super) fn loopback() -> Self {
+        let bind = |address: &str, optional| BindAddress { address: address.to_string(), optional };
+        Self(vec![bind("127.0.0.1", false), bind("::1", true)])
+    }
 }
 
 impl Setting for BindAddresses {

@@ -150,6 +150,8 @@ pub struct WorkerStats {
     pub commands: Box<[CommandStats]>,
     /// Durations of the turns, waiting excluded.
     pub turns: Histogram,
+    /// When the last turn began, Unix time in ms.
+    pub turned_ms: Counter,
     /// Connections that live on this worker.
     pub connections: Counter,
     /// Messages of this worker that wait for others to read what came before.
@@ -194,6 +196,7 @@ impl WorkerStats {
             counters: Counters::default(),
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
+            turned_ms: Counter::default(),
             connections: Counter::default(),
             messages_waiting: Counter::default(),
             load_ran: Counter::default(),

@@ -2,7 +2,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `password` | passwords as hashes |
 //! | `selector` | what a set of rules allows, compiled; and its canonical text |
 //! | `rules` | the grammar of rules |
 //! | `user` | a user: passwords and selectors |
@@ -22,7 +21,6 @@
 
 mod file;
 mod log;
-mod password;
 mod rules;
 mod secret;
 mod selector;

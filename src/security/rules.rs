@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::Catalog;
-use super::password::Hash;
 use super::selector::Selector;
 use super::user::{User, c_string, has_space};
+use crate::config::Hash;
 use crate::config::split_line;
 
 /// What rules are applied on.

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::password::Hash;
 use super::rules::Ground;
 use super::selector::{Selector, channel_is_in};
+use crate::config::Hash;
 use crate::config::UserLine;
 
 /// A user as it was at some time; a change makes another one with the same number.

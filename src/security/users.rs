@@ -15,9 +15,9 @@ use arc_swap::ArcSwap;
 
 use super::Catalog;
 use super::log::AclLog;
-use super::password::Hash;
 use super::rules::{Ground, RuleError, join_selectors};
 use super::user::{User, c_string, is_name};
+use crate::config::Hash;
 use crate::config::UserLine;
 
 /// The user that connections are which have not said who they are.

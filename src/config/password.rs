@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::kind::{FileLines, Kind, Mode, Reason, Setting, single};
+use super::split::quote;
 use sha2::{Digest as _, Sha256};
 
 /// The SHA-256 of a password.
@@ -58,9 +60,50 @@ impl fmt::Debug for Hash {
     }
 }
 
+/// The password of the admin port, if it has one: given as it is, or as its hash, `#` and 64 hexadecimal digits. What was given as it
+/// is becomes its hash at once, so that nothing shows it or writes it to a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdminPassword(pub Option<Hash>);
+
+impl Setting for AdminPassword {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+        self.0 = match single(args)? {
+            b"" => None,
+            [b'#', digits @ ..] => Some(Hash::from_hex(digits).ok_or(
+                "a password that begins with # is taken for a SHA-256, and this has not 64 digits of 0-9a-f",
+            )?),
+            password => Some(Hash::of(password)),
+        };
+        Ok(())
+    }
+
+    fn format(&self, _: &Kind) -> Vec<u8> {
+        self.0.map_or_else(Vec::new, |hash| format!("#{hash}").into_bytes())
+    }
+
+    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
+        vec![(quote(&self.format(kind)), self != default)]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_admin_password_is_kept_as_its_hash() {
+        let read = |text: &str| {
+            let mut password = AdminPassword::default();
+            password.parse(&[text.into()], &Kind::Text, Mode::Set).map(|()| password)
+        };
+        let shown = |password: AdminPassword| String::from_utf8(password.format(&Kind::Text)).expect("ASCII");
+        let secret = read("secret").expect("a password");
+        assert_eq!(shown(secret), format!("#{}", Hash::of(b"secret")));
+        assert_eq!(read(&shown(secret)), Ok(secret));
+        assert_eq!(read(""), Ok(AdminPassword(None)));
+        assert_eq!(shown(AdminPassword(None)), "");
+        assert!(read("#12").is_err());
+    }
 
     #[test]
     fn hashes_are_compared_in_full() {

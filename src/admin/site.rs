@@ -1,0 +1,45 @@
+//! Which path is answered by what.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::access::{self, Peer};
+use super::health;
+use super::request::Request;
+use super::response::{Response, Status};
+use crate::command::Shared;
+
+/// What the answers are made of.
+pub struct Site {
+    shared: Arc<Shared>,
+    /// Responses so far, by the place of their status in [`Status::ALL`].
+    responses: [u64; Status::ALL.len()],
+}
+
+impl Site {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, responses: Default::default() }
+    }
+
+    /// A response of this status is sent.
+    pub fn count(&mut self, status: Status) {
+        let place = Status::ALL.iter().position(|known| *known == status);
+        self.responses[place.expect("all are listed")] += 1;
+    }
+
+    /// The answer. Whether the server is well is told to everyone: who asks that is often too simple to know a password.
+    pub fn answer(&mut self, peer: Peer, request: &Request) -> Response {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = now.as_millis() as u64;
+        match request.path.as_str() {
+            "/healthz" => return health::healthz(&self.shared, now_ms),
+            "/readyz" => return health::readyz(&self.shared),
+            _ => {}
+        }
+        let config = self.shared.config.load();
+        if let Err(refusal) = access::check(&config, peer, request) {
+            return refusal;
+        }
+        Response::bare(Status::NotFound)
+    }
+}
