@@ -10,6 +10,7 @@
 //! | `access` | who is answered |
 //! | `site` | which path is answered by what |
 //! | `health` | `/healthz`, `/readyz` |
+//! | `metrics/` | `/metrics` |
 //!
 //! Design: one thread, woken by `mio`, which waits for nobody and keeps off the workers' processors where there are others. It reads
 //! the counters that workers leave in `observe` and what INFO reads besides, takes no lease, and holds no lock that a worker waits
@@ -25,6 +26,7 @@ mod access;
 mod connection;
 mod health;
 mod listen;
+mod metrics;
 mod request;
 mod response;
 mod server;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Peer};
 use super::health;
+use super::metrics::{self, Scrape};
 use super::request::Request;
 use super::response::{Response, Status};
 use crate::command::Shared;
@@ -30,7 +31,7 @@ impl Site {
     /// The answer. Whether the server is well is told to everyone: who asks that is often too simple to know a password.
     pub fn answer(&mut self, peer: Peer, request: &Request) -> Response {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = now.as_millis() as u64;
+        let (now_ms, now_us) = (now.as_millis() as u64, now.as_micros() as u64);
         match request.path.as_str() {
             "/healthz" => return health::healthz(&self.shared, now_ms),
             "/readyz" => return health::readyz(&self.shared),
@@ -40,6 +41,16 @@ impl Site {
         if let Err(refusal) = access::check(&config, peer, request) {
             return refusal;
         }
-        Response::bare(Status::NotFound)
+        match request.path.as_str() {
+            "/metrics" => self.metrics(now_us),
+            _ => Response::bare(Status::NotFound),
+        }
+    }
+
+    fn metrics(&self, now_us: u64) -> Response {
+        let responses = Status::ALL.iter().zip(self.responses);
+        let responses = responses.map(|(status, count)| (*status as u16, count)).collect();
+        let text = metrics::text(Scrape { shared: Arc::clone(&self.shared), now_us, responses });
+        Response::new(Status::Ok, metrics::CONTENT_TYPE, text.into_bytes())
     }
 }

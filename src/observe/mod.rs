@@ -22,5 +22,5 @@ pub use gauges::{
 pub use histogram::{Histogram, Snapshot};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};
-pub use stats::{CommandStats, Counters, Stats, WorkerStats};
+pub use stats::{CommandStats, CommandSum, Counters, Stats, WorkerStats};
 pub use wait_state::{WaitId, WaitOutcome, WaitState};

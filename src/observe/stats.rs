@@ -4,6 +4,7 @@
 //! common epoch: a worker that sees a new epoch zeroes its own counters at the start of its turn, and readers take the
 //! counters of a worker that has not seen it yet for zero. So no counter ever has two writers.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -120,6 +121,8 @@ counters! {
     messages_full,
     /// Wake-ups sent to sleeping workers.
     wakes_sent,
+    /// Times it went to sleep for want of anything to do.
+    parks,
     /// Published messages written to clients.
     messages_delivered,
     /// Nanoseconds of cron.
@@ -139,6 +142,26 @@ pub struct CommandStats {
     pub failed: Counter,
     /// Durations of the runs.
     pub durations: Histogram,
+}
+
+/// The counts of one command on all workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommandSum {
+    /// Runs.
+    pub calls: u64,
+    /// Time of all runs, in ns.
+    pub ns: u64,
+    /// Refused before running.
+    pub rejected: u64,
+    /// Ended in an error.
+    pub failed: u64,
+}
+
+impl CommandSum {
+    /// Whether the command was never seen.
+    pub fn is_empty(&self) -> bool {
+        self.calls == 0 && self.rejected == 0 && self.failed == 0
+    }
 }
 
 /// Everything one worker counts, in lines of its own.
@@ -303,11 +326,38 @@ impl Stats {
         self.current().map(|stats| counter(&stats.counters).read()).sum()
     }
 
+    /// The counts of one command.
+    pub fn command(&self, row: u16) -> CommandSum {
+        self.current().fold(CommandSum::default(), |sum, worker| {
+            let command = &worker.commands[row as usize];
+            CommandSum {
+                calls: sum.calls + command.calls.read(),
+                ns: sum.ns + command.total_ns.read(),
+                rejected: sum.rejected + command.rejected.read(),
+                failed: sum.failed + command.failed.read(),
+            }
+        })
+    }
+
+    /// Error replies by first word.
+    pub fn errors(&self) -> BTreeMap<&str, u64> {
+        let mut sum = BTreeMap::new();
+        for (word, count) in self.current().flat_map(WorkerStats::errors) {
+            *sum.entry(word).or_default() += count;
+        }
+        sum
+    }
+
     /// The merged durations of one command.
     pub fn durations(&self, command: u16) -> Snapshot {
         let mut sum = Snapshot::default();
-        self.current().for_each(|stats| stats.commands[command as usize].durations.add_to(&mut sum));
+        self.add_durations(command, &mut sum);
         sum
+    }
+
+    /// Adds the durations of one command to others.
+    pub fn add_durations(&self, command: u16, sum: &mut Snapshot) {
+        self.current().for_each(|stats| stats.commands[command as usize].durations.add_to(sum));
     }
 
     /// `CONFIG RESETSTAT`, called on `worker`, whose counters are zeroed at once.

@@ -389,6 +389,7 @@ impl<I: Io> Worker<I> {
             self.inbox.unpark();
             return Wait::Poll;
         }
+        self.stats().counters.parks.add(1);
         let now_ms = self.clock.now_ms();
         let cron_ms = self.cron.due_in_ms(now_ms).min(self.defrag.due_in_ms(now_ms));
         let cron_ms = cron_ms.min(self.walk.due_in_ms(now_ms));

@@ -1,6 +1,7 @@
 //! The admin port of a running server: who is answered, with what, and what becomes of those who misbehave.
 
 mod http;
+mod programs;
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,6 +21,10 @@ impl Watched {
         let port = free_port();
         let server = Server::start(&[&["--admin-port", &port.to_string()], args].concat());
         Self { server, admin: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin)
     }
 
     #[track_caller]

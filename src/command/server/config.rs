@@ -190,7 +190,7 @@ pub(super) fn act(old: &Config, new: &Config) -> Result<(), SetError> {
 /// Whoever sets a limit below what is used already should learn what follows.
 fn warn_of_memory(ctx: &mut Context<'_>, limit: u64) {
     let keyspace = sample::keyspace(ctx);
-    let used = sample::memory(ctx, &keyspace).used;
+    let used = sample::memory(ctx.shared, &keyspace, ctx.now_ms).used;
     if used > limit {
         log::warn!(
             "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \

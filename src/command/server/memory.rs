@@ -86,7 +86,7 @@ fn usage(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn doctor(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let keyspace = sample::keyspace(ctx);
-    let memory = sample::memory(ctx, &keyspace);
+    let memory = sample::memory(ctx.shared, &keyspace, ctx.now_ms);
     reply.verbatim(*b"txt", report(&memory, ctx.shared.clients.count()).as_bytes());
     Ok(())
 }
@@ -154,7 +154,7 @@ fn purge(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 
 fn stats(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let keyspace = sample::keyspace(ctx);
-    let memory = sample::memory(ctx, &keyspace);
+    let memory = sample::memory(ctx.shared, &keyspace, ctx.now_ms);
     let (used, rss) = (memory.used as i64, memory.rss as i64);
     let mut pairs = 0;
     let deferred = reply.defer_map();

@@ -40,6 +40,7 @@ mod slowlog;
 mod time;
 
 pub use backup::cut_for_backup;
+pub use info::{InfoFields, memory_by_kind};
 pub use reload::reload;
 pub use replica_of::{follow, promote};
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};

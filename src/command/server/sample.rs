@@ -32,9 +32,25 @@ impl KeyspaceSample {
         self.dbs.values().map(|db| db.keys).sum()
     }
 
+    /// What a shard said last.
+    fn add_noted(&mut self, shard: ShardId, shared: &Shared) {
+        let gauges = &shared.stats.gauges;
+        self.memory.add(gauges.memory(shard));
+        self.dirty += gauges.dirty(shard);
+        gauges.each_db(shard, |db, sample| self.add_db(db, sample));
+    }
+
     fn add_db(&mut self, db: DbIndex, sample: DbSample) {
         self.dbs.entry(db).or_default().add(sample);
     }
+}
+
+/// What all shards said last, a tenth of a second ago at most where something happens: for a thread that is no worker, and so takes no
+/// lease.
+pub fn noted(shared: &Shared) -> KeyspaceSample {
+    let mut sum = KeyspaceSample::default();
+    shared.keyspace.shards().for_each(|shard| sum.add_noted(shard, shared));
+    sum
 }
 
 /// Counts over all shards.
@@ -50,11 +66,8 @@ pub fn keyspace(ctx: &mut Context<'_>) -> KeyspaceSample {
         }
         std::hint::spin_loop();
     }
-    let gauges = &ctx.shared.stats.gauges;
     for shard in left {
-        sum.memory.add(gauges.memory(shard));
-        sum.dirty += gauges.dirty(shard);
-        gauges.each_db(shard, |db, sample| sum.add_db(db, sample));
+        sum.add_noted(shard, ctx.shared);
     }
     if !wanted.is_empty() {
         ctx.effects.push(Effect::Wake(wanted));
@@ -122,13 +135,13 @@ impl ProcessMemory {
 }
 
 /// Puts the process's memory together.
-pub fn memory(ctx: &Context<'_>, keyspace: &KeyspaceSample) -> ProcessMemory {
-    let stats = &ctx.shared.stats;
+pub fn memory(shared: &Shared, keyspace: &KeyspaceSample, now_ms: u64) -> ProcessMemory {
+    let stats = &shared.stats;
     let clients: u64 = stats.all().iter().map(|worker| worker.client_bytes.read()).sum();
-    let startup = server_bytes(ctx.shared);
+    let startup = server_bytes(shared);
     let grown = keyspace.memory.used_bytes + clients;
     let used = startup + grown;
-    stats.gauges.note_used(grown, ctx.now_ms);
+    stats.gauges.note_used(grown, now_ms);
     let pool = crate::store::pool::POOL.usage();
     ProcessMemory {
         used,

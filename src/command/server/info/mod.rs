@@ -6,6 +6,7 @@
 //!
 //! Costs: no lease is held while text is made; see `sample`.
 
+mod fields;
 pub mod proc;
 mod process;
 mod replica;
@@ -15,8 +16,11 @@ mod workers;
 
 use super::sample::{self, KeyspaceSample, ProcessMemory};
 use super::{ANY_TIME, Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{Categories, Scope};
+use crate::command::{Categories, Scope, Shared};
+use crate::config::Config;
 use text::InfoText;
+
+pub use fields::{InfoFields, memory_by_kind};
 
 /// INFO.
 pub const ROW: Command = Command {
@@ -34,8 +38,11 @@ pub const ROW: Command = Command {
 };
 
 /// What the sections are made of.
-struct InfoContext<'a, 'b> {
-    ctx: &'a Context<'b>,
+struct InfoContext<'a> {
+    shared: &'a Shared,
+    config: &'a Config,
+    now_ms: u64,
+    now_us: u64,
     keyspace: KeyspaceSample,
     memory: ProcessMemory,
 }
@@ -44,10 +51,10 @@ struct InfoContext<'a, 'b> {
 struct Section {
     name: &'static str,
     default: bool,
-    write: fn(&InfoContext<'_, '_>, &mut InfoText),
+    write: fn(&InfoContext<'_>, &mut InfoText),
 }
 
-const fn section(name: &'static str, write: fn(&InfoContext<'_, '_>, &mut InfoText)) -> Section {
+const fn section(name: &'static str, write: fn(&InfoContext<'_>, &mut InfoText)) -> Section {
     Section { name, default: true, write }
 }
 
@@ -79,8 +86,9 @@ fn info(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcom
         if args.len() == 1 { section.default } else { args.from(1).any(named) }
     };
     let keyspace = sample::keyspace(ctx);
-    let memory = sample::memory(ctx, &keyspace);
-    let info = InfoContext { ctx, keyspace, memory };
+    let (shared, config, now_ms, now_us) = (ctx.shared, &**ctx.config, ctx.now_ms, ctx.now_us);
+    let memory = sample::memory(shared, &keyspace, now_ms);
+    let info = InfoContext { shared, config, now_ms, now_us, keyspace, memory };
     let mut text = InfoText::default();
     for section in SECTIONS.iter().filter(|section| wanted(section)) {
         (section.write)(&info, &mut text);

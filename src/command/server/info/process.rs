@@ -14,10 +14,9 @@ const MS_PER_DAY: u64 = 86_400_000;
 /// Bits of the clock that entries keep.
 const LRU_CLOCK_MASK: u64 = 0xFF_FFFF;
 
-pub fn server(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let ctx = info.ctx;
-    let (shared, config) = (ctx.shared, ctx.config);
-    let up_ms = ctx.now_ms.saturating_sub(shared.facts.started_ms);
+pub fn server(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (shared, config) = (info.shared, info.config);
+    let up_ms = info.now_ms.saturating_sub(shared.facts.started_ms);
     text.section("Server");
     text.line("redis_version", REDIS_VERSION);
     text.line("torc_version", TORC_VERSION);
@@ -35,12 +34,12 @@ pub fn server(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("run_id", &shared.facts.run_id);
     let Facts { tcp_port, tls_port, .. } = shared.facts;
     text.line("tcp_port", if tcp_port == 0 { tls_port } else { tcp_port });
-    text.line("server_time_usec", ctx.now_us);
+    text.line("server_time_usec", info.now_us);
     text.line("uptime_in_seconds", up_ms / 1000);
     text.line("uptime_in_days", up_ms / MS_PER_DAY);
     text.line("hz", config.hz);
     text.line("configured_hz", config.hz);
-    text.line("lru_clock", (ctx.now_ms / 1000) & LRU_CLOCK_MASK);
+    text.line("lru_clock", (info.now_ms / 1000) & LRU_CLOCK_MASK);
     text.line("executable", std::env::current_exe().unwrap_or_default().display());
     let file = shared.config_file.as_ref().map(|file| file.path.display().to_string());
     text.line("config_file", file.unwrap_or_default());
@@ -74,9 +73,9 @@ fn listeners(config: &Config, facts: &Facts, text: &mut InfoText) {
     }
 }
 
-pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn clients(info: &InfoContext<'_>, text: &mut InfoText) {
     use std::sync::atomic::Ordering::Relaxed;
-    let shared = info.ctx.shared;
+    let shared = info.shared;
     let (mut blocked, mut watching, mut watched) = (0, 0, 0);
     shared.clients.each(|client_info| {
         let keys = u64::from(client_info.watch_count.load(Relaxed));
@@ -90,7 +89,7 @@ pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.section("Clients");
     text.line("connected_clients", shared.clients.count());
     text.line("cluster_connections", 0);
-    text.line("maxclients", info.ctx.config.maxclients);
+    text.line("maxclients", info.config.maxclients);
     text.line("client_recent_max_input_buffer", input.unwrap_or(0));
     text.line("client_recent_max_output_buffer", output.unwrap_or(0));
     text.line("blocked_clients", blocked);
@@ -105,8 +104,8 @@ pub fn clients(info: &InfoContext<'_, '_>, text: &mut InfoText) {
 }
 
 /// What scripts take. The interpreters run functions, too, but for those that keep something: these have one of their own.
-fn script_memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (shared, workers) = (info.ctx.shared, info.ctx.shared.stats.all().iter());
+fn script_memory(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (shared, workers) = (info.shared, info.shared.stats.all().iter());
     let interpreters: u64 = workers.map(|worker| worker.interpreter_bytes.read()).sum();
     let (scripts, script_bytes) = shared.scripts.size();
     let libraries = shared.script_state.libraries();
@@ -126,13 +125,13 @@ fn script_memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.bytes("used_memory_scripts", (script_bytes + libraries.bytes()) as u64);
 }
 
-pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (memory, config) = (&info.memory, info.ctx.config);
+pub fn memory(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (memory, config) = (&info.memory, info.config);
     text.section("Memory");
     text.bytes("used_memory", memory.used);
     text.bytes("used_memory_rss", memory.rss);
     text.bytes("used_memory_peak", memory.peak);
-    text.line("used_memory_peak_time", info.ctx.shared.stats.gauges.used_peak_ms() / 1000);
+    text.line("used_memory_peak_time", info.shared.stats.gauges.used_peak_ms() / 1000);
     text.line("used_memory_peak_perc", format_args!("{:.2}%", memory.peak_percent()));
     text.line("used_memory_overhead", memory.overhead);
     text.line("used_memory_startup", memory.startup);
@@ -157,7 +156,7 @@ pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     share("rss_overhead", "bytes", memory.rss, memory.rss);
     share("mem_fragmentation", "bytes", memory.rss, memory.used);
     text.lines(&[("mem_not_counted_for_evict", "0")]);
-    let kept = info.ctx.shared.replication.stream.bytes_allocated();
+    let kept = info.shared.replication.stream.bytes_allocated();
     let backlog = kept.min(config.repl_backlog_size);
     text.line("mem_replication_backlog", backlog);
     text.line("mem_total_replication_buffers", kept);
@@ -165,14 +164,14 @@ pub fn memory(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("mem_clients_slaves", kept - backlog);
     text.line("mem_clients_normal", memory.clients);
     text.lines(&[("mem_cluster_links", "0")]);
-    text.line("mem_aof_buffer", info.ctx.shared.journal.queued_bytes());
+    text.line("mem_aof_buffer", info.shared.journal.queued_bytes());
     text.lines(&[("mem_allocator", "mimalloc"), ("mem_overhead_db_hashtable_rehashing", "0")]);
-    text.line("active_defrag_running", info.ctx.shared.stats.gauges.defrag_effort());
+    text.line("active_defrag_running", info.shared.stats.gauges.defrag_effort());
     text.lines(&[("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
 }
 
-pub fn persistence(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (shared, now_ms) = (info.ctx.shared, info.ctx.now_ms);
+pub fn persistence(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (shared, now_ms) = (info.shared, info.now_ms);
     let (running, last) = (shared.background.running(), &shared.last_save);
     let saving = running.as_ref().filter(|one| one.purpose == Purpose::Save);
     let (done, total) = running.as_ref().map_or((0, 0), |one| (one.keys_done(), one.snapshot.keys_total()));
@@ -205,18 +204,18 @@ pub fn persistence(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("last_backup_time", backup_s);
     text.line("last_backup_status", if has_failed { "err" } else { "ok" });
     if loading.is_on() {
-        tell_loading(loading, info.ctx.now_ms, text);
+        tell_loading(loading, info.now_ms, text);
     }
 }
 
 /// The append-only file.
-fn append_only(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (shared, now_ms) = (info.ctx.shared, info.ctx.now_ms);
+fn append_only(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (shared, now_ms) = (info.shared, info.now_ms);
     let (append_only, journal) = (&shared.append_only, &shared.journal);
     let report = append_only.report();
     let is_rewriting = append_only.stage() != Stage::None;
     let status = |has_failed| if has_failed { "err" } else { "ok" };
-    text.line("aof_enabled", u8::from(info.ctx.config.appendonly));
+    text.line("aof_enabled", u8::from(info.config.appendonly));
     text.line("aof_rewrite_in_progress", u8::from(is_rewriting));
     text.line("aof_rewrite_scheduled", u8::from(append_only.is_asked_for()));
     text.line("aof_last_rewrite_time_sec", report.took_s);
@@ -229,7 +228,7 @@ fn append_only(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("aof_last_cow_size", 0);
     text.line("module_fork_in_progress", 0);
     text.line("module_fork_last_cow_size", 0);
-    if info.ctx.config.appendonly {
+    if info.config.appendonly {
         text.line("aof_current_size", report.base_bytes + journal.file_bytes());
         text.line("aof_base_size", report.base_bytes);
         text.line("aof_pending_rewrite", u8::from(append_only.is_asked_for()));
@@ -255,16 +254,16 @@ fn tell_loading(loading: &Loading, now_ms: u64, text: &mut InfoText) {
     text.line("loading_eta_seconds", eta_s);
 }
 
-pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn replication(info: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Replication");
-    let is_replica = info.ctx.shared.replication.is_replica();
+    let is_replica = info.shared.replication.is_replica();
     text.line("role", if is_replica { "slave" } else { "master" });
     if is_replica {
         super::replica::replica(info, text);
     }
     replicas(info, text);
-    text.line("master_failover_state", info.ctx.shared.replication.failover.state().word());
-    let (replication, stream) = (&info.ctx.shared.replication, &info.ctx.shared.replication.stream);
+    text.line("master_failover_state", info.shared.replication.failover.state().word());
+    let (replication, stream) = (&info.shared.replication, &info.shared.replication.stream);
     let history = replication.history();
     let (start, end) = (stream.start(), stream.end());
     text.line("master_replid", history.id.as_str());
@@ -272,17 +271,17 @@ pub fn replication(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("master_repl_offset", end);
     text.line("second_repl_offset", history.until.map_or(-1, |until| until as i64));
     text.line("repl_backlog_active", u8::from(stream.is_open()));
-    text.line("repl_backlog_size", info.ctx.config.repl_backlog_size);
+    text.line("repl_backlog_size", info.config.repl_backlog_size);
     text.line("repl_backlog_first_byte_offset", if stream.is_open() { start + 1 } else { 0 });
     text.line("repl_backlog_histlen", if stream.is_open() { end - start } else { 0 });
 }
 
 /// Who follows this server.
-fn replicas(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (replicas, now_ms) = (&info.ctx.shared.replication.replicas, info.ctx.now_ms);
+fn replicas(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (replicas, now_ms) = (&info.shared.replication.replicas, info.now_ms);
     let all = replicas.all();
     text.line("connected_slaves", all.len());
-    if info.ctx.config.min_replicas_to_write > 0 && info.ctx.config.min_replicas_max_lag > 0 {
+    if info.config.min_replicas_to_write > 0 && info.config.min_replicas_max_lag > 0 {
         text.line("min_slaves_good_slaves", replicas.good());
     }
     for (index, replica) in all.iter().enumerate() {
@@ -296,7 +295,7 @@ fn replicas(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn cpu(_: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn cpu(_: &InfoContext<'_>, text: &mut InfoText) {
     let (process, thread) = (proc::cpu_process(), proc::cpu_thread());
     text.section("CPU");
     for (name, seconds) in [
@@ -312,19 +311,19 @@ pub fn cpu(_: &InfoContext<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn modules(_: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn modules(_: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Modules");
 }
 
-pub fn cluster(_: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn cluster(_: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Cluster");
     text.line("cluster_enabled", 0);
 }
 
-pub fn keyspace(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn keyspace(info: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Keyspace");
     for (DbIndex(number), db) in &info.keyspace.dbs {
-        let ttl_ms = db.ttl_ms_average(info.ctx.now_ms);
+        let ttl_ms = db.ttl_ms_average(info.now_ms);
         let (keys, expires, subexpiry) = (db.keys, db.expires, db.subexpiry);
         text.line(
             &format!("db{number}"),

@@ -8,8 +8,8 @@ use super::text::InfoText;
 use crate::replicate::LinkState;
 
 /// The lines behind the role.
-pub fn replica(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let (shared, config, now_ms) = (info.ctx.shared, info.ctx.config, info.ctx.now_ms);
+pub fn replica(info: &InfoContext<'_>, text: &mut InfoText) {
+    let (shared, config, now_ms) = (info.shared, info.config, info.now_ms);
     let (replication, link) = (&shared.replication, &shared.link);
     let Some(primary) = replication.primary().as_deref().cloned() else { return };
     let state = replication.link();

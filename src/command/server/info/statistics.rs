@@ -1,15 +1,15 @@
 //! INFO's sections on what was counted: stats, commandstats, errorstats, latencystats.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::InfoContext;
 use super::text::InfoText;
 use crate::command::table;
+use crate::observe::CommandSum;
 
-pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let stats = &info.ctx.shared.stats;
+pub fn stats(info: &InfoContext<'_>, text: &mut InfoText) {
+    let stats = &info.shared.stats;
     let rates = &stats.gauges.rates;
     let kib = |rate: u64| rate as f64 / 1024.0;
     text.section("Stats");
@@ -18,7 +18,7 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("instantaneous_ops_per_sec", rates.commands.per_second());
     text.line("total_net_input_bytes", stats.sum(|c| &c.net_input_bytes));
     text.line("total_net_output_bytes", stats.sum(|c| &c.net_output_bytes));
-    text.line("total_net_repl_input_bytes", info.ctx.shared.link.received_bytes());
+    text.line("total_net_repl_input_bytes", info.shared.link.received_bytes());
     text.line("total_net_repl_output_bytes", 0);
     text.line("instantaneous_input_kbps", format_args!("{:.2}", kib(rates.input_bytes.per_second())));
     text.line("instantaneous_output_kbps", format_args!("{:.2}", kib(rates.output_bytes.per_second())));
@@ -36,18 +36,18 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("expire_cycle_cpu_milliseconds", stats.sum(|c| &c.cron_ns) / 1_000_000);
     text.line("evicted_keys", stats.sum(|c| &c.evicted_keys));
     text.line("evicted_clients", stats.sum(|c| &c.evicted_clients));
-    text.line("evicted_scripts", info.ctx.shared.scripts.evicted());
-    let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(info.ctx.now_us);
+    text.line("evicted_scripts", info.shared.scripts.evicted());
+    let (current_us, total_us) = stats.gauges.over_limit.current_and_total_us(info.now_us);
     text.line("total_eviction_exceeded_time", total_us / 1000);
     text.line("current_eviction_exceeded_time", current_us / 1000);
     text.line("keyspace_hits", stats.sum(|c| &c.keyspace_hits));
     text.line("keyspace_misses", stats.sum(|c| &c.keyspace_misses));
-    let pubsub = &info.ctx.shared.pubsub;
+    let pubsub = &info.shared.pubsub;
     text.line("pubsub_channels", pubsub.channels.len());
     text.line("pubsub_patterns", pubsub.patterns.len());
     text.line("pubsubshard_channels", pubsub.shard_channels.len());
     text.lines(&[("latest_fork_usec", "0"), ("total_forks", "0")]);
-    text.line("migrate_cached_sockets", info.ctx.shared.migrations.sockets_count());
+    text.line("migrate_cached_sockets", info.shared.migrations.sockets_count());
     text.line("slave_expires_tracked_keys", 0);
     // What moves is an entry: a key with its value.
     let (hits, misses) = (stats.sum(|c| &c.defrag_hits), stats.sum(|c| &c.defrag_misses));
@@ -55,14 +55,14 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("active_defrag_misses", misses);
     text.line("active_defrag_key_hits", hits);
     text.line("active_defrag_key_misses", misses);
-    let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(info.ctx.now_us);
+    let (current_us, total_us) = stats.gauges.defragging.current_and_total_us(info.now_us);
     text.line("total_active_defrag_time", total_us / 1000);
     text.line("current_active_defrag_time", current_us / 1000);
-    let tracking = &info.ctx.shared.pubsub.tracking;
+    let tracking = &info.shared.pubsub.tracking;
     text.line("tracking_total_keys", tracking.keys.load(Relaxed));
     text.line("tracking_total_items", tracking.items.load(Relaxed));
     text.line("tracking_total_prefixes", tracking.prefixes.load(Relaxed));
-    text.line("unexpected_error_replies", info.ctx.shared.link.failures.load(Relaxed));
+    text.line("unexpected_error_replies", info.shared.link.failures.load(Relaxed));
     text.line("total_error_replies", stats.sum(|c| &c.error_replies));
     text.line("dump_payload_sanitizations", 0);
     loops(info, text);
@@ -73,8 +73,8 @@ pub fn stats(info: &InfoContext<'_, '_>, text: &mut InfoText) {
 }
 
 /// The part of `stats` that is about reading, writing and turns.
-fn loops(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let stats = &info.ctx.shared.stats;
+fn loops(info: &InfoContext<'_>, text: &mut InfoText) {
+    let stats = &info.shared.stats;
     let rates = &stats.gauges.rates;
     text.line("total_reads_processed", stats.sum(|c| &c.reads_processed));
     text.line("total_writes_processed", stats.sum(|c| &c.writes_processed));
@@ -105,21 +105,15 @@ fn loops(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     text.line("instantaneous_eventloop_duration_usec", turn_ns.unwrap_or(0) / 1000);
 }
 
-pub fn commands(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let stats = &info.ctx.shared.stats;
+pub fn commands(info: &InfoContext<'_>, text: &mut InfoText) {
+    let stats = &info.shared.stats;
     text.section("Commandstats");
     for row in table().rows() {
-        let (mut calls, mut ns, mut rejected, mut failed) = (0, 0, 0, 0);
-        for worker in stats.current() {
-            let command = &worker.commands[row.id as usize];
-            calls += command.calls.read();
-            ns += command.total_ns.read();
-            rejected += command.rejected.read();
-            failed += command.failed.read();
-        }
-        if calls == 0 && rejected == 0 && failed == 0 {
+        let sum = stats.command(row.id);
+        if sum.is_empty() {
             continue;
         }
+        let CommandSum { calls, ns, rejected, failed } = sum;
         let us = ns / 1000;
         let us_per_call = if calls == 0 { 0.0 } else { ns as f64 / 1000.0 / calls as f64 };
         text.line(
@@ -131,25 +125,21 @@ pub fn commands(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn errors(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let mut sum: BTreeMap<&str, u64> = BTreeMap::new();
-    for (word, count) in info.ctx.shared.stats.current().flat_map(|worker| worker.errors()) {
-        *sum.entry(word).or_default() += count;
-    }
+pub fn errors(info: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Errorstats");
-    for (word, count) in sum {
+    for (word, count) in info.shared.stats.errors() {
         text.line(&format!("errorstat_{word}"), format_args!("count={count}"));
     }
 }
 
-pub fn latencies(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let config = info.ctx.config;
+pub fn latencies(info: &InfoContext<'_>, text: &mut InfoText) {
+    let config = info.config;
     if !config.latency_tracking {
         return;
     }
     text.section("Latencystats");
     for row in table().rows() {
-        let durations = info.ctx.shared.stats.durations(row.id);
+        let durations = info.shared.stats.durations(row.id);
         if durations.count() == 0 {
             continue;
         }

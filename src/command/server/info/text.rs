@@ -29,6 +29,11 @@ impl InfoText {
         self.line(&format!("{name}_human"), human(bytes));
     }
 
+    /// The names and values of all lines.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split("\r\n").filter_map(|line| line.split_once(':'))
+    }
+
     /// All of it.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

@@ -7,9 +7,9 @@ use super::{InfoContext, proc};
 use crate::observe::Snapshot;
 
 /// The section in which Redis shows its threads for input and output, a line for each worker.
-pub fn threads(info: &InfoContext<'_, '_>, text: &mut InfoText) {
+pub fn threads(info: &InfoContext<'_>, text: &mut InfoText) {
     text.section("Threads");
-    for (number, worker) in info.ctx.shared.stats.all().iter().enumerate() {
+    for (number, worker) in info.shared.stats.all().iter().enumerate() {
         let (reads, writes) =
             (worker.counters.reads_processed.read(), worker.counters.writes_processed.read());
         let clients = worker.connections.read();
@@ -20,9 +20,9 @@ pub fn threads(info: &InfoContext<'_, '_>, text: &mut InfoText) {
     }
 }
 
-pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
-    let shared = info.ctx.shared;
-    let listed = &info.ctx.config.worker_cpus;
+pub fn workers(info: &InfoContext<'_>, text: &mut InfoText) {
+    let shared = info.shared;
+    let listed = &info.config.worker_cpus;
     let cpus = if listed.0.is_empty() { proc::cpus() } else { listed.clone() };
     text.section("Workers");
     text.line("workers", shared.facts.workers);
@@ -45,7 +45,7 @@ pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
             format_args!(
                 "cpu={cpu},load={:.1}%,load_waited={:.1}%,connections={},clients={},connections_moved={},commands={},turns={},long_turns={},turn_p50_us={:.1},turn_p99_us={:.1},\
                  turn_max_us={:.1},groups={},leases_taken={},leases_refused={},leases_retried={},leases_wanted={},\
-                 leases_reserved={},scripts_declared={},scripts_tried={},scripts_again={},long_leases={},messages_sent={},messages_waiting={},messages_full={},wakes_sent={},cron_ms={},home_keys={keys}",
+                 leases_reserved={},scripts_declared={},scripts_tried={},scripts_again={},long_leases={},messages_sent={},messages_waiting={},messages_full={},wakes_sent={},parks={},cron_ms={},home_keys={keys}",
                 percent(worker.load_ran.read() + worker.load_waited.read()),
                 percent(worker.load_waited.read()),
                 worker.connections.read(),
@@ -71,6 +71,7 @@ pub fn workers(info: &InfoContext<'_, '_>, text: &mut InfoText) {
                 worker.messages_waiting.read(),
                 counters.messages_full.read(),
                 counters.wakes_sent.read(),
+                counters.parks.read(),
                 counters.cron_ns.read() / 1_000_000,
             ),
         );
