@@ -13,9 +13,9 @@ use super::types::{
     Percentiles, ReplicaOf, SavePoint, SavePoints, ShardCount, ShutdownOptions,
 };
 use super::words::{
-    AclPubsubDefault, ActiveDefrag, AppendFsync, ClusterEndpoint, IoBackend, LogLevel, MaxmemoryPolicy,
-    OomScoreAdj, PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload, Supervised,
-    SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    AclPubsubDefault, ActiveDefrag, AppendFsync, ClusterEndpoint, IoBackend, LogFormat, LogLevel,
+    MaxmemoryPolicy, OomScoreAdj, PropagationError, ProtectedAction, ReplDisklessLoad, SanitizeDumpPayload,
+    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 
 /// Properties of a directive, as a set.
@@ -314,6 +314,8 @@ directives! {
         "File that holds the process's number while it runs; in the background, /var/run/torc.pid if none is named."
     loglevel: LogLevel = LogLevel::Notice; "loglevel"; Kind::Words(LogLevel::WORDS); MUTABLE;
         "Least important message that is logged."
+    log_format: LogFormat = LogFormat::Text; "log-format"; Kind::Words(LogFormat::WORDS); MUTABLE | OWN;
+        "What a line of the log is: text as in Redis, an object of JSON, or names with values (logfmt)."
     logfile: Text = text(""); "logfile"; Kind::Text; FIXED;
         "Log file; empty is the standard output."
     syslog_enabled: bool = false; "syslog-enabled"; Kind::Bool; FIXED | INERT;

@@ -46,7 +46,6 @@ const DIRECTIVES: &[(&str, Meaning)] = &[
     ("hash-seed", Nothing("")),
     ("import-mode", NothingBut("yes", NO_IMPORT)),
     ("io-threads-always-active", Nothing("no")),
-    ("log-format", Nothing("legacy")),
     ("log-timestamp-format", Nothing("legacy")),
     ("lua-enable-insecure-api", Nothing("no")),
     ("min-io-threads-avoid-copy-reply", Nothing("7")),

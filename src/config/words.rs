@@ -71,6 +71,18 @@ words! {
 }
 
 words! {
+    /// What a line of the log looks like.
+    LogFormat {
+        /// As in Redis; Valkey calls it legacy.
+        Text = "text" | "legacy",
+        /// An object of JSON.
+        Json = "json",
+        /// Pairs of name and value.
+        Logfmt = "logfmt",
+    }
+}
+
+words! {
     /// When the append-only log is synced.
     AppendFsync {
         /// Once a second.

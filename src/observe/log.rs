@@ -11,6 +11,10 @@
 //! | `debug!` | verbose | `-` |
 //! | `trace!` | debug | `.` |
 //!
+//! With `log-format json` a line is an object: `time` as RFC 3339 has it, in UTC, to the ms; `level` (`error`, then the words of
+//! `loglevel`); `pid`; `module`, the part of the server; `message`, in which anything may stand. `log-format logfmt` has the same as
+//! pairs, named as in Valkey.
+//!
 //! Where the standard output leads to systemd's journal, which keeps time and process itself, a line begins with its
 //! priority as `sd-daemon(3)` has it, `<5>text`, so that `journalctl -p warning` finds what it should.
 //!
@@ -26,11 +30,13 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::config::{Config, LogLevel};
+use super::json::{Json, quoted};
+use crate::config::{Config, LogFormat, LogLevel};
 
 /// Where lines go.
 enum Target {
@@ -43,9 +49,12 @@ enum Target {
 struct Logger {
     target: OnceLock<Target>,
     pid: OnceLock<u32>,
+    /// A `LogFormat`.
+    format: AtomicU8,
 }
 
-static LOGGER: Logger = Logger { target: OnceLock::new(), pid: OnceLock::new() };
+static LOGGER: Logger =
+    Logger { target: OnceLock::new(), pid: OnceLock::new(), format: AtomicU8::new(LogFormat::Text as u8) };
 
 /// Starts logging as `config` says. To be called once, when the working directory is the final one.
 ///
@@ -56,13 +65,14 @@ pub fn init(config: &Config) -> Result<(), String> {
     LOGGER.target.set(target).map_err(|_| "the log is in use already".to_owned())?;
     LOGGER.pid.get_or_init(std::process::id);
     log::set_logger(&LOGGER).map_err(|error| error.to_string())?;
-    set_level(config.loglevel);
+    follow(config);
     Ok(())
 }
 
-/// Changes what is logged from now on (CONFIG SET loglevel).
-pub fn set_level(level: LogLevel) {
-    log::set_max_level(match level {
+/// Changes what is logged from now on, and how (CONFIG SET).
+pub fn follow(config: &Config) {
+    LOGGER.format.store(config.log_format as u8, Relaxed);
+    log::set_max_level(match config.loglevel {
         LogLevel::Debug => LevelFilter::Trace,
         LogLevel::Verbose => LevelFilter::Debug,
         LogLevel::Notice => LevelFilter::Info,
@@ -121,10 +131,20 @@ impl Log for Logger {
             return;
         }
         let target = self.target.get().unwrap_or(&Target::Stdout);
-        let line = match target {
-            Target::Journal => journal_lines(record.level(), record.args()),
-            Target::Stdout | Target::File(_) => {
-                let pid = self.pid.get().copied().unwrap_or_default();
+        let pid = self.pid.get().copied().unwrap_or_default();
+        let format = self.format.load(Relaxed);
+        let structured = if format == LogFormat::Json as u8 {
+            Some(json_line(pid, Timestamp::now(), record))
+        } else if format == LogFormat::Logfmt as u8 {
+            Some(logfmt_line(pid, Timestamp::now(), record))
+        } else {
+            None
+        };
+        let line = match (target, structured) {
+            (Target::Journal, Some(line)) => format!("<{}>{line}", priority(record.level())),
+            (Target::Journal, None) => journal_lines(record.level(), record.args()),
+            (Target::Stdout | Target::File(_), Some(line)) => line,
+            (Target::Stdout | Target::File(_), None) => {
                 line(pid, &Zoned::now(), record.level(), record.args())
             }
         };
@@ -152,6 +172,35 @@ fn line(pid: u32, now: &Zoned, level: Level, text: &std::fmt::Arguments<'_>) -> 
     let time = now.strftime("%d %b %Y %H:%M:%S");
     let mut line = format!("{pid}:M {time}.{:03} {} ", now.millisecond(), mark(level));
     write!(line, "{text}").expect("writing to a string does not fail");
+    line.push('\n');
+    line
+}
+
+/// A level as `loglevel` calls it; errors, which are above all of these, as what they are.
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "notice",
+        Level::Debug => "verbose",
+        Level::Trace => "debug",
+    }
+}
+
+fn logfmt_line(pid: u32, now: Timestamp, record: &Record<'_>) -> String {
+    let (level, module) = (word(record.level()), record.target());
+    let message = quoted(&record.args().to_string());
+    format!("pid={pid} timestamp=\"{now:.3}\" level={level} module={module} message={message}\n")
+}
+
+fn json_line(pid: u32, now: Timestamp, record: &Record<'_>) -> String {
+    let mut line = Json::whole(|json| {
+        json.text("time", &format!("{now:.3}"));
+        json.text("level", word(record.level()));
+        json.number("pid", pid);
+        json.text("module", record.target());
+        json.text("message", &record.args().to_string());
+    });
     line.push('\n');
     line
 }
@@ -195,6 +244,24 @@ mod tests {
             .into_iter()
             .collect();
         assert_eq!(marks, "##*-.");
+    }
+
+    #[test]
+    fn a_line_of_json_holds_any_message() {
+        let now: Timestamp = "2026-11-21T04:05:06.0079Z".parse().expect("a time");
+        let args = format_args!("{}\n{}", "\"x\"", '\u{1}');
+        let record = Record::builder().args(args).level(Level::Warn).target("torc::net").build();
+        let expected = concat!(
+            r#"{"time":"2026-11-21T04:05:06.007Z","level":"warning","pid":42,"module":"torc::net","#,
+            r#""message":"\"x\"\n\u0001"}"#,
+            "\n"
+        );
+        assert_eq!(json_line(42, now, &record), expected);
+        let expected = concat!(
+            r#"pid=42 timestamp="2026-11-21T04:05:06.007Z" level=warning module=torc::net message="\"x\"\n\u0001""#,
+            "\n"
+        );
+        assert_eq!(logfmt_line(42, now, &record), expected);
     }
 
     #[test]

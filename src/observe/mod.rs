@@ -7,6 +7,7 @@ mod clients;
 mod counter;
 mod gauges;
 mod histogram;
+mod json;
 mod latency;
 pub mod log;
 pub mod panic;
@@ -20,6 +21,7 @@ pub use gauges::{
     DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
 };
 pub use histogram::{Histogram, Snapshot};
+pub use json::Json;
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, CommandSum, Counters, Stats, WorkerStats};

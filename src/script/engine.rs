@@ -377,7 +377,8 @@ impl Engine {
     pub fn tell_log_lines(&self) {
         for (level, line) in self.host().log_lines.take() {
             let level = match level {
-                0 | 1 => log::Level::Debug,
+                0 => log::Level::Trace,
+                1 => log::Level::Debug,
                 2 => log::Level::Info,
                 _ => log::Level::Warn,
             };

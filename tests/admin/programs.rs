@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Watched;
+use crate::harness::Server;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -26,5 +27,30 @@ fn prometheus_reads_what_info_says() {
     let watched = Watched::start(&["--workers", "2"]);
     let socket = watched.server.socket();
     let said = python("metrics.py", &[&watched.url("/metrics"), &socket.to_string_lossy()]);
+    assert!(said.contains("passed: "), "{said}");
+}
+
+/// Whatever a message holds, a line of the log is an object; and format and level change while the server runs.
+#[test]
+fn lines_of_the_log_are_json() {
+    let server = Server::start(&["--log-format", "json", "--loglevel", "verbose"]);
+    let mut client = server.client();
+    let mut say = |level: &str, text: &str| {
+        let script = format!("return redis.log(redis.LOG_{level}, ARGV[1])");
+        assert!(!client.call(&["EVAL", &script, "0", text]).string().starts_with("ERR"));
+    };
+    say("WARNING", "quotes \" and \\ and \n lines \r \t \u{1} \u{7f} \u{2028} and é 𝄞");
+    say("VERBOSE", "seen");
+    say("DEBUG", "below the level");
+    assert_eq!(server.client().ask("CONFIG SET loglevel warning").string(), "OK");
+    say("NOTICE", "below the level");
+    say("WARNING", "before text");
+    assert_eq!(server.client().ask("CONFIG SET log-format text").string(), "OK");
+    say("WARNING", "as text");
+    assert_eq!(server.client().ask("CONFIG SET log-format json loglevel debug").string(), "OK");
+    say("DEBUG", "the end");
+    assert!(server.client().ask("CONFIG SET log-format xml").string().starts_with("ERR CONFIG SET failed"));
+    assert_eq!(server.client().ask("CONFIG GET log-format").elements()[1].string(), "json");
+    let said = python("log.py", &[&server.dir().join("log").to_string_lossy()]);
     assert!(said.contains("passed: "), "{said}");
 }

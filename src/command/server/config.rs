@@ -118,7 +118,7 @@ fn set(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome
     });
     match outcome {
         Ok(changed) => {
-            observe::log::set_level(changed.loglevel);
+            observe::log::follow(&changed);
             let names: Vec<&[u8]> = pairs.iter().map(|(name, _)| *name).collect();
             config::inert_warnings(&changed, &names, &[]).iter().for_each(|line| log::warn!("{line}"));
             if limit_changed {
