@@ -34,7 +34,8 @@ pub fn readyz(shared: &Shared) -> Response {
     }
 }
 
-fn unready(shared: &Shared) -> Option<&'static str> {
+/// Why clients are not to be sent here.
+pub fn unready(shared: &Shared) -> Option<&'static str> {
     if shared.shutdown.requested() {
         return Some("the server is about to end");
     }

@@ -11,6 +11,7 @@
 //! | `site` | which path is answered by what |
 //! | `health` | `/healthz`, `/readyz` |
 //! | `metrics/` | `/metrics` |
+//! | `state`, `page/` | the live page and what it shows |
 //!
 //! Design: one thread, woken by `mio`, which waits for nobody and keeps off the workers' processors where there are others. It reads
 //! the counters that workers leave in `observe` and what INFO reads besides, takes no lease, and holds no lock that a worker waits
@@ -31,6 +32,7 @@ mod request;
 mod response;
 mod server;
 mod site;
+mod state;
 
 use std::io;
 use std::sync::Arc;

@@ -8,7 +8,13 @@ use super::health;
 use super::metrics::{self, Scrape};
 use super::request::Request;
 use super::response::{Response, Status};
+use super::state;
 use crate::command::Shared;
+
+/// A part of the live page.
+fn page(content_type: &'static str, text: &'static [u8]) -> Response {
+    Response::new(Status::Ok, content_type, text)
+}
 
 /// What the answers are made of.
 pub struct Site {
@@ -43,6 +49,13 @@ impl Site {
         }
         match request.path.as_str() {
             "/metrics" => self.metrics(now_us),
+            "/state.json" => {
+                let text = state::state(&self.shared, now_us, health::unready(&self.shared));
+                Response::new(Status::Ok, "application/json", text.into_bytes())
+            }
+            "/" => page("text/html; charset=utf-8", include_bytes!("page/index.html")),
+            "/page.css" => page("text/css; charset=utf-8", include_bytes!("page/page.css")),
+            "/page.js" => page("text/javascript; charset=utf-8", include_bytes!("page/page.js")),
             _ => Response::bare(Status::NotFound),
         }
     }

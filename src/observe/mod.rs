@@ -8,6 +8,7 @@ mod counter;
 mod gauges;
 mod histogram;
 mod json;
+mod key_watch;
 mod latency;
 pub mod log;
 pub mod panic;
@@ -22,6 +23,7 @@ pub use gauges::{
 };
 pub use histogram::{Histogram, Snapshot};
 pub use json::Json;
+pub use key_watch::{BigKey, KeyReport, KeyWatch};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, CommandSum, Counters, Stats, WorkerStats};

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::counter::Counter;
 use super::gauges::Gauges;
 use super::histogram::{Histogram, Snapshot};
+use super::key_watch::KeyWatch;
 use super::latency::LatencyMonitor;
 
 /// Different first words of error replies that are counted one by one; further ones count under the last.
@@ -295,6 +296,8 @@ pub struct Stats {
     pub gauges: Gauges,
     /// Events that took too long.
     pub latency: LatencyMonitor,
+    /// The hottest and the biggest keys, while somebody watches.
+    pub keys: KeyWatch,
 }
 
 impl Stats {
@@ -302,7 +305,8 @@ impl Stats {
     pub fn new(worker_count: usize, command_count: usize) -> Self {
         let workers = (0..worker_count).map(|_| WorkerStats::new(command_count)).collect();
         let (gauges, latency) = Default::default();
-        Self { workers, epoch: AtomicU64::new(0), gauges, latency }
+        let keys = KeyWatch::new(worker_count);
+        Self { workers, epoch: AtomicU64::new(0), gauges, latency, keys }
     }
 
     /// The counters of one worker, for that worker to write.

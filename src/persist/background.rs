@@ -87,6 +87,18 @@ pub enum Purpose {
     Backup,
 }
 
+impl Purpose {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Save => "save",
+            Self::Rewrite => "rewrite of the append-only file",
+            Self::Sync => "synchronisation of replicas",
+            Self::Backup => "backup",
+        }
+    }
+}
+
 /// What is wanted.
 pub struct Order {
     /// What for.

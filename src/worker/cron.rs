@@ -152,6 +152,7 @@ impl<I: Io> Worker<I> {
         // Nothing expires and nothing is evicted before all is loaded.
         let pending = !self.loads && (self.cron_shards(start, activity) | self.cron_memory());
         self.shared.stats.gauges.share(self.stats());
+        self.watch_big_keys();
         self.cron_connections(now_ms);
         self.cron_scripts();
         if self.number == 0 {

@@ -86,6 +86,7 @@ impl<I: Io> Worker<I> {
         if self.batch.commands.is_empty() {
             return;
         }
+        self.watch_hot_keys();
         let mut constants = self.constants();
         let mut tries_left = TRIES_IN_VAIN_MAX;
         self.pending.begin();

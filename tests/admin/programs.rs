@@ -30,6 +30,15 @@ fn prometheus_reads_what_info_says() {
     assert!(said.contains("passed: "), "{said}");
 }
 
+/// A browser draws the page, and nothing that a client has chosen becomes a part of it other than text.
+#[test]
+fn a_browser_draws_the_page() {
+    let watched = Watched::start(&["--workers", "2"]);
+    let (socket, dir) = (watched.server.socket(), watched.server.dir().to_string_lossy().into_owned());
+    let said = python("page.py", &[&watched.url("/"), &socket.to_string_lossy(), &dir]);
+    assert!(said.contains("passed: "), "{said}");
+}
+
 /// Whatever a message holds, a line of the log is an object; and format and level change while the server runs.
 #[test]
 fn lines_of_the_log_are_json() {
