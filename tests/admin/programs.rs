@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Watched;
-use crate::harness::Server;
+use crate::harness::{Server, until};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -27,6 +27,25 @@ fn prometheus_reads_what_info_says() {
     let watched = Watched::start(&["--workers", "2"]);
     let socket = watched.server.socket();
     let said = python("metrics.py", &[&watched.url("/metrics"), &socket.to_string_lossy()]);
+    assert!(said.contains("passed: "), "{said}");
+}
+
+/// Every expression of the dashboard and of the rules names metrics that there are.
+#[test]
+fn dashboard_and_rules_fit_the_metrics() {
+    let primary = Server::start_tcp(&["--repl-diskless-sync-delay", "0", "--workers", "2"]);
+    let (ip, port) = ("127.0.0.1", primary.tcp().port().to_string());
+    let watched = Watched::start(&["--workers", "2", "--appendonly", "yes"]);
+    assert!(until(|| watched.get("/readyz").status == 200), "{}", watched.server.log());
+    let mut client = watched.server.client();
+    assert_eq!(primary.client().ask("SET k v").string(), "OK");
+    assert!(client.ask("NOSUCH").string().starts_with("ERR"));
+    let folder = root("dashboards");
+    let folder = folder.to_string_lossy();
+    // What only a replica has is asked for once it is one.
+    assert_eq!(client.call(&["REPLICAOF", ip, &port]).string(), "OK");
+    assert!(until(|| watched.get("/readyz").status == 200), "{}", watched.server.log());
+    let said = python("dashboards.py", &[&watched.url("/metrics"), &folder]);
     assert!(said.contains("passed: "), "{said}");
 }
 
