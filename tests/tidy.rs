@@ -70,7 +70,7 @@ const SLEEPS: &[(&str, &str)] = &[
     ("src/net/listener.rs", "before anything is served: an address that a killed server still holds"),
     ("tests/harness/mod.rs", "what is awaited is polled"),
     ("bench/src/compare/server.rs", "another program's start is polled"),
-    ("bench/tests/running.rs", "another program's start is polled"),
+    ("bench/tests/running/server.rs", "another program's start is polled"),
     ("tests/tidy.rs", "this list"),
 ];
 

@@ -22,6 +22,11 @@ const COUNT_MAX: usize = 1 << 20;
 const VALUE_BYTES_MAX: usize = 512 << 20;
 /// Longest run, in seconds.
 const SECONDS_MAX: f64 = 1e6;
+/// Most threads.
+const THREADS_MAX: usize = 1024;
+/// Requests per second of an open loop.
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 1e9;
 /// The highest CPU that can be named.
 const CPU_MAX: usize = 1023;
 
@@ -49,6 +54,10 @@ All but model:
       --zipf EXPONENT     Zipf-distributed keys, such as 0.99 [uniform]
   -s, --seconds S         length of a run, a fifth of which is warm-up [load 5, compare 1]
   -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH list:%k %v', 'MULTI;GET %k;EXEC'
+      --rate N            open loop: N operations per second, whatever the server does; latency counts from when one is due
+      --arrivals HOW      constant, or poisson: as independent clients send [constant]
+      --threads N         threads of the load [one for each of --cpus]
+      --cpus LIST         pin load threads to these: 1 or 2,4-7 [load: none, else 1]
       --tls               encrypt connections; the port is the server's for TLS
       --cacert FILE       whose certificates are believed
       --cert FILE         the own certificate, and
@@ -58,7 +67,6 @@ All but model:
 load:
   -o, --op NAME           get, set, mix (9 GET to 1 SET), or fill (SET of every key once) [get]
   -d, --depth N           commands sent at once on a connection [1]
-      --cpus LIST         pin one load thread to each: 1 or 2,4-7 [one thread, not pinned]
       --pid PID           the server's process, again for each; local servers are asked for it
 
 compare:
@@ -66,7 +74,6 @@ compare:
   -d, --depths LIST       depths [1,16,64]
   -r, --rounds N          rounds [5]
       --server-cpus LIST  CPUs of the servers [0]
-      --cpus LIST         CPUs of the load [1]
       --markdown          print tables for a README
 
 scaling: as compare, and
@@ -123,7 +130,6 @@ fn parse_load(parser: &mut Parser) -> Result<Request, Fatal> {
                 load.operation = Operation::Template(parser.value()?.string()?);
             }
             Short('d') | Long("depth") => load.depth = number(parser, 1, COUNT_MAX)?,
-            Long("cpus") => load.cpus = cpus(&parser.value()?.string()?)?,
             Long("pid") => load.pids.push(number(parser, 1, i32::MAX as u32)?),
             Value(address) => load.addresses.push(address.string()?.parse()?),
             Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut load)?,
@@ -152,7 +158,6 @@ fn parse_compare(parser: &mut Parser) -> Result<Request, Fatal> {
             }
             Short('r') | Long("rounds") => compare.rounds = number(parser, 1, COUNT_MAX)?,
             Long("server-cpus") => compare.server_cpus = cpus(&parser.value()?.string()?)?,
-            Long("cpus") => compare.load.cpus = cpus(&parser.value()?.string()?)?,
             Long("markdown") => compare.format = Format::Markdown,
             Value(spec) => compare.servers.push(ServerSpec::parse(&spec.string()?)?),
             Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut compare.load)?,
@@ -186,7 +191,6 @@ fn parse_scaling(parser: &mut Parser) -> Result<Request, Fatal> {
             }
             Short('r') | Long("rounds") => compare.rounds = number(parser, 1, COUNT_MAX)?,
             Long("server-cpus") => compare.server_cpus = cpus(&parser.value()?.string()?)?,
-            Long("cpus") => compare.load.cpus = cpus(&parser.value()?.string()?)?,
             Value(command) if scaling.command.is_empty() => scaling.command = command.string()?,
             Value(_) => return fatal("say one command, with the places of {port} and {workers}"),
             Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut compare.load)?,
@@ -242,6 +246,10 @@ fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(),
         "c" | "connections" => load.connections = number(parser, 1, COUNT_MAX)?,
         "v" | "value-bytes" => load.value_bytes = number(parser, 0, VALUE_BYTES_MAX)?,
         "k" | "keys" => load.keys = number(parser, 1, KEYS_MAX)?,
+        "cpus" => load.cpus = cpus(&parser.value()?.string()?)?,
+        "threads" => load.threads = Some(number(parser, 1, THREADS_MAX)?),
+        "rate" => load.rate = Some(number(parser, RATE_MIN, RATE_MAX)?),
+        "arrivals" => load.arrivals = parser.value()?.string()?.parse()?,
         "zipf" => load.zipf = Some(number(parser, 0.01, 10.0)?),
         "tls" => _ = tls(load),
         "cacert" => tls(load).authorities = Some(parser.value()?.into()),
@@ -301,6 +309,7 @@ impl From<lexopt::Error> for Fatal {
 mod tests {
     use super::*;
     use crate::address::Address;
+    use crate::load::Arrivals;
 
     fn parse(line: &str) -> Result<Request, Fatal> {
         Request::parse(line.split('|').filter(|word| !word.is_empty()))
@@ -308,7 +317,8 @@ mod tests {
 
     #[test]
     fn load_options_are_read() {
-        let line = "load|7000|-o|mix|-c|8|--depth=4|-s|0.5|-v|100|-k|9|--zipf|0.99|--cpus|1,3-4|--pid|7|/s";
+        let line = "load|7000|-o|mix|-c|8|--depth=4|-s|0.5|-v|100|-k|9|--zipf|0.99|--cpus|1,3-4|--threads|2|--rate|1e4|\
+                    --arrivals|poisson|--pid|7|/s";
         let expected = LoadOptions {
             addresses: vec![Address::local(7000), Address::Unix("/s".into())],
             pids: vec![7],
@@ -319,7 +329,10 @@ mod tests {
             value_bytes: 100,
             keys: 9,
             zipf: Some(0.99),
+            threads: Some(2),
             cpus: vec![1, 3, 4],
+            rate: Some(10_000.0),
+            arrivals: Arrivals::Poisson,
             tls: None,
         };
         assert_eq!(parse(line), Ok(Request::Load(expected)));
@@ -405,6 +418,9 @@ mod tests {
             "load|1|--cpus|3-1",
             "load|1|--cpus|",
             "load|1|--depth",
+            "load|1|--rate|0",
+            "load|1|--arrivals|now",
+            "load|1|--threads|0",
             "compare",
             "compare|a",
             "compare|a=b",

@@ -45,6 +45,10 @@ pub struct Connection {
     writable_wanted: bool,
     /// When the batch was begun.
     pub started: Instant,
+    /// When each unit of the batch was due, in an open loop.
+    pub dues: Vec<Instant>,
+    /// Since when there is no batch.
+    pub free_since: Instant,
 }
 
 impl Connection {
@@ -62,6 +66,8 @@ impl Connection {
             counts_bytes: false,
             writable_wanted: false,
             started: Instant::now(),
+            dues: Vec::new(),
+            free_since: Instant::now(),
         })
     }
 

@@ -5,10 +5,16 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::load::Timeline;
+
 /// Longest latency told apart, in nanoseconds; anything longer counts as this.
 const LATENCY_NS_MAX: u64 = 100_000_000_000;
 /// Precision of latencies, in decimal digits.
 const LATENCY_DIGITS: u8 = 3;
+
+/// The quantiles that are printed, with their names.
+pub const QUANTILES: &[(&str, f64)] =
+    &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("p99.999", 0.99999)];
 
 /// Latencies of batches, in nanoseconds.
 #[derive(Clone, Debug)]
@@ -60,6 +66,8 @@ pub struct LoadReport {
     pub depth: usize,
     /// Threads of the generator.
     pub threads: usize,
+    /// Units per second that were due in an open loop; none in a closed one.
+    pub rate: Option<f64>,
     /// How long was measured.
     pub elapsed: Duration,
     /// Units done.
@@ -68,8 +76,14 @@ pub struct LoadReport {
     pub server_cpu: Option<Duration>,
     /// CPU time of the generator.
     pub load_cpu: Duration,
-    /// Latencies of batches.
+    /// Latencies: of batches in a closed loop, of units since they were due in an open one.
     pub latencies: Latencies,
+    /// How late units of an open loop were sent although a connection was free.
+    pub lags: Latencies,
+    /// Units of an open loop that were due and never sent; `latencies` has how long they waited.
+    pub unsent: u64,
+    /// When it happened.
+    pub timeline: Timeline,
     /// Error replies, those of the warm-up included.
     pub errors: u64,
     /// The first of them.
@@ -103,7 +117,11 @@ impl fmt::Display for LoadReport {
         let LoadReport { operation, connections, depth, threads, elapsed, ops, latencies, .. } = self;
         let seconds = elapsed.as_secs_f64();
         let plural = if *threads == 1 { "" } else { "s" };
-        writeln!(f, "{operation}: {connections} connections, depth {depth}, {threads} load thread{plural}")?;
+        write!(f, "{operation}: {connections} connections, depth {depth}, {threads} load thread{plural}")?;
+        match self.rate {
+            Some(rate) => writeln!(f, ", open loop at {rate}/s")?,
+            None => writeln!(f)?,
+        }
         writeln!(f, "  throughput  {:.0} ops/s ({ops} in {seconds:.2} s)", self.ops_per_s())?;
         match (self.server_us_per_op(), self.server_cpu) {
             (Some(us), Some(cpu)) => {
@@ -114,11 +132,26 @@ impl fmt::Display for LoadReport {
         }
         let (us, percent) = (self.load_us_per_op(), self.load_busy_percent());
         writeln!(f, "  load        {us:.3} us CPU per op ({percent:.0}% of its CPU{plural})")?;
-        write!(f, "  batch       ")?;
-        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
-            write!(f, "{name} {:.1}  ", latencies.quantile_us(share))?;
+        write!(f, "  {:12}", if self.rate.is_some() { "latency" } else { "batch" })?;
+        for (name, share) in QUANTILES {
+            write!(f, "{name} {:.1}  ", latencies.quantile_us(*share))?;
         }
         writeln!(f, "max {:.1} us", latencies.max_us())?;
+        if self.rate.is_some() {
+            let [p50, p99] = [0.5, 0.99].map(|share| self.lags.quantile_us(share));
+            writeln!(
+                f,
+                "  sent late   p50 {p50:.1}  p99 {p99:.1}  max {:.1} us by the load itself",
+                self.lags.max_us()
+            )?;
+        }
+        if self.unsent > 0 {
+            writeln!(
+                f,
+                "  unsent      {}: the connections could not keep up; latency counts how long they waited",
+                self.unsent
+            )?;
+        }
         match &self.first_error {
             Some(text) if self.errors > 0 => writeln!(f, "  errors      {}, the first: {text}", self.errors),
             _ => writeln!(f, "  errors      {}", self.errors),
@@ -169,11 +202,15 @@ mod tests {
             connections: 1,
             depth: 1,
             threads: 2,
+            rate: None,
             elapsed: Duration::from_secs(2),
             ops: 1_000_000,
             server_cpu: Some(Duration::from_secs(2)),
             load_cpu: Duration::from_secs(1),
             latencies: Latencies::default(),
+            lags: Latencies::default(),
+            unsent: 0,
+            timeline: Timeline::new(Duration::from_secs(2)),
             errors: 0,
             first_error: None,
         };
