@@ -12,6 +12,7 @@ use crate::keys::KEYS_MAX;
 use crate::load::LoadOptions;
 use crate::model::{Costs, ModelOptions};
 use crate::operation::Operation;
+use crate::output::Output;
 use crate::scaling::ScalingOptions;
 use crate::tls::TlsOptions;
 use crate::{Fatal, fatal};
@@ -58,6 +59,8 @@ All but model:
       --arrivals HOW      constant, or poisson: as independent clients send [constant]
       --threads N         threads of the load [one for each of --cpus]
       --cpus LIST         pin load threads to these: 1 or 2,4-7 [load: none, else 1]
+      --out FILE          write FILE.hgrm (percentiles as of HdrHistogram), .json, .csv (rows per second) or .html (a page
+                          with charts); again for more files
       --tls               encrypt connections; the port is the server's for TLS
       --cacert FILE       whose certificates are believed
       --cert FILE         the own certificate, and
@@ -163,6 +166,9 @@ fn parse_compare(parser: &mut Parser) -> Result<Request, Fatal> {
             Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut compare.load)?,
         }
     }
+    if compare.load.outputs.iter().any(|output| !output.holds_several()) {
+        return fatal("a .hgrm file holds one run: a comparison writes .html, .json or .csv");
+    }
     if compare.operations.contains(&Operation::Fill) {
         return fatal("every server is filled anyway: fill cannot be compared");
     }
@@ -249,6 +255,7 @@ fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(),
         "cpus" => load.cpus = cpus(&parser.value()?.string()?)?,
         "threads" => load.threads = Some(number(parser, 1, THREADS_MAX)?),
         "rate" => load.rate = Some(number(parser, RATE_MIN, RATE_MAX)?),
+        "out" => load.outputs.push(Output::parse(&parser.value()?.string()?)?),
         "arrivals" => load.arrivals = parser.value()?.string()?.parse()?,
         "zipf" => load.zipf = Some(number(parser, 0.01, 10.0)?),
         "tls" => _ = tls(load),
@@ -318,7 +325,7 @@ mod tests {
     #[test]
     fn load_options_are_read() {
         let line = "load|7000|-o|mix|-c|8|--depth=4|-s|0.5|-v|100|-k|9|--zipf|0.99|--cpus|1,3-4|--threads|2|--rate|1e4|\
-                    --arrivals|poisson|--pid|7|/s";
+                    --arrivals|poisson|--out|a.csv|--pid|7|/s";
         let expected = LoadOptions {
             addresses: vec![Address::local(7000), Address::Unix("/s".into())],
             pids: vec![7],
@@ -333,6 +340,7 @@ mod tests {
             cpus: vec![1, 3, 4],
             rate: Some(10_000.0),
             arrivals: Arrivals::Poisson,
+            outputs: vec![Output::parse("a.csv").expect("it ends in .csv")],
             tls: None,
         };
         assert_eq!(parse(line), Ok(Request::Load(expected)));
@@ -421,6 +429,8 @@ mod tests {
             "load|1|--rate|0",
             "load|1|--arrivals|now",
             "load|1|--threads|0",
+            "load|1|--out|a.txt",
+            "compare|--out|a.hgrm|a=b {port}",
             "compare",
             "compare|a",
             "compare|a=b",

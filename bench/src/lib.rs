@@ -10,6 +10,7 @@
 //! | `operation`, `template`, `keys` | what is sent: prepared requests, key distributions |
 //! | `connection`, `framer`, `address`, `tls` | one connection: sending, counting of replies, encrypting |
 //! | `process` | CPU time and memory of processes, pinning of threads |
+//! | `output` | what runs found, in files |
 //! | `report`, `progress` | what a run found, and how it goes meanwhile |
 //!
 //! Not here: the criterion benches (`benches/`), how to measure honestly (`README.md`).
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod load;
 pub mod model;
 pub mod operation;
+pub mod output;
 pub mod process;
 pub mod progress;
 pub mod report;

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Fatal> {
     match Request::parse(std::env::args_os().skip(1))? {
         Request::Help => print!("{USAGE}"),
-        Request::Load(options) => print!("{}", load::run(&options)?),
+        Request::Load(options) => print!("{}", load::run_with_files(&options)?),
         Request::Compare(options) => print!("{}", compare::run(&options)?),
         Request::Scaling(options) => print!("{}", scaling::run(&options)?),
         Request::Model(options) => print!("{}", model::run(&options)),

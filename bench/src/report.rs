@@ -17,7 +17,7 @@ pub const QUANTILES: &[(&str, f64)] =
     &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("p99.999", 0.99999)];
 
 /// Latencies of batches, in nanoseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
@@ -49,6 +49,11 @@ impl Latencies {
         self.0.value_at_quantile(share) as f64 / 1e3
     }
 
+    /// All of them, in nanoseconds.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
     /// The longest, in microseconds.
     pub fn max_us(&self) -> f64 {
         self.0.max() as f64 / 1e3
@@ -56,7 +61,7 @@ impl Latencies {
 }
 
 /// What a run found. Everything but errors counts from the end of the warm-up on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadReport {
     /// The operation.
     pub operation: String,
@@ -91,6 +96,46 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// Of a run of this length, in which nothing was done.
+    pub fn empty(duration: Duration) -> LoadReport {
+        LoadReport {
+            operation: String::new(),
+            connections: 1,
+            depth: 1,
+            threads: 1,
+            rate: None,
+            elapsed: Duration::ZERO,
+            ops: 0,
+            server_cpu: None,
+            load_cpu: Duration::ZERO,
+            latencies: Latencies::default(),
+            lags: Latencies::default(),
+            unsent: 0,
+            timeline: Timeline::new(duration),
+            errors: 0,
+            first_error: None,
+        }
+    }
+
+    /// Adds a later run of the same load.
+    pub fn add(&mut self, later: &LoadReport) {
+        self.elapsed += later.elapsed;
+        self.ops += later.ops;
+        self.load_cpu += later.load_cpu;
+        self.server_cpu = self.server_cpu.zip(later.server_cpu).map(|(own, other)| own + other);
+        self.latencies.add(&later.latencies);
+        self.lags.add(&later.lags);
+        self.unsent += later.unsent;
+        self.errors += later.errors;
+        if self.first_error.is_none() {
+            self.first_error.clone_from(&later.first_error);
+        }
+        // The last slot was cut off by the end.
+        let whole = later.timeline.slots.len().saturating_sub(1);
+        self.timeline.slots.pop();
+        self.timeline.slots.extend_from_slice(&later.timeline.slots[..whole]);
+    }
+
     /// Units per second.
     pub fn ops_per_s(&self) -> f64 {
         self.ops as f64 / self.elapsed.as_secs_f64()
@@ -199,20 +244,12 @@ mod tests {
     fn figures_follow_from_counts() {
         let report = LoadReport {
             operation: "get".into(),
-            connections: 1,
-            depth: 1,
             threads: 2,
-            rate: None,
             elapsed: Duration::from_secs(2),
             ops: 1_000_000,
             server_cpu: Some(Duration::from_secs(2)),
             load_cpu: Duration::from_secs(1),
-            latencies: Latencies::default(),
-            lags: Latencies::default(),
-            unsent: 0,
-            timeline: Timeline::new(Duration::from_secs(2)),
-            errors: 0,
-            first_error: None,
+            ..LoadReport::empty(Duration::from_secs(2))
         };
         assert_eq!(report.ops_per_s(), 500_000.0);
         assert_eq!(report.server_us_per_op(), Some(2.0));

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::load::{self, LoadOptions};
 use crate::operation::Operation;
+use crate::output::{Document, Outputs, Section};
 use crate::report::LoadReport;
 use crate::tls::TlsOptions;
 use crate::{Fatal, fatal, process};
@@ -71,11 +72,24 @@ impl Default for CompareOptions {
 
 /// Runs a comparison; progress goes to standard error, the tables are returned.
 pub fn run(options: &CompareOptions) -> Result<String, Fatal> {
+    let outputs = Outputs::open(&options.load.outputs)?;
     let summary = measure_all(options)?;
+    outputs.write(&document(&summary))?;
     Ok(match options.format {
         Format::Text => render::text(&summary),
         Format::Markdown => render::markdown(&summary, &process::machine()),
     })
+}
+
+/// All loads with the runs of all servers, for files.
+fn document(summary: &Summary) -> Document {
+    let names = || summary.options.servers.iter().map(|server| server.name.clone());
+    let section = |line: &Line| Section {
+        title: format!("{}, depth {}", line.operation, line.depth),
+        runs: names().zip(line.cells.iter().filter_map(|cell| cell.all.clone())).collect(),
+    };
+    let title = names().collect::<Vec<_>>().join(", ");
+    Document::new(format!("{title}: side by side"), summary.lines.iter().map(section).collect())
 }
 
 /// All rounds of a comparison.

@@ -26,6 +26,8 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
     samples: Vec<Sample>,
+    /// All rounds in one.
+    pub all: Option<LoadReport>,
     /// Error replies.
     pub errors: u64,
     /// The first of them.
@@ -74,6 +76,10 @@ impl Cell {
     pub fn add(&mut self, sample: Sample, report: &LoadReport) {
         self.samples.push(sample);
         self.errors += report.errors;
+        match &mut self.all {
+            Some(all) => all.add(report),
+            none => *none = Some(report.clone()),
+        }
         if self.first_error.is_none() {
             self.first_error.clone_from(&report.first_error);
         }

@@ -27,9 +27,10 @@ use rustls::ClientConfig;
 use crate::address::{Address, Stream};
 use crate::keys::KeyPicker;
 use crate::operation::{Operation, Plan};
+use crate::output::{Document, Output, Outputs, Section};
 use crate::process::CpuTime;
 use crate::progress::{Progress, ProgressLine};
-use crate::report::{Latencies, LoadReport};
+use crate::report::LoadReport;
 use crate::tls::TlsOptions;
 use crate::{Fatal, fatal};
 
@@ -72,6 +73,8 @@ pub struct LoadOptions {
     pub rate: Option<f64>,
     /// How they are spaced.
     pub arrivals: Arrivals,
+    /// Files to write.
+    pub outputs: Vec<Output>,
     /// How connections are encrypted; not at all, if there is nothing.
     pub tls: Option<TlsOptions>,
 }
@@ -92,6 +95,7 @@ impl Default for LoadOptions {
             cpus: Vec::new(),
             rate: None,
             arrivals: Arrivals::Constant,
+            outputs: Vec::new(),
             tls: None,
         }
     }
@@ -122,6 +126,20 @@ impl Run<'_> {
     fn slot(&self, now: Instant) -> usize {
         ((now - self.warm).as_nanos() / self.width.as_nanos()) as usize
     }
+}
+
+/// Runs a load, writes its files, and says what it found.
+///
+/// # Errors
+/// As `run`, or a file that cannot be written.
+pub fn run_with_files(options: &LoadOptions) -> Result<LoadReport, Fatal> {
+    let outputs = Outputs::open(&options.outputs)?;
+    let report = run(options)?;
+    let title = format!("{} on {}", options.operation, options.addresses[0]);
+    let runs = vec![(options.addresses[0].to_string(), report.clone())];
+    let section = Section { title: options.operation.to_string(), runs };
+    outputs.write(&Document::new(title, vec![section]))?;
+    Ok(report)
 }
 
 /// Runs a load and says what it found; a line of progress goes to standard error if that is a terminal.
@@ -208,15 +226,9 @@ fn report(run: Run<'_>, parts: Vec<Part>, servers_after: &[CpuTime]) -> Result<L
         threads: parts.len(),
         rate: options.rate,
         elapsed: to - from,
-        ops: 0,
         server_cpu: (!servers_after.is_empty()).then(|| used.sum()),
-        load_cpu: Duration::ZERO,
-        latencies: Latencies::default(),
-        lags: Latencies::default(),
-        unsent: 0,
-        errors: 0,
-        first_error: None,
         timeline: run.timeline.into_inner().expect("no thread panics"),
+        ..LoadReport::empty(options.duration)
     };
     for part in parts {
         report.ops += part.ops;

@@ -4,6 +4,7 @@
 //! own; nothing has a fixed port.
 
 mod open_loop;
+mod outputs;
 mod server;
 
 use std::path::Path;
