@@ -41,7 +41,7 @@ pub fn reload(shared: &Shared, sources: &Sources, before: &mut Config) -> String
     });
     match outcome {
         Ok(config) => {
-            observe::log::set_level(config.loglevel);
+            observe::log::follow(&config);
             if config.tls_port != 0 || config.tls_replication {
                 log::info!("TLS certificates and keys were read again");
             }
