@@ -256,7 +256,8 @@ fn clients(shared: &Shared, fields: &InfoFields, now_ms: u64, json: &mut Json) {
     let mut largest: Vec<Arc<ClientInfo>> = Vec::new();
     if shared.clients.count() <= CLIENTS_MAX as u64 {
         largest = shared.clients.client_infos();
-        largest.sort_by_key(|one| std::cmp::Reverse(one.total_bytes.load(Relaxed)));
+        // Read once each: they change meanwhile, and no order is to be found among numbers that do.
+        largest.sort_by_cached_key(|one| std::cmp::Reverse(one.total_bytes.load(Relaxed)));
         largest.truncate(ROWS_MAX);
     }
     json.list("largest", |json| {

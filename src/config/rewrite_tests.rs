@@ -16,6 +16,10 @@ fn other_value(directive: &Directive) -> Option<String> {
         "worker-cpus" => "0-2,5",
         "shards" => "64",
         "bind" => "127.0.0.1 -::1",
+        "admin-bind" => "127.0.0.1",
+        // SHA-256 of `secret`: a password itself is not shown.
+        "admin-password" => "#2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+        "log-format" => "json",
         "client-output-buffer-limit" => "pubsub 1048576 1024 7",
         "latency-tracking-info-percentiles" => "50 75.5",
         "notify-keyspace-events" => "KEA",

@@ -140,10 +140,10 @@ function timeAxis(pen, width, height) {
   }
 }
 
-// The least of 1, 2, 5 times a power of ten that is no less.
+// The least of a few round numbers times a power of ten that is no less.
 function roundUp(number) {
   const power = 10 ** Math.floor(Math.log10(Math.max(number, 1)));
-  return [1, 2, 5, 10].map((factor) => factor * power).find((round) => round >= number);
+  return [1, 1.2, 1.6, 2, 3, 4, 6, 8, 10].map((factor) => factor * power).find((round) => round >= number);
 }
 
 function drawRate() {

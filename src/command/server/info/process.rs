@@ -273,7 +273,7 @@ pub fn replication(info: &InfoContext<'_>, text: &mut InfoText) {
     text.line("repl_backlog_active", u8::from(stream.is_open()));
     text.line("repl_backlog_size", info.config.repl_backlog_size);
     text.line("repl_backlog_first_byte_offset", if stream.is_open() { start + 1 } else { 0 });
-    text.line("repl_backlog_histlen", if stream.is_open() { end - start } else { 0 });
+    text.line("repl_backlog_histlen", if stream.is_open() { end.saturating_sub(start) } else { 0 });
 }
 
 /// Who follows this server.
