@@ -36,10 +36,10 @@ impl Server {
         for (index, listener) in listeners.iter_mut().enumerate() {
             match listener {
                 Listener::Tcp(socket) => {
-                    poll.registry().register(socket, Token(index), Interest::READABLE)?
+                    poll.registry().register(socket, Token(index), Interest::READABLE)?;
                 }
                 Listener::Unix(socket) => {
-                    poll.registry().register(socket, Token(index), Interest::READABLE)?
+                    poll.registry().register(socket, Token(index), Interest::READABLE)?;
                 }
             }
         }

@@ -238,7 +238,7 @@ fn replication(shared: &Shared, fields: &InfoFields, now_ms: u64, json: &mut Jso
     json.list("replicas", |json| {
         for replica in shared.replication.replicas.all().iter() {
             json.object(|json| {
-                json.text("ip", &replica.ip().to_string());
+                json.text("ip", replica.ip());
                 json.number("port", replica.about.port);
                 json.text("state", replica.word().unwrap_or("connecting"));
                 json.number("offset", replica.acked());

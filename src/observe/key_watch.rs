@@ -124,7 +124,7 @@ impl WorkerKeys {
     }
 
     /// It could not be looked at.
-    pub fn put_back(&mut self, big: BigKey) {
+    pub fn put_back(&mut self, big: &BigKey) {
         self.offer(big.db, big.hash, &big.key, big.bytes, big.type_name);
     }
 }
@@ -253,7 +253,7 @@ mod tests {
         let entries = keys.entries;
         let gone = keys.take_next().expect("there are some");
         let still = keys.take_next().expect("there are some");
-        keys.put_back(still);
+        keys.put_back(&still);
         assert_eq!(keys.entries, entries - 1);
         keys.offer(DB, 1, &[0; KEY_BYTES_MAX + 1], u64::MAX, "string");
         drop(keys);

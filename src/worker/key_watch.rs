@@ -72,7 +72,7 @@ impl<I: Io> Worker<I> {
             let Some(big) = keys.take_next() else { break };
             let shard = keyspace.shard_of(big.hash);
             if !leases.try_take(shard) {
-                keys.put_back(big);
+                keys.put_back(&big);
                 continue;
             }
             if let Some(entry) = leases.shard_ref(shard).peek(big.db, big.hash, &big.key) {

@@ -14,6 +14,7 @@ enum Kind {
     Counter,
 }
 
+#[derive(Clone, Copy)]
 struct Row {
     field: &'static str,
     name: &'static str,
