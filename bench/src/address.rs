@@ -64,8 +64,30 @@ impl Address {
         }
     }
 
+    /// As `connect`, but without waiting until there is a connection: what is sent before waits. Over TLS it waits.
+    pub fn connect_at_once(&self, over: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
+        match self {
+            Address::Tcp(address) if over.is_none() => {
+                let stream = mio::net::TcpStream::connect(*address)?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            _ => self.connect(over),
+        }
+    }
+
     /// Sends an inline command on a connection of its own and returns its one reply as it came.
     pub fn ask(&self, command: &str, over: Option<&Arc<ClientConfig>>) -> io::Result<Vec<u8>> {
+        self.ask_all(format!("{command}\r\n").as_bytes(), 1, over)
+    }
+
+    /// Sends requests on a connection of their own and returns so many replies as they came.
+    pub fn ask_all(
+        &self,
+        request: &[u8],
+        replies: u64,
+        over: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Vec<u8>> {
         match self {
             Address::Tcp(address) => {
                 let mut stream = std::net::TcpStream::connect_timeout(address, ANSWER_TIMEOUT)?;
@@ -73,25 +95,25 @@ impl Address {
                 match over {
                     Some(config) => {
                         let session = tls::connect(&mut stream, config)?;
-                        ask(StreamOwned::new(session, stream), command)
+                        ask(StreamOwned::new(session, stream), request, replies)
                     }
-                    None => ask(stream, command),
+                    None => ask(stream, request, replies),
                 }
             }
             Address::Unix(path) => {
                 let stream = std::os::unix::net::UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                ask(stream, command)
+                ask(stream, request, replies)
             }
         }
     }
 }
 
-fn ask(mut stream: impl Read + Write, command: &str) -> io::Result<Vec<u8>> {
-    stream.write_all(format!("{command}\r\n").as_bytes())?;
+fn ask(mut stream: impl Read + Write, request: &[u8], replies: u64) -> io::Result<Vec<u8>> {
+    stream.write_all(request)?;
     stream.flush()?;
     let (mut answer, mut framer, mut chunk) = (Vec::new(), Framer::default(), [0; 4096]);
-    while framer.replies() == 0 {
+    while framer.replies() < replies {
         let read = stream.read(&mut chunk)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -7,20 +7,22 @@ use std::time::Duration;
 use lexopt::prelude::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
+use crate::address::Address;
 use crate::compare::{CompareOptions, Format, ServerSpec};
 use crate::keys::KEYS_MAX;
 use crate::load::LoadOptions;
 use crate::model::{Costs, ModelOptions};
 use crate::operation::Operation;
 use crate::output::Output;
+use crate::presets::YCSB_FIELD_BYTES;
 use crate::scaling::ScalingOptions;
 use crate::tls::TlsOptions;
+use crate::values::VALUE_BYTES_MAX;
 use crate::{Fatal, fatal};
 
 /// Most connections, and units in a batch.
 const COUNT_MAX: usize = 1 << 20;
-/// Longest value, in bytes.
-const VALUE_BYTES_MAX: usize = 512 << 20;
+
 /// Longest run, in seconds.
 const SECONDS_MAX: f64 = 1e6;
 /// Most threads.
@@ -37,67 +39,15 @@ const SHARDS_MAX: usize = 1 << 20;
 const COST_NS_MAX: u64 = 1_000_000;
 
 /// What `--help` prints.
-pub const USAGE: &str = "\
-Usage: bench load [options] ADDRESS...
-       bench compare [options] NAME='COMMAND with {port}'...
-       bench scaling [options] 'COMMAND with {port} and {workers}'
-       bench model [options]
-
-ADDRESS is a port of this machine, HOST:PORT, or the path of a Unix socket.
-`load` loads servers that run; `compare` starts servers and loads them in turn; `scaling` compares a server with itself,
-with more and more workers, with keys drawn evenly and by Zipf; `model` simulates workers that lease shards.
-bench/README.md says how to measure honestly.
-
-All but model:
-  -c, --connections N     connections [50]
-  -v, --value-bytes N     bytes of a value [64]
-  -k, --keys N            number of keys [1000000]
-      --zipf EXPONENT     Zipf-distributed keys, such as 0.99 [uniform]
-  -s, --seconds S         length of a run, a fifth of which is warm-up [load 5, compare 1]
-  -t, --template TEXT     commands with %k (key), %v (value), %m (number): 'LPUSH list:%k %v', 'MULTI;GET %k;EXEC'
-      --rate N            open loop: N operations per second, whatever the server does; latency counts from when one is due
-      --arrivals HOW      constant, or poisson: as independent clients send [constant]
-      --threads N         threads of the load [one for each of --cpus]
-      --cpus LIST         pin load threads to these: 1 or 2,4-7 [load: none, else 1]
-      --out FILE          write FILE.hgrm (percentiles as of HdrHistogram), .json, .csv (rows per second) or .html (a page
-                          with charts); again for more files
-      --tls               encrypt connections; the port is the server's for TLS
-      --cacert FILE       whose certificates are believed
-      --cert FILE         the own certificate, and
-      --key FILE          its key
-      --insecure          any server is believed
-
-load:
-  -o, --op NAME           get, set, mix (9 GET to 1 SET), or fill (SET of every key once) [get]
-  -d, --depth N           commands sent at once on a connection [1]
-      --pid PID           the server's process, again for each; local servers are asked for it
-
-compare:
-  -o, --ops LIST          of get, set and mix [get,set], '' for none; each --template is one more
-  -d, --depths LIST       depths [1,16,64]
-  -r, --rounds N          rounds [5]
-      --server-cpus LIST  CPUs of the servers [0]
-      --markdown          print tables for a README
-
-scaling: as compare, and
-  -w, --workers LIST      numbers of workers [1,2]
-
-model:
-  -w, --workers LIST      numbers of workers [1,2,4,8,16]
-      --shards N          shards [256 for each worker, at most 4096]
-      --reads PERCENT     commands that only read [90]
-      --zipf EXPONENT     Zipf-distributed keys; 0 draws them evenly [0.99]
-  -k, --keys N            number of keys [100000]
-  -d, --depth N           commands sent at once on a connection [16]
-      --under-way N       commands under way on all connections [800]
-      --costs LIST        ns of a command under its lease, of a group, of a command outside, of a lease [100,250,250,20]
-";
+pub const USAGE: &str = include_str!("usage.txt");
 
 /// What the arguments ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// Print the usage.
     Help,
+    /// `bench` alone, with an address or without.
+    Canonical(Option<Address>),
     /// `bench load`.
     Load(LoadOptions),
     /// `bench compare`.
@@ -118,6 +68,19 @@ impl Request {
             Some(Value(mode)) if mode == "scaling" => parse_scaling(&mut parser),
             Some(Value(mode)) if mode == "model" => parse_model(&mut parser),
             Some(Long("help") | Short('h')) => Ok(Request::Help),
+            None => Ok(Request::Canonical(None)),
+            Some(Value(address)) => {
+                let address = address.string()?;
+                match (address.parse(), parser.next()?) {
+                    (Ok(address), None) => Ok(Request::Canonical(Some(address))),
+                    (Ok(_), Some(_)) => {
+                        fatal("options need a mode before them: bench load ADDRESS; see --help")
+                    }
+                    (Err(error), _) => {
+                        fatal(format!("{error}; say load, compare, scaling or model\n\n{USAGE}"))
+                    }
+                }
+            }
             _ => fatal(format!("say load, compare, scaling or model\n\n{USAGE}")),
         }
     }
@@ -125,19 +88,24 @@ impl Request {
 
 fn parse_load(parser: &mut Parser) -> Result<Request, Fatal> {
     let mut load = LoadOptions::default();
+    let mut templates = Vec::new();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("help") | Short('h') => return Ok(Request::Help),
             Short('o') | Long("op") => load.operation = Operation::named(&parser.value()?.string()?)?,
-            Short('t') | Long("template") => {
-                load.operation = Operation::Template(parser.value()?.string()?);
-            }
+            Short('t') | Long("template") => templates.push(parser.value()?.string()?),
+            Long("trace") => load.operation = Operation::Trace(parser.value()?.into()),
+            Long("fill") => load.fills = true,
             Short('d') | Long("depth") => load.depth = number(parser, 1, COUNT_MAX)?,
             Long("pid") => load.pids.push(number(parser, 1, i32::MAX as u32)?),
             Value(address) => load.addresses.push(address.string()?.parse()?),
             Short(_) | Long(_) => common(&arg_name(&arg), parser, &mut load)?,
         }
     }
+    if !templates.is_empty() {
+        load.operation = Operation::templates(&templates)?;
+    }
+    settle(&mut load);
     if load.addresses.is_empty() {
         return fatal("say where the server is: a port, HOST:PORT, or the path of a Unix socket");
     }
@@ -257,6 +225,17 @@ fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(),
         "rate" => load.rate = Some(number(parser, RATE_MIN, RATE_MAX)?),
         "out" => load.outputs.push(Output::parse(&parser.value()?.string()?)?),
         "arrivals" => load.arrivals = parser.value()?.string()?.parse()?,
+        "distribution" => load.distribution = Some(parser.value()?.string()?.parse()?),
+        "value-sizes" => load.sizes = Some(parser.value()?.string()?.parse()?),
+        "ttl" => load.ttl = Some(parser.value()?.string()?.parse()?),
+        "verify" => load.is_verified = true,
+        "churn" => load.churn = Some(number(parser, 1, u64::MAX)?),
+        "subscribers" => load.subscribers = number(parser, 1, COUNT_MAX)?,
+        "channels" => load.keys = number(parser, 1, KEYS_MAX)?,
+        "resp3" => load.greeting.is_resp3 = true,
+        "user" => load.greeting.user = Some(parser.value()?.string()?),
+        "a" | "password" => load.greeting.password = Some(parser.value()?.string()?),
+        "n" | "database" => load.greeting.database = Some(number(parser, 0, u32::MAX)?),
         "zipf" => load.zipf = Some(number(parser, 0.01, 10.0)?),
         "tls" => _ = tls(load),
         "cacert" => tls(load).authorities = Some(parser.value()?.into()),
@@ -267,6 +246,19 @@ fn common(name: &str, parser: &mut Parser, load: &mut LoadOptions) -> Result<(),
         _ => return fatal(format!("unknown option {name}; see --help")),
     }
     Ok(())
+}
+
+/// What follows from an operation where nothing else was said: YCSB's fields, one channel.
+fn settle(load: &mut LoadOptions) {
+    let defaults = LoadOptions::default();
+    if let Operation::Mixed { name, .. } = &load.operation {
+        if name.starts_with("ycsb-") && load.sizes.is_none() && load.value_bytes == defaults.value_bytes {
+            load.value_bytes = YCSB_FIELD_BYTES;
+        }
+        if name == "publish" && load.keys == defaults.keys {
+            load.keys = 1;
+        }
+    }
 }
 
 /// Connections are encrypted: how. Whatever is said of that says so.
@@ -315,8 +307,10 @@ impl From<lexopt::Error> for Fatal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Address;
+    use crate::greeting::GreetingOptions;
+    use crate::keys::Distribution;
     use crate::load::Arrivals;
+    use crate::values::Sizes;
 
     fn parse(line: &str) -> Result<Request, Fatal> {
         Request::parse(line.split('|').filter(|word| !word.is_empty()))
@@ -325,7 +319,8 @@ mod tests {
     #[test]
     fn load_options_are_read() {
         let line = "load|7000|-o|mix|-c|8|--depth=4|-s|0.5|-v|100|-k|9|--zipf|0.99|--cpus|1,3-4|--threads|2|--rate|1e4|\
-                    --arrivals|poisson|--out|a.csv|--pid|7|/s";
+                    --arrivals|poisson|--out|a.csv|--distribution|hot:10:90|--value-sizes|1-9|--ttl|60|--verify|--fill|\
+                    --churn|5|--subscribers|6|--resp3|--user|u|-a|p|-n|2|--pid|7|/s";
         let expected = LoadOptions {
             addresses: vec![Address::local(7000), Address::Unix("/s".into())],
             pids: vec![7],
@@ -340,6 +335,19 @@ mod tests {
             cpus: vec![1, 3, 4],
             rate: Some(10_000.0),
             arrivals: Arrivals::Poisson,
+            distribution: Some(Distribution::Hot(0.1, 0.9)),
+            sizes: Some(Sizes::Range(1, 9)),
+            ttl: Some("60".parse().expect("seconds")),
+            is_verified: true,
+            fills: true,
+            churn: Some(5),
+            subscribers: 6,
+            greeting: GreetingOptions {
+                is_resp3: true,
+                user: Some("u".into()),
+                password: Some("p".into()),
+                database: Some(2),
+            },
             outputs: vec![Output::parse("a.csv").expect("it ends in .csv")],
             tls: None,
         };
@@ -413,9 +421,12 @@ mod tests {
 
     #[test]
     fn mistakes_are_refused() {
+        assert_eq!(parse(""), Ok(Request::Canonical(None)));
+        assert_eq!(parse("./s"), Ok(Request::Canonical(Some(Address::Unix("./s".into())))));
         for line in [
-            "",
             "lod",
+            "7000|-c",
+            "7000|7001",
             "load",
             "load|1|-c|0",
             "load|1|-k|0",
@@ -429,6 +440,11 @@ mod tests {
             "load|1|--rate|0",
             "load|1|--arrivals|now",
             "load|1|--threads|0",
+            "load|1|--distribution|even",
+            "load|1|--value-sizes|9-1",
+            "load|1|--ttl|0",
+            "load|1|--churn|0",
+            "load|1|-t|PING|-t|0:PING",
             "load|1|--out|a.txt",
             "compare|--out|a.hgrm|a=b {port}",
             "compare",
@@ -451,8 +467,24 @@ mod tests {
 
     #[test]
     fn usage_names_every_option() {
-        for option in ["connections", "value-bytes", "keys", "zipf", "seconds", "template", "op", "depth"] {
-            assert!(USAGE.contains(&format!("--{option} ")), "{option}");
+        let source = include_str!("args.rs");
+        let words = source.split("Long(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let common = source.split(" => load.").filter_map(|before| before.rsplit('"').nth(1));
+        let mut count = 0;
+        for option in words
+            .chain(common)
+            .filter(|option| option.len() > 1 && option.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+        {
+            assert!(option == "help" || USAGE.contains(&format!("--{option} ")), "{option}");
+            count += 1;
         }
+        assert!(count > 40, "{count}");
+        for name in crate::presets::names() {
+            assert!(
+                USAGE.split_whitespace().any(|word| word == name || word == format!("{name},")),
+                "{name}"
+            );
+        }
+        assert!(USAGE.lines().all(|line| line.len() <= 130));
     }
 }

@@ -14,8 +14,9 @@ use mio::{Interest, Registry, Token};
 
 use crate::address::Stream;
 use crate::framer::Framer;
-use crate::keys::Random;
-use crate::operation::{Answer, Plan};
+use crate::greeting::Greeting;
+use crate::operation::{Answer, Plan, Source, Unit};
+use crate::verifier::Verifier;
 use crate::{Fatal, fatal};
 
 /// What of a foreign answer is shown, bytes.
@@ -43,6 +44,17 @@ pub struct Connection {
     /// Whether bytes are counted, not replies.
     counts_bytes: bool,
     writable_wanted: bool,
+    /// The units of the batch.
+    pub units: Vec<Unit>,
+    /// What replies under way must be, if somebody looks, and what has come of them.
+    verifier: Verifier,
+    /// What is sent first on a connection, and how many replies it gets.
+    greeting: Greeting,
+    is_greeted: bool,
+    /// Whether the batch under way begins with a greeting.
+    is_judged_later: bool,
+    /// Batches since the connection was made.
+    pub batches: u64,
     /// When the batch was begun.
     pub started: Instant,
     /// When each unit of the batch was due, in an open loop.
@@ -53,7 +65,12 @@ pub struct Connection {
 
 impl Connection {
     /// Over this stream, which is registered under the token.
-    pub fn new(mut stream: Stream, token: Token, registry: &Registry) -> io::Result<Connection> {
+    pub fn new(
+        mut stream: Stream,
+        token: Token,
+        greeting: &Greeting,
+        registry: &Registry,
+    ) -> io::Result<Connection> {
         registry.register(&mut stream, token, Interest::READABLE)?;
         Ok(Connection {
             stream,
@@ -65,6 +82,12 @@ impl Connection {
             framer: Framer::default(),
             counts_bytes: false,
             writable_wanted: false,
+            units: Vec::new(),
+            verifier: Verifier::default(),
+            greeting: greeting.clone(),
+            is_greeted: false,
+            is_judged_later: false,
+            batches: 0,
             started: Instant::now(),
             dues: Vec::new(),
             free_since: Instant::now(),
@@ -76,9 +99,29 @@ impl Connection {
         self.framer.errors()
     }
 
+    /// Nulls received so far, which batches of known operations do not count.
+    pub fn nulls(&self) -> u64 {
+        self.framer.nulls()
+    }
+
     /// The text of the first error.
     pub fn first_error(&self) -> Option<&str> {
         self.framer.first_error()
+    }
+
+    /// What was looked at.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// Goes on over another stream, when a batch is done.
+    pub fn replace(&mut self, stream: Stream, registry: &Registry) -> io::Result<()> {
+        debug_assert_eq!(self.sent, self.out.len(), "the batch before is done");
+        registry.deregister(&mut self.stream)?;
+        self.stream = stream;
+        registry.register(&mut self.stream, self.token, Interest::READABLE)?;
+        (self.writable_wanted, self.counts_bytes, self.is_greeted, self.batches) = (false, false, false, 0);
+        Ok(())
     }
 
     /// Begins a batch of `depth` units.
@@ -86,21 +129,58 @@ impl Connection {
         &mut self,
         plan: &Plan,
         depth: usize,
-        random: &mut Random,
+        source: &mut Source,
         registry: &Registry,
     ) -> Result<(), Fatal> {
         debug_assert_eq!(self.sent, self.out.len(), "the batch before is done");
+        self.clear();
+        self.units.clear();
+        if !self.is_greeted {
+            self.is_greeted = true;
+            self.is_judged_later = self.greeting.replies > 0;
+            self.out.extend_from_slice(&self.greeting.request);
+            self.expect(self.greeting.answer());
+            self.verifier.skip(self.greeting.replies);
+        }
+        for _ in 0..depth {
+            let (unit, answer) = plan.begin(&mut self.out, source, &mut self.verifier.checks)?;
+            self.units.push(unit);
+            self.expect(answer);
+        }
+        self.started = Instant::now();
+        self.send(registry)
+    }
+
+    fn clear(&mut self) {
         self.out.clear();
         self.sent = 0;
         self.received = Answer::default();
         self.expected = Answer::default();
-        for _ in 0..depth {
-            let unit = plan.write_unit(&mut self.out, random);
-            self.expected.replies += unit.replies;
-            self.expected.bytes += unit.bytes;
+    }
+
+    fn expect(&mut self, answer: Answer) {
+        self.expected.replies += answer.replies;
+        self.expected.bytes += answer.bytes;
+    }
+
+    /// Begins the next step of the units that have one; whether there is any.
+    fn go_on(&mut self, plan: &Plan, source: &mut Source, registry: &Registry) -> Result<bool, Fatal> {
+        if plan.is_known() {
+            return Ok(false);
         }
-        self.started = Instant::now();
-        self.send(registry)
+        self.clear();
+        let mut units = std::mem::take(&mut self.units);
+        for unit in &mut units {
+            if let Some(answer) = plan.go_on(unit, &mut self.out, source, &mut self.verifier.checks) {
+                self.expect(answer);
+            }
+        }
+        self.units = units;
+        if self.expected.replies == 0 {
+            return Ok(false);
+        }
+        self.send(registry)?;
+        Ok(true)
     }
 
     /// Sends what the socket takes.
@@ -130,7 +210,13 @@ impl Connection {
     }
 
     /// Receives what has come, into `scratch`, and counts it.
-    pub fn receive(&mut self, plan: &Plan, scratch: &mut [u8]) -> Result<Progress, Fatal> {
+    pub fn receive(
+        &mut self,
+        plan: &Plan,
+        scratch: &mut [u8],
+        source: &mut Source,
+        registry: &Registry,
+    ) -> Result<Progress, Fatal> {
         loop {
             let read = match self.stream.read(scratch) {
                 Ok(0) => return fatal("the server closed a connection"),
@@ -141,6 +227,9 @@ impl Connection {
             };
             let bytes = &scratch[..read];
             self.received.bytes += read as u64;
+            if plan.is_verified() {
+                self.verifier.feed(bytes, plan)?;
+            }
             let (have, need) = match self.counts_bytes {
                 true => (self.received.bytes, self.expected.bytes),
                 false => {
@@ -158,6 +247,10 @@ impl Connection {
             }
             if have == need {
                 self.complete(plan)?;
+                if self.go_on(plan, source, registry)? {
+                    continue;
+                }
+                self.batches += 1;
                 return Ok(Progress::Complete);
             }
             if read < scratch.len() {
@@ -169,6 +262,10 @@ impl Connection {
     /// Judges the first batch; from then on bytes may be counted.
     fn complete(&mut self, plan: &Plan) -> Result<(), Fatal> {
         if self.counts_bytes || !plan.is_known() {
+            return Ok(());
+        }
+        // What a greeting is answered with has no known length: the batch after it is judged.
+        if std::mem::take(&mut self.is_judged_later) && self.framer.first_error().is_none() {
             return Ok(());
         }
         if let Some(error) = self.framer.first_error() {

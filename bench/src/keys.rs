@@ -1,8 +1,13 @@
-//! Which key comes next: a seeded generator, uniform and Zipf-distributed keys.
+//! Which key comes next: a seeded generator, and keys that are uniform, Zipf-distributed, partly hot, in order, or mostly new.
 //!
 //! Design: Zipf by rejection-inversion (Hoermann and Derflinger 1996), which takes no set-up time and no memory however
 //! many keys there are. Ranks are then scattered over the keys, because a fill writes keys in order, and hot keys would
 //! otherwise lie side by side in the server's memory.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Fatal;
 
 /// Most keys: their numbers are scattered by a product that must fit 64 bits.
 pub const KEYS_MAX: u64 = 1 << 31;
@@ -45,18 +50,89 @@ impl Random {
     }
 }
 
+/// How keys are distributed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// All alike.
+    Uniform,
+    /// By Zipf, with this exponent.
+    Zipf(f64),
+    /// This share of the keys gets that share of the requests.
+    Hot(f64, f64),
+    /// One after the other, over and over.
+    Sequential,
+    /// By Zipf, from the newest to the oldest.
+    Latest(f64),
+}
+
+impl FromStr for Distribution {
+    type Err = Fatal;
+
+    /// `uniform`, `zipf:0.99`, `hot:20:80` (percent of keys and of requests), `sequential`, `latest`.
+    fn from_str(text: &str) -> Result<Distribution, Fatal> {
+        let wrong = || {
+            Fatal(format!(
+                "'{text}' is no distribution of keys: uniform, zipf:0.99, hot:20:80, sequential or latest"
+            ))
+        };
+        let within = |text: &str, most: f64| {
+            text.parse().ok().filter(|number| *number > 0.0 && *number <= most).ok_or_else(wrong)
+        };
+        let words: Vec<&str> = text.split(':').collect();
+        match words[..] {
+            ["uniform"] => Ok(Distribution::Uniform),
+            ["zipf"] => Ok(Distribution::Zipf(ZIPF)),
+            ["zipf", exponent] => Ok(Distribution::Zipf(within(exponent, 10.0)?)),
+            ["hot", keys, requests] => {
+                Ok(Distribution::Hot(within(keys, 100.0)? / 100.0, within(requests, 100.0)? / 100.0))
+            }
+            ["sequential"] => Ok(Distribution::Sequential),
+            ["latest"] => Ok(Distribution::Latest(ZIPF)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// The exponent that is meant if none is said.
+pub const ZIPF: f64 = 0.99;
+
 /// How keys are drawn.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KeyPicker {
     keys: u64,
-    zipf: Option<Zipf>,
+    how: How,
+    /// The next of keys in order, for all threads.
+    next: AtomicU64,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Uniform,
+    Zipf(Zipf),
+    Hot { keys: u64, requests: f64 },
+    Sequential,
+    Latest(Zipf),
 }
 
 impl KeyPicker {
     /// Keys `0..keys`, uniform or with this Zipf exponent (above 0; 0.99 is common).
     pub fn new(keys: u64, zipf: Option<f64>) -> KeyPicker {
+        KeyPicker::of(keys, zipf.map_or(Distribution::Uniform, Distribution::Zipf))
+    }
+
+    /// Keys `0..keys`, distributed like this.
+    pub fn of(keys: u64, distribution: Distribution) -> KeyPicker {
         assert!((1..=KEYS_MAX).contains(&keys));
-        KeyPicker { keys, zipf: zipf.map(|exponent| Zipf::new(keys, exponent)) }
+        let how = match distribution {
+            Distribution::Uniform => How::Uniform,
+            Distribution::Zipf(exponent) => How::Zipf(Zipf::new(keys, exponent)),
+            Distribution::Hot(share, requests) => {
+                How::Hot { keys: ((keys as f64 * share) as u64).max(1), requests }
+            }
+            Distribution::Sequential => How::Sequential,
+            Distribution::Latest(exponent) => How::Latest(Zipf::new(keys, exponent)),
+        };
+        KeyPicker { keys, how, next: AtomicU64::new(0) }
     }
 
     /// The number of keys.
@@ -67,10 +143,26 @@ impl KeyPicker {
     /// Draws a key.
     #[inline]
     pub fn pick(&self, random: &mut Random) -> u64 {
-        match &self.zipf {
-            None => random.below(self.keys),
-            Some(zipf) => (zipf.rank(random) - 1) * SCATTER % self.keys,
+        self.pick_of(self.keys, random)
+    }
+
+    /// Draws a key when there are `keys_now`, not fewer than in the beginning: only the latest looks at the new ones.
+    #[inline]
+    pub fn pick_of(&self, keys_now: u64, random: &mut Random) -> u64 {
+        match &self.how {
+            How::Uniform => random.below(self.keys),
+            How::Zipf(zipf) => self.scatter(zipf.rank(random) - 1),
+            // Hot keys too lie scattered over the fill.
+            How::Hot { keys, requests } if random.unit() < *requests => self.scatter(random.below(*keys)),
+            How::Hot { keys, .. } if *keys == self.keys => self.scatter(random.below(self.keys)),
+            How::Hot { keys, .. } => self.scatter(keys + random.below(self.keys - keys)),
+            How::Sequential => self.next.fetch_add(1, Ordering::Relaxed) % self.keys,
+            How::Latest(zipf) => keys_now - zipf.rank(random).min(keys_now),
         }
+    }
+
+    fn scatter(&self, rank: u64) -> u64 {
+        rank * SCATTER % self.keys
     }
 }
 
@@ -156,6 +248,41 @@ mod tests {
                 let expected = DRAWS as f64 * (rank as f64).powf(-exponent) / sum;
                 assert!((count - expected).abs() < 6.0 * expected.sqrt() + 1.0, "{exponent} {rank}: {count}");
             }
+        }
+    }
+
+    #[test]
+    fn hot_keys_get_their_share() {
+        let (picker, mut random) = (KeyPicker::of(1000, Distribution::Hot(0.2, 0.8)), Random::new(5));
+        let mut counts = vec![0u64; 1000];
+        (0..DRAWS).for_each(|_| counts[picker.pick(&mut random) as usize] += 1);
+        let hot: u64 = (0..200).map(|rank| counts[picker.scatter(rank) as usize]).sum();
+        let share = hot as f64 / DRAWS as f64;
+        assert!((share - 0.8).abs() < 0.006, "{share}");
+        assert!(counts.iter().all(|count| *count > 0));
+        let all = KeyPicker::of(3, Distribution::Hot(1.0, 0.5));
+        assert!((0..100).all(|_| all.pick(&mut random) < 3));
+    }
+
+    #[test]
+    fn sequential_keys_are_in_order_and_latest_are_new() {
+        let (picker, mut random) = (KeyPicker::of(3, Distribution::Sequential), Random::new(5));
+        assert_eq!([(); 5].map(|()| picker.pick(&mut random)), [0, 1, 2, 0, 1]);
+        let picker = KeyPicker::of(1000, Distribution::Latest(ZIPF));
+        let drawn: Vec<u64> = (0..DRAWS).map(|_| picker.pick_of(1500, &mut random)).collect();
+        let newest = drawn.iter().filter(|key| **key == 1499).count() as f64 / DRAWS as f64;
+        // 1 / (sum of 1/rank^0.99 up to 1000).
+        assert!((newest - 0.1293).abs() < 0.01, "{newest}");
+        assert!(drawn.iter().all(|key| (500..1500).contains(key)));
+    }
+
+    #[test]
+    fn distributions_are_read() {
+        let read = |text: &str| text.parse::<Distribution>();
+        assert_eq!(read("zipf:1.2"), Ok(Distribution::Zipf(1.2)));
+        assert_eq!(read("hot:10:90"), Ok(Distribution::Hot(0.1, 0.9)));
+        for text in ["", "zipf:0", "zipf:x", "hot:1", "hot:0:10", "hot:10:101", "latest:1", "random"] {
+            assert!(read(text).is_err(), "{text}");
         }
     }
 

@@ -60,6 +60,33 @@ impl Latencies {
     }
 }
 
+/// What subscribers got.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivered {
+    /// Messages.
+    pub count: u64,
+    /// From when a message was made until its subscriber had it.
+    pub latencies: Latencies,
+}
+
+/// What was found of a part of a mix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartReport {
+    /// What it is called.
+    pub name: String,
+    /// Units done.
+    pub ops: u64,
+    /// Their latencies; those of their batches in a closed loop.
+    pub latencies: Latencies,
+}
+
+impl PartReport {
+    /// Without anything done yet.
+    pub fn new(name: &str) -> PartReport {
+        PartReport { name: name.to_owned(), ops: 0, latencies: Latencies::default() }
+    }
+}
+
 /// What a run found. Everything but errors counts from the end of the warm-up on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadReport {
@@ -89,6 +116,19 @@ pub struct LoadReport {
     pub unsent: u64,
     /// When it happened.
     pub timeline: Timeline,
+    /// The parts of a mix; none if it has one.
+    pub parts: Vec<PartReport>,
+    /// Nulls in replies that were framed: keys that were not there.
+    pub nulls: u64,
+    /// Whether replies were looked at, how many were right and wrong, and the first of these.
+    pub is_verified: bool,
+    pub right: u64,
+    pub wrong: u64,
+    pub first_wrong: Option<String>,
+    /// Connections made anew.
+    pub reconnects: u64,
+    /// What subscribers got.
+    pub delivered: Option<Delivered>,
     /// Error replies, those of the warm-up included.
     pub errors: u64,
     /// The first of them.
@@ -112,6 +152,14 @@ impl LoadReport {
             lags: Latencies::default(),
             unsent: 0,
             timeline: Timeline::new(duration),
+            parts: Vec::new(),
+            nulls: 0,
+            is_verified: false,
+            right: 0,
+            wrong: 0,
+            first_wrong: None,
+            reconnects: 0,
+            delivered: None,
             errors: 0,
             first_error: None,
         }
@@ -127,6 +175,15 @@ impl LoadReport {
         self.lags.add(&later.lags);
         self.unsent += later.unsent;
         self.errors += later.errors;
+        self.nulls += later.nulls;
+        self.right += later.right;
+        self.wrong += later.wrong;
+        self.first_wrong = self.first_wrong.take().or_else(|| later.first_wrong.clone());
+        self.reconnects += later.reconnects;
+        for (own, part) in self.parts.iter_mut().zip(&later.parts) {
+            own.ops += part.ops;
+            own.latencies.add(&part.latencies);
+        }
         if self.first_error.is_none() {
             self.first_error.clone_from(&later.first_error);
         }
@@ -154,6 +211,42 @@ impl LoadReport {
     /// How busy the generator's threads were, percent.
     pub fn load_busy_percent(&self) -> f64 {
         100.0 * self.load_cpu.as_secs_f64() / self.elapsed.as_secs_f64() / self.threads as f64
+    }
+}
+
+/// The most usual quantiles, in a line that has begun.
+fn write_quantiles(f: &mut fmt::Formatter<'_>, latencies: &Latencies) -> fmt::Result {
+    for (name, share) in &QUANTILES[..4] {
+        write!(f, "  {name} {:.1}", latencies.quantile_us(*share))?;
+    }
+    writeln!(f, "  max {:.1} us", latencies.max_us())
+}
+
+impl LoadReport {
+    /// What only some runs have.
+    fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.elapsed.as_secs_f64();
+        let width = self.parts.iter().map(|part| part.name.len()).max().unwrap_or(0);
+        for PartReport { name, ops, latencies } in &self.parts {
+            write!(f, "    {name:width$}  {:9.0} ops/s", *ops as f64 / seconds)?;
+            write_quantiles(f, latencies)?;
+        }
+        if let Some(Delivered { count, latencies }) = &self.delivered {
+            write!(f, "  delivered   {:.0} messages/s ({count})", *count as f64 / seconds)?;
+            write_quantiles(f, latencies)?;
+        }
+        if self.reconnects > 0 {
+            writeln!(f, "  connections {:.0} made anew per second", self.reconnects as f64 / seconds)?;
+        }
+        if self.nulls > 0 {
+            writeln!(f, "  nulls       {}: keys that were not there, the warm-up included", self.nulls)?;
+        }
+        if self.is_verified {
+            let first =
+                self.first_wrong.as_ref().map_or(String::new(), |wrong| format!(", the first: {wrong}"));
+            writeln!(f, "  verified    {} replies right, {} wrong{first}", self.right, self.wrong)?;
+        }
+        Ok(())
     }
 }
 
@@ -190,6 +283,7 @@ impl fmt::Display for LoadReport {
                 self.lags.max_us()
             )?;
         }
+        self.write_details(f)?;
         if self.unsent > 0 {
             writeln!(
                 f,

@@ -87,7 +87,7 @@ fn reads(operation: &Operation) -> &'static str {
         Operation::Get => "100 %",
         Operation::Mix => "90 %",
         Operation::Set | Operation::Fill => "0 %",
-        Operation::Template(_) => "50 %",
+        _ => "50 %",
     }
 }
 

@@ -1,30 +1,107 @@
 //! Requests prepared once and written many times.
 //!
-//! A template is text: words between spaces, commands between `;`, and what varies:
+//! A template is text: words between spaces, commands between `;`, steps between words `|`, and what varies:
 //!
 //! | in the text | becomes |
 //! |---|---|
 //! | `%k` | a key, drawn anew each time: `key:` and 12 digits |
-//! | `%v` | the value, a run of `x` |
+//! | `%K` | the same key as before |
+//! | `%i` | a key that is new: the number after the last there is |
+//! | `%j`, `%q` | the 12 digits of the key before, of a key drawn anew |
+//! | `%v` | the value of the key before |
 //! | `%m` | a random number below the number of keys; only as a whole word |
+//! | `%d` | a random digit |
+//! | `%x` | a random coordinate; only as a whole word |
+//! | `%t` | seconds to live, of `--ttl`; only as a whole word |
+//! | `%T` | the time, 19 digits of nanoseconds |
+//! | `%l` | a length from 1 to 100; only as a whole word. A step that begins with `@` is sent so often |
+//! | `%+` | the same key as before; the one after it is the next then |
 //! | `%%` | a percent sign |
 //! | `"..."` | a word, or part of one, that may hold spaces and `;`; `\"` `\\` `\n` `\r` `\t` in it |
 //!
-//! Design: everything but keys and numbers is encoded at once into literals, so that writing is copying.
-//! Invariants: literals are never empty and never lie side by side.
+//! Design: everything that does not vary is encoded at once into literals, so that writing is copying. The commands of a step
+//! are sent together; the next step waits for their replies.
+//! Invariants: within a command literals are never empty and never lie side by side.
 
+use std::collections::VecDeque;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use crate::values::{KEY_DIGITS, Sizes, digits, write_value};
 use crate::{Fatal, fatal};
 
 /// Length of every key.
 pub const KEY_BYTES: usize = KEY_PREFIX.len() + KEY_DIGITS;
 const KEY_PREFIX: &[u8] = b"key:";
-const KEY_DIGITS: usize = 12;
+/// Digits of a time.
+pub const TIME_DIGITS: usize = 19;
+/// The longest length that `%l` draws.
+pub const SCAN_MAX: u64 = 100;
+/// Coordinates go from minus to plus so many millionths of a degree, which both longitudes and latitudes may be.
+const COORDINATE_MAX: u64 = 85_000_000;
 
-/// One unit of load: one command or several.
+/// Nanoseconds since this program looked at the time first.
+pub fn clock_ns() -> u64 {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGIN.elapsed().as_nanos() as u64
+}
+
+/// What varies in a request.
+pub trait Draw {
+    /// Draws a key.
+    fn key(&mut self) -> u64;
+    /// Makes a key.
+    fn new_key(&mut self) -> u64;
+    /// Draws a number below this.
+    fn below(&mut self, bound: u64) -> u64;
+    /// Draws a number below the number of keys.
+    fn number(&mut self) -> u64;
+    /// The length of a key's value.
+    fn value_bytes(&self, key: u64) -> usize;
+    /// Seconds to live.
+    fn ttl(&mut self) -> u64;
+}
+
+/// What a template keeps from one step to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// The key before.
+    pub key: u64,
+    /// How often a step is repeated.
+    pub length: u64,
+}
+
+/// What a reply must be for its values to be right. A null is never wrong: the key may have expired, or was never there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// No error.
+    NoError,
+    /// OK.
+    Ok,
+    /// The key's value.
+    Value,
+    /// The key's value over and over.
+    Values,
+    /// Names and values in turn.
+    Fields,
+}
+
+/// One unit of load: one command or several, in one step or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Step {
+    commands: Vec<Command>,
+    is_repeated: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Command {
     pieces: Vec<Piece>,
-    commands: u64,
+    check: Check,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,53 +110,156 @@ enum Piece {
     Literal(Vec<u8>),
     /// The bytes of a key.
     Key,
-    /// A whole bulk with a number.
+    SameKey,
+    NewKey,
+    NextKey,
+    /// The digits of a key.
+    Digits,
+    NewDigits,
+    /// The header of a word of so many bytes and so many values.
+    Header(usize, usize),
+    /// The key's value.
+    Value,
+    Digit,
+    Time,
+    /// Whole words.
     Number,
+    Coordinate,
+    Ttl,
+    Length,
 }
 
 /// What a word is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Byte(u8),
-    Key,
-    Value,
-    Number,
+    Is(Piece),
 }
 
 type Word = Vec<Part>;
 
 impl Template {
-    /// Prepares a template for values of so many bytes.
-    pub fn parse(text: &str, value_bytes: usize) -> Result<Template, Fatal> {
-        let mut template = Template { pieces: Vec::new(), commands: 0 };
-        for words in split(text)? {
-            template.literal(format!("*{}\r\n", words.len()).as_bytes());
-            for word in &words {
-                template.word(word, value_bytes).map_err(|Fatal(why)| Fatal(format!("'{text}': {why}")))?;
+    /// Prepares a template for values of these sizes.
+    pub fn parse(text: &str, sizes: &Sizes) -> Result<Template, Fatal> {
+        let named = |Fatal(why)| Fatal(format!("'{text}': {why}"));
+        let mut template = Template { steps: vec![Step::default()] };
+        for mut words in split(text)? {
+            let is_step = |word: &Word| *word == [Part::Byte(b'|')];
+            for (index, words) in words.split_mut(is_step).enumerate() {
+                if words.is_empty() {
+                    return Err(named(Fatal(
+                        "a step needs a command; a | that is a word is written \"|\" and more".into(),
+                    )));
+                }
+                if index > 0 {
+                    template.steps.push(Step::default());
+                }
+                let step = template.steps.last_mut().expect("there is a first");
+                if step.commands.is_empty() && words[0].first() == Some(&Part::Byte(b'@')) {
+                    words[0].remove(0);
+                    step.is_repeated = true;
+                }
+                step.commands.push(Command::new(words, sizes).map_err(named)?);
             }
-            template.commands += 1;
         }
-        if template.commands == 0 {
+        if template.steps[0].commands.is_empty() {
             return fatal("a template needs a command");
         }
         Ok(template)
     }
 
-    /// How many commands, and so replies.
-    pub fn commands(&self) -> u64 {
-        self.commands
+    /// How many steps.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
     }
 
-    /// Appends the unit's request; `pick` draws keys and numbers.
+    /// How many commands, and so replies, a step has.
+    pub fn commands(&self, step: usize, drawn: Drawn) -> u64 {
+        let Step { commands, is_repeated } = &self.steps[step];
+        commands.len() as u64 * if *is_repeated { drawn.length } else { 1 }
+    }
+
+    /// Whether seconds to live are asked for.
+    pub fn needs_ttl(&self) -> bool {
+        let mut commands = self.steps.iter().flat_map(|step| &step.commands);
+        commands.any(|command| command.pieces.contains(&Piece::Ttl))
+    }
+
+    /// Appends a step's request; `checks` takes what its replies must be, if somebody looks.
     #[inline]
-    pub fn write(&self, out: &mut Vec<u8>, mut pick: impl FnMut() -> u64) {
+    pub fn write(
+        &self,
+        step: usize,
+        out: &mut Vec<u8>,
+        drawn: &mut Drawn,
+        draw: &mut impl Draw,
+        mut checks: Option<&mut VecDeque<(Check, u64)>>,
+    ) {
+        let Step { commands, is_repeated } = &self.steps[step];
+        for _ in 0..if *is_repeated { drawn.length } else { 1 } {
+            for command in commands {
+                let key = command.write(out, drawn, draw);
+                if let Some(checks) = &mut checks {
+                    checks.push_back((command.check, key));
+                }
+            }
+        }
+    }
+}
+
+impl Command {
+    fn new(words: &[Word], sizes: &Sizes) -> Result<Command, Fatal> {
+        let mut command = Command { pieces: Vec::new(), check: check(words) };
+        command.literal(format!("*{}\r\n", words.len()).as_bytes());
+        words.iter().try_for_each(|word| command.word(word, sizes))?;
+        Ok(command)
+    }
+
+    /// Appends the request; the key it is about.
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, drawn: &mut Drawn, draw: &mut impl Draw) -> u64 {
+        let (mut key, mut step) = (drawn.key, 0);
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(bytes) => out.extend_from_slice(bytes),
-                Piece::Key => write_key(out, pick()),
-                Piece::Number => write_number(out, pick()),
+                Piece::Key => {
+                    key = draw.key();
+                    write_key(out, key);
+                }
+                Piece::SameKey => write_key(out, key),
+                Piece::NewKey => {
+                    key = draw.new_key();
+                    write_key(out, key);
+                }
+                Piece::NextKey => {
+                    write_key(out, key);
+                    step = 1;
+                }
+                Piece::Digits => out.extend_from_slice(&digits(key)),
+                Piece::NewDigits => {
+                    key = draw.key();
+                    out.extend_from_slice(&digits(key));
+                }
+                Piece::Header(fixed, values) => {
+                    write_header(out, fixed + values * draw.value_bytes(key));
+                }
+                Piece::Value => write_value(out, key, draw.value_bytes(key)),
+                Piece::Digit => out.push(b'0' + draw.below(10) as u8),
+                Piece::Time => out.extend_from_slice(format!("{:0TIME_DIGITS$}", clock_ns()).as_bytes()),
+                Piece::Number => write_number(out, draw.number()),
+                Piece::Coordinate => {
+                    let degrees = draw.below(2 * COORDINATE_MAX) as f64 - COORDINATE_MAX as f64;
+                    write_bulk(out, format!("{:.6}", degrees / 1e6).as_bytes());
+                }
+                Piece::Ttl => write_number(out, draw.ttl()),
+                Piece::Length => {
+                    drawn.length = 1 + draw.below(SCAN_MAX);
+                    write_number(out, drawn.length);
+                }
             }
         }
+        drawn.key = key + step;
+        key
     }
 
     fn literal(&mut self, bytes: &[u8]) {
@@ -89,25 +269,35 @@ impl Template {
         }
     }
 
-    fn word(&mut self, word: &[Part], value_bytes: usize) -> Result<(), Fatal> {
-        if word.contains(&Part::Number) {
+    fn word(&mut self, word: &[Part], sizes: &Sizes) -> Result<(), Fatal> {
+        let whole = |part: &&Part| {
+            matches!(part, Part::Is(Piece::Number | Piece::Coordinate | Piece::Ttl | Piece::Length))
+        };
+        if let Some(Part::Is(piece)) = word.iter().find(whole) {
             if word.len() > 1 {
-                return fatal("%m must be a word of its own");
+                return fatal("%m, %x, %t and %l must be words of their own");
             }
-            self.pieces.push(Piece::Number);
+            self.pieces.push(piece.clone());
             return Ok(());
         }
         let len = |part: &Part| match part {
-            Part::Key => KEY_BYTES,
-            Part::Value => value_bytes,
-            _ => 1,
+            Part::Byte(_) | Part::Is(Piece::Digit) => 1,
+            Part::Is(Piece::Value) => 0,
+            Part::Is(Piece::Digits | Piece::NewDigits) => KEY_DIGITS,
+            Part::Is(Piece::Time) => TIME_DIGITS,
+            Part::Is(_) => KEY_BYTES,
         };
-        self.literal(format!("${}\r\n", word.iter().map(len).sum::<usize>()).as_bytes());
+        let fixed = word.iter().map(len).sum::<usize>();
+        let values = word.iter().filter(|part| **part == Part::Is(Piece::Value)).count();
+        match sizes {
+            Sizes::Fixed(bytes) => self.literal(format!("${}\r\n", fixed + values * bytes).as_bytes()),
+            _ if values == 0 => self.literal(format!("${fixed}\r\n").as_bytes()),
+            _ => self.pieces.push(Piece::Header(fixed, values)),
+        }
         for part in word {
             match part {
                 Part::Byte(byte) => self.literal(&[*byte]),
-                Part::Value => self.literal(&vec![b'x'; value_bytes]),
-                _ => self.pieces.push(Piece::Key),
+                Part::Is(piece) => self.pieces.push(piece.clone()),
             }
         }
         self.literal(b"\r\n");
@@ -115,26 +305,49 @@ impl Template {
     }
 }
 
-#[inline]
-fn write_key(out: &mut Vec<u8>, mut number: u64) {
-    let mut key = [b'0'; KEY_BYTES];
-    key[..KEY_PREFIX.len()].copy_from_slice(KEY_PREFIX);
-    for digit in key[KEY_PREFIX.len()..].iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
+/// What the reply to a command must be, as far as its name says it.
+fn check(words: &[Word]) -> Check {
+    let text = |word: &Word| -> String {
+        let byte = |part: &Part| match part {
+            Part::Byte(byte) => char::from(*byte).to_ascii_uppercase(),
+            Part::Is(_) => '%',
+        };
+        word.iter().map(byte).collect()
+    };
+    let words: Vec<String> = words.iter().map(text).collect();
+    match words[0].as_str() {
+        "SET" if !words.iter().any(|word| word == "GET") => Check::Ok,
+        "MSET" | "HMSET" | "SETEX" | "PSETEX" => Check::Ok,
+        "GET" | "GETEX" | "GETDEL" | "HGET" | "LINDEX" => Check::Value,
+        "LPOP" | "RPOP" if words.len() == 2 => Check::Value,
+        "LRANGE" => Check::Values,
+        "HGETALL" => Check::Fields,
+        _ => Check::NoError,
     }
-    out.extend_from_slice(&key);
 }
 
 #[inline]
-fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut buffer = itoa::Buffer::new();
-    let digits = buffer.format(number).as_bytes();
+fn write_key(out: &mut Vec<u8>, number: u64) {
+    let mut key = [0; KEY_BYTES];
+    key[..KEY_PREFIX.len()].copy_from_slice(KEY_PREFIX);
+    key[KEY_PREFIX.len()..].copy_from_slice(&digits(number));
+    out.extend_from_slice(&key);
+}
+
+fn write_header(out: &mut Vec<u8>, len: usize) {
     out.push(b'$');
-    out.extend_from_slice(itoa::Buffer::new().format(digits.len()).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(digits);
+}
+
+fn write_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_header(out, bytes.len());
+    out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
+}
+
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    write_bulk(out, itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// The commands of a template, each with its words; empty commands are left out.
@@ -170,13 +383,23 @@ fn split(text: &str) -> Result<Vec<Vec<Word>>, Fatal> {
 }
 
 fn placeholder(text: &str, byte: Option<u8>) -> Result<Part, Fatal> {
-    match byte {
-        Some(b'k') => Ok(Part::Key),
-        Some(b'v') => Ok(Part::Value),
-        Some(b'm') => Ok(Part::Number),
-        Some(b'%') => Ok(Part::Byte(b'%')),
-        _ => fatal(format!("'{text}': after % comes k, v, m or %")),
-    }
+    Ok(Part::Is(match byte {
+        Some(b'k') => Piece::Key,
+        Some(b'K') => Piece::SameKey,
+        Some(b'i') => Piece::NewKey,
+        Some(b'j') => Piece::Digits,
+        Some(b'q') => Piece::NewDigits,
+        Some(b'v') => Piece::Value,
+        Some(b'm') => Piece::Number,
+        Some(b'd') => Piece::Digit,
+        Some(b'x') => Piece::Coordinate,
+        Some(b't') => Piece::Ttl,
+        Some(b'T') => Piece::Time,
+        Some(b'l') => Piece::Length,
+        Some(b'+') => Piece::NextKey,
+        Some(b'%') => return Ok(Part::Byte(b'%')),
+        _ => return fatal(format!("'{text}': after % comes one of k K i j q v m d x t T l + %")),
+    }))
 }
 
 fn escape(text: &str, byte: Option<u8>) -> Result<Part, Fatal> {
@@ -193,19 +416,104 @@ fn escape(text: &str, byte: Option<u8>) -> Result<Part, Fatal> {
 mod tests {
     use super::*;
 
-    fn written(text: &str) -> String {
-        let template = Template::parse(text, 3).expect("the template is valid");
-        let (mut out, mut next) = (Vec::new(), 40);
-        template.write(&mut out, || {
-            next += 2;
-            next
-        });
+    /// Keys 42, 44 and so on; the first new one is 1000; values of 3 bytes, or of the last digit.
+    struct Even(u64, u64);
+
+    impl Draw for Even {
+        fn key(&mut self) -> u64 {
+            self.0 += 2;
+            self.0
+        }
+
+        fn new_key(&mut self) -> u64 {
+            self.1 += 1;
+            self.1 - 1
+        }
+
+        fn below(&mut self, bound: u64) -> u64 {
+            7 % bound
+        }
+
+        fn number(&mut self) -> u64 {
+            self.key()
+        }
+
+        fn value_bytes(&self, key: u64) -> usize {
+            (key % 10) as usize
+        }
+
+        fn ttl(&mut self) -> u64 {
+            60
+        }
+    }
+
+    /// All steps with these sizes; fixed ones are of 2 bytes, which key 42 has anyway.
+    fn written_with(text: &str, sizes: &str) -> String {
+        let template = Template::parse(text, &sizes.parse().expect("sizes")).expect("the template is valid");
+        let (mut out, mut drawn, mut draw) = (Vec::new(), Drawn::default(), Even(40, 1000));
+        for step in 0..template.steps() {
+            template.write(step, &mut out, &mut drawn, &mut draw, None);
+        }
         String::from_utf8(out).expect("it is ASCII")
+    }
+
+    fn written(text: &str) -> String {
+        written_with(text, "2")
+    }
+
+    #[test]
+    fn whatever_the_sizes_a_value_has_its_length() {
+        for sizes in ["2", "0-9"] {
+            assert_eq!(
+                written_with("SET %k a%v:%v", sizes),
+                "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$6\r\na00:00\r\n"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_are_kept_made_and_followed() {
+        assert_eq!(
+            written("HGET %k f%d | SET %K %v EX %t"),
+            "*3\r\n$4\r\nHGET\r\n$16\r\nkey:000000000042\r\n$2\r\nf7\r\n\
+             *5\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$2\r\n00\r\n$2\r\nEX\r\n$2\r\n60\r\n"
+        );
+        assert_eq!(
+            written("ADD %i;ADD %j"),
+            "*2\r\n$3\r\nADD\r\n$16\r\nkey:000000001000\r\n*2\r\n$3\r\nADD\r\n$12\r\n000000001000\r\n"
+        );
+        let scan = written("ZRANGE i %q %l | @GET %+");
+        assert!(
+            scan.starts_with("*4\r\n$6\r\nZRANGE\r\n$1\r\ni\r\n$12\r\n000000000042\r\n$1\r\n8\r\n"),
+            "{scan}"
+        );
+        let keys: Vec<&str> = scan.split("\r\n").filter(|word| word.starts_with("key:")).collect();
+        assert_eq!((keys.len(), keys[0], keys[7]), (8, "key:000000000042", "key:000000000049"));
+        assert!(written("GEOADD g %x %x %k").contains("\r\n$10\r\n-84.999993\r\n"));
+    }
+
+    #[test]
+    fn checks_follow_from_commands() {
+        let text = "SET %k %v;set %k %v GET;GET %k;HGETALL %k;LRANGE %k 0 -1;LPOP %k;LPOP %k 2;INCR %k";
+        let template = Template::parse(text, &Sizes::Fixed(2)).expect("the template is valid");
+        let (mut checks, mut drawn) = (VecDeque::new(), Drawn::default());
+        template.write(0, &mut Vec::new(), &mut drawn, &mut Even(40, 0), Some(&mut checks));
+        let expected = [
+            (Check::Ok, 42),
+            (Check::NoError, 44),
+            (Check::Value, 46),
+            (Check::Fields, 48),
+            (Check::Values, 50),
+            (Check::Value, 52),
+            (Check::NoError, 54),
+            (Check::NoError, 56),
+        ];
+        assert_eq!(checks, expected);
     }
 
     #[test]
     fn placeholders_become_bulks() {
-        assert_eq!(written("SET %k %v"), "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$3\r\nxxx\r\n");
+        assert_eq!(written("SET %k %v"), "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000042\r\n$2\r\n00\r\n");
         assert_eq!(
             written("ZADD z %m %k"),
             "*4\r\n$4\r\nZADD\r\n$1\r\nz\r\n$2\r\n42\r\n$16\r\nkey:000000000044\r\n"
@@ -217,31 +525,36 @@ mod tests {
     fn commands_and_quotes_are_told_apart() {
         assert_eq!(written(" PING ;; ECHO a; "), "*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$1\r\na\r\n");
         assert_eq!(written(r#"EVAL "a; \"b\"" """#), "*3\r\n$4\r\nEVAL\r\n$6\r\na; \"b\"\r\n$0\r\n\r\n");
-        assert_eq!(Template::parse("MULTI;INCR %k;EXEC", 1).map(|template| template.commands()), Ok(3));
+        let template =
+            Template::parse("MULTI;INCR %k;EXEC", &Sizes::Fixed(1)).expect("the template is valid");
+        assert_eq!(template.commands(0, Drawn::default()), 3);
     }
 
     #[test]
     fn mistakes_are_named() {
-        for text in ["", " ; ", "GET %x", "GET %", "GET a%m", "GET \"a", "GET \"\\q\""] {
-            assert!(Template::parse(text, 1).is_err(), "{text:?}");
+        for text in
+            ["", " ; ", "GET %y", "GET %", "GET a%m", "GET |", "| GET", "GET %k | ", "GET \"a", "GET \"\\q\""]
+        {
+            assert!(Template::parse(text, &Sizes::Fixed(1)).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn literals_are_joined() {
-        let template = Template::parse("SET %k %v;PING", 3).expect("the template is valid");
-        assert_eq!(template.pieces.len(), 3);
-        assert_eq!(template.pieces[1], Piece::Key);
+        let template = Template::parse("SET %k 1;PING", &Sizes::Fixed(3)).expect("the template is valid");
+        let commands = &template.steps[0].commands;
+        assert_eq!((commands.len(), commands[0].pieces.len(), commands[1].pieces.len()), (2, 3, 1));
+        assert_eq!(commands[0].pieces[1], Piece::Key);
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_breaks_it(text in "[ -~]{0,40}") {
-            if let Ok(template) = Template::parse(&text, 5) {
-                let mut out = Vec::new();
-                template.write(&mut out, || 7);
-                proptest::prop_assert!(out.starts_with(b"*"));
-                proptest::prop_assert!(out.ends_with(b"\r\n"));
+            if let Ok(template) = Template::parse(&text, &Sizes::Fixed(5)) {
+                let (mut out, mut drawn) = (Vec::new(), Drawn::default());
+                template.write(0, &mut out, &mut drawn, &mut Even(0, 0), None);
+                proptest::prop_assert!(out.starts_with(b"*") || out.is_empty());
+                proptest::prop_assert!(out.ends_with(b"\r\n") || out.is_empty());
             }
         }
 

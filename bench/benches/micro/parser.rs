@@ -1,8 +1,11 @@
 //! The request parser on pipelines as clients send them.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 
-use bench::template::Template;
+use bench::keys::KEYS_MAX;
+use bench::operation::{Data, Operation, Plan, Source};
+use bench::values::Sizes;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use torc::resp::{Limits, Parser, Step};
 
@@ -28,13 +31,13 @@ pub fn benches(criterion: &mut Criterion) {
 }
 
 fn pipeline(text: &str, commands: usize) -> Vec<u8> {
-    let template = Template::parse(text, VALUE_BYTES).expect("the template is valid");
-    let (mut input, mut key) = (Vec::new(), 0);
+    let operation = Operation::FillWith(text.to_owned());
+    let sizes = Sizes::Fixed(VALUE_BYTES);
+    let data = Data { keys: KEYS_MAX, distribution: None, sizes, ttl: None, is_verified: false };
+    let plan = Plan::new(&operation, &data).expect("the template is valid");
+    let (mut input, mut source) = (Vec::new(), Source::new(1));
     for _ in 0..commands {
-        template.write(&mut input, || {
-            key += 1;
-            key
-        });
+        plan.begin(&mut input, &mut source, &mut VecDeque::new()).expect("a template can be written");
     }
     input
 }

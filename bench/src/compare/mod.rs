@@ -109,7 +109,16 @@ pub fn measure_all(options: &CompareOptions) -> Result<Summary, Fatal> {
         summary.bytes_per_key.push(bytes_per_key);
         servers.push(server);
     }
-    let is_known = |line: &&mut Line| !matches!(line.operation, Operation::Template(_));
+    for operation in options.operations.iter().filter(|operation| !operation.is_known()) {
+        for server in &servers {
+            let addresses = vec![server.address().clone()];
+            let load = LoadOptions { operation: operation.clone(), addresses, ..options.load.clone() };
+            if load.operation.fill().is_some_and(|fill| fill != Operation::Fill) {
+                load::fill(&load).map_err(|error| Fatal(format!("{}: {error}", server.name())))?;
+            }
+        }
+    }
+    let is_known = |line: &&mut Line| line.operation.is_known();
     let (known, templates): (Vec<_>, Vec<_>) = summary.lines.iter_mut().partition(is_known);
     run_rounds(&servers, options, known)?;
     run_rounds(&servers, options, templates)?;

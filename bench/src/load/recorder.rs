@@ -24,6 +24,14 @@ pub struct Part {
     pub unsent: u64,
     pub errors: u64,
     pub first_error: Option<String>,
+    pub nulls: u64,
+    pub right: u64,
+    pub wrong: u64,
+    pub first_wrong: Option<String>,
+    /// Connections made anew.
+    pub reconnects: u64,
+    /// Units done and their latencies, by part of the mix; nothing if it has one.
+    pub parts: Vec<(u64, Latencies)>,
     /// What the servers had used when the window began; only the first thread looks.
     pub servers_before: Vec<CpuTime>,
 }
@@ -74,6 +82,15 @@ impl<'a> Recorder<'a> {
             unsent: 0,
             errors: 0,
             first_error: None,
+            nulls: 0,
+            right: 0,
+            wrong: 0,
+            first_wrong: None,
+            reconnects: 0,
+            parts: vec![
+                (0, Latencies::default());
+                Some(self.run.plan.names().len()).filter(|count| *count > 1).unwrap_or(0)
+            ],
             servers_before,
         });
         Ok(())
@@ -92,6 +109,23 @@ impl<'a> Recorder<'a> {
         window.ops += ops;
         window.latencies.record(latency);
         self.filling.record(latency.as_nanos() as u64, ops);
+    }
+
+    /// Counts a unit of this part of the mix.
+    #[inline]
+    pub fn part(&mut self, index: usize, latency: Duration) {
+        let part = self.window.as_mut().and_then(|window| window.parts.get_mut(index));
+        if let Some((ops, latencies)) = part {
+            *ops += 1;
+            latencies.record(latency);
+        }
+    }
+
+    /// Counts a connection made anew.
+    pub fn reconnect(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.reconnects += 1;
+        }
     }
 
     /// Counts how late a request was sent for which a connection was free.

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token};
 use crate::Fatal;
 use crate::address::Stream;
 use crate::connection::{Connection, Progress};
-use crate::keys::Random;
+use crate::operation::Source;
 use crate::process;
 
 use super::Run;
@@ -45,11 +45,12 @@ pub fn thread(run: &Run<'_>, index: usize, streams: Vec<Stream>) -> Result<Part,
 
 struct Worker<'a> {
     run: &'a Run<'a>,
+    index: usize,
     poll: Poll,
     connections: Vec<Connection>,
     /// Batches under way.
     live: usize,
-    random: Random,
+    source: Source,
     recorder: Recorder<'a>,
     open: Option<OpenLoop>,
     scratch: Vec<u8>,
@@ -72,7 +73,7 @@ fn io_failed(error: impl std::fmt::Display) -> Fatal {
 impl<'a> Worker<'a> {
     fn new(run: &'a Run<'a>, index: usize, streams: Vec<Stream>) -> Result<Worker<'a>, Fatal> {
         let poll = Poll::new().map_err(io_failed)?;
-        let connect = |(token, stream)| Connection::new(stream, Token(token), poll.registry());
+        let connect = |(token, stream)| Connection::new(stream, Token(token), &run.greeting, poll.registry());
         let connections: io::Result<Vec<_>> = streams.into_iter().enumerate().map(connect).collect();
         let connections = connections.map_err(io_failed)?;
         // A fill ends with its keys, not with a time: it is as fast as it can be.
@@ -89,7 +90,8 @@ impl<'a> Worker<'a> {
             poll,
             connections,
             live: 0,
-            random: Random::new((index as u64) << 32 | u64::from(run.begin.elapsed().subsec_nanos())),
+            source: Source::new((index as u64) << 32 | u64::from(run.begin.elapsed().subsec_nanos())),
+            index,
             recorder: Recorder::new(run, index),
             open: open.transpose()?,
             scratch: vec![0; SCRATCH_BYTES],
@@ -101,7 +103,7 @@ impl<'a> Worker<'a> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         if self.open.is_none() {
             for index in 0..self.connections.len() {
-                self.start(index)?;
+                self.start(index, self.run.options.depth)?;
             }
         }
         loop {
@@ -149,12 +151,13 @@ impl<'a> Worker<'a> {
 
     /// Sends what is due in an open loop. How long may be waited: until the next is due, if a connection is free for it.
     fn start_due(&mut self, now: Instant) -> Result<Duration, Fatal> {
-        let Some(open) = &mut self.open else { return Ok(STALL) };
-        while let Some(index) = open.idle.front().copied() {
+        while let Some(open) = &mut self.open {
+            let Some(index) = open.idle.front().copied() else { break };
             let connection = &mut self.connections[index];
             connection.dues.clear();
             while connection.dues.len() < self.run.options.depth {
-                let Some(due) = open.schedule.take(now.min(self.run.last_due()), &mut self.random) else {
+                let Some(due) = open.schedule.take(now.min(self.run.last_due()), &mut self.source.random)
+                else {
                     break;
                 };
                 connection.dues.push(due);
@@ -173,15 +176,29 @@ impl<'a> Worker<'a> {
                 self.waits_since = now;
             }
             let units = connection.dues.len();
-            connection.start(&self.run.plan, units, &mut self.random, self.poll.registry())?;
-            self.live += 1;
+            self.start(index, units)?;
         }
         Ok(STALL)
     }
 
-    fn start(&mut self, index: usize) -> Result<(), Fatal> {
-        let depth = self.run.options.depth;
-        self.connections[index].start(&self.run.plan, depth, &mut self.random, self.poll.registry())?;
+    fn start(&mut self, index: usize, units: usize) -> Result<(), Fatal> {
+        let connection = &mut self.connections[index];
+        if self.run.options.churn.is_some_and(|batches| connection.batches >= batches) {
+            let address = self.run.address(index * self.run.threads + self.index);
+            let lost = |error: io::Error| {
+                let hint = match error.kind() {
+                    io::ErrorKind::AddrNotAvailable => {
+                        "; this machine has run out of ports: use fewer connections a second"
+                    }
+                    _ => "",
+                };
+                Fatal(format!("cannot connect again to {address}: {error}{hint}"))
+            };
+            let stream = address.connect_at_once(self.run.tls.as_ref()).map_err(lost)?;
+            connection.replace(stream, self.poll.registry()).map_err(lost)?;
+            self.recorder.reconnect();
+        }
+        connection.start(&self.run.plan, units, &mut self.source, self.poll.registry())?;
         self.live += 1;
         Ok(())
     }
@@ -189,24 +206,31 @@ impl<'a> Worker<'a> {
     /// Receives what came on a connection; goes on with it when its batch is answered.
     fn receive(&mut self, index: usize, is_over: bool) -> Result<(), Fatal> {
         let connection = &mut self.connections[index];
-        if connection.receive(&self.run.plan, &mut self.scratch)? == Progress::Pending {
+        if connection.receive(&self.run.plan, &mut self.scratch, &mut self.source, self.poll.registry())?
+            == Progress::Pending
+        {
             return Ok(());
         }
         let now = Instant::now();
         (self.live, self.waits_since, connection.free_since) = (self.live - 1, now, now);
         match &mut self.open {
             Some(open) => {
-                for due in &connection.dues {
+                for (due, unit) in connection.dues.iter().zip(&connection.units) {
                     if *due >= self.run.warm {
                         self.recorder.record(now - *due, 1);
+                        self.recorder.part(unit.part, now - *due);
                     }
                 }
                 open.idle.push_back(index);
             }
             None => {
-                self.recorder.record(now - connection.started, self.run.options.depth as u64);
+                let latency = now - connection.started;
+                self.recorder.record(latency, self.run.options.depth as u64);
+                if self.run.plan.names().len() > 1 {
+                    connection.units.iter().for_each(|unit| self.recorder.part(unit.part, latency));
+                }
                 if !is_over {
-                    self.start(index)?;
+                    self.start(index, self.run.options.depth)?;
                 }
             }
         }
@@ -216,7 +240,7 @@ impl<'a> Worker<'a> {
     fn finish(mut self) -> Result<Part, Fatal> {
         let now = Instant::now();
         if let Some(open) = &mut self.open {
-            while let Some(due) = open.schedule.take(self.run.last_due(), &mut self.random) {
+            while let Some(due) = open.schedule.take(self.run.last_due(), &mut self.source.random) {
                 if due >= self.run.warm {
                     self.recorder.unsent(now - due);
                 }
@@ -224,6 +248,12 @@ impl<'a> Worker<'a> {
         }
         let mut part = self.recorder.finish()?;
         part.errors = self.connections.iter().map(Connection::errors).sum();
+        part.nulls = self.connections.iter().map(Connection::nulls).sum();
+        for verifier in self.connections.iter().map(Connection::verifier) {
+            part.right += verifier.right;
+            part.wrong += verifier.wrong;
+            part.first_wrong = part.first_wrong.or_else(|| verifier.first_wrong.clone());
+        }
         part.first_error = self.connections.iter().find_map(Connection::first_error).map(str::to_owned);
         Ok(part)
     }

@@ -166,8 +166,16 @@ pub fn percentiles(runs: &[&LoadReport]) -> String {
     plot(&x, &axis.ticks(), &drawing, "latency by percentile")
 }
 
-/// How many operations took how long, over time.
-pub fn heat_map(run: &LoadReport) -> String {
+/// The rows that runs have anything in: the first and the last of a common axis.
+fn heat_rows(runs: &[&LoadReport]) -> Option<(usize, usize)> {
+    let slots = || runs.iter().flat_map(|run| &run.timeline.slots);
+    let first = slots().filter_map(|slot| slot.latencies.keys().next()).min()?;
+    let last = slots().filter_map(|slot| slot.latencies.keys().next_back()).max()?;
+    Some((usize::from(*first) / HEAT_BUCKETS, usize::from(*last) / HEAT_BUCKETS))
+}
+
+/// How many operations took how long, over time; the axis is that of all of `beside`.
+pub fn heat_map(run: &LoadReport, beside: &[&LoadReport]) -> String {
     let (slots, width) = joined(&run.timeline, HEAT_COLUMNS_MAX);
     let rows = |slot: &Slot| {
         let mut rows = vec![0u32; BUCKETS.div_ceil(HEAT_BUCKETS)];
@@ -175,9 +183,10 @@ pub fn heat_map(run: &LoadReport) -> String {
         rows
     };
     let columns: Vec<Vec<u32>> = slots.iter().map(rows).collect();
-    let used = |row: &usize| columns.iter().any(|column| column[*row] > 0);
-    let all = || 0..BUCKETS.div_ceil(HEAT_BUCKETS);
-    let (Some(first), Some(last)) = (all().find(used), all().rev().find(used)) else { return String::new() };
+    let Some((first, last)) = heat_rows(beside) else { return String::new() };
+    if columns.is_empty() {
+        return String::new();
+    }
     let edge = |row: usize| bucket_ns((row * HEAT_BUCKETS).min(BUCKETS - 1)) as f64;
     let axis = LogAxis::new(edge(first), edge(last + 1));
     let most = columns.iter().flatten().copied().max().unwrap_or(1).max(2);
@@ -224,7 +233,7 @@ mod tests {
     #[test]
     fn charts_stay_inside() {
         let run = run();
-        for chart in [throughput(&[&run, &run]), percentiles(&[&run]), heat_map(&run)] {
+        for chart in [throughput(&[&run, &run]), percentiles(&[&run]), heat_map(&run, &[&run])] {
             assert!(chart.contains("<path class="), "{chart}");
             assert!(!chart.contains("NaN") && !chart.contains("inf"), "{chart}");
             let percents = chart.split(['%', ':', ';']).filter_map(|part| part.parse::<f64>().ok());
@@ -238,7 +247,7 @@ mod tests {
     #[test]
     fn nothing_is_drawn_of_nothing() {
         let empty = LoadReport::empty(std::time::Duration::from_secs(1));
-        assert_eq!(heat_map(&empty), "");
+        assert_eq!(heat_map(&empty, &[&empty]), "");
         assert!(!throughput(&[&empty]).contains("NaN"));
         assert!(!percentiles(&[&empty]).contains("NaN"));
     }

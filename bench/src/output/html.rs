@@ -68,8 +68,8 @@ fn single(section: &Section, run: &LoadReport, is_titled: bool) -> String {
     out += &card(
         "wide",
         "Latency over time",
-        "darker: more requests; shades are logarithmic",
-        &charts::heat_map(run),
+        "stronger: more requests; shades are logarithmic",
+        &charts::heat_map(run, &[run]),
     );
     out.push_str("</div>");
     out += &table(&section.runs);
@@ -101,8 +101,12 @@ fn several(section: &Section) -> String {
         &charts::percentiles(&runs),
     );
     for (name, run) in &section.runs {
-        out +=
-            &card("", &format!("Latency over time: {name}"), "darker: more requests", &charts::heat_map(run));
+        out += &card(
+            "",
+            &format!("Latency over time: {name}"),
+            "stronger: more requests",
+            &charts::heat_map(run, &runs),
+        );
     }
     out.push_str("</div>");
     out += &table(&section.runs);
@@ -163,12 +167,16 @@ fn table(runs: &[(String, LoadReport)]) -> String {
     for (index, (name, run)) in runs.iter().enumerate() {
         let color = index % COLORS;
         let cpu = run.server_us_per_op().map_or("unknown".to_owned(), duration);
+        let width = 100.0 * run.ops_per_s() / most;
+        let bar = match runs.len() {
+            1 => String::new(),
+            _ => format!("<span class=\"bar c{color}\" style=\"width:{width:.0}%\"></span>"),
+        };
         write!(
             out,
-            "<tr><td><i class=c{color}></i>{}</td><td>{}<span class=\"bar c{color}\" style=\"width:{:.0}%\"></span></td><td>{cpu}</td>",
+            "<tr><td><i class=c{color}></i>{}</td><td>{}{bar}</td><td>{cpu}</td>",
             escaped(name),
             count(run.ops_per_s()),
-            100.0 * run.ops_per_s() / most,
         )
         .expect(MEMORY);
         for (_, share) in QUANTILES {

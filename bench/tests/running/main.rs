@@ -6,6 +6,7 @@
 mod open_loop;
 mod outputs;
 mod server;
+mod workloads;
 
 use std::path::Path;
 use std::process::{Command, Output};

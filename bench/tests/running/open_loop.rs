@@ -44,23 +44,35 @@ fn load_with_pause(rate: Option<f64>) -> LoadReport {
     report.expect("the server answers")
 }
 
+/// Others may keep the machine busy and make a pause of their own: then the load is run again.
+const ATTEMPTS: usize = 6;
+
 #[test]
 fn pause_shows_in_open_loop() {
-    let report = load_with_pause(Some(RATE));
-    // Of some 6,400 requests 200 were due during the pause; the 0.1 % that waited longest did so for nearly all of it.
-    let p999_ms = report.latencies.quantile_us(0.999) / 1e3;
-    assert!((95.0..200.0).contains(&p999_ms), "{report}");
-    assert_eq!(report.unsent, 0, "{report}");
-    let missing = (RATE * 3.2 - report.ops as f64).abs() / RATE;
-    assert!(missing < 0.05, "all that is due is sent: {report}");
+    for attempt in 1.. {
+        let report = load_with_pause(Some(RATE));
+        // Of some 6,400 requests 200 were due during the pause; the 0.1 % that waited longest did so for nearly all of it.
+        let p999_ms = report.latencies.quantile_us(0.999) / 1e3;
+        assert!(p999_ms >= 95.0, "{report}");
+        let missing = (RATE * 3.2 - report.ops as f64).abs() / RATE;
+        if p999_ms < 150.0 && report.unsent == 0 && missing < 0.05 {
+            return;
+        }
+        assert!(attempt < ATTEMPTS, "{report}");
+    }
 }
 
 #[test]
 fn pause_hides_in_closed_loop() {
-    let report = load_with_pause(None);
-    assert!(report.ops > 8000, "4 of so many are less than 0.1 %: {report}");
-    let p999_ms = report.latencies.quantile_us(0.999) / 1e3;
-    assert!(p999_ms < 60.0 && report.latencies.max_us() > 95e3, "{report}");
+    for attempt in 1.. {
+        let report = load_with_pause(None);
+        assert!(report.latencies.max_us() > 95e3, "{report}");
+        // The 4 requests that were under way are less than 0.1 % of so many.
+        if report.ops > 8000 && report.latencies.quantile_us(0.999) < 60e3 {
+            return;
+        }
+        assert!(attempt < ATTEMPTS, "{report}");
+    }
 }
 
 #[test]
