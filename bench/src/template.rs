@@ -102,6 +102,8 @@ struct Step {
 struct Command {
     pieces: Vec<Piece>,
     check: Check,
+    /// A command of which nothing varies but one key: all of it, and where the key's digits are.
+    form: Option<(Vec<u8>, usize)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,15 +211,27 @@ impl Template {
 
 impl Command {
     fn new(words: &[Word], sizes: &Sizes) -> Result<Command, Fatal> {
-        let mut command = Command { pieces: Vec::new(), check: check(words) };
+        let mut command = Command { pieces: Vec::new(), check: check(words), form: None };
         command.literal(format!("*{}\r\n", words.len()).as_bytes());
         words.iter().try_for_each(|word| command.word(word, sizes))?;
+        if let [Piece::Literal(before), Piece::Key, Piece::Literal(after)] = &command.pieces[..] {
+            let all = [before, KEY_PREFIX, &[b'0'; KEY_DIGITS], after].concat();
+            command.form = Some((all, before.len() + KEY_PREFIX.len()));
+        }
         Ok(command)
     }
 
     /// Appends the request; the key it is about.
     #[inline]
     fn write(&self, out: &mut Vec<u8>, drawn: &mut Drawn, draw: &mut impl Draw) -> u64 {
+        if let Some((form, digits_at)) = &self.form {
+            let key = draw.key();
+            let at = out.len() + digits_at;
+            out.extend_from_slice(form);
+            out[at..at + KEY_DIGITS].copy_from_slice(&digits(key));
+            drawn.key = key;
+            return key;
+        }
         let (mut key, mut step) = (drawn.key, 0);
         for piece in &self.pieces {
             match piece {

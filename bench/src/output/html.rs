@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{LoadReport, QUANTILES};
+use crate::report::{Delivered, Latencies, LoadReport, QUANTILES};
 
 use super::{Document, MEMORY, Section, charts, count, duration};
 
@@ -149,6 +149,9 @@ fn doubts(runs: &[(&str, &LoadReport)]) -> String {
             )
             .expect(MEMORY);
         }
+        if run.wrong > 0 {
+            write!(out, "<p class=\"card warn\">{name}{} replies were wrong.</p>", run.wrong).expect(MEMORY);
+        }
         if run.unsent > 0 {
             write!(out, "<p class=\"card warn\">{name}{} requests were due and never sent: the server did not keep up.</p>", run.unsent)
                 .expect(MEMORY);
@@ -166,27 +169,37 @@ fn table(runs: &[(String, LoadReport)]) -> String {
     let most = runs.iter().map(|(_, run)| run.ops_per_s()).fold(1.0, f64::max);
     for (index, (name, run)) in runs.iter().enumerate() {
         let color = index % COLORS;
-        let cpu = run.server_us_per_op().map_or("unknown".to_owned(), duration);
         let width = 100.0 * run.ops_per_s() / most;
         let bar = match runs.len() {
             1 => String::new(),
             _ => format!("<span class=\"bar c{color}\" style=\"width:{width:.0}%\"></span>"),
         };
-        write!(
-            out,
-            "<tr><td><i class=c{color}></i>{}</td><td>{}{bar}</td><td>{cpu}</td>",
-            escaped(name),
-            count(run.ops_per_s()),
-        )
-        .expect(MEMORY);
-        for (_, share) in QUANTILES {
-            write!(out, "<td>{}</td>", duration(run.latencies.quantile_us(*share))).expect(MEMORY);
+        let name = format!("<i class=c{color}></i>{}", escaped(name));
+        let cpu = run.server_us_per_op().map_or("unknown".to_owned(), duration);
+        let rate = format!("{}{bar}", count(run.ops_per_s()));
+        row(&mut out, &[&name, &rate, &cpu], &run.latencies, &run.errors.to_string());
+        let seconds = run.elapsed.as_secs_f64().max(1e-9);
+        for part in &run.parts {
+            let name = format!("<span class=part>{}</span>", escaped(&part.name));
+            row(&mut out, &[&name, &count(part.ops as f64 / seconds), ""], &part.latencies, "");
         }
-        write!(out, "<td>{}</td><td>{}</td></tr>", duration(run.latencies.max_us()), run.errors)
-            .expect(MEMORY);
+        if let Some(Delivered { count: messages, latencies }) = &run.delivered {
+            let rate = count(*messages as f64 / seconds);
+            row(&mut out, &["<span class=part>delivered messages</span>", &rate, ""], latencies, "");
+        }
     }
     out.push_str("</table></div>");
     out
+}
+
+/// A row of a table, of what is escaped.
+fn row(out: &mut String, first: &[&str], latencies: &Latencies, last: &str) {
+    out.push_str("<tr>");
+    first.iter().for_each(|cell| write!(out, "<td>{cell}</td>").expect(MEMORY));
+    for (_, share) in QUANTILES {
+        write!(out, "<td>{}</td>", duration(latencies.quantile_us(*share))).expect(MEMORY);
+    }
+    write!(out, "<td>{}</td><td>{last}</td></tr>", duration(latencies.max_us())).expect(MEMORY);
 }
 
 fn escaped(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{LoadReport, QUANTILES};
+use crate::report::{Delivered, LoadReport, QUANTILES};
 
 use super::{Document, MEMORY};
 
@@ -46,7 +46,9 @@ fn run(out: &mut String, report: &LoadReport) {
     for (name, share) in QUANTILES {
         write!(out, "\"{name}\":{:.3},", report.latencies.quantile_us(*share)).expect(MEMORY);
     }
-    write!(out, "\"max\":{:.3}}},\n   \"per_second\":[", report.latencies.max_us()).expect(MEMORY);
+    write!(out, "\"max\":{:.3}}},\n   ", report.latencies.max_us()).expect(MEMORY);
+    details(out, report);
+    out.push_str("\"per_second\":[");
     for (index, second) in report.timeline.seconds().iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| second.quantile_us(share));
@@ -58,6 +60,30 @@ fn run(out: &mut String, report: &LoadReport) {
         .expect(MEMORY);
     }
     out.push_str("]}");
+}
+
+/// What only some runs have.
+fn details(out: &mut String, report: &LoadReport) {
+    let LoadReport { nulls, right, wrong, reconnects, .. } = report;
+    write!(out, "\"nulls\":{nulls},\"verified\":{},\"right\":{right},\"wrong\":{wrong},", report.is_verified)
+        .expect(MEMORY);
+    write!(out, "\"reconnects\":{reconnects},\"parts\":[").expect(MEMORY);
+    for (index, part) in report.parts.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let [p50, p99] = [0.5, 0.99].map(|share| part.latencies.quantile_us(share));
+        let (name, ops, max) = (string(&part.name), part.ops, part.latencies.max_us());
+        write!(out, "{comma}{{\"name\":{name},\"ops\":{ops},\"p50_us\":{p50:.3},\"p99_us\":{p99:.3},\"max_us\":{max:.3}}}")
+            .expect(MEMORY);
+    }
+    out.push_str("],\"delivered\":");
+    match &report.delivered {
+        None => out.push_str("null"),
+        Some(Delivered { count, latencies }) => {
+            let [p50, p99] = [0.5, 0.99].map(|share| latencies.quantile_us(share));
+            write!(out, "{{\"messages\":{count},\"p50_us\":{p50:.3},\"p99_us\":{p99:.3}}}").expect(MEMORY);
+        }
+    }
+    out.push_str(",\n   ");
 }
 
 /// JSON has no number for what is none.
