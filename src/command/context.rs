@@ -12,7 +12,7 @@ use super::{Args, Bracket, CommandError, Flags, Queue, Row, Scripting, Session, 
 use crate::config::Config;
 use crate::observe::{ClientPlace, WaitId, WorkerStats};
 use crate::persist::journal::Writer;
-use crate::pubsub::{Invalidation, Kind, PublishedMessage, RightsLost, Subscriptions};
+use crate::pubsub::{Invalidation, PublishedMessage, RightsLost, SubscriptionKind, Subscriptions};
 use crate::replicate::Primary;
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
 use crate::store::{
@@ -75,7 +75,7 @@ pub enum Effect {
         /// Where it lives.
         place: ClientPlace,
         /// What it listens to.
-        kind: Kind,
+        kind: SubscriptionKind,
         /// Its name.
         name: Box<[u8]>,
         /// Whether it does.

@@ -12,7 +12,7 @@ use std::io::Write as _;
 use super::recorder::is_listened;
 use super::{Effect, Shared};
 use crate::config::KeyspaceEvents;
-use crate::pubsub::Kind;
+use crate::pubsub::SubscriptionKind;
 use crate::store::{Changes, Class};
 
 /// Has changes kept for those who listen; asked for under a lease. `notified` are the events that are published.
@@ -37,9 +37,15 @@ pub fn notify(
         let mut channel = Vec::new();
         let mut publish = |channel: &[u8], text: &[u8]| {
             let hash = shared.keyspace.hash(channel);
-            shared.pubsub.publish(Kind::Channel, hash, channel, text, |worker, place, message| {
-                effects.push(Effect::Publish { worker, place, message });
-            });
+            shared.pubsub.publish(
+                SubscriptionKind::Channel,
+                hash,
+                channel,
+                text,
+                |worker, place, message| {
+                    effects.push(Effect::Publish { worker, place, message });
+                },
+            );
         };
         for (event, db, key) in changes.untold_events(until) {
             if !notified.contains(class(event.class)) {

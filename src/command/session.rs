@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Blocking, OnTimeout, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
-use crate::pubsub::{Kind, Subscriptions};
+use crate::pubsub::{SubscriptionKind, Subscriptions};
 use crate::replicate::Replication;
 use crate::replicate::primary::{About, Replica};
 use crate::replicate::replica::{Applied, Link};
@@ -204,7 +204,7 @@ impl Session {
 
     /// What it has subscribed to has changed: its client info says so.
     pub fn show_subscriptions(&mut self) {
-        let counts = [Kind::Channel, Kind::Pattern, Kind::Shard]
+        let counts = [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard]
             .map(|kind| self.subscriptions.as_ref().map_or(0, |all| all.len(kind) as u32));
         for (shown, count) in self.client_info.subscription_counts.iter().zip(counts) {
             shown.store(count, Relaxed);

@@ -24,7 +24,7 @@
 use super::keys::each_key;
 use super::notify::notify;
 use super::{Args, Context, Effect, Flags, Row};
-use crate::pubsub::Kind;
+use crate::pubsub::SubscriptionKind;
 use crate::store::{ChangesMark, DbIndex, ShardId, UndoLog};
 
 /// Whether a key may be touched.
@@ -66,7 +66,7 @@ const COUNTERS: usize = 4;
 /// Something that is for others than who calls the script.
 enum Left {
     /// A published message.
-    Message { kind: Kind, hash: u64, channel: Box<[u8]>, payload: Box<[u8]> },
+    Message { kind: SubscriptionKind, hash: u64, channel: Box<[u8]>, payload: Box<[u8]> },
     /// A key that the client, which tracks keys, has read.
     Read { db: DbIndex, hash: u64, key: Box<[u8]> },
 }
@@ -229,7 +229,7 @@ impl Context<'_> {
     }
 
     /// Publishes a message, now or with all else that a script leaves; how many get it.
-    pub fn publish(&mut self, kind: Kind, hash: u64, channel: &[u8], payload: &[u8]) -> u64 {
+    pub fn publish(&mut self, kind: SubscriptionKind, hash: u64, channel: &[u8], payload: &[u8]) -> u64 {
         if !self.undo.is_on {
             return self.send(kind, hash, channel, payload);
         }
@@ -240,7 +240,7 @@ impl Context<'_> {
         reached
     }
 
-    fn send(&mut self, kind: Kind, hash: u64, channel: &[u8], payload: &[u8]) -> u64 {
+    fn send(&mut self, kind: SubscriptionKind, hash: u64, channel: &[u8], payload: &[u8]) -> u64 {
         let effects = &mut *self.effects;
         self.shared.pubsub.publish(kind, hash, channel, payload, |worker, place, message| {
             effects.push(Effect::Publish { worker, place, message });

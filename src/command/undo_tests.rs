@@ -183,7 +183,7 @@ impl Scene {
 
     fn listen_everywhere(&mut self) {
         let pubsub = &self.shared.pubsub;
-        pubsub.add(Kind::Channel, self.hash("news"), b"news", 1);
+        pubsub.add(SubscriptionKind::Channel, self.hash("news"), b"news", 1);
         pubsub.tracking.note(1, true, true);
     }
 

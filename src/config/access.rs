@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::kind::{Mode, Reason};
+use super::domain::{Mode, Reason};
 use super::table::{Config, Directive, Flags, lookup, table};
 use super::words::ProtectedAction;
 use crate::glob;

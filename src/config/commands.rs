@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use super::kind::Reason;
+use super::domain::Reason;
 
 /// Every command of Redis 8.2, without subcommands and modules.
 pub const REDIS_COMMANDS: &[&str] = &[

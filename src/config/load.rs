@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::commands::CommandNames;
-use super::kind::{Mode, Reason, Text, os_reason};
+use super::domain::{Mode, Reason, Text, os_reason};
 use super::split::split_line;
 use super::table::{Config, Directive, Flags, lookup};
 use super::valkey::{self, Meaning};

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::kind::Kind;
+use super::domain::Domain;
 use super::table::{Config, Directive, Flags, table};
 use super::usage::{ACTIONS, DESCRIPTION, EXAMPLES, default_shown, values};
 use super::{REDIS_VERSION, TORC_VERSION};
@@ -198,9 +198,9 @@ fn options() -> Vec<(String, &'static str, Vec<&'static str>)> {
         Some((name.to_owned(), *help, Vec::new()))
     };
     let of_directive = |directive: &Directive| {
-        let words = match directive.kind {
-            Kind::Bool => vec!["yes", "no"],
-            Kind::Words(words) => words.to_vec(),
+        let words = match directive.domain {
+            Domain::Bool => vec!["yes", "no"],
+            Domain::Words(words) => words.to_vec(),
             _ => Vec::new(),
         };
         (format!("--{}", directive.name), directive.help, words)

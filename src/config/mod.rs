@@ -1,7 +1,7 @@
 //! The configuration: what redis.conf, the command line and CONFIG SET say, as one typed value.
 //!
 //! Design: every directive is one row of [`table`]'s source (`table.rs`): field, type, default, name, alias,
-//! kind, flags and help. The struct [`Config`], its defaults, the parser, CONFIG GET, SET and REWRITE and
+//! domain, flags and help. The struct [`Config`], its defaults, the parser, CONFIG GET, SET and REWRITE and
 //! `--help` are all derived from the rows, so a directive is added or changed in one place. A [`Config`] is a
 //! plain value: changing the configuration means building another one and publishing it through
 //! [`live::Live`].
@@ -20,9 +20,9 @@ mod access;
 mod args;
 mod commands;
 mod cpus;
+mod domain;
 mod files;
 mod inert;
-mod kind;
 pub mod live;
 mod load;
 mod manual;
@@ -49,10 +49,10 @@ pub use access::{Caller, SetError, get, set};
 pub use args::{Action, Startup};
 pub use commands::{OTHER_COMMANDS, REDIS_COMMANDS};
 pub use cpus::{WORKERS_MAX, available_cpus, check_worker_cpus, spare_cpus, worker_count, worker_cpus};
+pub(crate) use domain::parse_memory;
+pub use domain::{Domain, Enumerated, Text};
 pub use files::{ADMIN_CONNECTIONS_MAX, files_reserved};
 pub use inert::warnings as inert_warnings;
-pub(crate) use kind::parse_memory;
-pub use kind::{Enumerated, Kind, Text};
 pub use load::{ConfigFile, Fatal, Origin, Places};
 pub use manual::{Page, Shell};
 pub use password::{AdminPassword, Hash};

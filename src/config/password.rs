@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::kind::{FileLines, Kind, Mode, Reason, Setting, single};
+use super::domain::{Domain, FileLines, Mode, Reason, Setting, single};
 use super::split::quote;
 use sha2::{Digest as _, Sha256};
 
@@ -66,7 +66,7 @@ impl fmt::Debug for Hash {
 pub struct AdminPassword(pub Option<Hash>);
 
 impl Setting for AdminPassword {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         self.0 = match single(args)? {
             b"" => None,
             [b'#', digits @ ..] => Some(Hash::from_hex(digits).ok_or(
@@ -77,12 +77,12 @@ impl Setting for AdminPassword {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         self.0.map_or_else(Vec::new, |hash| format!("#{hash}").into_bytes())
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        vec![(quote(&self.format(kind)), self != default)]
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        vec![(quote(&self.format(domain)), self != default)]
     }
 }
 
@@ -94,9 +94,10 @@ mod tests {
     fn an_admin_password_is_kept_as_its_hash() {
         let read = |text: &str| {
             let mut password = AdminPassword::default();
-            password.parse(&[text.into()], &Kind::Text, Mode::Set).map(|()| password)
+            password.parse(&[text.into()], &Domain::Text, Mode::Set).map(|()| password)
         };
-        let shown = |password: AdminPassword| String::from_utf8(password.format(&Kind::Text)).expect("ASCII");
+        let shown =
+            |password: AdminPassword| String::from_utf8(password.format(&Domain::Text)).expect("ASCII");
         let secret = read("secret").expect("a password");
         assert_eq!(shown(secret), format!("#{}", Hash::of(b"secret")));
         assert_eq!(read(&shown(secret)), Ok(secret));

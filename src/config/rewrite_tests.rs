@@ -32,23 +32,23 @@ fn other_value(directive: &Directive) -> Option<String> {
     if !special.is_empty() {
         return Some(special.to_owned());
     }
-    Some(match directive.kind {
-        Kind::Bool => if default == "yes" { "no" } else { "yes" }.to_owned(),
-        Kind::Octal(..) => "700".to_owned(),
-        Kind::Integer(low, high)
-        | Kind::Unsigned(low, high)
-        | Kind::Memory(low, high)
-        | Kind::UnsignedMemory(low, high) => {
+    Some(match directive.domain {
+        Domain::Bool => if default == "yes" { "no" } else { "yes" }.to_owned(),
+        Domain::Octal(..) => "700".to_owned(),
+        Domain::Integer(low, high)
+        | Domain::Unsigned(low, high)
+        | Domain::Memory(low, high)
+        | Domain::UnsignedMemory(low, high) => {
             // Divisible by no unit, so that it is written and shown alike.
             let near = [low + 3, high - 2, high].into_iter().find(|number| (low..=high).contains(number));
             near.expect("a limit lies within the limits").to_string()
         }
-        Kind::Words(words) => {
+        Domain::Words(words) => {
             let word = words.iter().find(|word| !word.eq_ignore_ascii_case(&default));
             word.expect("more than one word").to_string()
         }
-        Kind::Text | Kind::NodeName => "other text".to_owned(),
-        kind => panic!("{}: {kind:?} needs a value here", directive.name),
+        Domain::Text | Domain::NodeName => "other text".to_owned(),
+        domain => panic!("{}: {domain:?} needs a value here", directive.name),
     })
 }
 
@@ -67,7 +67,7 @@ fn forms(directive: &Directive, value: &str) -> Vec<String> {
     if is_multi {
         values.push(format!("\"{value}\""));
     }
-    let memory = matches!(directive.kind, Kind::Memory(..) | Kind::UnsignedMemory(..));
+    let memory = matches!(directive.domain, Domain::Memory(..) | Domain::UnsignedMemory(..));
     values.extend(memory.then(|| format!("{value}B")));
     let mut forms: Vec<String> = names
         .flat_map(|name| {

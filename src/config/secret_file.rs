@@ -15,7 +15,7 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::kind::{Reason, os_reason};
+use super::domain::{Reason, os_reason};
 use super::table::{Directive, Flags, lookup};
 
 /// The most bytes that such a file may have.

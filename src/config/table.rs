@@ -1,12 +1,12 @@
 //! The table of all directives: the only place that knows their names, types, defaults, limits and help.
 //!
 //! Design: `directives!` turns each row into a typed field of [`Config`] and a [`Directive`] that reads and
-//! shows that field. A row reads: field, type, default; name (and older alias); kind with limits; flags;
+//! shows that field. A row reads: field, type, default; name (and older alias); domain with limits; flags;
 //! help. `INERT` marks a directive of Redis that Torc accepts and keeps but that changes nothing in it (yet):
 //! giving it is reported once at start. The part that starts to act on a directive removes its `INERT`.
 
 use super::cpus::WORKERS_MAX;
-use super::kind::{Enumerated, FileLines, Kind, Mode, Parse, Reason, Setting, Text};
+use super::domain::{Domain, Enumerated, FileLines, Mode, Parse, Reason, Setting, Text};
 use super::password::AdminPassword;
 use super::types::{
     BindAddresses, CpuList, FileOnly, KeyspaceEvents, OomScores, OutputBufferLimit, OutputBufferLimits,
@@ -58,28 +58,28 @@ pub struct Directive {
     /// Its older name, if it has one; both are known everywhere.
     pub alias: Option<&'static str>,
     /// What values it takes.
-    pub kind: Kind,
+    pub domain: Domain,
     /// Its properties.
     pub flags: Flags,
     /// One line for people.
     pub help: &'static str,
     parse: Parse<Config>,
-    format: fn(&Config, &Kind) -> Vec<u8>,
-    file_lines: fn(&Config, &Config, &Kind) -> FileLines,
+    format: fn(&Config, &Domain) -> Vec<u8>,
+    file_lines: fn(&Config, &Config, &Domain) -> FileLines,
 }
 
 impl Directive {
     /// The value in `config`, as CONFIG GET shows it.
     pub fn format(&self, config: &Config) -> Vec<u8> {
-        (self.format)(config, &self.kind)
+        (self.format)(config, &self.domain)
     }
 
     pub(super) fn parse(&self, config: &mut Config, args: &[Vec<u8>], mode: Mode) -> Result<(), Reason> {
-        (self.parse)(config, args, &self.kind, mode)
+        (self.parse)(config, args, &self.domain, mode)
     }
 
     pub(super) fn file_lines(&self, config: &Config, default: &Config) -> FileLines {
-        (self.file_lines)(config, default, &self.kind)
+        (self.file_lines)(config, default, &self.domain)
     }
 }
 
@@ -105,7 +105,7 @@ macro_rules! alias {
 
 macro_rules! directives {
     ($($field:ident: $type:ty = $default:expr; $name:literal $(| $alias:literal)?;
-       $kind:expr; $flag:ident $(| $flags:ident)*; $help:literal)*) => {
+       $domain:expr; $flag:ident $(| $flags:ident)*; $help:literal)*) => {
         /// The whole configuration, typed. A field's documentation is its directive's help.
         #[derive(Clone, Debug, PartialEq)]
         pub struct Config {
@@ -123,12 +123,12 @@ macro_rules! directives {
         static DIRECTIVES: &[Directive] = &[$(Directive {
             name: $name,
             alias: alias!($($alias)?),
-            kind: $kind,
+            domain: $domain,
             flags: Flags::$flag$(.with(Flags::$flags))*,
             help: $help,
-            parse: |config, args, kind, mode| config.$field.parse(args, kind, mode),
-            format: |config, kind| config.$field.format(kind),
-            file_lines: |config, default, kind| config.$field.file_lines(kind, &default.$field),
+            parse: |config, args, domain, mode| config.$field.parse(args, domain, mode),
+            format: |config, domain| config.$field.format(domain),
+            file_lines: |config, default, domain| config.$field.file_lines(domain, &default.$field),
         },)*];
     };
 }
@@ -175,539 +175,539 @@ fn output_buffer_limits() -> OutputBufferLimits {
 
 directives! {
     // Torc's own.
-    workers: usize = 0; "workers"; Kind::Integer(0, WORKERS_MAX as i128); FIXED | OWN;
+    workers: usize = 0; "workers"; Domain::Integer(0, WORKERS_MAX as i128); FIXED | OWN;
         "Worker threads; 0 is as many as the CPUs this process may use, up to 64."
     worker_cpus: CpuList = CpuList::default(); "worker-cpus";
-        Kind::Special("CPUS such as 0,2-5"); FIXED | OWN;
+        Domain::Special("CPUS such as 0,2-5"); FIXED | OWN;
         "CPUs the workers are pinned to, in order; none given: those of the affinity mask."
-    active_workers_min: usize = 1; "active-workers-min"; Kind::Integer(1, WORKERS_MAX as i128); MUTABLE | OWN;
+    active_workers_min: usize = 1; "active-workers-min"; Domain::Integer(1, WORKERS_MAX as i128); MUTABLE | OWN;
         "Workers that serve connections however little there is to do; more join while the load is high."
-    active_workers_max: usize = WORKERS_MAX; "active-workers-max"; Kind::Integer(1, WORKERS_MAX as i128);
+    active_workers_max: usize = WORKERS_MAX; "active-workers-max"; Domain::Integer(1, WORKERS_MAX as i128);
         MUTABLE | OWN;
         "Workers that may serve connections however much there is to do; where this is less than the least, it counts."
-    io_backend: IoBackend = IoBackend::Auto; "io-backend"; Kind::Words(IoBackend::WORDS); FIXED | OWN;
+    io_backend: IoBackend = IoBackend::Auto; "io-backend"; Domain::Words(IoBackend::WORDS); FIXED | OWN;
         "Kernel interface for sockets; auto takes io_uring where the kernel allows it."
-    shards: ShardCount = ShardCount(0); "shards"; Kind::Special("POWER-OF-TWO"); FIXED | OWN;
+    shards: ShardCount = ShardCount(0); "shards"; Domain::Special("POWER-OF-TWO"); FIXED | OWN;
         "Parts the keyspace is cut into: a power of two; 0 is 256 for each worker, rounded up, and at most 4096."
-    sqpoll: bool = false; "sqpoll"; Kind::Bool; FIXED | OWN;
+    sqpoll: bool = false; "sqpoll"; Domain::Bool; FIXED | OWN;
         "Let a kernel thread submit for io_uring: for dedicated cores only."
-    busy_poll_us: u32 = 0; "busy-poll-us"; Kind::Integer(0, 1000000); FIXED | OWN;
+    busy_poll_us: u32 = 0; "busy-poll-us"; Domain::Integer(0, 1000000); FIXED | OWN;
         "Microseconds to poll before sleeping; 0 sleeps at once."
-    receive_buffers: u16 = 512; "receive-buffers"; Kind::Integer(4, 32768); FIXED | OWN;
+    receive_buffers: u16 = 512; "receive-buffers"; Domain::Integer(4, 32768); FIXED | OWN;
         "The most receive buffers that a worker's connections share, rounded up to a power of two."
-    receive_buffer_bytes: u32 = 16384; "receive-buffer-bytes"; Kind::Integer(64, 1048576); FIXED | OWN;
+    receive_buffer_bytes: u32 = 16384; "receive-buffer-bytes"; Domain::Integer(64, 1048576); FIXED | OWN;
         "Size of one receive buffer."
-    turn_warn_us: u64 = 10000; "turn-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
+    turn_warn_us: u64 = 10000; "turn-warn-us"; Domain::Integer(0, INT); MUTABLE | OWN;
         "Log a worker's turn that is longer, in microseconds; 0 never does."
-    lease_warn_us: u64 = 10000; "lease-warn-us"; Kind::Integer(0, INT); MUTABLE | OWN;
+    lease_warn_us: u64 = 10000; "lease-warn-us"; Domain::Integer(0, INT); MUTABLE | OWN;
         "Log a group of commands that keeps others off its shards for longer, in microseconds; 0 never does."
-    admin_port: u16 = 0; "admin-port"; Kind::Integer(0, 65535); FIXED | OWN;
+    admin_port: u16 = 0; "admin-port"; Domain::Integer(0, 65535); FIXED | OWN;
         "Port for HTTP: metrics for Prometheus, health, a live page; 0 for none."
-    admin_bind: BindAddresses = BindAddresses::loopback(); "admin-bind"; Kind::Special("ADDRESS...");
+    admin_bind: BindAddresses = BindAddresses::loopback(); "admin-bind"; Domain::Special("ADDRESS...");
         FIXED | MULTI | OWN;
         "Addresses of the admin port; other hosts need a password, as protected-mode has it."
-    admin_unixsocket: Text = text(""); "admin-unixsocket"; Kind::Text; FIXED | OWN;
+    admin_unixsocket: Text = text(""); "admin-unixsocket"; Domain::Text; FIXED | OWN;
         "Path of a Unix socket that serves what the admin port does; who may open it needs no password."
-    admin_unixsocket_perm: u32 = 0o600; "admin-unixsocket-perm"; Kind::Octal(0, 0o777); FIXED | OWN;
+    admin_unixsocket_perm: u32 = 0o600; "admin-unixsocket-perm"; Domain::Octal(0, 0o777); FIXED | OWN;
         "Permissions of that socket, octal."
-    admin_password: AdminPassword = AdminPassword(None); "admin-password"; Kind::Text; MUTABLE | SENSITIVE | OWN;
+    admin_password: AdminPassword = AdminPassword(None); "admin-password"; Domain::Text; MUTABLE | SENSITIVE | OWN;
         "Password of the admin port for HTTP basic authentication, kept as its SHA-256 (#DIGITS); empty is none."
 
     // Network.
-    bind: BindAddresses = BindAddresses::all(); "bind"; Kind::Special("ADDRESS..."); MUTABLE | MULTI;
+    bind: BindAddresses = BindAddresses::all(); "bind"; Domain::Special("ADDRESS..."); MUTABLE | MULTI;
         "Addresses to listen on; a leading - makes one optional."
-    bind_source_addr: Text = text(""); "bind-source-addr"; Kind::Text; MUTABLE | INERT;
+    bind_source_addr: Text = text(""); "bind-source-addr"; Domain::Text; MUTABLE | INERT;
         "Source address of outgoing connections."
-    port: u16 = 6379; "port"; Kind::Integer(0, 65535); MUTABLE;
+    port: u16 = 6379; "port"; Domain::Integer(0, 65535); MUTABLE;
         "TCP port; 0 does not listen on TCP."
-    protected_mode: bool = true; "protected-mode"; Kind::Bool; MUTABLE;
+    protected_mode: bool = true; "protected-mode"; Domain::Bool; MUTABLE;
         "Without a password, serve only clients of this host."
-    tcp_backlog: u32 = 511; "tcp-backlog"; Kind::Integer(0, INT); FIXED;
+    tcp_backlog: u32 = 511; "tcp-backlog"; Domain::Integer(0, INT); FIXED;
         "Connections the kernel queues for accepting."
-    tcp_keepalive: u32 = 300; "tcp-keepalive"; Kind::Integer(0, INT); MUTABLE;
+    tcp_keepalive: u32 = 300; "tcp-keepalive"; Domain::Integer(0, INT); MUTABLE;
         "Seconds between keep-alive probes; 0 sends none."
-    unixsocket: Text = text(""); "unixsocket"; Kind::Text; FIXED;
+    unixsocket: Text = text(""); "unixsocket"; Domain::Text; FIXED;
         "Path of a Unix socket to listen on."
-    unixsocketperm: u32 = 0; "unixsocketperm"; Kind::Octal(0, 0o777); FIXED;
+    unixsocketperm: u32 = 0; "unixsocketperm"; Domain::Octal(0, 0o777); FIXED;
         "Permissions of the Unix socket, octal; 0 leaves the umask's."
-    timeout: u32 = 0; "timeout"; Kind::Integer(0, INT); MUTABLE;
+    timeout: u32 = 0; "timeout"; Domain::Integer(0, INT); MUTABLE;
         "Seconds after which an idle client is closed; 0 never."
-    maxclients: u32 = 10000; "maxclients"; Kind::Unsigned(1, UINT); MUTABLE;
+    maxclients: u32 = 10000; "maxclients"; Domain::Unsigned(1, UINT); MUTABLE;
         "Most clients at once."
-    socket_mark_id: u32 = 0; "socket-mark-id"; Kind::Integer(0, UINT); FIXED | INERT;
+    socket_mark_id: u32 = 0; "socket-mark-id"; Domain::Integer(0, UINT); FIXED | INERT;
         "Mark of listening sockets."
     client_query_buffer_limit: u64 = 1024 * MIB; "client-query-buffer-limit";
-        Kind::UnsignedMemory(1 << 20, LONG); MUTABLE;
+        Domain::UnsignedMemory(1 << 20, LONG); MUTABLE;
         "Most bytes of one client's unfinished command."
     client_output_buffer_limit: OutputBufferLimits = output_buffer_limits();
         "client-output-buffer-limit";
-        Kind::Special("CLASS HARD SOFT SECONDS..."); MUTABLE | MULTI;
+        Domain::Special("CLASS HARD SOFT SECONDS..."); MUTABLE | MULTI;
         "Limits of unread replies, per class: normal, replica, pubsub."
-    proto_max_bulk_len: u64 = 512 * MIB; "proto-max-bulk-len"; Kind::Memory(1 << 20, LONG); MUTABLE;
+    proto_max_bulk_len: u64 = 512 * MIB; "proto-max-bulk-len"; Domain::Memory(1 << 20, LONG); MUTABLE;
         "Most bytes of one argument."
     max_new_connections_per_cycle: u32 = 10; "max-new-connections-per-cycle";
-        Kind::Unsigned(1, 1000); MUTABLE | INERT;
+        Domain::Unsigned(1, 1000); MUTABLE | INERT;
         "Connections accepted in one turn."
     max_new_tls_connections_per_cycle: u32 = 1; "max-new-tls-connections-per-cycle";
-        Kind::Unsigned(1, 1000); MUTABLE;
+        Domain::Unsigned(1, 1000); MUTABLE;
         "TLS handshakes that go on in one turn."
-    io_threads: u32 = 1; "io-threads"; Kind::Integer(1, 128); FIXED | INERT;
+    io_threads: u32 = 1; "io-threads"; Domain::Integer(1, 128); FIXED | INERT;
         "Redis's I/O threads; see workers."
 
-    prefetch_batch_max_size: u32 = 16; "prefetch-batch-max-size"; Kind::Integer(0, 128); MUTABLE | HIDDEN | INERT;
+    prefetch_batch_max_size: u32 = 16; "prefetch-batch-max-size"; Domain::Integer(0, 128); MUTABLE | HIDDEN | INERT;
         "Commands whose keys Redis fetches together."
 
     // TLS.
-    tls_port: u16 = 0; "tls-port"; Kind::Integer(0, 65535); MUTABLE;
+    tls_port: u16 = 0; "tls-port"; Domain::Integer(0, 65535); MUTABLE;
         "Port for TLS; 0 for none."
-    tls_session_cache_size: u32 = 20480; "tls-session-cache-size"; Kind::Integer(0, INT); MUTABLE;
+    tls_session_cache_size: u32 = 20480; "tls-session-cache-size"; Domain::Integer(0, INT); MUTABLE;
         "TLS sessions kept for resumption."
     tls_session_cache_timeout: u32 = 300; "tls-session-cache-timeout";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Seconds a TLS session is kept."
-    tls_cluster: bool = false; "tls-cluster"; Kind::Bool; MUTABLE | INERT;
+    tls_cluster: bool = false; "tls-cluster"; Domain::Bool; MUTABLE | INERT;
         "TLS on the cluster bus."
-    tls_replication: bool = false; "tls-replication"; Kind::Bool; MUTABLE;
+    tls_replication: bool = false; "tls-replication"; Domain::Bool; MUTABLE;
         "TLS to the primary."
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes; "tls-auth-clients";
-        Kind::Words(TlsAuthClients::WORDS); MUTABLE;
+        Domain::Words(TlsAuthClients::WORDS); MUTABLE;
         "Whether TLS clients show a certificate."
     tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off; "tls-auth-clients-user";
-        Kind::Words(TlsAuthClientsUser::WORDS); MUTABLE | OWN;
+        Domain::Words(TlsAuthClientsUser::WORDS); MUTABLE | OWN;
         "What of a TLS client's certificate names its user: off, CN."
-    tls_prefer_server_ciphers: bool = false; "tls-prefer-server-ciphers"; Kind::Bool; MUTABLE;
+    tls_prefer_server_ciphers: bool = false; "tls-prefer-server-ciphers"; Domain::Bool; MUTABLE;
         "Prefer the server's ciphers."
-    tls_session_caching: bool = true; "tls-session-caching"; Kind::Bool; MUTABLE;
+    tls_session_caching: bool = true; "tls-session-caching"; Domain::Bool; MUTABLE;
         "Keep TLS sessions."
-    tls_cert_file: Text = text(""); "tls-cert-file"; Kind::Text; MUTABLE;
+    tls_cert_file: Text = text(""); "tls-cert-file"; Domain::Text; MUTABLE;
         "Certificate that TLS clients are shown, PEM; its chain behind it."
-    tls_key_file: Text = text(""); "tls-key-file"; Kind::Text; MUTABLE;
+    tls_key_file: Text = text(""); "tls-key-file"; Domain::Text; MUTABLE;
         "Private key of that certificate, PEM."
-    tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Kind::Text; MUTABLE | SENSITIVE;
+    tls_key_file_pass: Text = text(""); "tls-key-file-pass"; Domain::Text; MUTABLE | SENSITIVE;
         "Password of the private key."
-    tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Kind::Text; MUTABLE;
+    tls_client_cert_file: Text = text(""); "tls-client-cert-file"; Domain::Text; MUTABLE;
         "Certificate as a client."
-    tls_client_key_file: Text = text(""); "tls-client-key-file"; Kind::Text; MUTABLE;
+    tls_client_key_file: Text = text(""); "tls-client-key-file"; Domain::Text; MUTABLE;
         "Private key as a client."
     tls_client_key_file_pass: Text = text(""); "tls-client-key-file-pass";
-        Kind::Text; MUTABLE | SENSITIVE;
+        Domain::Text; MUTABLE | SENSITIVE;
         "Password of the private key as a client."
-    tls_dh_params_file: Text = text(""); "tls-dh-params-file"; Kind::Text; MUTABLE | INERT;
+    tls_dh_params_file: Text = text(""); "tls-dh-params-file"; Domain::Text; MUTABLE | INERT;
         "Diffie-Hellman parameters."
-    tls_ca_cert_file: Text = text(""); "tls-ca-cert-file"; Kind::Text; MUTABLE;
+    tls_ca_cert_file: Text = text(""); "tls-ca-cert-file"; Domain::Text; MUTABLE;
         "Certificate authorities of TLS clients, PEM."
-    tls_ca_cert_dir: Text = text(""); "tls-ca-cert-dir"; Kind::Text; MUTABLE;
+    tls_ca_cert_dir: Text = text(""); "tls-ca-cert-dir"; Domain::Text; MUTABLE;
         "Directory of such files."
-    tls_protocols: Text = text(""); "tls-protocols"; Kind::Text; MUTABLE;
+    tls_protocols: Text = text(""); "tls-protocols"; Domain::Text; MUTABLE;
         "TLS versions: TLSv1.2, TLSv1.3."
-    tls_ciphers: Text = text(""); "tls-ciphers"; Kind::Text; MUTABLE;
+    tls_ciphers: Text = text(""); "tls-ciphers"; Domain::Text; MUTABLE;
         "Ciphers up to TLS 1.2."
-    tls_ciphersuites: Text = text(""); "tls-ciphersuites"; Kind::Text; MUTABLE;
+    tls_ciphersuites: Text = text(""); "tls-ciphersuites"; Domain::Text; MUTABLE;
         "Cipher suites of TLS 1.3."
 
     // Process, log, files.
-    daemonize: bool = false; "daemonize"; Kind::Bool; FIXED;
+    daemonize: bool = false; "daemonize"; Domain::Bool; FIXED;
         "Go to the background; Torc stays in the foreground, under a service manager."
-    supervised: Supervised = Supervised::No; "supervised"; Kind::Words(Supervised::WORDS); FIXED;
+    supervised: Supervised = Supervised::No; "supervised"; Domain::Words(Supervised::WORDS); FIXED;
         "Service manager that is told when Torc is ready."
-    pidfile: Text = text(""); "pidfile"; Kind::Text; FIXED;
+    pidfile: Text = text(""); "pidfile"; Domain::Text; FIXED;
         "File that holds the process's number while it runs; in the background, /var/run/torc.pid if none is named."
-    loglevel: LogLevel = LogLevel::Notice; "loglevel"; Kind::Words(LogLevel::WORDS); MUTABLE;
+    loglevel: LogLevel = LogLevel::Notice; "loglevel"; Domain::Words(LogLevel::WORDS); MUTABLE;
         "Least important message that is logged."
-    log_format: LogFormat = LogFormat::Text; "log-format"; Kind::Words(LogFormat::WORDS); MUTABLE | OWN;
+    log_format: LogFormat = LogFormat::Text; "log-format"; Domain::Words(LogFormat::WORDS); MUTABLE | OWN;
         "What a line of the log is: text as in Redis, an object of JSON, or names with values (logfmt)."
-    logfile: Text = text(""); "logfile"; Kind::Text; FIXED;
+    logfile: Text = text(""); "logfile"; Domain::Text; FIXED;
         "Log file; empty is the standard output."
-    syslog_enabled: bool = false; "syslog-enabled"; Kind::Bool; FIXED | INERT;
+    syslog_enabled: bool = false; "syslog-enabled"; Domain::Bool; FIXED | INERT;
         "Log to syslog too."
-    syslog_ident: Text = text("torc"); "syslog-ident"; Kind::Text; FIXED | INERT;
+    syslog_ident: Text = text("torc"); "syslog-ident"; Domain::Text; FIXED | INERT;
         "Name in syslog."
     syslog_facility: SyslogFacility = SyslogFacility::Local0; "syslog-facility";
-        Kind::Words(SyslogFacility::WORDS); FIXED | INERT;
+        Domain::Words(SyslogFacility::WORDS); FIXED | INERT;
         "Source in syslog."
-    always_show_logo: bool = false; "always-show-logo"; Kind::Bool; FIXED | INERT;
+    always_show_logo: bool = false; "always-show-logo"; Domain::Bool; FIXED | INERT;
         "Show the logo at start wherever the log goes."
-    set_proc_title: bool = true; "set-proc-title"; Kind::Bool; FIXED | INERT;
+    set_proc_title: bool = true; "set-proc-title"; Domain::Bool; FIXED | INERT;
         "Show the state in the process's title."
     proc_title_template: Text = text("{title} {listen-addr} {server-mode}"); "proc-title-template";
-        Kind::Title; MUTABLE | INERT;
+        Domain::Title; MUTABLE | INERT;
         "The process's title."
-    crash_log_enabled: bool = true; "crash-log-enabled"; Kind::Bool; MUTABLE | INERT;
+    crash_log_enabled: bool = true; "crash-log-enabled"; Domain::Bool; MUTABLE | INERT;
         "Report crashes."
-    crash_memcheck_enabled: bool = true; "crash-memcheck-enabled"; Kind::Bool; MUTABLE | INERT;
+    crash_memcheck_enabled: bool = true; "crash-memcheck-enabled"; Domain::Bool; MUTABLE | INERT;
         "Check memory after a crash."
-    use_exit_on_panic: bool = false; "use-exit-on-panic"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+    use_exit_on_panic: bool = false; "use-exit-on-panic"; Domain::Bool; MUTABLE | HIDDEN | INERT;
         "Exit rather than abort on a panic."
-    watchdog_period: u32 = 0; "watchdog-period"; Kind::Integer(0, INT); MUTABLE | HIDDEN | INERT;
+    watchdog_period: u32 = 0; "watchdog-period"; Domain::Integer(0, INT); MUTABLE | HIDDEN | INERT;
         "Milliseconds; see turn-warn-us."
-    ignore_warnings: Text = text(""); "ignore-warnings"; Kind::Text; MUTABLE | INERT;
+    ignore_warnings: Text = text(""); "ignore-warnings"; Domain::Text; MUTABLE | INERT;
         "Warnings about the host that do not stop the start."
-    locale_collate: Text = text(""); "locale-collate"; Kind::Text; MUTABLE | INERT;
+    locale_collate: Text = text(""); "locale-collate"; Domain::Text; MUTABLE | INERT;
         "Locale that SORT ALPHA compares by."
-    dir: Text = working_directory(); "dir"; Kind::Directory; MUTABLE | PROTECTED;
+    dir: Text = working_directory(); "dir"; Domain::Directory; MUTABLE | PROTECTED;
         "Working directory: where the files are."
     oom_score_adj: OomScoreAdj = OomScoreAdj::No; "oom-score-adj";
-        Kind::Words(OomScoreAdj::WORDS); MUTABLE | INERT;
+        Domain::Words(OomScoreAdj::WORDS); MUTABLE | INERT;
         "Whether the out-of-memory score is set."
     oom_score_adj_values: OomScores = OomScores([0, 200, 800]); "oom-score-adj-values";
-        Kind::Special("PRIMARY REPLICA CHILD"); MUTABLE | MULTI | INERT;
+        Domain::Special("PRIMARY REPLICA CHILD"); MUTABLE | MULTI | INERT;
         "Out-of-memory scores."
-    disable_thp: bool = true; "disable-thp"; Kind::Bool; FIXED | INERT;
+    disable_thp: bool = true; "disable-thp"; Domain::Bool; FIXED | INERT;
         "Turn huge pages off, which fork needs; Torc does not fork and uses them."
-    server_cpulist: Text = text(""); "server-cpulist" | "server_cpulist"; Kind::Text; FIXED | INERT;
+    server_cpulist: Text = text(""); "server-cpulist" | "server_cpulist"; Domain::Text; FIXED | INERT;
         "CPUs of Redis's main thread; see worker-cpus."
-    bio_cpulist: Text = text(""); "bio-cpulist" | "bio_cpulist"; Kind::Text; FIXED | INERT;
+    bio_cpulist: Text = text(""); "bio-cpulist" | "bio_cpulist"; Domain::Text; FIXED | INERT;
         "CPUs of background threads."
     aof_rewrite_cpulist: Text = text(""); "aof-rewrite-cpulist" | "aof_rewrite_cpulist";
-        Kind::Text; FIXED | INERT;
+        Domain::Text; FIXED | INERT;
         "CPUs of log rewriting."
-    bgsave_cpulist: Text = text(""); "bgsave-cpulist" | "bgsave_cpulist"; Kind::Text; FIXED | INERT;
+    bgsave_cpulist: Text = text(""); "bgsave-cpulist" | "bgsave_cpulist"; Domain::Text; FIXED | INERT;
         "CPUs of saving."
-    jemalloc_bg_thread: bool = true; "jemalloc-bg-thread"; Kind::Bool; MUTABLE | INERT;
+    jemalloc_bg_thread: bool = true; "jemalloc-bg-thread"; Domain::Bool; MUTABLE | INERT;
         "Background thread of Redis's allocator."
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigint";
-        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        Domain::Special("OPTION..."); MUTABLE | MULTI;
         "What SIGINT does: default, save, nosave, now, force."
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::default(); "shutdown-on-sigterm";
-        Kind::Special("OPTION..."); MUTABLE | MULTI;
+        Domain::Special("OPTION..."); MUTABLE | MULTI;
         "What SIGTERM does: default, save, nosave, now, force."
-    shutdown_timeout: u32 = 10; "shutdown-timeout"; Kind::Integer(0, INT); MUTABLE;
+    shutdown_timeout: u32 = 10; "shutdown-timeout"; Domain::Integer(0, INT); MUTABLE;
         "Seconds to wait for replicas at shutdown."
 
     // Security.
-    requirepass: Text = text(""); "requirepass"; Kind::Text; MUTABLE | SENSITIVE;
+    requirepass: Text = text(""); "requirepass"; Domain::Text; MUTABLE | SENSITIVE;
         "Password of the default user; empty is none."
-    aclfile: Text = text(""); "aclfile"; Kind::Text; FIXED;
+    aclfile: Text = text(""); "aclfile"; Domain::Text; FIXED;
         "File with the users; where it is given, requirepass counts for nothing at the start."
-    acllog_max_len: u64 = 128; "acllog-max-len"; Kind::Integer(0, LONG); MUTABLE;
+    acllog_max_len: u64 = 128; "acllog-max-len"; Domain::Integer(0, LONG); MUTABLE;
         "Entries of ACL LOG."
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::ResetChannels; "acl-pubsub-default";
-        Kind::Words(AclPubsubDefault::WORDS); MUTABLE;
+        Domain::Words(AclPubsubDefault::WORDS); MUTABLE;
         "Channels of a new user."
     enable_protected_configs: ProtectedAction = ProtectedAction::No; "enable-protected-configs";
-        Kind::Words(ProtectedAction::WORDS); FIXED;
+        Domain::Words(ProtectedAction::WORDS); FIXED;
         "Who may set protected directives: no, yes, local."
     enable_debug_command: ProtectedAction = ProtectedAction::No; "enable-debug-command";
-        Kind::Words(ProtectedAction::WORDS); FIXED;
+        Domain::Words(ProtectedAction::WORDS); FIXED;
         "Who may use DEBUG: no, yes, local."
     enable_module_command: ProtectedAction = ProtectedAction::No; "enable-module-command";
-        Kind::Words(ProtectedAction::WORDS); FIXED;
+        Domain::Words(ProtectedAction::WORDS); FIXED;
         "Who may use MODULE: no, yes, local."
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No; "sanitize-dump-payload";
-        Kind::Words(SanitizeDumpPayload::WORDS); MUTABLE;
+        Domain::Words(SanitizeDumpPayload::WORDS); MUTABLE;
         "Whose RESTORE payloads are checked deeply; Torc checks all."
-    hide_user_data_from_log: bool = false; "hide-user-data-from-log"; Kind::Bool; MUTABLE;
+    hide_user_data_from_log: bool = false; "hide-user-data-from-log"; Domain::Bool; MUTABLE;
         "Keep keys and values out of the log; Torc never puts them there."
 
     // Keyspace, memory, expiry.
-    databases: u32 = 16; "databases"; Kind::Integer(1, INT); FIXED;
+    databases: u32 = 16; "databases"; Domain::Integer(1, INT); FIXED;
         "Databases, numbered from 0."
-    maxmemory: u64 = 0; "maxmemory"; Kind::UnsignedMemory(0, ULONG); MUTABLE;
+    maxmemory: u64 = 0; "maxmemory"; Domain::UnsignedMemory(0, ULONG); MUTABLE;
         "Most bytes of data; 0 is no limit."
     maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction;
         "maxmemory-policy";
-        Kind::Words(MaxmemoryPolicy::WORDS); MUTABLE;
+        Domain::Words(MaxmemoryPolicy::WORDS); MUTABLE;
         "What is evicted when maxmemory is reached."
-    maxmemory_samples: u32 = 5; "maxmemory-samples"; Kind::Integer(1, 64); MUTABLE;
+    maxmemory_samples: u32 = 5; "maxmemory-samples"; Domain::Integer(1, 64); MUTABLE;
         "Keys that eviction compares."
-    maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Kind::Integer(0, 100); MUTABLE;
+    maxmemory_eviction_tenacity: u32 = 10; "maxmemory-eviction-tenacity"; Domain::Integer(0, 100); MUTABLE;
         "How hard eviction tries in one go: 0 little, 100 until done."
-    maxmemory_clients: i64 = 0; "maxmemory-clients"; Kind::MemoryOrPercent(100); MUTABLE;
+    maxmemory_clients: i64 = 0; "maxmemory-clients"; Domain::MemoryOrPercent(100); MUTABLE;
         "Most bytes of all clients; N% is of maxmemory (kept as -N); 0 is no limit."
-    lfu_log_factor: u32 = 10; "lfu-log-factor"; Kind::Integer(0, INT); MUTABLE;
+    lfu_log_factor: u32 = 10; "lfu-log-factor"; Domain::Integer(0, INT); MUTABLE;
         "How slowly the use counter grows."
-    lfu_decay_time: u32 = 1; "lfu-decay-time"; Kind::Integer(0, INT); MUTABLE;
+    lfu_decay_time: u32 = 1; "lfu-decay-time"; Domain::Integer(0, INT); MUTABLE;
         "Minutes after which the use counter falls by one."
-    active_expire_effort: u32 = 1; "active-expire-effort"; Kind::Integer(1, 10); MUTABLE | INERT;
+    active_expire_effort: u32 = 1; "active-expire-effort"; Domain::Integer(1, 10); MUTABLE | INERT;
         "How hard expired keys are sought: 1 to 10."
-    lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction"; Kind::Bool; MUTABLE;
+    lazyfree_lazy_eviction: bool = false; "lazyfree-lazy-eviction"; Domain::Bool; MUTABLE;
         "Free evicted values in slices; Torc always does, where they are large."
-    lazyfree_lazy_expire: bool = false; "lazyfree-lazy-expire"; Kind::Bool; MUTABLE;
+    lazyfree_lazy_expire: bool = false; "lazyfree-lazy-expire"; Domain::Bool; MUTABLE;
         "Free expired values in slices; Torc always does, where they are large."
-    lazyfree_lazy_server_del: bool = false; "lazyfree-lazy-server-del"; Kind::Bool; MUTABLE;
+    lazyfree_lazy_server_del: bool = false; "lazyfree-lazy-server-del"; Domain::Bool; MUTABLE;
         "Free overwritten values in slices; Torc always does, where they are large."
-    lazyfree_lazy_user_del: bool = false; "lazyfree-lazy-user-del"; Kind::Bool; MUTABLE;
+    lazyfree_lazy_user_del: bool = false; "lazyfree-lazy-user-del"; Domain::Bool; MUTABLE;
         "DEL behaves as UNLINK; in Torc it always does."
-    lazyfree_lazy_user_flush: bool = false; "lazyfree-lazy-user-flush"; Kind::Bool; MUTABLE;
+    lazyfree_lazy_user_flush: bool = false; "lazyfree-lazy-user-flush"; Domain::Bool; MUTABLE;
         "FLUSHALL and FLUSHDB behave as with ASYNC."
     lazyexpire_nested_arbitrary_keys: bool = true; "lazyexpire-nested-arbitrary-keys";
-        Kind::Bool; MUTABLE | HIDDEN | INERT;
+        Domain::Bool; MUTABLE | HIDDEN | INERT;
         "Expire keys that a script meets."
-    hz: u32 = 10; "hz"; Kind::Integer(0, INT); MUTABLE;
+    hz: u32 = 10; "hz"; Domain::Integer(0, INT); MUTABLE;
         "Rounds of the cron a second, 1 to 500."
-    dynamic_hz: bool = true; "dynamic-hz"; Kind::Bool; MUTABLE;
+    dynamic_hz: bool = true; "dynamic-hz"; Domain::Bool; MUTABLE;
         "More rounds with more clients, fewer while nothing happens."
-    activerehashing: bool = true; "activerehashing"; Kind::Bool; MUTABLE | INERT;
+    activerehashing: bool = true; "activerehashing"; Domain::Bool; MUTABLE | INERT;
         "Redis's background rehashing; Torc's table grows without it."
-    activedefrag: ActiveDefrag = ActiveDefrag::Auto; "activedefrag"; Kind::Words(ActiveDefrag::WORDS); MUTABLE;
+    activedefrag: ActiveDefrag = ActiveDefrag::Auto; "activedefrag"; Domain::Words(ActiveDefrag::WORDS); MUTABLE;
         "Empty sparse memory in the background; auto: while there is a maxmemory."
     active_defrag_ignore_bytes: u64 = 100 * MIB; "active-defrag-ignore-bytes";
-        Kind::UnsignedMemory(1, LONG); MUTABLE;
+        Domain::UnsignedMemory(1, LONG); MUTABLE;
         "Fragmentation that is left alone."
-    active_defrag_cycle_min: u32 = 1; "active-defrag-cycle-min"; Kind::Integer(1, 99); MUTABLE;
+    active_defrag_cycle_min: u32 = 1; "active-defrag-cycle-min"; Domain::Integer(1, 99); MUTABLE;
         "Least effort of defragmentation, percent."
-    active_defrag_cycle_max: u32 = 25; "active-defrag-cycle-max"; Kind::Integer(1, 99); MUTABLE;
+    active_defrag_cycle_max: u32 = 25; "active-defrag-cycle-max"; Domain::Integer(1, 99); MUTABLE;
         "Most effort of defragmentation, percent."
     active_defrag_threshold_lower: u32 = 10; "active-defrag-threshold-lower";
-        Kind::Integer(0, 1000); MUTABLE;
+        Domain::Integer(0, 1000); MUTABLE;
         "Fragmentation at which defragmentation starts, percent."
     active_defrag_threshold_upper: u32 = 100; "active-defrag-threshold-upper";
-        Kind::Integer(0, 1000); MUTABLE;
+        Domain::Integer(0, 1000); MUTABLE;
         "Fragmentation at which effort is greatest, percent."
     active_defrag_max_scan_fields: u64 = 1000; "active-defrag-max-scan-fields";
-        Kind::Integer(1, LONG); MUTABLE | INERT;
+        Domain::Integer(1, LONG); MUTABLE | INERT;
         "Elements above which a value is defragmented in slices."
-    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Kind::Unsigned(0, LONG); MUTABLE;
+    tracking_table_max_keys: u64 = 1000000; "tracking-table-max-keys"; Domain::Unsigned(0, LONG); MUTABLE;
         "Keys remembered for client-side caching; 0 is no limit."
 
     // Encodings: up to these limits a collection is one packed allocation.
     hash_max_listpack_entries: u64 = 512; "hash-max-listpack-entries" | "hash-max-ziplist-entries";
-        Kind::Unsigned(0, LONG); MUTABLE;
+        Domain::Unsigned(0, LONG); MUTABLE;
         "Fields of a packed hash."
     hash_max_listpack_value: u64 = 64; "hash-max-listpack-value" | "hash-max-ziplist-value";
-        Kind::UnsignedMemory(0, LONG); MUTABLE;
+        Domain::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a packed hash's field or value."
     list_max_listpack_size: i32 = -2; "list-max-listpack-size" | "list-max-ziplist-size";
-        Kind::Integer(-INT - 1, INT); MUTABLE;
+        Domain::Integer(-INT - 1, INT); MUTABLE;
         "Elements of a list's node; -1 to -5: 4 to 64 KiB."
-    list_compress_depth: u32 = 0; "list-compress-depth"; Kind::Integer(0, INT); MUTABLE | INERT;
+    list_compress_depth: u32 = 0; "list-compress-depth"; Domain::Integer(0, INT); MUTABLE | INERT;
         "Nodes at a list's ends that are not compressed; 0 compresses none."
-    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Kind::Unsigned(0, LONG); MUTABLE;
+    set_max_intset_entries: u64 = 512; "set-max-intset-entries"; Domain::Unsigned(0, LONG); MUTABLE;
         "Members of a set of integers."
-    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Kind::Unsigned(0, LONG); MUTABLE;
+    set_max_listpack_entries: u64 = 128; "set-max-listpack-entries"; Domain::Unsigned(0, LONG); MUTABLE;
         "Members of a packed set."
-    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Kind::Unsigned(0, LONG); MUTABLE;
+    set_max_listpack_value: u64 = 64; "set-max-listpack-value"; Domain::Unsigned(0, LONG); MUTABLE;
         "Bytes of a packed set's member."
     zset_max_listpack_entries: u64 = 128; "zset-max-listpack-entries" | "zset-max-ziplist-entries";
-        Kind::Unsigned(0, LONG); MUTABLE;
+        Domain::Unsigned(0, LONG); MUTABLE;
         "Members of a packed sorted set."
     zset_max_listpack_value: u64 = 64; "zset-max-listpack-value" | "zset-max-ziplist-value";
-        Kind::UnsignedMemory(0, LONG); MUTABLE;
+        Domain::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a packed sorted set's member."
-    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Kind::UnsignedMemory(0, LONG); MUTABLE;
+    hll_sparse_max_bytes: u64 = 3000; "hll-sparse-max-bytes"; Domain::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a sparse HyperLogLog."
-    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Kind::UnsignedMemory(0, LONG); MUTABLE;
+    stream_node_max_bytes: u64 = 4096; "stream-node-max-bytes"; Domain::UnsignedMemory(0, LONG); MUTABLE;
         "Bytes of a stream's node; 0 is no limit."
-    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Kind::Integer(0, LONG); MUTABLE;
+    stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Domain::Integer(0, LONG); MUTABLE;
         "Entries of a stream's node; 0 is no limit."
 
     vset_force_single_threaded_execution: bool = false; "vset-force-single-threaded-execution";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Search vector sets in the thread that serves clients."
 
     // Observation.
-    slowlog_log_slower_than: i64 = 10000; "slowlog-log-slower-than"; Kind::Integer(-1, LONG); MUTABLE;
+    slowlog_log_slower_than: i64 = 10000; "slowlog-log-slower-than"; Domain::Integer(-1, LONG); MUTABLE;
         "Microseconds above which a command enters the slow log; -1 none, 0 all."
-    slowlog_max_len: u64 = 128; "slowlog-max-len"; Kind::Integer(0, LONG); MUTABLE;
+    slowlog_max_len: u64 = 128; "slowlog-max-len"; Domain::Integer(0, LONG); MUTABLE;
         "Entries of the slow log."
-    latency_tracking: bool = true; "latency-tracking"; Kind::Bool; MUTABLE;
+    latency_tracking: bool = true; "latency-tracking"; Domain::Bool; MUTABLE;
         "Keep latency histograms per command."
     latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]);
         "latency-tracking-info-percentiles";
-        Kind::Special("PERCENTILE..."); MUTABLE | MULTI;
+        Domain::Special("PERCENTILE..."); MUTABLE | MULTI;
         "Percentiles that INFO latencystats shows."
-    latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Kind::Integer(0, LONG); MUTABLE;
+    latency_monitor_threshold: u64 = 0; "latency-monitor-threshold"; Domain::Integer(0, LONG); MUTABLE;
         "Milliseconds above which an event is kept for LATENCY; 0 keeps none."
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::default(); "notify-keyspace-events";
-        Kind::Special("FLAGS of Ag$lshzxeKEtmdnoc"); MUTABLE;
+        Domain::Special("FLAGS of Ag$lshzxeKEtmdnoc"); MUTABLE;
         "Events on keys that are published."
     busy_reply_threshold: u64 = 5000; "busy-reply-threshold" | "lua-time-limit";
-        Kind::Integer(0, LONG); MUTABLE | INERT;
+        Domain::Integer(0, LONG); MUTABLE | INERT;
         "Milliseconds after which a script makes others get BUSY."
     lua_enable_deprecated_api: bool = false; "lua-enable-deprecated-api";
-        Kind::Bool; FIXED | HIDDEN | INERT;
+        Domain::Bool; FIXED | HIDDEN | INERT;
         "Old functions in scripts."
 
     // Snapshot and log.
-    save: SavePoints = save_points(); "save"; Kind::Special("SECONDS CHANGES..."); MUTABLE | MULTI;
+    save: SavePoints = save_points(); "save"; Domain::Special("SECONDS CHANGES..."); MUTABLE | MULTI;
         "Save after so many seconds with so many changes; \"\" never does."
     dbfilename: Text = text("dump.rdb"); "dbfilename";
-        Kind::FileName("dbfilename"); MUTABLE | PROTECTED;
+        Domain::FileName("dbfilename"); MUTABLE | PROTECTED;
         "Name of the snapshot."
-    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Kind::Bool; MUTABLE;
+    stop_writes_on_bgsave_error: bool = true; "stop-writes-on-bgsave-error"; Domain::Bool; MUTABLE;
         "Refuse writes after a snapshot failed."
-    rdbcompression: bool = true; "rdbcompression"; Kind::Bool; MUTABLE;
+    rdbcompression: bool = true; "rdbcompression"; Domain::Bool; MUTABLE;
         "Compress snapshots."
-    rdbchecksum: bool = true; "rdbchecksum"; Kind::Bool; FIXED;
+    rdbchecksum: bool = true; "rdbchecksum"; Domain::Bool; FIXED;
         "Sum snapshots."
-    rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Kind::Bool; MUTABLE;
+    rdb_del_sync_files: bool = false; "rdb-del-sync-files"; Domain::Bool; MUTABLE;
         "Remove snapshots made for replicas."
-    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Kind::Bool; MUTABLE;
+    rdb_save_incremental_fsync: bool = true; "rdb-save-incremental-fsync"; Domain::Bool; MUTABLE;
         "Sync snapshots as they are written."
     rdb_key_save_delay: i32 = 0; "rdb-key-save-delay";
-        Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN;
+        Domain::Integer(-INT - 1, INT); MUTABLE | HIDDEN;
         "Microseconds per saved key, for tests."
     snapshot_buffer_limit: u64 = 64 * MIB; "snapshot-buffer-limit";
-        Kind::Memory(1 << 20, LONG); MUTABLE | OWN;
+        Domain::Memory(1 << 20, LONG); MUTABLE | OWN;
         "Bytes held for a snapshot, beyond which writes to what it has not saved yet wait."
-    snapshot_rate_max: u64 = 0; "snapshot-rate-max"; Kind::Memory(0, LONG); MUTABLE | OWN;
+    snapshot_rate_max: u64 = 0; "snapshot-rate-max"; Domain::Memory(0, LONG); MUTABLE | OWN;
         "Bytes a second that a snapshot writes at most; 0: as many as it can."
-    snapshot_wait_max: u32 = 60; "snapshot-wait-max"; Kind::Integer(1, INT); MUTABLE | OWN;
+    snapshot_wait_max: u32 = 60; "snapshot-wait-max"; Domain::Integer(1, INT); MUTABLE | OWN;
         "Seconds that writes wait for a snapshot which writes nothing; then it fails, and they go on."
-    key_load_delay: i32 = 0; "key-load-delay"; Kind::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
+    key_load_delay: i32 = 0; "key-load-delay"; Domain::Integer(-INT - 1, INT); MUTABLE | HIDDEN | INERT;
         "Microseconds per loaded key, for tests."
     loading_process_events_interval_bytes: u64 = MIB / 2; "loading-process-events-interval-bytes";
-        Kind::Integer(1024, INT); MUTABLE | HIDDEN | INERT;
+        Domain::Integer(1024, INT); MUTABLE | HIDDEN | INERT;
         "Bytes loaded between two looks at clients."
-    appendonly: bool = false; "appendonly"; Kind::Bool; MUTABLE;
+    appendonly: bool = false; "appendonly"; Domain::Bool; MUTABLE;
         "Keep the append-only log."
     appendfilename: Text = text("appendonly.aof"); "appendfilename";
-        Kind::FileName("appendfilename"); FIXED;
+        Domain::FileName("appendfilename"); FIXED;
         "Base name of the log."
     appenddirname: Text = text("appendonlydir"); "appenddirname";
-        Kind::FileName("appenddirname"); FIXED;
+        Domain::FileName("appenddirname"); FIXED;
         "Directory of the log, under dir."
     appendfsync: AppendFsync = AppendFsync::Everysec; "appendfsync";
-        Kind::Words(AppendFsync::WORDS); MUTABLE;
+        Domain::Words(AppendFsync::WORDS); MUTABLE;
         "When the log is synced: always, everysec, no."
-    journal_limit: u64 = 256 * MIB; "journal-limit"; Kind::Memory(1 << 20, LONG); MUTABLE | OWN;
+    journal_limit: u64 = 256 * MIB; "journal-limit"; Domain::Memory(1 << 20, LONG); MUTABLE | OWN;
         "Bytes that wait to be appended, beyond which commands that write wait."
-    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Kind::Bool; MUTABLE;
+    no_appendfsync_on_rewrite: bool = false; "no-appendfsync-on-rewrite"; Domain::Bool; MUTABLE;
         "Do not sync while rewriting."
     auto_aof_rewrite_percentage: u32 = 100; "auto-aof-rewrite-percentage";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Growth at which the log is rewritten, percent; 0 never."
     auto_aof_rewrite_min_size: u64 = 64 * MIB; "auto-aof-rewrite-min-size";
-        Kind::Memory(0, LONG); MUTABLE;
+        Domain::Memory(0, LONG); MUTABLE;
         "Size below which the log is not rewritten."
-    aof_load_truncated: bool = true; "aof-load-truncated"; Kind::Bool; MUTABLE;
+    aof_load_truncated: bool = true; "aof-load-truncated"; Domain::Bool; MUTABLE;
         "Load a log whose end is torn."
-    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Kind::Bool; MUTABLE;
+    aof_use_rdb_preamble: bool = true; "aof-use-rdb-preamble"; Domain::Bool; MUTABLE;
         "Rewrite the log as a snapshot."
-    aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Kind::Bool; MUTABLE;
+    aof_timestamp_enabled: bool = false; "aof-timestamp-enabled"; Domain::Bool; MUTABLE;
         "Note times in the log."
     aof_rewrite_incremental_fsync: bool = true; "aof-rewrite-incremental-fsync";
-        Kind::Bool; MUTABLE;
+        Domain::Bool; MUTABLE;
         "Sync the log as it is rewritten."
-    aof_disable_auto_gc: bool = false; "aof-disable-auto-gc"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+    aof_disable_auto_gc: bool = false; "aof-disable-auto-gc"; Domain::Bool; MUTABLE | HIDDEN | INERT;
         "Keep old log files."
 
     // Replication.
     replicaof: ReplicaOf = ReplicaOf(None); "replicaof" | "slaveof";
-        Kind::Special("HOST PORT"); FIXED | MULTI;
+        Domain::Special("HOST PORT"); FIXED | MULTI;
         "Primary that this server replicates."
-    masterauth: Text = text(""); "masterauth"; Kind::Text; MUTABLE | SENSITIVE;
+    masterauth: Text = text(""); "masterauth"; Domain::Text; MUTABLE | SENSITIVE;
         "Password for the primary."
-    masteruser: Text = text(""); "masteruser"; Kind::Text; MUTABLE | SENSITIVE;
+    masteruser: Text = text(""); "masteruser"; Domain::Text; MUTABLE | SENSITIVE;
         "User for the primary."
     replica_serve_stale_data: bool = true; "replica-serve-stale-data" | "slave-serve-stale-data";
-        Kind::Bool; MUTABLE;
+        Domain::Bool; MUTABLE;
         "Answer while the link to the primary is down."
-    replica_read_only: bool = true; "replica-read-only" | "slave-read-only"; Kind::Bool; MUTABLE;
+    replica_read_only: bool = true; "replica-read-only" | "slave-read-only"; Domain::Bool; MUTABLE;
         "Refuse writes on a replica."
     replica_lazy_flush: bool = false; "replica-lazy-flush" | "slave-lazy-flush";
-        Kind::Bool; MUTABLE;
+        Domain::Bool; MUTABLE;
         "Free the old keyspace in slices on a resync."
     replica_ignore_maxmemory: bool = true; "replica-ignore-maxmemory" | "slave-ignore-maxmemory";
-        Kind::Bool; MUTABLE;
+        Domain::Bool; MUTABLE;
         "A replica does not evict."
     replica_ignore_disk_write_errors: bool = false; "replica-ignore-disk-write-errors";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "A replica goes on when its log cannot be written."
-    replica_announced: bool = true; "replica-announced"; Kind::Bool; MUTABLE;
+    replica_announced: bool = true; "replica-announced"; Domain::Bool; MUTABLE;
         "Tell sentinels about this replica."
     replica_announce_ip: Text = text(""); "replica-announce-ip" | "slave-announce-ip";
-        Kind::Text; MUTABLE;
+        Domain::Text; MUTABLE;
         "Address told to the primary."
     replica_announce_port: u16 = 0; "replica-announce-port" | "slave-announce-port";
-        Kind::Integer(0, 65535); MUTABLE;
+        Domain::Integer(0, 65535); MUTABLE;
         "Port told to the primary."
     replica_priority: u32 = 100; "replica-priority" | "slave-priority";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Rank for promotion; 0 is never."
     min_replicas_to_write: u32 = 0; "min-replicas-to-write" | "min-slaves-to-write";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Replicas without which writes are refused."
     min_replicas_max_lag: u32 = 10; "min-replicas-max-lag" | "min-slaves-max-lag";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Seconds a replica may lag and still count; 0 asks for no replicas."
-    repl_backlog_size: u64 = MIB; "repl-backlog-size"; Kind::Memory(1, LONG); MUTABLE;
+    repl_backlog_size: u64 = MIB; "repl-backlog-size"; Domain::Memory(1, LONG); MUTABLE;
         "Bytes kept for replicas that come back."
-    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Kind::Integer(0, LONG); MUTABLE;
+    repl_backlog_ttl: u64 = 3600; "repl-backlog-ttl"; Domain::Integer(0, LONG); MUTABLE;
         "Seconds the backlog is kept without replicas."
     replica_full_sync_buffer_limit: u64 = 0; "replica-full-sync-buffer-limit";
-        Kind::Memory(0, LONG); MUTABLE | INERT;
+        Domain::Memory(0, LONG); MUTABLE | INERT;
         "Bytes a replica keeps of the stream while it loads a snapshot; 0 is the limit of its output buffer."
-    repl_rdb_channel: bool = true; "repl-rdb-channel"; Kind::Bool; MUTABLE | HIDDEN | INERT;
+    repl_rdb_channel: bool = true; "repl-rdb-channel"; Domain::Bool; MUTABLE | HIDDEN | INERT;
         "Send a snapshot to a replica over a connection of its own."
-    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Kind::Bool; MUTABLE | INERT;
+    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Domain::Bool; MUTABLE | INERT;
         "Send to replicas in larger packets."
-    repl_diskless_sync: bool = true; "repl-diskless-sync"; Kind::Bool; MUTABLE;
+    repl_diskless_sync: bool = true; "repl-diskless-sync"; Domain::Bool; MUTABLE;
         "Send snapshots to replicas without a file."
-    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay"; Kind::Integer(0, INT); MUTABLE;
+    repl_diskless_sync_delay: u32 = 5; "repl-diskless-sync-delay"; Domain::Integer(0, INT); MUTABLE;
         "Seconds to wait for more replicas."
     repl_diskless_sync_max_replicas: u32 = 0; "repl-diskless-sync-max-replicas";
-        Kind::Integer(0, INT); MUTABLE;
+        Domain::Integer(0, INT); MUTABLE;
         "Replicas that are enough to start."
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled; "repl-diskless-load";
-        Kind::Words(ReplDisklessLoad::WORDS); MUTABLE;
+        Domain::Words(ReplDisklessLoad::WORDS); MUTABLE;
         "How a received snapshot is loaded."
     repl_ping_replica_period: u32 = 10; "repl-ping-replica-period" | "repl-ping-slave-period";
-        Kind::Integer(1, INT); MUTABLE;
+        Domain::Integer(1, INT); MUTABLE;
         "Seconds between pings to replicas."
-    repl_timeout: u32 = 60; "repl-timeout"; Kind::Integer(1, INT); MUTABLE;
+    repl_timeout: u32 = 60; "repl-timeout"; Domain::Integer(1, INT); MUTABLE;
         "Seconds after which a silent link is closed."
     propagation_error_behavior: PropagationError = PropagationError::Ignore; "propagation-error-behavior";
-        Kind::Words(PropagationError::WORDS); MUTABLE | INERT;
+        Domain::Words(PropagationError::WORDS); MUTABLE | INERT;
         "What happens when a replicated command fails."
 
     // Cluster.
-    cluster_enabled: bool = false; "cluster-enabled"; Kind::Bool; FIXED | INERT;
+    cluster_enabled: bool = false; "cluster-enabled"; Domain::Bool; FIXED | INERT;
         "Take part in a cluster."
-    cluster_config_file: Text = text("nodes.conf"); "cluster-config-file"; Kind::Text; FIXED | INERT;
+    cluster_config_file: Text = text("nodes.conf"); "cluster-config-file"; Domain::Text; FIXED | INERT;
         "File with the cluster's state."
-    cluster_port: u16 = 0; "cluster-port"; Kind::Integer(0, 65535); FIXED | INERT;
+    cluster_port: u16 = 0; "cluster-port"; Domain::Integer(0, 65535); FIXED | INERT;
         "Port of the cluster bus."
-    cluster_node_timeout: u64 = 15000; "cluster-node-timeout"; Kind::Integer(0, LONG); MUTABLE | INERT;
+    cluster_node_timeout: u64 = 15000; "cluster-node-timeout"; Domain::Integer(0, LONG); MUTABLE | INERT;
         "Milliseconds after which a silent node is failing."
-    cluster_migration_barrier: u32 = 1; "cluster-migration-barrier"; Kind::Integer(0, INT); MUTABLE | INERT;
+    cluster_migration_barrier: u32 = 1; "cluster-migration-barrier"; Domain::Integer(0, INT); MUTABLE | INERT;
         "Replicas a primary keeps."
     cluster_replica_validity_factor: u32 = 10;
         "cluster-replica-validity-factor" | "cluster-slave-validity-factor";
-        Kind::Integer(0, INT); MUTABLE | INERT;
+        Domain::Integer(0, INT); MUTABLE | INERT;
         "How stale a replica may be to be promoted."
     cluster_replica_no_failover: bool = false; "cluster-replica-no-failover" | "cluster-slave-no-failover";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Never promote this replica."
     cluster_require_full_coverage: bool = true; "cluster-require-full-coverage";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Serve only while all slots are served."
     cluster_allow_reads_when_down: bool = false; "cluster-allow-reads-when-down";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Serve reads while the cluster is down."
     cluster_allow_pubsubshard_when_down: bool = true; "cluster-allow-pubsubshard-when-down";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Serve sharded channels while the cluster is down."
     cluster_allow_replica_migration: bool = true; "cluster-allow-replica-migration";
-        Kind::Bool; MUTABLE | INERT;
+        Domain::Bool; MUTABLE | INERT;
         "Replicas move to primaries that have none."
-    cluster_announce_ip: Text = text(""); "cluster-announce-ip"; Kind::Text; MUTABLE | INERT;
+    cluster_announce_ip: Text = text(""); "cluster-announce-ip"; Domain::Text; MUTABLE | INERT;
         "Address told to the cluster."
-    cluster_announce_hostname: Text = text(""); "cluster-announce-hostname"; Kind::Text; MUTABLE | INERT;
+    cluster_announce_hostname: Text = text(""); "cluster-announce-hostname"; Domain::Text; MUTABLE | INERT;
         "Host name told to the cluster."
     cluster_announce_human_nodename: Text = text(""); "cluster-announce-human-nodename";
-        Kind::NodeName; MUTABLE | INERT;
+        Domain::NodeName; MUTABLE | INERT;
         "Name told to the cluster."
-    cluster_announce_port: u16 = 0; "cluster-announce-port"; Kind::Integer(0, 65535); MUTABLE | INERT;
+    cluster_announce_port: u16 = 0; "cluster-announce-port"; Domain::Integer(0, 65535); MUTABLE | INERT;
         "Port told to the cluster."
     cluster_announce_tls_port: u16 = 0; "cluster-announce-tls-port";
-        Kind::Integer(0, 65535); MUTABLE | INERT;
+        Domain::Integer(0, 65535); MUTABLE | INERT;
         "TLS port told to the cluster."
     cluster_announce_bus_port: u16 = 0; "cluster-announce-bus-port";
-        Kind::Integer(0, 65535); MUTABLE | INERT;
+        Domain::Integer(0, 65535); MUTABLE | INERT;
         "Bus port told to the cluster."
     cluster_preferred_endpoint_type: ClusterEndpoint = ClusterEndpoint::Ip;
         "cluster-preferred-endpoint-type";
-        Kind::Words(ClusterEndpoint::WORDS); MUTABLE | INERT;
+        Domain::Words(ClusterEndpoint::WORDS); MUTABLE | INERT;
         "What redirections name: ip, hostname, unknown-endpoint."
     cluster_link_sendbuf_limit: u64 = 0; "cluster-link-sendbuf-limit";
-        Kind::UnsignedMemory(0, ULONG); MUTABLE | INERT;
+        Domain::UnsignedMemory(0, ULONG); MUTABLE | INERT;
         "Most bytes queued to a node; 0 is no limit."
-    cluster_ping_interval: u32 = 0; "cluster-ping-interval"; Kind::Integer(0, INT); MUTABLE | HIDDEN | INERT;
+    cluster_ping_interval: u32 = 0; "cluster-ping-interval"; Domain::Integer(0, INT); MUTABLE | HIDDEN | INERT;
         "Milliseconds between pings to a node; 0 is chosen by Redis."
     cluster_compatibility_sample_ratio: u32 = 0; "cluster-compatibility-sample-ratio";
-        Kind::Integer(0, 100); MUTABLE | INERT;
+        Domain::Integer(0, 100); MUTABLE | INERT;
         "Percentage of commands that are checked for whether a cluster would run them."
-    cluster_slot_stats_enabled: bool = false; "cluster-slot-stats-enabled"; Kind::Bool; MUTABLE | INERT;
+    cluster_slot_stats_enabled: bool = false; "cluster-slot-stats-enabled"; Domain::Bool; MUTABLE | INERT;
         "Count what each slot uses."
 }

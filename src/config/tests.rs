@@ -8,7 +8,7 @@ use std::{fs, process};
 
 use proptest::prelude::*;
 
-use super::kind::Mode;
+use super::domain::Mode;
 use super::load::Origin;
 use super::*;
 

@@ -3,8 +3,8 @@
 //! Design: one type per syntax, each knowing how to read and show itself in Redis's form. Not here: the
 //! directives that have these types (`table`), and sets of words of which one is meant (`words`).
 
-use super::kind::{
-    FileLines, Kind, Mode, Reason, Setting, Text, format_memory, parse_integer, parse_memory, single,
+use super::domain::{
+    Domain, FileLines, Mode, Reason, Setting, Text, format_memory, parse_integer, parse_memory, single,
     word_index,
 };
 use super::split::quote;
@@ -28,7 +28,7 @@ impl ShutdownOptions {
 }
 
 impl Setting for ShutdownOptions {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let mut options = Self::default();
         if args.is_empty() {
             word_index(b"", Self::WORDS)?;
@@ -49,7 +49,7 @@ impl Setting for ShutdownOptions {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let given = [self.save, self.nosave, self.now, self.force];
         let words: Vec<&str> =
             Self::WORDS[1..].iter().zip(given).filter(|(_, given)| *given).map(|(word, _)| *word).collect();
@@ -71,7 +71,7 @@ pub struct SavePoint {
 pub struct SavePoints(pub Vec<SavePoint>);
 
 impl Setting for SavePoints {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, mode: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, mode: Mode) -> Result<(), Reason> {
         // Lines of one start add up (an empty one clears what came before); CONFIG SET replaces.
         let args = match args {
             [empty] if empty.is_empty() => {
@@ -98,13 +98,13 @@ impl Setting for SavePoints {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let points: Vec<String> =
             self.0.iter().map(|point| format!("{} {}", point.seconds, point.changes)).collect();
         points.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, _: &Kind, default: &Self) -> FileLines {
+    fn file_lines(&self, _: &Domain, default: &Self) -> FileLines {
         if self.0.is_empty() {
             return vec![(b"\"\"".to_vec(), true)];
         }
@@ -147,7 +147,7 @@ impl OutputBufferLimits {
 }
 
 impl Setting for OutputBufferLimits {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         const WRONG: &str = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
         let args = if matches!(args, [empty] if empty.is_empty()) { &[] } else { args };
         if args.len() % 4 != 0 {
@@ -167,7 +167,7 @@ impl Setting for OutputBufferLimits {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let class = |name: &str, limit: &OutputBufferLimit| {
             format!("{name} {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_seconds)
         };
@@ -176,7 +176,7 @@ impl Setting for OutputBufferLimits {
         classes.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, _: &Kind, default: &Self) -> FileLines {
+    fn file_lines(&self, _: &Domain, default: &Self) -> FileLines {
         let class = |name: &str, limit: &OutputBufferLimit, default: &OutputBufferLimit| {
             let (hard, soft) = (format_memory(limit.hard_bytes), format_memory(limit.soft_bytes));
             (format!("{name} {hard} {soft} {}", limit.soft_seconds).into_bytes(), limit != default)
@@ -270,7 +270,7 @@ impl KeyspaceEvents {
 }
 
 impl Setting for KeyspaceEvents {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let mut set = 0;
         for letter in single(args)? {
             let class = Self::CLASSES.iter().chain(&Self::TARGETS).find(|(name, _)| name == letter);
@@ -284,7 +284,7 @@ impl Setting for KeyspaceEvents {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let mut letters = Vec::new();
         if self.contains(Self::ALL) {
             letters.push(b'A');
@@ -298,8 +298,8 @@ impl Setting for KeyspaceEvents {
         letters
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        let mut letters = self.format(kind);
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        let mut letters = self.format(domain);
         // CONFIG GET leaves out what `A` does not include, as Redis's does; a file must not lose it.
         if letters.first() == Some(&b'A') {
             let beyond = Self::CLASSES.iter().filter(|(_, class)| class & Self::ALL == 0);
@@ -339,7 +339,7 @@ impl BindAddresses {
 }
 
 impl Setting for BindAddresses {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         if args.len() > Self::COUNT_MAX {
             return Err("Too many bind addresses specified.".into());
         }
@@ -358,15 +358,15 @@ impl Setting for BindAddresses {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let sign = |bind: &BindAddress| if bind.optional { "-" } else { "" };
         let words: Vec<String> =
             self.0.iter().map(|bind| format!("{}{}", sign(bind), bind.address)).collect();
         words.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(kind) };
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(domain) };
         vec![(line, self != default)]
     }
 }
@@ -376,7 +376,7 @@ impl Setting for BindAddresses {
 pub struct Percentiles(pub Vec<f64>);
 
 impl Setting for Percentiles {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let args = if matches!(args, [empty] if empty.is_empty()) { &[] } else { args };
         let mut percentiles = Vec::new();
         for arg in args {
@@ -396,13 +396,13 @@ impl Setting for Percentiles {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let words: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         words.join(" ").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(kind) };
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        let line = if self.0.is_empty() { b"\"\"".to_vec() } else { self.format(domain) };
         vec![(line, self != default)]
     }
 }
@@ -412,7 +412,7 @@ impl Setting for Percentiles {
 pub struct OomScores(pub [i32; 3]);
 
 impl Setting for OomScores {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         if args.len() != self.0.len() {
             return Err("wrong number of arguments".into());
         }
@@ -425,7 +425,7 @@ impl Setting for OomScores {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let [primary, replica, child] = self.0;
         format!("{primary} {replica} {child}").into_bytes()
     }
@@ -436,7 +436,7 @@ impl Setting for OomScores {
 pub struct ReplicaOf(pub Option<(String, u16)>);
 
 impl Setting for ReplicaOf {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let [host, port] = args else { return Err("wrong number of arguments".into()) };
         if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
             self.0 = None;
@@ -449,12 +449,12 @@ impl Setting for ReplicaOf {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         self.0.as_ref().map(|(host, port)| format!("{host} {port}")).unwrap_or_default().into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, _: &Self) -> FileLines {
-        if self.0.is_some() { vec![(self.format(kind), true)] } else { Vec::new() }
+    fn file_lines(&self, domain: &Domain, _: &Self) -> FileLines {
+        if self.0.is_some() { vec![(self.format(domain), true)] } else { Vec::new() }
     }
 }
 
@@ -483,13 +483,13 @@ impl CpuList {
 }
 
 impl Setting for CpuList {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let list = std::str::from_utf8(single(args)?).ok().and_then(Self::from_text);
         *self = list.ok_or("argument must be a list of distinct CPUs such as 0,2-5")?;
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         let mut parts = Vec::new();
         let mut rest = self.0.as_slice();
         while let [low, ..] = rest {
@@ -500,8 +500,8 @@ impl Setting for CpuList {
         parts.join(",").into_bytes()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        vec![(quote(&self.format(kind)), self != default)]
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        vec![(quote(&self.format(domain)), self != default)]
     }
 }
 
@@ -525,7 +525,7 @@ impl ShardCount {
 }
 
 impl Setting for ShardCount {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let number = parse_integer(single(args)?).and_then(|number| usize::try_from(number).ok());
         let number =
             number.filter(|number| *number == 0 || number.is_power_of_two() && *number <= Self::COUNT_MAX);
@@ -533,7 +533,7 @@ impl Setting for ShardCount {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         self.0.to_string().into_bytes()
     }
 }

@@ -1,6 +1,6 @@
 //! What `--help` and `--version` print, and the options that are no directives.
 
-use super::kind::Kind;
+use super::domain::Domain;
 use super::table::{Config, Directive, Flags, table};
 use super::{REDIS_VERSION, TORC_VERSION};
 
@@ -74,19 +74,19 @@ fn row(directive: &Directive, default: &Config) -> String {
 
 /// What values it takes, for people.
 pub(super) fn values(directive: &Directive) -> String {
-    match directive.kind {
-        Kind::Bool => "yes|no".to_string(),
-        Kind::Words(words) => words.join("|"),
-        Kind::Integer(..) | Kind::Unsigned(..) => "N".to_string(),
-        Kind::Special(syntax) => syntax.to_string(),
+    match directive.domain {
+        Domain::Bool => "yes|no".to_string(),
+        Domain::Words(words) => words.join("|"),
+        Domain::Integer(..) | Domain::Unsigned(..) => "N".to_string(),
+        Domain::Special(syntax) => syntax.to_string(),
         _ => "VALUE".to_string(),
     }
 }
 
 /// Its default, for people; that of a directory is where the server is started, wherever that is.
 pub(super) fn default_shown(directive: &Directive, default: &Config) -> String {
-    match directive.kind {
-        Kind::Directory => "where it is started".to_owned(),
+    match directive.domain {
+        Domain::Directory => "where it is started".to_owned(),
         _ => String::from_utf8_lossy(&directive.format(default)).into_owned(),
     }
 }

@@ -3,7 +3,7 @@
 //! Design: `words!` lists variant and word together. The order is that of Redis, whose error texts list the
 //! words in it.
 
-use super::kind::Enumerated;
+use super::domain::Enumerated;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident {

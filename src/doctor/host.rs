@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::io::{self, Kind, Options, SqPoll};
+use crate::io::{self, BackendKind, Options, SqPoll};
 
 /// How a ring is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl Host for System {
         let sqpoll = (ring == Ring::SqPoll).then_some(SqPoll { idle_ms: IDLE_MS, cpu: None });
         let napi_busy_poll_us = (ring == Ring::BusyPoll).then_some(POLL_US);
         // Closed at once.
-        let opened = io::open(Kind::IoUring, &Options { sqpoll, napi_busy_poll_us, ..Options::default() });
+        let opened =
+            io::open(BackendKind::IoUring, &Options { sqpoll, napi_busy_poll_us, ..Options::default() });
         opened.map(drop).map_err(|error| error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use super::super::{Origin, Source};
 use super::*;
 use crate::command::{Args, Queue, Rng, ScriptRetry};
 use crate::observe::{ClientInfo, ClientPlace, RegistrySlot};
-use crate::resp::{Limits, Parser, Span, Step};
+use crate::resp::{Limits, ParseOutcome, Parser, Span};
 use crate::store::snapshot::{OnFlush, Snapshot, Taken};
 use crate::store::{DbIndex, Deadline, KeyspaceOptions, NewString};
 
@@ -24,7 +24,7 @@ fn gathered_of(commands: &[(u32, &[&str])], keyspace: &Keyspace) -> Batch {
         words.iter().for_each(|word| bytes.push_str(&format!("${}\r\n{word}\r\n", word.len())));
         let (mut parser, from) = (Parser::new(), batch.spans.len());
         let step = parser.next(bytes.as_bytes(), 0, &mut batch.spans, &Limits::default());
-        assert!(matches!(step, Step::Command { .. }));
+        assert!(matches!(step, ParseOutcome::Command { .. }));
         let (source, db_hint) = (Source::QueryBuffer, DbIndex(0));
         let origin = Origin { slot, source, buffer: bytes.as_bytes(), large: &[], db_hint, queueing: false };
         batch.push(origin, 0, from, None, table(), keyspace);

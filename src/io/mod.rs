@@ -371,7 +371,7 @@ impl Default for Options {
 
 /// Which backend to open (`io-backend` in the configuration).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum BackendKind {
     /// io_uring where the kernel has all that is needed, else epoll.
     Auto,
     /// io_uring or an error.
@@ -411,22 +411,22 @@ pub enum Backend {
 }
 
 /// Opens the backend `kind` asks for, on the thread that will use it, and says once why it is not the first choice.
-pub fn open(kind: Kind, options: &Options) -> Result<Backend, OpenError> {
+pub fn open(kind: BackendKind, options: &Options) -> Result<Backend, OpenError> {
     let open_epoll = || {
         let epoll = epoll::Epoll::open(options).map_err(|error| OpenError { missing: "epoll", error })?;
         Ok(Backend::Epoll(epoll))
     };
     match kind {
-        Kind::Epoll => {
+        BackendKind::Epoll => {
             log::debug!("io backend: epoll, as configured");
             open_epoll()
         }
-        Kind::IoUring => {
+        BackendKind::IoUring => {
             let uring = uring::Uring::open(options)?;
             log::debug!("io backend: io_uring, as configured");
             Ok(Backend::Uring(uring))
         }
-        Kind::Auto => match uring::Uring::open(options) {
+        BackendKind::Auto => match uring::Uring::open(options) {
             Ok(uring) => {
                 log::debug!("io backend: io_uring");
                 Ok(Backend::Uring(uring))

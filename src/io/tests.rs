@@ -893,7 +893,7 @@ fn drop_with_everything_in_flight<I: Io>(open: fn(&Options) -> I) {
 
 #[test]
 fn auto_opens_something_and_names_it() {
-    let name = match open(Kind::Auto, &Options::default()).expect("epoll is always there") {
+    let name = match open(BackendKind::Auto, &Options::default()).expect("epoll is always there") {
         Backend::Uring(io) => io.name(),
         Backend::Epoll(io) => io.name(),
     };

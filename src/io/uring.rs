@@ -53,7 +53,7 @@ use super::{
     close_released,
 };
 use connection::{Bulk, Connection, Flow, OPERATION_BYTES_MAX, Part, next_part};
-use ring::{Kind, Ring, Tag};
+use ring::{OperationKind, Ring, Tag};
 
 /// Pause before accepting again after a failure that the reserve does not help against.
 const ACCEPT_AGAIN_MS: u64 = 100;
@@ -148,7 +148,7 @@ impl Uring {
     }
 
     fn watch_waker(&mut self) {
-        self.ring.watch(self.waker.fd(), Tag::plain(Kind::Wake, 0));
+        self.ring.watch(self.waker.fd(), Tag::plain(OperationKind::Wake, 0));
         self.in_flight_count += 1;
     }
 
@@ -203,7 +203,7 @@ impl Uring {
                 Flow::Idle => {
                     let (start, len) = bulk.target();
                     bulk.in_flight = true;
-                    let tag = Tag::of(Kind::Bulk, token);
+                    let tag = Tag::of(OperationKind::Bulk, token);
                     // SAFETY: the bulk, which owns the memory, stays in the connection untouched until
                     // its completion clears `in_flight`; its heap memory does not move.
                     unsafe { self.ring.receive_to(connection.fd, start, len, tag) };
@@ -227,7 +227,7 @@ impl Uring {
             match connection.flow {
                 Flow::Idle if connection.wanted && possible => {
                     connection.flow = Flow::Armed;
-                    let tag = Tag::of(Kind::Receive, token);
+                    let tag = Tag::of(OperationKind::Receive, token);
                     self.ring.receive(connection.fd, tag);
                     self.in_flight_count += 1;
                 }
@@ -248,8 +248,8 @@ impl Uring {
         let connection = self.connection(token);
         assert_eq!(connection.flow, Flow::Armed);
         connection.flow = Flow::Cancelling;
-        let target = Tag::of(Kind::Receive, token);
-        self.ring.cancel(target, Tag::of(Kind::CancelReceive, token));
+        let target = Tag::of(OperationKind::Receive, token);
+        self.ring.cancel(target, Tag::of(OperationKind::CancelReceive, token));
     }
 
     fn finish_bulk(&mut self, token: Token, events: &mut Vec<Event>) {
@@ -280,7 +280,7 @@ impl Uring {
             .as_deref_mut()
             .expect("callers hold a token that is attached");
         let sending = connection.sending.as_ref().expect("callers have set it");
-        let tag = Tag::of(Kind::Send, token);
+        let tag = Tag::of(OperationKind::Send, token);
         match next_part(sending, &mut connection.message) {
             Part::Flat(bytes) if connection.silent => {
                 let (start, len) = (bytes.as_ptr(), bytes.len() as u32);
@@ -340,7 +340,7 @@ impl Uring {
                 self.alarm_at = Some(until);
                 let alarm: *const Timespec = &raw const *self.alarm_time;
                 // SAFETY: boxed, and written again only after this timeout has completed.
-                unsafe { self.ring.timeout(alarm, Tag::plain(Kind::Alarm, 0)) };
+                unsafe { self.ring.timeout(alarm, Tag::plain(OperationKind::Alarm, 0)) };
                 self.in_flight_count += 1;
                 Wait::Forever
             }
@@ -352,19 +352,19 @@ impl Uring {
         let result = cqe.result();
         let more = cqueue::more(cqe.flags());
         match tag.kind {
-            Kind::Receive => self.complete_receive(tag, cqe, events),
-            Kind::Send => self.complete_send(tag, result, events),
-            Kind::Bulk => self.complete_bulk(tag, result, events),
-            Kind::Accept => self.complete_accept(tag, result, more, events),
-            Kind::AcceptAgain => {
+            OperationKind::Receive => self.complete_receive(tag, cqe, events),
+            OperationKind::Send => self.complete_send(tag, result, events),
+            OperationKind::Bulk => self.complete_bulk(tag, result, events),
+            OperationKind::Accept => self.complete_accept(tag, result, more, events),
+            OperationKind::AcceptAgain => {
                 self.in_flight_count -= 1;
                 self.accept_again(tag.slot as u16);
             }
-            Kind::Alarm => {
+            OperationKind::Alarm => {
                 self.in_flight_count -= 1;
                 self.alarm_at = None;
             }
-            Kind::Wake => {
+            OperationKind::Wake => {
                 if !more {
                     self.in_flight_count -= 1;
                     if !self.shutting_down {
@@ -375,16 +375,16 @@ impl Uring {
                     events.push(Event::Woken);
                 }
             }
-            Kind::CancelReceive | Kind::CancelBulk | Kind::CancelSend => {
+            OperationKind::CancelReceive | OperationKind::CancelBulk | OperationKind::CancelSend => {
                 self.complete_failed_cancel(tag, result);
             }
-            Kind::CancelOther => {
+            OperationKind::CancelOther => {
                 if let Some(Some(listening)) = self.listeners.get(tag.slot as usize)
                     && listening.stopping
                     && listening.armed
                     && result < 0
                 {
-                    self.ring.cancel(Tag::plain(Kind::Accept, tag.slot as u16), tag);
+                    self.ring.cancel(Tag::plain(OperationKind::Accept, tag.slot as u16), tag);
                 }
             }
         }
@@ -521,12 +521,12 @@ impl Uring {
         };
         let token = connection.token;
         let (kind, in_flight) = match tag.kind {
-            Kind::CancelReceive => (Kind::Receive, connection.flow == Flow::Cancelling),
-            Kind::CancelBulk => {
+            OperationKind::CancelReceive => (OperationKind::Receive, connection.flow == Flow::Cancelling),
+            OperationKind::CancelBulk => {
                 let bulk = connection.bulk.as_ref();
-                (Kind::Bulk, bulk.is_some_and(|bulk| bulk.in_flight))
+                (OperationKind::Bulk, bulk.is_some_and(|bulk| bulk.in_flight))
             }
-            _ => (Kind::Send, connection.sending.is_some()),
+            _ => (OperationKind::Send, connection.sending.is_some()),
         };
         if !in_flight {
             return;
@@ -567,7 +567,7 @@ impl Uring {
                 events.push(Event::AcceptFailed { listener: number, errno });
                 // SAFETY: boxed in `listeners`, where it stays until this timeout has completed.
                 unsafe {
-                    self.ring.timeout(pause, Tag::plain(Kind::AcceptAgain, number));
+                    self.ring.timeout(pause, Tag::plain(OperationKind::AcceptAgain, number));
                 }
                 self.in_flight_count += 1;
             }
@@ -584,7 +584,7 @@ impl Uring {
         }
         listening.armed = true;
         let fd: RawFd = listening.listener.system().as_raw_fd();
-        self.ring.accept(fd, Tag::plain(Kind::Accept, number));
+        self.ring.accept(fd, Tag::plain(OperationKind::Accept, number));
         self.in_flight_count += 1;
     }
 
@@ -657,8 +657,8 @@ impl Io for Uring {
             };
             listening.stopping = true;
             if listening.armed {
-                let target = Tag::plain(Kind::Accept, number as u16);
-                let tag = Tag::plain(Kind::CancelOther, number as u16);
+                let target = Tag::plain(OperationKind::Accept, number as u16);
+                let tag = Tag::plain(OperationKind::CancelOther, number as u16);
                 self.ring.cancel(target, tag);
             }
         }
@@ -749,12 +749,12 @@ impl Io for Uring {
             self.stop_receive(token);
         }
         if bulk_in_flight {
-            let target = Tag::of(Kind::Bulk, token);
-            self.ring.cancel(target, Tag::of(Kind::CancelBulk, token));
+            let target = Tag::of(OperationKind::Bulk, token);
+            self.ring.cancel(target, Tag::of(OperationKind::CancelBulk, token));
         }
         if sending {
-            let target = Tag::of(Kind::Send, token);
-            self.ring.cancel(target, Tag::of(Kind::CancelSend, token));
+            let target = Tag::of(OperationKind::Send, token);
+            self.ring.cancel(target, Tag::of(OperationKind::CancelSend, token));
         }
         // A bulk that ended without a completion may wait to be reported.
         self.ready.retain(|event| !matches!(event, Event::BulkReceived { token: of, .. } if *of == token));
@@ -867,7 +867,7 @@ impl Drop for Uring {
         self.stop_accepting();
         let mut discarded = Vec::new();
         for _ in 0..DRAIN_ROUNDS {
-            self.ring.cancel_all(Tag::plain(Kind::CancelOther, u16::MAX));
+            self.ring.cancel_all(Tag::plain(OperationKind::CancelOther, u16::MAX));
             if self.ring.enter(Wait::For(Duration::from_millis(DRAIN_ROUND_MS))).is_err() {
                 break;
             }

@@ -34,7 +34,7 @@ use crate::command::{Role, Session, Table};
 use crate::exec::{Batch, Origin, Source, Waiter};
 use crate::io::{Input, Io, Outgoing, Token};
 use crate::observe::flag;
-use crate::resp::{Limits, Output, Parser, ProtocolError, Span, Step, inline};
+use crate::resp::{Limits, Output, ParseOutcome, Parser, ProtocolError, Span, inline};
 use crate::store::Keyspace;
 
 /// Commands that one connection may have in one batch.
@@ -496,7 +496,7 @@ impl Connection {
         let (mut at, mut rewritten, mut spans) = (self.turn.keep_from, Vec::new(), Vec::new());
         loop {
             match self.parser.next(&source, at, &mut spans, limits) {
-                Step::Inline { end } => match inline::split(&source[at..end]) {
+                ParseOutcome::Inline { end } => match inline::split(&source[at..end]) {
                     Ok(args) if args.is_empty() => at = end,
                     Ok(args) => {
                         rewritten.extend_from_slice(&inline::encode(&args));
@@ -508,7 +508,7 @@ impl Connection {
                     }
                     Err(_) => break,
                 },
-                Step::Empty { end } => at = end,
+                ParseOutcome::Empty { end } => at = end,
                 _ => break,
             }
         }
@@ -730,25 +730,27 @@ fn parse(
         let spans_start = batch.spans.len();
         let Batch { spans, known, .. } = batch;
         let (step, row) = match parser.next_like(&known.prefix, origin.buffer, at, spans, limits) {
-            Some(end) => (Step::Command { end }, Some(known.row)),
+            Some(end) => (ParseOutcome::Command { end }, Some(known.row)),
             None => (parser.next(origin.buffer, at, spans, limits), None),
         };
         match step {
-            Step::Command { end } => {
+            ParseOutcome::Command { end } => {
                 let role = batch.push(origin, at, spans_start, row, table, keyspace);
                 origin.queueing = queues_behind(role, origin.queueing);
                 (at, count) = (end, count + 1);
             }
-            Step::Empty { end } => at = end,
-            Step::Incomplete => return Stop { at, why: Why::Incomplete },
-            Step::Error(error) => return Stop { at, why: Why::Error(error) },
-            Step::Inline { .. } if count > 0 => return Stop { at, why: Why::Full },
-            Step::Inline { .. } => return Stop { at, why: Why::Inline },
-            Step::LargeBulk { .. } if count > 0 => {
+            ParseOutcome::Empty { end } => at = end,
+            ParseOutcome::Incomplete => return Stop { at, why: Why::Incomplete },
+            ParseOutcome::Error(error) => return Stop { at, why: Why::Error(error) },
+            ParseOutcome::Inline { .. } if count > 0 => return Stop { at, why: Why::Full },
+            ParseOutcome::Inline { .. } => return Stop { at, why: Why::Inline },
+            ParseOutcome::LargeBulk { .. } if count > 0 => {
                 parser.reset();
                 return Stop { at, why: Why::Full };
             }
-            Step::LargeBulk { header_end, len } => return Stop { at, why: Why::Large { header_end, len } },
+            ParseOutcome::LargeBulk { header_end, len } => {
+                return Stop { at, why: Why::Large { header_end, len } };
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Kind, Pattern};
+use super::{Pattern, SubscriptionKind};
 use crate::resp::reply::BLOB_LARGE_BYTES_MIN;
 use crate::resp::{Output, Protocol};
 
@@ -16,7 +16,7 @@ use crate::resp::{Output, Protocol};
 #[derive(Debug, PartialEq, Eq)]
 pub struct PublishedMessage {
     /// To subscribers of channels of which kind.
-    pub kind: Kind,
+    pub kind: SubscriptionKind,
     /// The channel's hash.
     pub hash: u64,
     /// The patterns that its name fits, which somebody has subscribed to.
@@ -34,15 +34,15 @@ pub struct PublishedMessage {
 impl PublishedMessage {
     /// A message on a channel.
     pub fn new(
-        kind: Kind,
+        kind: SubscriptionKind,
         hash: u64,
         channel: &[u8],
         payload: &[u8],
         patterns: Vec<Arc<Pattern>>,
     ) -> PublishedMessage {
         let head: &[u8] = match kind {
-            Kind::Shard => b"3\r\n$8\r\nsmessage\r\n",
-            Kind::Channel | Kind::Pattern => b"3\r\n$7\r\nmessage\r\n",
+            SubscriptionKind::Shard => b"3\r\n$8\r\nsmessage\r\n",
+            SubscriptionKind::Channel | SubscriptionKind::Pattern => b"3\r\n$7\r\nmessage\r\n",
         };
         let is_long = payload.len() >= BLOB_LARGE_BYTES_MIN;
         let inline_bytes = if is_long { 0 } else { payload.len() };
@@ -132,7 +132,8 @@ mod tests {
     fn message_is_written_in_both_protocols() {
         let patterns = Patterns::default();
         patterns.add(5, b"c*", 0);
-        let message = PublishedMessage::new(Kind::Channel, 1, b"ch", b"hello", patterns.matching(b"ch"));
+        let message =
+            PublishedMessage::new(SubscriptionKind::Channel, 1, b"ch", b"hello", patterns.matching(b"ch"));
         let rest = "3\r\n$7\r\nmessage\r\n$2\r\nch\r\n$5\r\nhello\r\n";
         assert_eq!(written(&message, Protocol::Resp2), format!("*{rest}").into_bytes());
         assert_eq!(written(&message, Protocol::Resp3), format!(">{rest}").into_bytes());
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn long_payload_is_shared() {
         let payload = vec![b'x'; BLOB_LARGE_BYTES_MIN];
-        let message = PublishedMessage::new(Kind::Shard, 1, b"", &payload, Vec::new());
+        let message = PublishedMessage::new(SubscriptionKind::Shard, 1, b"", &payload, Vec::new());
         let head = format!("*3\r\n$8\r\nsmessage\r\n$0\r\n\r\n${}\r\n", payload.len());
         let expected = [head.as_bytes(), &payload, b"\r\n"].concat();
         assert_eq!(written(&message, Protocol::Resp2), expected);

@@ -43,7 +43,7 @@ const _: () = assert!(WORKERS_MAX <= u64::BITS as usize, "workers are bits of a 
 
 /// What one can listen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SubscriptionKind {
     /// A channel.
     Channel,
     /// All channels whose names fit a pattern.
@@ -88,20 +88,20 @@ impl PubSub {
     }
 
     /// A client of this worker listens to something from now on, where publishers look.
-    pub fn add(&self, kind: Kind, hash: u64, name: &[u8], worker: u16) {
+    pub fn add(&self, kind: SubscriptionKind, hash: u64, name: &[u8], worker: u16) {
         match kind {
-            Kind::Channel => self.channels.add(hash, name, worker),
-            Kind::Shard => self.shard_channels.add(hash, name, worker),
-            Kind::Pattern => self.patterns.add(hash, name, worker),
+            SubscriptionKind::Channel => self.channels.add(hash, name, worker),
+            SubscriptionKind::Shard => self.shard_channels.add(hash, name, worker),
+            SubscriptionKind::Pattern => self.patterns.add(hash, name, worker),
         }
     }
 
     /// A client of this worker listens to something no more.
-    pub fn remove(&self, kind: Kind, hash: u64, name: &[u8], worker: u16) {
+    pub fn remove(&self, kind: SubscriptionKind, hash: u64, name: &[u8], worker: u16) {
         match kind {
-            Kind::Channel => self.channels.remove(hash, name, worker),
-            Kind::Shard => self.shard_channels.remove(hash, name, worker),
-            Kind::Pattern => self.patterns.remove(name, worker),
+            SubscriptionKind::Channel => self.channels.remove(hash, name, worker),
+            SubscriptionKind::Shard => self.shard_channels.remove(hash, name, worker),
+            SubscriptionKind::Pattern => self.patterns.remove(name, worker),
         }
     }
 
@@ -109,7 +109,7 @@ impl PubSub {
     /// message's place in its inbox; by then all places are drawn.
     pub fn publish(
         &self,
-        kind: Kind,
+        kind: SubscriptionKind,
         hash: u64,
         channel: &[u8],
         payload: &[u8],
@@ -128,15 +128,17 @@ impl PubSub {
     }
 
     /// How many a message would reach.
-    pub fn reached(&self, kind: Kind, hash: u64, channel: &[u8]) -> u64 {
+    pub fn reached(&self, kind: SubscriptionKind, hash: u64, channel: &[u8]) -> u64 {
         self.look_up(kind, hash, channel).0.total
     }
 
     /// Whom a message reaches, and by which patterns.
-    fn look_up(&self, kind: Kind, hash: u64, channel: &[u8]) -> (Reach, Vec<Arc<Pattern>>) {
+    fn look_up(&self, kind: SubscriptionKind, hash: u64, channel: &[u8]) -> (Reach, Vec<Arc<Pattern>>) {
         let (registry, patterns) = match kind {
-            Kind::Shard => (&self.shard_channels, Vec::new()),
-            Kind::Channel | Kind::Pattern => (&self.channels, self.patterns.matching(channel)),
+            SubscriptionKind::Shard => (&self.shard_channels, Vec::new()),
+            SubscriptionKind::Channel | SubscriptionKind::Pattern => {
+                (&self.channels, self.patterns.matching(channel))
+            }
         };
         let reached = registry.reach(hash, channel);
         let reached =
@@ -155,7 +157,7 @@ impl PubSub {
 mod tests {
     use super::*;
 
-    fn publish(pubsub: &PubSub, kind: Kind, channel: &[u8]) -> (u64, Vec<(u16, u64)>) {
+    fn publish(pubsub: &PubSub, kind: SubscriptionKind, channel: &[u8]) -> (u64, Vec<(u16, u64)>) {
         let mut placed = Vec::new();
         let reached = pubsub.publish(kind, 1, channel, b"m", |worker, place, _| placed.push((worker, place)));
         (reached, placed)
@@ -164,17 +166,17 @@ mod tests {
     #[test]
     fn message_goes_to_workers_that_have_subscribers() {
         let pubsub = PubSub::new(3);
-        assert_eq!(publish(&pubsub, Kind::Channel, b"news"), (0, vec![]));
-        pubsub.add(Kind::Channel, 1, b"news", 2);
-        pubsub.add(Kind::Channel, 1, b"news", 2);
-        pubsub.add(Kind::Shard, 1, b"news", 1);
-        pubsub.add(Kind::Pattern, 9, b"n*", 0);
-        pubsub.add(Kind::Pattern, 8, b"x*", 1);
-        assert_eq!(publish(&pubsub, Kind::Channel, b"news"), (3, vec![(0, 0), (2, 0)]));
-        assert_eq!(publish(&pubsub, Kind::Shard, b"news"), (1, vec![(1, 0)]));
-        assert_eq!(publish(&pubsub, Kind::Channel, b"other"), (0, vec![]), "of the same hash");
-        pubsub.remove(Kind::Channel, 1, b"news", 2);
-        pubsub.remove(Kind::Pattern, 9, b"n*", 0);
-        assert_eq!(publish(&pubsub, Kind::Channel, b"news"), (1, vec![(2, 1)]));
+        assert_eq!(publish(&pubsub, SubscriptionKind::Channel, b"news"), (0, vec![]));
+        pubsub.add(SubscriptionKind::Channel, 1, b"news", 2);
+        pubsub.add(SubscriptionKind::Channel, 1, b"news", 2);
+        pubsub.add(SubscriptionKind::Shard, 1, b"news", 1);
+        pubsub.add(SubscriptionKind::Pattern, 9, b"n*", 0);
+        pubsub.add(SubscriptionKind::Pattern, 8, b"x*", 1);
+        assert_eq!(publish(&pubsub, SubscriptionKind::Channel, b"news"), (3, vec![(0, 0), (2, 0)]));
+        assert_eq!(publish(&pubsub, SubscriptionKind::Shard, b"news"), (1, vec![(1, 0)]));
+        assert_eq!(publish(&pubsub, SubscriptionKind::Channel, b"other"), (0, vec![]), "of the same hash");
+        pubsub.remove(SubscriptionKind::Channel, 1, b"news", 2);
+        pubsub.remove(SubscriptionKind::Pattern, 9, b"n*", 0);
+        assert_eq!(publish(&pubsub, SubscriptionKind::Channel, b"news"), (1, vec![(2, 1)]));
     }
 }

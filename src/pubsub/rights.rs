@@ -1,6 +1,6 @@
 //! What becomes of clients that listen when their user loses the right to.
 
-use super::{Kind, Subscriptions};
+use super::{SubscriptionKind, Subscriptions};
 use crate::security::channel_is_in;
 
 /// A user may not use all channels any more that it could use before.
@@ -15,10 +15,12 @@ pub struct RightsLost {
 impl RightsLost {
     /// Whether any of these is not allowed any more. A pattern is, if it is among what is left to the letter.
     pub fn concerns(&self, all: &Subscriptions) -> bool {
-        let is_lost = |kind: Kind| {
-            let is_pattern = kind == Kind::Pattern;
+        let is_lost = |kind: SubscriptionKind| {
+            let is_pattern = kind == SubscriptionKind::Pattern;
             all.names(kind).any(|name| !channel_is_in(&self.left, name, is_pattern))
         };
-        [Kind::Channel, Kind::Pattern, Kind::Shard].into_iter().any(is_lost)
+        [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard]
+            .into_iter()
+            .any(is_lost)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Kind;
+use super::SubscriptionKind;
 
 /// A client's channels and patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,34 +15,36 @@ pub struct Subscriptions {
 
 impl Subscriptions {
     /// Adds one; `false` if it is there.
-    pub fn add(&mut self, kind: Kind, name: &[u8]) -> bool {
+    pub fn add(&mut self, kind: SubscriptionKind, name: &[u8]) -> bool {
         let is_new = self.of_mut(kind).insert(name.into());
         self.names_bytes += if is_new { name.len() } else { 0 };
         is_new
     }
 
     /// Takes one away; `false` if it is not there.
-    pub fn remove(&mut self, kind: Kind, name: &[u8]) -> bool {
+    pub fn remove(&mut self, kind: SubscriptionKind, name: &[u8]) -> bool {
         let was_there = self.of_mut(kind).remove(name);
         self.names_bytes -= if was_there { name.len() } else { 0 };
         was_there
     }
 
     /// All of one kind.
-    pub fn names(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+    pub fn names(&self, kind: SubscriptionKind) -> impl Iterator<Item = &[u8]> {
         self.of(kind).iter().map(|name| &**name)
     }
 
     /// How many of one kind.
-    pub fn len(&self, kind: Kind) -> usize {
+    pub fn len(&self, kind: SubscriptionKind) -> usize {
         self.of(kind).len()
     }
 
     /// How many there are of the kind and of those that its command counts with it.
-    pub fn counted_with(&self, kind: Kind) -> usize {
+    pub fn counted_with(&self, kind: SubscriptionKind) -> usize {
         match kind {
-            Kind::Shard => self.shard_channels.len(),
-            Kind::Channel | Kind::Pattern => self.channels.len() + self.patterns.len(),
+            SubscriptionKind::Shard => self.shard_channels.len(),
+            SubscriptionKind::Channel | SubscriptionKind::Pattern => {
+                self.channels.len() + self.patterns.len()
+            }
         }
     }
 
@@ -57,19 +59,19 @@ impl Subscriptions {
         places * size_of::<Box<[u8]>>() + self.names_bytes
     }
 
-    fn of(&self, kind: Kind) -> &HashSet<Box<[u8]>> {
+    fn of(&self, kind: SubscriptionKind) -> &HashSet<Box<[u8]>> {
         match kind {
-            Kind::Channel => &self.channels,
-            Kind::Pattern => &self.patterns,
-            Kind::Shard => &self.shard_channels,
+            SubscriptionKind::Channel => &self.channels,
+            SubscriptionKind::Pattern => &self.patterns,
+            SubscriptionKind::Shard => &self.shard_channels,
         }
     }
 
-    fn of_mut(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+    fn of_mut(&mut self, kind: SubscriptionKind) -> &mut HashSet<Box<[u8]>> {
         match kind {
-            Kind::Channel => &mut self.channels,
-            Kind::Pattern => &mut self.patterns,
-            Kind::Shard => &mut self.shard_channels,
+            SubscriptionKind::Channel => &mut self.channels,
+            SubscriptionKind::Pattern => &mut self.patterns,
+            SubscriptionKind::Shard => &mut self.shard_channels,
         }
     }
 }

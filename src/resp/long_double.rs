@@ -37,11 +37,11 @@ const DECIMAL_TOP_MIN: i64 = -4960;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LongDouble {
     is_negative: bool,
-    kind: Kind,
+    kind: Magnitude,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum Magnitude {
     Finite { mantissa: u64, exponent: i64 },
     Infinite,
     Nan,
@@ -50,11 +50,13 @@ enum Kind {
 impl LongDouble {
     /// Zero.
     pub const ZERO: LongDouble =
-        LongDouble { is_negative: false, kind: Kind::Finite { mantissa: 0, exponent: EXPONENT_MIN } };
+        LongDouble { is_negative: false, kind: Magnitude::Finite { mantissa: 0, exponent: EXPONENT_MIN } };
 
     /// The largest that is finite.
-    pub const MAX: LongDouble =
-        LongDouble { is_negative: false, kind: Kind::Finite { mantissa: u64::MAX, exponent: EXPONENT_MAX } };
+    pub const MAX: LongDouble = LongDouble {
+        is_negative: false,
+        kind: Magnitude::Finite { mantissa: u64::MAX, exponent: EXPONENT_MAX },
+    };
 
     /// Reads a text as Redis reads INCRBYFLOAT's operands: `None` is "ERR value is not a valid float".
     pub fn parse(text: &[u8]) -> Option<LongDouble> {
@@ -63,7 +65,7 @@ impl LongDouble {
         }
         let (is_negative, magnitude) = split_sign(text);
         let kind = match FloatText::read(magnitude)? {
-            FloatText::Infinity => Kind::Infinite,
+            FloatText::Infinity => Magnitude::Infinite,
             FloatText::Hex(hex) => read_hex(&hex)?,
             FloatText::Decimal(decimal) => read_decimal(magnitude, &decimal)?,
         };
@@ -77,17 +79,17 @@ impl LongDouble {
 
     /// Whether it is an infinity.
     pub fn is_infinite(self) -> bool {
-        self.kind == Kind::Infinite
+        self.kind == Magnitude::Infinite
     }
 
     /// Whether it is not a number.
     pub fn is_nan(self) -> bool {
-        self.kind == Kind::Nan
+        self.kind == Magnitude::Nan
     }
 
     /// Whether it is neither infinite nor NaN: Redis refuses other results of an increment.
     pub fn is_finite(self) -> bool {
-        matches!(self.kind, Kind::Finite { .. })
+        matches!(self.kind, Magnitude::Finite { .. })
     }
 
     /// Which is greater; neither of them is NaN, and zeros are alike.
@@ -95,7 +97,7 @@ impl LongDouble {
         assert!(!self.is_nan() && !other.is_nan(), "numbers are compared");
         // With its top bit set, or at the least exponent, a mantissa counts only where exponents are alike.
         let magnitude = |number: LongDouble| match number.kind {
-            Kind::Finite { mantissa, exponent } => (exponent, mantissa),
+            Magnitude::Finite { mantissa, exponent } => (exponent, mantissa),
             _ => (i64::MAX, u64::MAX),
         };
         let is_below_zero = |number: LongDouble| number.is_negative && magnitude(number).1 != 0;
@@ -119,10 +121,10 @@ impl LongDouble {
     /// Appends the text that Redis stores and replies: at most 17 digits behind the point, no trailing zeros, no `-0`.
     pub fn write_to(self, out: &mut Vec<u8>) {
         let (mantissa, exponent) = match self.kind {
-            Kind::Infinite if self.is_negative => return out.extend_from_slice(b"-inf"),
-            Kind::Infinite => return out.extend_from_slice(b"inf"),
-            Kind::Nan => return out.extend_from_slice(b"nan"),
-            Kind::Finite { mantissa, exponent } => (mantissa, exponent),
+            Magnitude::Infinite if self.is_negative => return out.extend_from_slice(b"-inf"),
+            Magnitude::Infinite => return out.extend_from_slice(b"inf"),
+            Magnitude::Nan => return out.extend_from_slice(b"nan"),
+            Magnitude::Finite { mantissa, exponent } => (mantissa, exponent),
         };
         if self.is_negative {
             out.push(b'-');
@@ -149,7 +151,7 @@ impl std::ops::Add for LongDouble {
     /// The sum, rounded to nearest, ties to even.
     fn add(self, other: LongDouble) -> LongDouble {
         let finite = |kind| match kind {
-            Kind::Finite { mantissa, exponent } => Some((mantissa, exponent)),
+            Magnitude::Finite { mantissa, exponent } => Some((mantissa, exponent)),
             _ => None,
         };
         let (Some(a), Some(b)) = (finite(self.kind), finite(other.kind)) else {
@@ -186,21 +188,21 @@ impl std::ops::Add for LongDouble {
 impl LongDouble {
     fn add_special(self, other: LongDouble) -> LongDouble {
         match (self.kind, other.kind) {
-            (Kind::Nan, _) => self,
-            (_, Kind::Nan) => other,
-            (Kind::Infinite, Kind::Infinite) if self.is_negative != other.is_negative => {
-                LongDouble { is_negative: false, kind: Kind::Nan }
+            (Magnitude::Nan, _) => self,
+            (_, Magnitude::Nan) => other,
+            (Magnitude::Infinite, Magnitude::Infinite) if self.is_negative != other.is_negative => {
+                LongDouble { is_negative: false, kind: Magnitude::Nan }
             }
-            (Kind::Infinite, _) => self,
+            (Magnitude::Infinite, _) => self,
             _ => other,
         }
     }
 }
 
 /// `value` x 2^`exponent` as the nearest number; `is_inexact` says that the true value is a little more.
-fn round(value: u128, exponent: i64, is_inexact: bool) -> Kind {
+fn round(value: u128, exponent: i64, is_inexact: bool) -> Magnitude {
     if value == 0 {
-        return Kind::Finite { mantissa: 0, exponent: EXPONENT_MIN };
+        return Magnitude::Finite { mantissa: 0, exponent: EXPONENT_MIN };
     }
     let bits = i64::from(128 - value.leading_zeros());
     let drop = (bits - 64).max(EXPONENT_MIN - exponent);
@@ -211,20 +213,20 @@ fn round(value: u128, exponent: i64, is_inexact: bool) -> Kind {
         exponent += 1;
     }
     if exponent > EXPONENT_MAX {
-        return Kind::Infinite;
+        return Magnitude::Infinite;
     }
-    Kind::Finite { mantissa: mantissa as u64, exponent }
+    Magnitude::Finite { mantissa: mantissa as u64, exponent }
 }
 
 /// `None` for what Redis rejects when reading: overflow, and underflow to zero.
-fn accepted(kind: Kind) -> Option<Kind> {
+fn accepted(kind: Magnitude) -> Option<Magnitude> {
     match kind {
-        Kind::Finite { mantissa: 1.., .. } => Some(kind),
+        Magnitude::Finite { mantissa: 1.., .. } => Some(kind),
         _ => None,
     }
 }
 
-fn read_hex(hex: &HexFloat) -> Option<Kind> {
+fn read_hex(hex: &HexFloat) -> Option<Magnitude> {
     if hex.mantissa == 0 {
         return Some(LongDouble::ZERO.kind);
     }
@@ -234,7 +236,7 @@ fn read_hex(hex: &HexFloat) -> Option<Kind> {
     accepted(round(hex.mantissa, hex.exponent, hex.is_inexact))
 }
 
-fn read_decimal(text: &[u8], decimal: &DecimalText) -> Option<Kind> {
+fn read_decimal(text: &[u8], decimal: &DecimalText) -> Option<Magnitude> {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let digits: &[u8] = &text[..decimal.digits_end];
     let mut significant = digits.iter().copied().filter(is_digit).skip_while(|&digit| digit == b'0');
@@ -271,7 +273,7 @@ fn read_decimal(text: &[u8], decimal: &DecimalText) -> Option<Kind> {
 }
 
 /// `value` x 10^`power`, rounded; both within 64 bits.
-fn scale_by_ten(value: u64, power: i64) -> Kind {
+fn scale_by_ten(value: u64, power: i64) -> Magnitude {
     let ten = 10u64.pow(power.unsigned_abs() as u32);
     if power >= 0 {
         return round(u128::from(value) * u128::from(ten), 0, false);

@@ -22,5 +22,5 @@ pub mod reply;
 
 pub use long_double::LongDouble;
 pub use output::{ErrorWord, Mark, Output, Taken};
-pub use parse::{Limits, Parser, Prefix, ProtocolError, Span, Step, fuzz_parse};
+pub use parse::{Limits, ParseOutcome, Parser, Prefix, ProtocolError, Span, fuzz_parse};
 pub use reply::{Deferred, Protocol, Reply};

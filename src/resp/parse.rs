@@ -7,7 +7,7 @@
 //!   keeping them; the work repeated per call is bounded.
 //! - more: a boxed `Progress` with the spans so far, so that a command of a million arguments that arrives byte by
 //!   byte is still linear.
-//! - a bulk of at least `Limits::bulk_direct_min` bytes whose end has not arrived: `Step::LargeBulk`. The caller
+//! - a bulk of at least `Limits::bulk_direct_min` bytes whose end has not arrived: `ParseOutcome::LargeBulk`. The caller
 //!   receives the bulk's bytes into memory of its own and says `bulk_taken`; the bytes are cut out of the stream:
 //!
 //!   ```text
@@ -60,7 +60,7 @@ const _: () = assert!(SPANS_RESERVED_MAX >= RESUME_ARGS_MIN);
 /// One argument: bytes `start..start + len` of the input the parser was given, or a large bulk received elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
-    /// Offset of the first byte in the `input` of the call that returned `Step::Command`; for a large bulk, its
+    /// Offset of the first byte in the `input` of the call that returned `ParseOutcome::Command`; for a large bulk, its
     /// index among the large bulks of its command.
     pub start: u32,
     /// Bytes; `u32::MAX` marks a large bulk.
@@ -68,7 +68,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The index among its command's large bulks, if the argument was received elsewhere (`Step::LargeBulk`).
+    /// The index among its command's large bulks, if the argument was received elsewhere (`ParseOutcome::LargeBulk`).
     #[inline]
     pub fn large_index(self) -> Option<usize> {
         (self.len == LARGE).then_some(self.start as usize)
@@ -110,7 +110,7 @@ pub struct Limits {
     pub args_max: u32,
     /// Whether the client may send more than the little that AUTH and HELLO need.
     pub authenticated: bool,
-    /// Bulk length, bytes, from which an incomplete bulk is reported as `Step::LargeBulk`; `u64::MAX` for never (but
+    /// Bulk length, bytes, from which an incomplete bulk is reported as `ParseOutcome::LargeBulk`; `u64::MAX` for never (but
     /// bulks of 4 GiB and more always are).
     pub bulk_direct_min: u64,
 }
@@ -129,7 +129,7 @@ impl Default for Limits {
 
 /// What `Parser::next` found. Offsets are into the `input` it was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum ParseOutcome {
     /// A whole command: its arguments (at least one) were pushed to `spans`; the next one starts at `end`.
     Command { end: usize },
     /// An inline command: `input[start..end]`, its line end included, is for `inline::split` (which may find nothing to
@@ -307,13 +307,19 @@ impl Parser {
     ///
     /// `input` must be shorter than 4 GiB; the caller's query buffer limit sees to it.
     #[inline]
-    pub fn next(&mut self, input: &[u8], start: usize, spans: &mut Vec<Span>, limits: &Limits) -> Step {
+    pub fn next(
+        &mut self,
+        input: &[u8],
+        start: usize,
+        spans: &mut Vec<Span>,
+        limits: &Limits,
+    ) -> ParseOutcome {
         assert!(start <= input.len(), "a command starts inside its input");
         assert!(input.len() < u32::MAX as usize, "spans are offsets of 32 bits");
         if self.progress.is_some() {
             return self.resume(input, start, spans, limits);
         }
-        let Some(&first) = input.get(start) else { return Step::Incomplete };
+        let Some(&first) = input.get(start) else { return ParseOutcome::Incomplete };
         if first != b'*' {
             return self.inline(input, start, limits);
         }
@@ -325,16 +331,16 @@ impl Parser {
             },
         };
         if !limits.authenticated && i64::from(count) > UNAUTHENTICATED_ARGS_MAX {
-            return Step::Error(ProtocolError::UnauthenticatedMultibulkLength);
+            return ParseOutcome::Error(ProtocolError::UnauthenticatedMultibulkLength);
         }
         if count == 0 {
-            return Step::Empty { end: position };
+            return ParseOutcome::Empty { end: position };
         }
         let spans_before = spans.len();
         spans.reserve((count as usize).min(SPANS_RESERVED_MAX));
         let mut cursor = Cursor { position, remaining: count, place: Place::Header };
         match read_arguments(&mut cursor, input, 0, spans, limits) {
-            Stop::Complete => Step::Command { end: cursor.position },
+            Stop::Complete => ParseOutcome::Command { end: cursor.position },
             stop => self.suspend(&stop, cursor, start, spans, spans_before),
         }
     }
@@ -378,7 +384,7 @@ impl Parser {
         self.progress.is_some() || self.scanned > 0
     }
 
-    /// After `Step::LargeBulk`: the bulk's bytes were received elsewhere and are cut out of what `next` will be given.
+    /// After `ParseOutcome::LargeBulk`: the bulk's bytes were received elsewhere and are cut out of what `next` will be given.
     /// Its span is a large one; `Span::large_index` counts the large bulks of a command from zero.
     pub fn bulk_taken(&mut self) {
         let progress = self.progress.as_mut().expect("a large bulk leaves progress behind");
@@ -394,27 +400,27 @@ impl Parser {
     }
 
     #[cold]
-    fn inline(&mut self, input: &[u8], start: usize, limits: &Limits) -> Step {
+    fn inline(&mut self, input: &[u8], start: usize, limits: &Limits) -> ParseOutcome {
         let scanned = start + self.scanned as usize;
         debug_assert!(scanned <= input.len(), "bytes of an incomplete command are kept");
         let Some(found) = input.get(scanned..).and_then(|rest| memchr(b'\n', rest)) else {
             if input.len() - start > limits.inline_bytes_max {
-                return Step::Error(ProtocolError::TooBigInline);
+                return ParseOutcome::Error(ProtocolError::TooBigInline);
             }
             self.scanned = (input.len() - start) as u32;
-            return Step::Incomplete;
+            return ParseOutcome::Incomplete;
         };
         self.scanned = 0;
         let end = scanned + found + 1;
         if input[start..end].iter().all(|&byte| super::inline::is_space(byte)) {
-            return Step::Empty { end };
+            return ParseOutcome::Empty { end };
         }
-        Step::Inline { end }
+        ParseOutcome::Inline { end }
     }
 
     #[cold]
     #[inline(never)]
-    fn resume(&mut self, input: &[u8], start: usize, spans: &mut Vec<Span>, limits: &Limits) -> Step {
+    fn resume(&mut self, input: &[u8], start: usize, spans: &mut Vec<Span>, limits: &Limits) -> ParseOutcome {
         let mut progress = self.progress.take().expect("resumed only with progress");
         progress.cursor.position += start;
         assert!(progress.cursor.position <= input.len(), "bytes of an incomplete command are kept");
@@ -422,17 +428,17 @@ impl Parser {
         match read_arguments(&mut cursor, input, start, &mut progress.spans, limits) {
             Stop::Complete => {
                 spans.extend(progress.spans.iter().map(|span| span.shifted(start)));
-                Step::Command { end: cursor.position }
+                ParseOutcome::Command { end: cursor.position }
             }
-            Stop::Error(error) => Step::Error(error),
+            Stop::Error(error) => ParseOutcome::Error(error),
             stop => {
                 let header_end = cursor.position;
                 cursor.position -= start;
                 progress.cursor = cursor;
                 self.progress = Some(progress);
                 match stop {
-                    Stop::Large { len } => Step::LargeBulk { header_end, len },
-                    _ => Step::Incomplete,
+                    Stop::Large { len } => ParseOutcome::LargeBulk { header_end, len },
+                    _ => ParseOutcome::Incomplete,
                 }
             }
         }
@@ -448,17 +454,17 @@ impl Parser {
         start: usize,
         spans: &mut Vec<Span>,
         spans_before: usize,
-    ) -> Step {
+    ) -> ParseOutcome {
         let header_end = cursor.position;
         let step = match *stop {
-            Stop::Error(error) => Step::Error(error),
-            Stop::Large { len } => Step::LargeBulk { header_end, len },
-            Stop::Incomplete => Step::Incomplete,
+            Stop::Error(error) => ParseOutcome::Error(error),
+            Stop::Large { len } => ParseOutcome::LargeBulk { header_end, len },
+            Stop::Incomplete => ParseOutcome::Incomplete,
             Stop::Complete => unreachable!("a complete command is not suspended"),
         };
         let is_kept = match step {
-            Step::LargeBulk { .. } => true,
-            Step::Incomplete => spans.len() - spans_before >= RESUME_ARGS_MIN,
+            ParseOutcome::LargeBulk { .. } => true,
+            ParseOutcome::Incomplete => spans.len() - spans_before >= RESUME_ARGS_MIN,
             _ => false,
         };
         if is_kept {
@@ -568,16 +574,20 @@ fn read_bulk_header(input: &[u8], position: usize, limits: &Limits) -> Result<(u
 
 /// The argument count of the command that starts at `start` and where its first argument's header lies.
 #[cold]
-fn read_multibulk_slow(input: &[u8], start: usize, limits: &Limits) -> Result<(u32, usize), Step> {
+fn read_multibulk_slow(input: &[u8], start: usize, limits: &Limits) -> Result<(u32, usize), ParseOutcome> {
     match read_header(input, start) {
         Header::Incomplete => {
             let is_too_big = input.len() - start > limits.inline_bytes_max && !has_cr(input, start);
-            Err(if is_too_big { Step::Error(ProtocolError::TooBigMultibulkCount) } else { Step::Incomplete })
+            Err(if is_too_big {
+                ParseOutcome::Error(ProtocolError::TooBigMultibulkCount)
+            } else {
+                ParseOutcome::Incomplete
+            })
         }
         Header::Number { value, end } if value <= i64::from(limits.args_max) => {
             Ok((value.max(0) as u32, end))
         }
-        _ => Err(Step::Error(ProtocolError::InvalidMultibulkLength)),
+        _ => Err(ParseOutcome::Error(ProtocolError::InvalidMultibulkLength)),
     }
 }
 
@@ -694,9 +704,9 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
         loop {
             spans.clear();
             let known = parser.next_like(&prefix, &input, start, &mut spans, limits);
-            let step = known.map(|end| Step::Command { end });
+            let step = known.map(|end| ParseOutcome::Command { end });
             match step.unwrap_or_else(|| parser.next(&input, start, &mut spans, limits)) {
-                Step::Command { end } => {
+                ParseOutcome::Command { end } => {
                     prefix = Prefix::of(&input, start, spans[0], spans.len());
                     assert!(start < end && end <= input.len() && !spans.is_empty());
                     let args = spans.iter().map(|span| span.resolve(&input, &larges).to_vec()).collect();
@@ -704,18 +714,18 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
                     larges.clear();
                     start = end;
                 }
-                Step::Inline { end } => {
+                ParseOutcome::Inline { end } => {
                     assert!(start < end && end <= input.len());
                     found.push(Found::Inline(input[start..end].to_vec()));
                     start = end;
                 }
-                Step::Empty { end } => {
+                ParseOutcome::Empty { end } => {
                     assert!(start < end && end <= input.len());
                     found.push(Found::Empty);
                     start = end;
                 }
-                Step::Incomplete => break,
-                Step::LargeBulk { header_end, len } => {
+                ParseOutcome::Incomplete => break,
+                ParseOutcome::LargeBulk { header_end, len } => {
                     assert!(start < header_end && header_end <= input.len());
                     assert!(((input.len() - header_end) as u64) < len, "a complete bulk is not large");
                     large.extend_from_slice(&input[header_end..]);
@@ -723,7 +733,7 @@ fn fuzz_run(data: &[u8], piece: usize, limits: &Limits) -> Vec<Found> {
                     input.truncate(header_end);
                     break;
                 }
-                Step::Error(error) => {
+                ParseOutcome::Error(error) => {
                     found.push(Found::Error(error));
                     return found;
                 }

@@ -12,10 +12,10 @@ fn limits() -> Limits {
 }
 
 /// The first thing found in `input`.
-fn first_of(input: &[u8], limits: &Limits) -> Step {
+fn first_of(input: &[u8], limits: &Limits) -> ParseOutcome {
     let mut spans = vec![Span { start: 1, len: 2 }];
     let step = Parser::new().next(input, 0, &mut spans, limits);
-    if !matches!(step, Step::Command { .. }) {
+    if !matches!(step, ParseOutcome::Command { .. }) {
         assert_eq!(spans.len(), 1, "only a command leaves spans");
     }
     step
@@ -115,7 +115,7 @@ fn odd_bytes_are_judged_as_redis_does() {
         (b"*2\r\n$4\r\nPING\r\n:1\r\n", ExpectedDollar(b':')),
     ];
     for &(input, error) in errors {
-        assert_eq!(first_of(input, &limits()), Step::Error(error), "{}", input.escape_ascii());
+        assert_eq!(first_of(input, &limits()), ParseOutcome::Error(error), "{}", input.escape_ascii());
     }
     let incomplete: &[&[u8]] = &[
         b"",
@@ -131,16 +131,16 @@ fn odd_bytes_are_judged_as_redis_does() {
         b"PING",
     ];
     for input in incomplete {
-        assert_eq!(first_of(input, &limits()), Step::Incomplete, "{}", input.escape_ascii());
+        assert_eq!(first_of(input, &limits()), ParseOutcome::Incomplete, "{}", input.escape_ascii());
     }
     for input in [&b"*0\r\n"[..], b"*-1\r\n", b"*-5\r\n", b"\r\n", b"\n", b" \x0b\t\r\n"] {
-        assert_eq!(first_of(input, &limits()), Step::Empty { end: input.len() });
+        assert_eq!(first_of(input, &limits()), ParseOutcome::Empty { end: input.len() });
     }
     for input in [&b"*1\rX$4\r\nPING\r\n"[..], b"*1\r\n$4\rXPINGXX", b"*1\r\n$0\r\n\r\n"] {
-        assert_eq!(first_of(input, &limits()), Step::Command { end: input.len() });
+        assert_eq!(first_of(input, &limits()), ParseOutcome::Command { end: input.len() });
     }
     for input in [&b"PING\n"[..], b"PING \"a\r\n"] {
-        assert_eq!(first_of(input, &limits()), Step::Inline { end: input.len() });
+        assert_eq!(first_of(input, &limits()), ParseOutcome::Inline { end: input.len() });
     }
 }
 
@@ -153,12 +153,12 @@ fn lines_without_end_are_bounded() {
         let line_start = head.len() - 1;
         let mut input = head.to_vec();
         input.resize(line_start + INLINE_BYTES_MAX, b'1');
-        assert_eq!(first_of(&input, &limits()), Step::Incomplete);
+        assert_eq!(first_of(&input, &limits()), ParseOutcome::Incomplete);
         input.push(b'1');
-        assert_eq!(first_of(&input, &limits()), Step::Error(error));
+        assert_eq!(first_of(&input, &limits()), ParseOutcome::Error(error));
     }
     let long = [&b"ECHO "[..], &[b'a'; 70_000], b"\r\n"].concat();
-    assert_eq!(first_of(&long, &limits()), Step::Inline { end: long.len() });
+    assert_eq!(first_of(&long, &limits()), ParseOutcome::Inline { end: long.len() });
 }
 
 #[test]
@@ -166,12 +166,12 @@ fn strangers_may_send_little() {
     use ProtocolError::*;
     let stranger = Limits { authenticated: false, ..Limits::default() };
     for (input, step) in [
-        (&b"*10\r\n"[..], Step::Incomplete),
-        (b"*11\r\n", Step::Error(UnauthenticatedMultibulkLength)),
-        (b"*11x\r\n", Step::Error(InvalidMultibulkLength)),
-        (b"*1\r\n$16384\r\n", Step::Incomplete),
-        (b"*1\r\n$16385\r\n", Step::Error(UnauthenticatedBulkLength)),
-        (b"*1\r\n$999999999\r\n", Step::Error(InvalidBulkLength)),
+        (&b"*10\r\n"[..], ParseOutcome::Incomplete),
+        (b"*11\r\n", ParseOutcome::Error(UnauthenticatedMultibulkLength)),
+        (b"*11x\r\n", ParseOutcome::Error(InvalidMultibulkLength)),
+        (b"*1\r\n$16384\r\n", ParseOutcome::Incomplete),
+        (b"*1\r\n$16385\r\n", ParseOutcome::Error(UnauthenticatedBulkLength)),
+        (b"*1\r\n$999999999\r\n", ParseOutcome::Error(InvalidBulkLength)),
     ] {
         assert_eq!(first_of(input, &stranger), step, "{}", input.escape_ascii());
     }
@@ -217,11 +217,11 @@ fn long_commands_are_resumed() {
     let (mut parser, mut spans) = (Parser::new(), Vec::new());
     let limits = Limits::default();
     for end in 0..stream.len() {
-        assert_eq!(parser.next(&stream[..end], 0, &mut spans, &limits), Step::Incomplete);
+        assert_eq!(parser.next(&stream[..end], 0, &mut spans, &limits), ParseOutcome::Incomplete);
     }
     assert!(parser.is_midway());
     let moved = [b"....", &stream[..]].concat();
-    assert_eq!(parser.next(&moved, 4, &mut spans, &limits), Step::Command { end: moved.len() });
+    assert_eq!(parser.next(&moved, 4, &mut spans, &limits), ParseOutcome::Command { end: moved.len() });
     assert_eq!(spans.len(), ARGS);
     assert!(spans.iter().all(|span| span.slice(&moved) == b"abc"));
     assert!(!parser.is_midway());
@@ -232,17 +232,17 @@ fn large_bulks_are_received_elsewhere() {
     let limits = Limits { bulk_direct_min: 10, ..limits() };
     let (mut parser, mut spans) = (Parser::new(), Vec::new());
     let head = b"PING\r\n*3\r\n$3\r\nSET\r\n$20\r\n";
-    let expected = Step::LargeBulk { header_end: head.len(), len: 20 };
+    let expected = ParseOutcome::LargeBulk { header_end: head.len(), len: 20 };
     assert_eq!(parser.next(head, 6, &mut spans, &limits), expected);
     assert_eq!(parser.next(head, 6, &mut spans, &limits), expected, "asking again changes nothing");
     parser.bulk_taken();
     let rest = [&head[6..], b"\r\n$12\r\nhello"].concat();
-    assert_eq!(parser.next(&rest[..rest.len() - 11], 0, &mut spans, &limits), Step::Incomplete);
-    let expected = Step::LargeBulk { header_end: rest.len() - 5, len: 12 };
+    assert_eq!(parser.next(&rest[..rest.len() - 11], 0, &mut spans, &limits), ParseOutcome::Incomplete);
+    let expected = ParseOutcome::LargeBulk { header_end: rest.len() - 5, len: 12 };
     assert_eq!(parser.next(&rest, 0, &mut spans, &limits), expected);
     // The caller may as well let it arrive in the input.
     let rest = [&rest[..], b" world!\r\n+"].concat();
-    assert_eq!(parser.next(&rest, 0, &mut spans, &limits), Step::Command { end: rest.len() - 1 });
+    assert_eq!(parser.next(&rest, 0, &mut spans, &limits), ParseOutcome::Command { end: rest.len() - 1 });
     let larges = [bytes::Bytes::from_static(b"twenty")];
     let args: Vec<&[u8]> = spans.iter().map(|span| span.resolve(&rest, &larges)).collect();
     assert_eq!(args, [&b"SET"[..], b"twenty", b"hello world!"]);
@@ -254,11 +254,11 @@ fn bulks_beyond_spans_are_always_large() {
     let big = format!("*1\r\n${}\r\n", u64::from(u32::MAX));
     assert_eq!(
         first_of(big.as_bytes(), &limits),
-        Step::LargeBulk { header_end: big.len(), len: u64::from(u32::MAX) }
+        ParseOutcome::LargeBulk { header_end: big.len(), len: u64::from(u32::MAX) }
     );
     assert_eq!(
         first_of(format!("*1\r\n${}\r\n", i64::MAX).as_bytes(), &limits),
-        Step::LargeBulk { header_end: 26, len: i64::MAX as u64 }
+        ParseOutcome::LargeBulk { header_end: 26, len: i64::MAX as u64 }
     );
 }
 
@@ -348,7 +348,7 @@ fn speed() {
             let began = std::time::Instant::now();
             let (mut start, stream) = (0, std::hint::black_box(&stream[..]));
             spans.clear();
-            while let Step::Command { end } = parser.next(stream, start, &mut spans, &limits) {
+            while let ParseOutcome::Command { end } = parser.next(stream, start, &mut spans, &limits) {
                 start = end;
             }
             assert_eq!(std::hint::black_box(&spans).len(), 64 * args.len());

@@ -1,7 +1,7 @@
 //! The `redis` table: what scripts call the server with.
 
 use super::host::{KILLED, REPL_ALL, REPL_AOF, REPL_REPLICA, Request, Words};
-use super::lua::{Function, Kind, Lua, Raise};
+use super::lua::{Function, Lua, LuaType, Raise};
 use super::reply::push_reply;
 use crate::config::REDIS_VERSION;
 use crate::resp::Protocol;
@@ -180,7 +180,7 @@ fn sha1hex(lua: &mut Lua) -> Result<usize, Raise> {
 }
 
 fn error_reply(lua: &mut Lua) -> Result<usize, Raise> {
-    if lua.top() != 1 || lua.kind(1) != Kind::String {
+    if lua.top() != 1 || lua.kind(1) != LuaType::String {
         push_error(lua, b"wrong number or type of arguments");
         return Ok(1);
     }
@@ -194,7 +194,7 @@ fn error_reply(lua: &mut Lua) -> Result<usize, Raise> {
 }
 
 fn status_reply(lua: &mut Lua) -> Result<usize, Raise> {
-    if lua.top() != 1 || lua.kind(1) != Kind::String {
+    if lua.top() != 1 || lua.kind(1) != LuaType::String {
         push_error(lua, b"wrong number or type of arguments");
         return Ok(1);
     }

@@ -1,6 +1,6 @@
 //! Arguments of functions that scripts call, checked and reported as Lua's own library does.
 
-use super::lua::{Kind, Lua, Raise};
+use super::lua::{Lua, LuaType, Raise};
 
 impl Lua {
     /// An argument that is a number, or a string that reads as one.
@@ -11,7 +11,7 @@ impl Lua {
     /// As [`Self::check_number`], or a default where there is none.
     pub fn number_or(&self, index: usize, default: f64) -> Result<f64, Raise> {
         match self.kind(index) {
-            Kind::None | Kind::Nil => Ok(default),
+            LuaType::None | LuaType::Nil => Ok(default),
             _ => self.check_number(index),
         }
     }
@@ -38,7 +38,7 @@ impl Lua {
 
     /// An argument that is a table.
     pub fn check_table(&self, index: usize) -> Result<(), Raise> {
-        if self.kind(index) == Kind::Table { Ok(()) } else { Err(self.wrong_kind(index, "table")) }
+        if self.kind(index) == LuaType::Table { Ok(()) } else { Err(self.wrong_kind(index, "table")) }
     }
 
     /// An argument of another kind was expected.

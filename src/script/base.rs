@@ -10,7 +10,7 @@
 
 use std::ffi::c_void;
 
-use super::lua::{Function, Interpreter, Kind, Lua, Matcher, Native, PRELUDE_NAME, PROTECTED, Raise, Ref};
+use super::lua::{Function, Interpreter, Lua, LuaType, Matcher, Native, PRELUDE_NAME, PROTECTED, Raise, Ref};
 use super::{api, bit, cjson, cmsgpack, random, register, structs};
 use crate::config::REDIS_VERSION;
 
@@ -219,7 +219,7 @@ fn push_own_library(lua: &mut Lua, lua_own: usize, name: &str) {
             ];
             for (name, kind) in matchers {
                 lua.push_field(library, name);
-                if lua.kind(library + 1) == Kind::Function {
+                if lua.kind(library + 1) == LuaType::Function {
                     lua.push_bounded(library + 1, kind);
                     lua.set_field(library, name);
                 }
@@ -280,12 +280,12 @@ fn make_load(interpreter: &Interpreter, lua: &mut Lua, globals: usize) {
 
 /// Pushes what a protected table leads to.
 fn push_protected(lua: &mut Lua, index: usize) -> bool {
-    if lua.kind(index) != Kind::Table || !lua.push_metatable(index) {
+    if lua.kind(index) != LuaType::Table || !lua.push_metatable(index) {
         return false;
     }
     let metatable = lua.top();
     lua.push_field(metatable, PROTECTED);
-    if lua.kind(metatable + 1) == Kind::Table {
+    if lua.kind(metatable + 1) == LuaType::Table {
         lua.remove(metatable);
         return true;
     }
@@ -315,7 +315,7 @@ fn pairs(lua: &mut Lua) -> Result<usize, Raise> {
 
 fn rawget(lua: &mut Lua) -> Result<usize, Raise> {
     lua.check_table(1)?;
-    if lua.kind(2) == Kind::None {
+    if lua.kind(2) == LuaType::None {
         return Err(Raise::Argument(2, "value expected".to_owned()));
     }
     lua.pop(lua.top() - 2);
@@ -329,15 +329,15 @@ fn rawget(lua: &mut Lua) -> Result<usize, Raise> {
 fn rawset(lua: &mut Lua) -> Result<usize, Raise> {
     lua.check_table(1)?;
     for index in [2, 3] {
-        if lua.kind(index) == Kind::None {
+        if lua.kind(index) == LuaType::None {
             return Err(Raise::Argument(index, "value expected".to_owned()));
         }
     }
     lua.pop(lua.top() - 3);
     refuse_protected(lua, 1)?;
     match lua.kind(2) {
-        Kind::Nil => return Err(Raise::Plain("table index is nil".to_owned())),
-        Kind::Number if lua.number(2).is_some_and(f64::is_nan) => {
+        LuaType::Nil => return Err(Raise::Plain("table index is nil".to_owned())),
+        LuaType::Number if lua.number(2).is_some_and(f64::is_nan) => {
             return Err(Raise::Plain("table index is NaN".to_owned()));
         }
         _ => {}
@@ -358,7 +358,7 @@ fn refuse_protected(lua: &mut Lua, index: usize) -> Result<(), Raise> {
 /// Pushes the field that hides a metatable, if there is one.
 fn push_hiding(lua: &mut Lua, metatable: usize) -> bool {
     lua.push_field(metatable, "__metatable");
-    let hides = lua.kind(lua.top()) != Kind::Nil;
+    let hides = lua.kind(lua.top()) != LuaType::Nil;
     if !hides {
         lua.pop(1);
     }
@@ -366,11 +366,11 @@ fn push_hiding(lua: &mut Lua, metatable: usize) -> bool {
 }
 
 fn getmetatable(lua: &mut Lua) -> Result<usize, Raise> {
-    if lua.kind(1) == Kind::None {
+    if lua.kind(1) == LuaType::None {
         return Err(Raise::Argument(1, "value expected".to_owned()));
     }
     lua.pop(lua.top() - 1);
-    let is_text = lua.kind(1) == Kind::String;
+    let is_text = lua.kind(1) == LuaType::String;
     if !lua.push_metatable(1) {
         lua.push_nil();
         return Ok(1);
@@ -384,7 +384,7 @@ fn getmetatable(lua: &mut Lua) -> Result<usize, Raise> {
         return Ok(1);
     }
     lua.push_field(2, PROTECTED);
-    if lua.kind(3) != Kind::Table {
+    if lua.kind(3) != LuaType::Table {
         lua.pop(1);
         return Ok(1);
     }
@@ -399,7 +399,7 @@ fn getmetatable(lua: &mut Lua) -> Result<usize, Raise> {
 
 fn setmetatable(lua: &mut Lua) -> Result<usize, Raise> {
     lua.check_table(1)?;
-    if !matches!(lua.kind(2), Kind::Nil | Kind::Table) {
+    if !matches!(lua.kind(2), LuaType::Nil | LuaType::Table) {
         return Err(Raise::Argument(2, "nil or table expected".to_owned()));
     }
     lua.pop(lua.top() - 2);
@@ -418,7 +418,7 @@ fn unpack(lua: &mut Lua) -> Result<usize, Raise> {
     lua.check_table(1)?;
     let first = lua.number_or(2, 1.0)? as i64;
     let last = match lua.kind(3) {
-        Kind::None | Kind::Nil => lua.table_len(1) as i64,
+        LuaType::None | LuaType::Nil => lua.table_len(1) as i64,
         _ => lua.check_integer(3)?,
     };
     if first > last {
@@ -436,7 +436,7 @@ fn unpack(lua: &mut Lua) -> Result<usize, Raise> {
 
 fn collectgarbage(lua: &mut Lua) -> Result<usize, Raise> {
     let option = match lua.kind(1) {
-        Kind::None | Kind::Nil => b"collect".to_vec(),
+        LuaType::None | LuaType::Nil => b"collect".to_vec(),
         _ => lua.check_text(1)?,
     };
     match option.as_slice() {
@@ -496,13 +496,13 @@ fn insert(lua: &mut Lua) -> Result<usize, Raise> {
 /// Makes a table of whatever a script fails with, which says where.
 fn error_handler(lua: &mut Lua) -> Result<usize, Raise> {
     let place = lua.caller(true);
-    if lua.kind(1) != Kind::Table {
+    if lua.kind(1) != LuaType::Table {
         let text = match lua.kind(1) {
-            Kind::String | Kind::Number => lua.text(1).unwrap_or_default(),
-            Kind::Boolean if lua.boolean(1) => b"true".to_vec(),
-            Kind::Boolean => b"false".to_vec(),
+            LuaType::String | LuaType::Number => lua.text(1).unwrap_or_default(),
+            LuaType::Boolean if lua.boolean(1) => b"true".to_vec(),
+            LuaType::Boolean => b"false".to_vec(),
             kind => match kind {
-                Kind::Nil | Kind::None => b"nil".to_vec(),
+                LuaType::Nil | LuaType::None => b"nil".to_vec(),
                 _ => format!("{}: {:p}", kind.name(), lua.address(1)).into_bytes(),
             },
         };

@@ -7,7 +7,7 @@
 use super::api::push_error;
 use super::host::KILLED;
 use super::json_read;
-use super::lua::{Function, Kind, Lua, Raise, format_number};
+use super::lua::{Function, Lua, LuaType, Raise, format_number};
 
 /// Its functions.
 pub const FUNCTIONS: &[(&str, Function)] = &[
@@ -104,7 +104,7 @@ fn check_count(lua: &Lua, count_max: usize) -> Result<(), Raise> {
 }
 
 fn integer_within(lua: &Lua, index: usize, min: i32, max: i32) -> Result<Option<i32>, Raise> {
-    if matches!(lua.kind(index), Kind::None | Kind::Nil) {
+    if matches!(lua.kind(index), LuaType::None | LuaType::Nil) {
         return Ok(None);
     }
     let value = lua.check_integer(index)?;
@@ -133,8 +133,8 @@ fn set_choice(
     check_count(lua, 1)?;
     let mut settings = lua.host().json.get();
     let chosen = match lua.kind(1) {
-        Kind::None | Kind::Nil => None,
-        Kind::Boolean => Some(if lua.boolean(1) { Choice::On } else { Choice::Off }),
+        LuaType::None | LuaType::Nil => None,
+        LuaType::Boolean => Some(if lua.boolean(1) { Choice::On } else { Choice::Off }),
         _ => match lua.check_text(1)?.as_slice() {
             b"off" => Some(Choice::Off),
             b"on" => Some(Choice::On),
@@ -160,8 +160,8 @@ fn encode_sparse_array(lua: &mut Lua) -> Result<usize, Raise> {
     check_count(lua, 3)?;
     let mut settings = lua.host().json.get();
     settings.sparse_convert = match lua.kind(1) {
-        Kind::None | Kind::Nil => settings.sparse_convert,
-        Kind::Boolean => lua.boolean(1),
+        LuaType::None | LuaType::Nil => settings.sparse_convert,
+        LuaType::Boolean => lua.boolean(1),
         _ => match lua.check_text(1)?.as_slice() {
             b"off" => false,
             b"on" => true,
@@ -208,15 +208,15 @@ fn cannot(lua: &Lua, index: usize, why: &str) -> Raise {
 impl Writer {
     fn value(&mut self, lua: &mut Lua, index: usize, depth: i32) -> Result<(), Raise> {
         match lua.kind(index) {
-            Kind::String => self.string(lua.string(index).unwrap_or_default()),
-            Kind::Number => self.number(lua, index)?,
-            Kind::Boolean => {
+            LuaType::String => self.string(lua.string(index).unwrap_or_default()),
+            LuaType::Number => self.number(lua, index)?,
+            LuaType::Boolean => {
                 let text: &[u8] = if lua.boolean(index) { b"true" } else { b"false" };
                 self.text.extend_from_slice(text);
             }
-            Kind::Table => self.table(lua, index, depth + 1)?,
-            Kind::Nil => self.text.extend_from_slice(b"null"),
-            Kind::Light if lua.address(index).is_null() => self.text.extend_from_slice(b"null"),
+            LuaType::Table => self.table(lua, index, depth + 1)?,
+            LuaType::Nil => self.text.extend_from_slice(b"null"),
+            LuaType::Light if lua.address(index).is_null() => self.text.extend_from_slice(b"null"),
             _ => return Err(cannot(lua, index, "type not supported")),
         }
         Ok(())
@@ -335,12 +335,12 @@ impl Writer {
                 self.text.push(b',');
             }
             match lua.kind(key) {
-                Kind::Number => {
+                LuaType::Number => {
                     self.text.push(b'"');
                     self.number(lua, key)?;
                     self.text.push(b'"');
                 }
-                Kind::String => self.string(lua.string(key).unwrap_or_default()),
+                LuaType::String => self.string(lua.string(key).unwrap_or_default()),
                 _ => return Err(cannot(lua, key, "table key must be a number or string")),
             }
             self.text.push(b':');

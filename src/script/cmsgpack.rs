@@ -1,6 +1,6 @@
 //! The `cmsgpack` library, as lua-cmsgpack 0.4 packs and reads.
 
-use super::lua::{Function, Kind, Lua, Raise, out_of_memory};
+use super::lua::{Function, Lua, LuaType, Raise, out_of_memory};
 
 /// Its functions.
 pub const FUNCTIONS: &[(&str, Function)] =
@@ -38,10 +38,10 @@ fn pack(lua: &mut Lua) -> Result<usize, Raise> {
 
 fn pack_value(lua: &mut Lua, index: usize, nesting: u32, packed: &mut Vec<u8>) -> Result<(), Raise> {
     match lua.kind(index) {
-        Kind::String => pack_string(lua.string(index).unwrap_or_default(), packed),
-        Kind::Boolean => packed.push(if lua.boolean(index) { 0xC3 } else { 0xC2 }),
-        Kind::Number => pack_number(lua.number(index).unwrap_or_default(), packed),
-        Kind::Table if nesting < NESTING_MAX => {
+        LuaType::String => pack_string(lua.string(index).unwrap_or_default(), packed),
+        LuaType::Boolean => packed.push(if lua.boolean(index) { 0xC3 } else { 0xC2 }),
+        LuaType::Number => pack_number(lua.number(index).unwrap_or_default(), packed),
+        LuaType::Table if nesting < NESTING_MAX => {
             lua.room(packed.len())?;
             return pack_table(lua, index, nesting + 1, packed);
         }
@@ -289,7 +289,7 @@ impl<'a> Reader<'a> {
             lua.room(64)?;
             self.value(lua)?;
             let key = lua.top();
-            let is_key = lua.kind(key) != Kind::Nil && !lua.number(key).is_some_and(f64::is_nan);
+            let is_key = lua.kind(key) != LuaType::Nil && !lua.number(key).is_some_and(f64::is_nan);
             self.value(lua)?;
             if !is_key {
                 return Err(Raise::Message("Bad data format in input.".to_owned()));

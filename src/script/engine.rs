@@ -18,7 +18,7 @@ use super::cache::{NewScript, Script, ScriptCache, Sha, sha_text};
 use super::functions::Functions;
 use super::host::{Answer, Host, Request, Words};
 use super::library::Library;
-use super::lua::{Interpreter, Kind, Lua, Ref};
+use super::lua::{Interpreter, Lua, LuaType, Ref};
 use super::reply::{c_string, error_line, write_value};
 use super::script_state;
 use super::shebang::{self, ScriptFlags};
@@ -417,7 +417,7 @@ fn push_words<'a>(lua: &mut Lua, words: impl ExactSizeIterator<Item = &'a [u8]>)
 /// Writes the error that is on top.
 fn write_failure(lua: &mut Lua, name: &str, reply: &mut Reply<'_>) -> End {
     let error = lua.top();
-    if lua.kind(error) != Kind::Table {
+    if lua.kind(error) != LuaType::Table {
         let text = lua.text(error).unwrap_or_else(|| b"execution failure".to_vec());
         let text = &text[..text.len().min(100)];
         reply.error_bytes(&[format!("ERR Error running script {name}, ").as_bytes(), text].concat());

@@ -16,7 +16,7 @@ use super::engine::{Code, Compiled, Engine};
 use super::host::{Answer, Request};
 use super::library::{Function, Library, LibrarySet};
 use super::library_state::LibraryState;
-use super::lua::{Kind, Ref};
+use super::lua::{LuaType, Ref};
 use super::register::Registered;
 use super::script_state::{self, RELOAD_TIME_MAX, ScriptState, State};
 
@@ -166,7 +166,7 @@ impl Engine {
         let error = has_failed.then(|| {
             // Where memory is at its limit it is a text.
             let failed = lua.top();
-            if lua.kind(failed) == Kind::Table {
+            if lua.kind(failed) == LuaType::Table {
                 lua.push_field(failed, "err");
             }
             lua.text(lua.top()).unwrap_or_else(|| b"ERR not enough memory".to_vec())

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::ffi::c_void;
 
 use super::base::World;
-use super::lua::{Interpreter, Kind, Lua, Raise, Ref};
+use super::lua::{Interpreter, Lua, LuaType, Raise, Ref};
 
 /// More than this is not compared after each run: such a library runs in one interpreter.
 const WATCHED_MAX: usize = 1000;
@@ -167,7 +167,7 @@ impl Walk<'_> {
     /// The value on top is looked at later, if it can lead to what changes. It is taken off.
     fn list_top(&mut self, lua: &mut Lua) {
         let value = lua.top();
-        let leads_on = matches!(lua.kind(value), Kind::Table | Kind::Function | Kind::Other);
+        let leads_on = matches!(lua.kind(value), LuaType::Table | LuaType::Function | LuaType::Other);
         if !leads_on || !self.seen.insert(lua.address(value)) {
             return lua.pop(1);
         }
@@ -179,9 +179,9 @@ impl Walk<'_> {
     fn visit(&mut self, lua: &mut Lua) {
         let value = lua.top();
         match lua.kind(value) {
-            Kind::Table if self.world.is_shared(lua.address(value)) => {}
-            Kind::Table => self.visit_table(lua),
-            Kind::Function => self.visit_function(lua),
+            LuaType::Table if self.world.is_shared(lua.address(value)) => {}
+            LuaType::Table => self.visit_table(lua),
+            LuaType::Function => self.visit_function(lua),
             // A coroutine goes on with each run.
             _ => self.state.is_unknown = true,
         }
@@ -236,7 +236,7 @@ impl Walk<'_> {
         let mut index = 1;
         while lua.push_upvalue(function, index) {
             let kind = lua.kind(lua.top());
-            if is_native && matches!(kind, Kind::Number | Kind::String) {
+            if is_native && matches!(kind, LuaType::Number | LuaType::String) {
                 // It counts something: where it is in a text.
                 self.state.is_unknown = true;
             }

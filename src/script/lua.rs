@@ -58,7 +58,7 @@ pub fn out_of_memory() -> Raise {
 
 /// A type of value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LuaType {
     /// There is no such argument.
     None,
     Nil,
@@ -73,19 +73,19 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl LuaType {
     /// As `type` calls it.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::None => "no value",
-            Kind::Nil => "nil",
-            Kind::Boolean => "boolean",
-            Kind::Light => "userdata",
-            Kind::Number => "number",
-            Kind::String => "string",
-            Kind::Table => "table",
-            Kind::Function => "function",
-            Kind::Other => "thread",
+            LuaType::None => "no value",
+            LuaType::Nil => "nil",
+            LuaType::Boolean => "boolean",
+            LuaType::Light => "userdata",
+            LuaType::Number => "number",
+            LuaType::String => "string",
+            LuaType::Table => "table",
+            LuaType::Function => "function",
+            LuaType::Other => "thread",
         }
     }
 }
@@ -183,7 +183,7 @@ impl Interpreter {
     /// Calls the function below so many arguments that are on top of the stack, with the error handler at index 1: true if it returned
     /// one value, which takes their place; false if it failed, and the error does. On the script's own stack.
     pub fn call(&self, arguments: usize) -> bool {
-        debug_assert!(Lua::new(self.state).kind(1) == Kind::Function, "the error handler");
+        debug_assert!(Lua::new(self.state).kind(1) == LuaType::Function, "the error handler");
         // SAFETY: the stack has the handler, the function and its arguments, as the caller says.
         unsafe { ffi::lua_pcall(self.state.as_ptr(), arguments as c_int, 1, 1) == ffi::LUA_OK }
     }
@@ -274,27 +274,27 @@ impl Lua {
 
     /// The type of a value or argument.
     #[inline]
-    pub fn kind(&self, index: usize) -> Kind {
+    pub fn kind(&self, index: usize) -> LuaType {
         if index < 1 || index > self.top as usize {
-            return Kind::None;
+            return LuaType::None;
         }
         // SAFETY: there is such a value.
         match unsafe { ffi::lua_type(self.state.as_ptr(), index as c_int) } {
-            ffi::LUA_TNIL => Kind::Nil,
-            ffi::LUA_TBOOLEAN => Kind::Boolean,
-            ffi::LUA_TLIGHTUSERDATA => Kind::Light,
-            ffi::LUA_TNUMBER => Kind::Number,
-            ffi::LUA_TSTRING => Kind::String,
-            ffi::LUA_TTABLE => Kind::Table,
-            ffi::LUA_TFUNCTION => Kind::Function,
-            _ => Kind::Other,
+            ffi::LUA_TNIL => LuaType::Nil,
+            ffi::LUA_TBOOLEAN => LuaType::Boolean,
+            ffi::LUA_TLIGHTUSERDATA => LuaType::Light,
+            ffi::LUA_TNUMBER => LuaType::Number,
+            ffi::LUA_TSTRING => LuaType::String,
+            ffi::LUA_TTABLE => LuaType::Table,
+            ffi::LUA_TFUNCTION => LuaType::Function,
+            _ => LuaType::Other,
         }
     }
 
     /// The bytes of a value that is a string.
     #[inline]
     pub fn string(&self, index: usize) -> Option<&[u8]> {
-        if self.kind(index) != Kind::String {
+        if self.kind(index) != LuaType::String {
             return None;
         }
         let mut len = 0;
@@ -307,7 +307,7 @@ impl Lua {
     /// A value that is a number.
     #[inline]
     pub fn number(&self, index: usize) -> Option<f64> {
-        if self.kind(index) != Kind::Number {
+        if self.kind(index) != LuaType::Number {
             return None;
         }
         // SAFETY: there is such a value.
@@ -316,7 +316,7 @@ impl Lua {
 
     /// A value that is a number, or a string that reads as one.
     pub fn to_number(&self, index: usize) -> Option<f64> {
-        if !matches!(self.kind(index), Kind::Number | Kind::String) {
+        if !matches!(self.kind(index), LuaType::Number | LuaType::String) {
             return None;
         }
         // SAFETY: there is such a value; neither call changes it.
@@ -344,7 +344,7 @@ impl Lua {
 
     /// How many elements a table has, by its border.
     pub fn table_len(&self, index: usize) -> usize {
-        assert!(self.kind(index) == Kind::Table, "only tables are asked");
+        assert!(self.kind(index) == LuaType::Table, "only tables are asked");
         // SAFETY: it is a table.
         unsafe { ffi::lua_objlen(self.state.as_ptr(), index as c_int) }
     }
@@ -464,7 +464,7 @@ impl Lua {
 
     /// The table on top is the table of globals from now on.
     pub fn set_globals(&mut self) {
-        assert!(self.kind(self.top()) == Kind::Table, "globals are a table");
+        assert!(self.kind(self.top()) == LuaType::Table, "globals are a table");
         // SAFETY: it is a table.
         unsafe { ffi::lua_replace(self.state.as_ptr(), ffi::LUA_GLOBALSINDEX) };
         self.top -= 1;
@@ -495,7 +495,7 @@ impl Lua {
 
     #[inline]
     fn table(&self, index: usize) -> c_int {
-        assert!(self.kind(index) == Kind::Table, "it is a table");
+        assert!(self.kind(index) == LuaType::Table, "it is a table");
         index as c_int
     }
 
@@ -584,8 +584,8 @@ impl Lua {
         assert!(self.top >= table + 2, "key and value are above");
         let key = self.top() - 1;
         let is_key = match self.kind(key) {
-            Kind::Nil => false,
-            Kind::Number => self.number(key).is_some_and(|number| !number.is_nan()),
+            LuaType::Nil => false,
+            LuaType::Number => self.number(key).is_some_and(|number| !number.is_nan()),
             _ => true,
         };
         assert!(is_key, "it can be a key");
@@ -638,7 +638,7 @@ impl Lua {
     pub fn set_metatable(&mut self, index: usize) {
         let index = self.index(index);
         assert!(index < self.top, "the metatable is above");
-        assert!(matches!(self.kind(self.top()), Kind::Table | Kind::Nil), "a metatable is a table");
+        assert!(matches!(self.kind(self.top()), LuaType::Table | LuaType::Nil), "a metatable is a table");
         // SAFETY: there are both; the metatable is taken off.
         unsafe { ffi::lua_setmetatable(self.state.as_ptr(), index) };
         self.top -= 1;
@@ -679,7 +679,7 @@ impl Lua {
 
     /// Pushes one of the values that a function was made with, from 1, if it has so many.
     pub(super) fn push_upvalue(&mut self, function: usize, index: usize) -> bool {
-        assert!(self.kind(function) == Kind::Function, "it is a function");
+        assert!(self.kind(function) == LuaType::Function, "it is a function");
         self.reserve(1);
         // SAFETY: it is a function, and the stack has room.
         let name = unsafe { ffi::lua_getupvalue(self.state.as_ptr(), function as c_int, index as c_int) };
@@ -696,7 +696,10 @@ impl Lua {
 
     /// The compiled form of the function on top, which is one of Lua.
     pub(super) fn compiled(&mut self) -> Vec<u8> {
-        assert!(self.kind(self.top()) == Kind::Function && !self.is_native(self.top()), "it is one of Lua");
+        assert!(
+            self.kind(self.top()) == LuaType::Function && !self.is_native(self.top()),
+            "it is one of Lua"
+        );
         let mut form: Vec<u8> = Vec::new();
         let into = (&raw mut form).cast();
         // SAFETY: a function of Lua is on top; what it is handed is the vector, as `append` expects.

@@ -4,7 +4,7 @@
 
 use super::api;
 use super::library::{BAD_NAME, Function, checked_name};
-use super::lua::{self, Kind, Lua, Raise, Ref};
+use super::lua::{self, Lua, LuaType, Raise, Ref};
 
 /// What libraries find in `redis` while they are loaded.
 pub const FUNCTIONS: &[(&str, lua::Function)] = &[("register_function", register), ("log", api::log)];
@@ -19,7 +19,7 @@ pub struct Registered {
 
 fn register(lua: &mut Lua) -> Result<usize, Raise> {
     let (function, callback) = match lua.top() {
-        1 if lua.kind(1) == Kind::Table => named(lua)?,
+        1 if lua.kind(1) == LuaType::Table => named(lua)?,
         1 => {
             return Err(api::raise(
                 lua,
@@ -44,7 +44,7 @@ fn positional(lua: &mut Lua) -> Result<(Function, usize), Raise> {
     let Some(name) = lua.text(1) else {
         return Err(api::raise(lua, "first argument to redis.register_function must be a string"));
     };
-    if lua.kind(2) != Kind::Function {
+    if lua.kind(2) != LuaType::Function {
         return Err(api::raise(lua, "second argument to redis.register_function must be a function"));
     }
     let Some(name) = checked_name(&name) else { return Err(api::raise(lua, BAD_NAME)) };
@@ -104,12 +104,12 @@ fn named_argument(
         let text = text.ok_or("description argument given to redis.register_function must be a string")?;
         function.description = Some(text);
     } else if key.eq_ignore_ascii_case(b"callback") {
-        if lua.kind(value) != Kind::Function {
+        if lua.kind(value) != LuaType::Function {
             return Err("callback argument given to redis.register_function must be a function");
         }
         return Ok(true);
     } else if key.eq_ignore_ascii_case(b"flags") {
-        if lua.kind(value) != Kind::Table {
+        if lua.kind(value) != LuaType::Table {
             return Err(
                 "flags argument to redis.register_function must be a table representing function flags",
             );
@@ -125,7 +125,7 @@ fn read_flags(lua: &mut Lua, table: usize, function: &mut Function) -> Result<()
     for index in 1.. {
         lua.push_element(table, index);
         let flag = lua.top();
-        if lua.kind(flag) == Kind::Nil {
+        if lua.kind(flag) == LuaType::Nil {
             break;
         }
         let is_known = lua.string(flag).is_some_and(|name| function.flags.set(&name.to_ascii_lowercase()));

@@ -13,7 +13,7 @@
 //! | null | null: `nil` | `false` |
 //! | | double: `{double}`, big number: `{big_number}`, boolean | |
 
-use super::lua::{Kind, Lua, Raise, out_of_memory};
+use super::lua::{Lua, LuaType, Raise, out_of_memory};
 use crate::resp::number::parse_f64;
 use crate::resp::{Protocol, Reply};
 
@@ -123,7 +123,7 @@ fn push_pairs<'b>(
         } else {
             lua.push_boolean(true);
         }
-        if lua.kind(table + 1) == Kind::Nil {
+        if lua.kind(table + 1) == LuaType::Nil {
             lua.pop(2);
         } else {
             lua.set(table);
@@ -151,9 +151,9 @@ fn integer(line: &[u8]) -> i64 {
 pub fn write_value(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     let value = lua.top();
     match lua.kind(value) {
-        Kind::String => reply.bulk(lua.string(value).unwrap_or_default()),
-        Kind::Number => reply.integer(whole(lua.number(value).unwrap_or_default())),
-        Kind::Boolean => {
+        LuaType::String => reply.bulk(lua.string(value).unwrap_or_default()),
+        LuaType::Number => reply.integer(whole(lua.number(value).unwrap_or_default())),
+        LuaType::Boolean => {
             let is_true = lua.boolean(value);
             match (speaks, is_true) {
                 (Protocol::Resp3, _) => reply.boolean(is_true),
@@ -161,7 +161,7 @@ pub fn write_value(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
                 (Protocol::Resp2, false) => reply.null(),
             }
         }
-        Kind::Table => write_table(lua, speaks, reply),
+        LuaType::Table => write_table(lua, speaks, reply),
         _ => reply.null(),
     }
     lua.pop(lua.top() + 1 - value);
@@ -183,7 +183,7 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
         return reply.error("ERR reached lua stack limit");
     }
     lua.push_field(table, "err");
-    if lua.kind(table + 1) == Kind::String {
+    if lua.kind(table + 1) == LuaType::String {
         let text = lua.string(table + 1).unwrap_or_default();
         return reply.error_bytes(error_line(text));
     }
@@ -199,12 +199,12 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     }
     lua.pop(1);
     lua.push_field(table, "map");
-    if lua.kind(table + 1) == Kind::Table {
+    if lua.kind(table + 1) == LuaType::Table {
         return write_pairs(lua, speaks, true, reply);
     }
     lua.pop(1);
     lua.push_field(table, "set");
-    if lua.kind(table + 1) == Kind::Table {
+    if lua.kind(table + 1) == LuaType::Table {
         return write_pairs(lua, speaks, false, reply);
     }
     lua.pop(1);
@@ -216,14 +216,14 @@ fn write_table(lua: &mut Lua, speaks: Protocol, reply: &mut Reply<'_>) {
     }
     lua.pop(1);
     lua.push_field(table, "verbatim_string");
-    if lua.kind(table + 1) == Kind::Table && write_verbatim(lua, reply) {
+    if lua.kind(table + 1) == LuaType::Table && write_verbatim(lua, reply) {
         return;
     }
     lua.pop(lua.top() - table);
     let (deferred, mut len) = (reply.defer_array(), 0);
     loop {
         lua.push_element(table, len + 1);
-        if lua.kind(table + 1) == Kind::Nil {
+        if lua.kind(table + 1) == LuaType::Nil {
             break;
         }
         len += 1;

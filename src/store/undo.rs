@@ -67,7 +67,7 @@ pub struct UndoLog {
     keys: Vec<Key>,
     /// The key that was met last of those with a hash.
     newest: MapByHash<u32>,
-    steps: Vec<Step>,
+    steps: Vec<UndoRecord>,
     told: Vec<Told>,
     /// The shard's counters before.
     dirty: u64,
@@ -85,7 +85,7 @@ struct Key {
 }
 
 /// What is undone, with the number of the key.
-enum Step {
+enum UndoRecord {
     /// It did not exist.
     Absent(u32),
     /// It held this.
@@ -180,13 +180,13 @@ impl UndoLog {
             block_bytes: entry.block_bytes(),
             value,
         };
-        self.steps.push(Step::Entry(number, before));
+        self.steps.push(UndoRecord::Entry(number, before));
     }
 
     /// Empties it, and gives room back if there is much.
     fn clear(&mut self, heap: &mut Heap) {
         for step in self.steps.drain(..) {
-            if let Step::Entry(_, Before { value: Kept::External(external), .. }) = step
+            if let UndoRecord::Entry(_, Before { value: Kept::External(external), .. }) = step
                 && let Some(external) = external.into_own()
                 && !external.is_freed_at_once()
             {
@@ -263,7 +263,7 @@ impl Shard {
         match found {
             None => {
                 log.keys[number as usize].is_kept = true;
-                log.steps.push(Step::Absent(number));
+                log.steps.push(UndoRecord::Absent(number));
             }
             // SAFETY: the caller found it in the table; the reference ends with this.
             Some(pointer) if unsafe { pointer.entry() }.external().is_none() => {
@@ -273,7 +273,7 @@ impl Shard {
             Some(pointer) => {
                 // SAFETY: as above.
                 let clock = unsafe { pointer.entry() }.clock();
-                log.steps.push(Step::Clock(number, clock));
+                log.steps.push(UndoRecord::Clock(number, clock));
             }
         }
     }
@@ -303,7 +303,7 @@ impl Shard {
     pub(super) fn log_edits(&mut self, db: DbIndex, hash: u64, key: &[u8], inverses: Inverses) {
         let log = self.undo.as_deref_mut().expect("it gave out the inverses");
         let number = log.find(db, hash, key).expect("the guard was met");
-        log.steps.extend(inverses.0.into_iter().map(|inverse| Step::Edit(number, inverse)));
+        log.steps.extend(inverses.0.into_iter().map(|inverse| UndoRecord::Edit(number, inverse)));
     }
 
     /// The deadline of a key is about to change from this one.
@@ -313,7 +313,7 @@ impl Shard {
             && let Some(number) = log.find(db, hash, key)
             && !log.keys[number as usize].is_kept
         {
-            log.steps.push(Step::Deadline(number, before));
+            log.steps.push(UndoRecord::Deadline(number, before));
         }
     }
 
@@ -328,30 +328,30 @@ impl Shard {
         }
     }
 
-    fn undo_step(&mut self, log: &mut UndoLog, step: Step) {
-        let (Step::Absent(number)
-        | Step::Entry(number, _)
-        | Step::Edit(number, _)
-        | Step::Deadline(number, _)
-        | Step::Clock(number, _)) = step;
+    fn undo_step(&mut self, log: &mut UndoLog, step: UndoRecord) {
+        let (UndoRecord::Absent(number)
+        | UndoRecord::Entry(number, _)
+        | UndoRecord::Edit(number, _)
+        | UndoRecord::Deadline(number, _)
+        | UndoRecord::Clock(number, _)) = step;
         let Key { db, hash, ref name, .. } = log.keys[number as usize];
         let name = &log.bytes[name.clone()];
         let before = match step {
-            Step::Entry(_, before) => return self.put_back(db, hash, name, before, &log.bytes),
+            UndoRecord::Entry(_, before) => return self.put_back(db, hash, name, before, &log.bytes),
             other => other,
         };
         // No deadline has come at the time 0, and nobody is told.
         let hasher = self.hasher.clone();
         let mut guard = self.write(db, hash, name, 0);
         match before {
-            Step::Absent(_) => guard.recode(|guard| _ = guard.remove()),
-            Step::Edit(_, inverse) => guard.recode(|guard| {
+            UndoRecord::Absent(_) => guard.recode(|guard| _ = guard.remove()),
+            UndoRecord::Edit(_, inverse) => guard.recode(|guard| {
                 guard.edit_external(|external| inverse(external, &hasher));
                 guard.note_inner_due();
             }),
-            Step::Deadline(_, deadline) => guard.recode(|guard| guard.set_deadline(deadline)),
-            Step::Clock(_, clock) => guard.set_clock(clock),
-            Step::Entry(..) => unreachable!("put back above"),
+            UndoRecord::Deadline(_, deadline) => guard.recode(|guard| guard.set_deadline(deadline)),
+            UndoRecord::Clock(_, clock) => guard.set_clock(clock),
+            UndoRecord::Entry(..) => unreachable!("put back above"),
         }
     }
 

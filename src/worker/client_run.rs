@@ -23,7 +23,7 @@ use crate::resp::{Mark, Output, Reply, Span};
 use crate::security;
 
 /// What became of a command.
-enum Step {
+enum MemberOutcome {
     /// It has run, or was queued or refused.
     Done,
     /// It and all behind it have to wait for something, but for no key.
@@ -124,7 +124,7 @@ impl<I: Io> Worker<I> {
             let mut reply = Reply::new(output, client_run.executor.ctx.session.protocol);
             let like_it = next.is_some_and(|next| next.row == command.row);
             let step = client_run.step(command, &args, &mut reply, like_it);
-            if !matches!(step, Step::Done) {
+            if !matches!(step, MemberOutcome::Done) {
                 stop = Some((*command, step));
             }
             let ends = stop.is_some()
@@ -158,10 +158,10 @@ impl<I: Io> Worker<I> {
         }
         match stop {
             None => {}
-            Some((command, Step::Wait)) => *ticks = self.begin_wait(&command, *ticks),
-            Some((command, Step::Blocked(why))) => self.block(&command, why),
-            Some((command, Step::Busy)) => self.begin_busy(&command),
-            Some((_, Step::Done)) => unreachable!("that stops nothing"),
+            Some((command, MemberOutcome::Wait)) => *ticks = self.begin_wait(&command, *ticks),
+            Some((command, MemberOutcome::Blocked(why))) => self.block(&command, why),
+            Some((command, MemberOutcome::Busy)) => self.begin_busy(&command),
+            Some((_, MemberOutcome::Done)) => unreachable!("that stops nothing"),
         }
         count
     }
@@ -225,17 +225,23 @@ impl ClientRun<'_> {
     }
 
     #[inline(always)]
-    fn step(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
+    fn step(
+        &mut self,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> MemberOutcome {
         if self.executor.ctx.session.upstream.is_some() {
             return self.step_of_primary(command, args, reply, like_it);
         }
         if reply.output().len() >= OUTPUT_BYTES_HIGH {
-            return Step::Blocked(BlockReason::Output);
+            return MemberOutcome::Blocked(BlockReason::Output);
         }
         // What a client wants no reply to is taken back afterwards.
         let mark = (self.executor.ctx.session.replies != Replies::On).then(|| reply.mark());
         let step = self.run(command, args, reply, like_it);
-        if let (Some(mark), Step::Done) = (mark, &step) {
+        if let (Some(mark), MemberOutcome::Done) = (mark, &step) {
             self.silence(command, reply, mark);
         }
         step
@@ -255,13 +261,19 @@ impl ClientRun<'_> {
     }
 
     #[inline(always)]
-    fn run(&mut self, command: &Gathered, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
+    fn run(
+        &mut self,
+        command: &Gathered,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> MemberOutcome {
         let Executor { ctx, table, .. } = &mut self.executor;
         // What it has sent, whatever becomes of it: CLIENT LIST shows it of clients in a transaction or a pause too.
         ctx.session.last_row = command.row;
         if command.row == REFUSED {
             refuse_in(ctx, args, reply, table);
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         let row = table.row(command.row);
         match self.admit(row, command, args) {
@@ -271,19 +283,19 @@ impl ClientRun<'_> {
                 ctx.stats.commands[command.row as usize].rejected.add(1);
                 ctx.stats.counters.commands_rejected.add(1);
                 reject(error, row.role, ctx.session, reply, ctx.stats);
-                return Step::Done;
+                return MemberOutcome::Done;
             }
             Admission::Denied(denied) => {
                 self.deny(row, args, denied, reply);
-                return Step::Done;
+                return MemberOutcome::Done;
             }
             Admission::OnlyListens => {
                 self.refuse_listener(row, reply);
-                return Step::Done;
+                return MemberOutcome::Done;
             }
             // One that has run already and only waits for its reply may be what began the pause.
             Admission::Paused if self.executor.ctx.session.withheld_reply.is_some() => {}
-            Admission::Paused => return Step::Blocked(BlockReason::Paused),
+            Admission::Paused => return MemberOutcome::Blocked(BlockReason::Paused),
         }
         self.run_admitted(row, command, args, reply, like_it)
     }
@@ -296,7 +308,7 @@ impl ClientRun<'_> {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
         like_it: bool,
-    ) -> Step {
+    ) -> MemberOutcome {
         let ctx = &mut self.executor.ctx;
         if ctx.session.multi.is_some() && row.role == Role::Queued {
             assert!(command.queued, "what stands behind a MULTI is gathered as such");
@@ -304,10 +316,10 @@ impl ClientRun<'_> {
             if self.memory.is_limited() {
                 self.memory.note_queued(added_bytes);
             }
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         if command.queued {
-            return Step::Blocked(BlockReason::None);
+            return MemberOutcome::Blocked(BlockReason::None);
         }
         if matches!(command.scope, Scope::Transaction | Scope::Alone) {
             return self.run_apart(row, args, reply);
@@ -316,13 +328,13 @@ impl ClientRun<'_> {
             return self.run_shared(row, args, reply, like_it);
         }
         if self.executor.call(row, args, reply, like_it) {
-            Step::Done
+            MemberOutcome::Done
         } else if self.executor.ctx.session.blocking.is_some() {
-            Step::Wait
+            MemberOutcome::Wait
         } else if self.executor.suspended.is_some() {
-            Step::Busy
+            MemberOutcome::Busy
         } else {
-            Step::Blocked(BlockReason::None)
+            MemberOutcome::Blocked(BlockReason::None)
         }
     }
 
@@ -369,16 +381,16 @@ impl ClientRun<'_> {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
         like_it: bool,
-    ) -> Step {
+    ) -> MemberOutcome {
         if self.executor.constants.obstacles.must_wait {
-            return Step::Blocked(BlockReason::Paused);
+            return MemberOutcome::Blocked(BlockReason::Paused);
         }
         if args.is(0, "REPLCONF") {
             let asks = args.len() > 1 && args.is(1, "GETACK");
             if let Some(applied) = &mut self.executor.ctx.session.upstream {
                 applied.is_asked |= asks;
             }
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         let (mark, errors) = (reply.mark(), reply.output().error_count());
         let row = (command.row != REFUSED).then(|| self.executor.table.row(command.row));
@@ -397,7 +409,7 @@ impl ClientRun<'_> {
             }
             None => {
                 reply.error("ERR no command that is replicated");
-                Step::Done
+                MemberOutcome::Done
             }
         };
         if reply.output().error_count() != errors {
@@ -408,9 +420,9 @@ impl ClientRun<'_> {
         }
         match step {
             // What an old primary sends literally does not wait here.
-            Step::Wait => {
+            MemberOutcome::Wait => {
                 self.executor.ctx.session.blocking = None;
-                Step::Done
+                MemberOutcome::Done
             }
             step => step,
         }
@@ -459,7 +471,13 @@ impl ClientRun<'_> {
     /// A command whose shards others may be reading. If it has found that it must change something, nothing is left of it, and it
     /// runs again in a later group, which has the shards to itself.
     #[inline(never)]
-    fn run_shared(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> Step {
+    fn run_shared(
+        &mut self,
+        row: &Row,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> MemberOutcome {
         let counters = &self.executor.ctx.stats.counters;
         let (mark, hits, misses) =
             (reply.mark(), counters.keyspace_hits.read(), counters.keyspace_misses.read());
@@ -467,42 +485,42 @@ impl ClientRun<'_> {
         if !self.executor.ctx.session.needs_exclusive {
             let has_run = self.executor.finish(outcome, row, args, reply, like_it);
             assert!(has_run, "what only reads waits for no key");
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         reply.truncate(mark);
         let counters = &self.executor.ctx.stats.counters;
         counters.keyspace_hits.set(hits);
         counters.keyspace_misses.set(misses);
-        Step::Blocked(BlockReason::None)
+        MemberOutcome::Blocked(BlockReason::None)
     }
 
     /// EXEC, or a command that has its group to itself. One that changes how others' commands run is requeued once it has run,
     /// and its reply is kept; when it comes here again, all leases are held.
     #[inline(never)]
-    fn run_apart(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Step {
+    fn run_apart(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> MemberOutcome {
         if let Some(withheld) = self.executor.ctx.session.withheld_reply.take() {
             reply.output().push_bytes(&withheld);
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         if row.role == Role::Exec {
             let has_run = self.executor.execute_transaction(row, args, reply);
-            return if has_run { Step::Done } else { Step::Busy };
+            return if has_run { MemberOutcome::Done } else { MemberOutcome::Busy };
         }
         let (mark, errors) = (reply.mark(), reply.output().error_count());
         let has_run = self.executor.call(row, args, reply, false);
         if !has_run {
             assert!(self.executor.ctx.session.blocking.is_some(), "it is run again for nothing else");
-            return Step::Wait;
+            return MemberOutcome::Wait;
         }
         // What failed has changed nothing, and a single worker has no others.
         if !row.command.changes_others
             || self.executor.ctx.leases.is_solo()
             || reply.output().error_count() != errors
         {
-            return Step::Done;
+            return MemberOutcome::Done;
         }
         self.executor.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
-        Step::Blocked(BlockReason::None)
+        MemberOutcome::Blocked(BlockReason::None)
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use crate::replicate::FailoverState;
 const LOOK_MS: u64 = 20;
 
 /// What is to be done next.
-enum Step {
+enum FailoverAction {
     Nothing,
     HandOver,
     GiveUp,
@@ -35,7 +35,7 @@ impl<I: Io> Worker<I> {
     #[cold]
     fn step_failover(&mut self, now_ms: u64) {
         self.cron.come_by(now_ms + LOOK_MS);
-        let is_nothing = matches!(self.failover_step(now_ms), Step::Nothing);
+        let is_nothing = matches!(self.failover_step(now_ms), FailoverAction::Nothing);
         if is_nothing || !self.take_all_leases() {
             return;
         }
@@ -45,29 +45,31 @@ impl<I: Io> Worker<I> {
         let named = request.and_then(|request| request.target.clone());
         let synced = synced_target(&self.shared);
         self.with_nobody(|ctx| match (step, synced, named) {
-            (Step::HandOver, Some(target), _) => {
+            (FailoverAction::HandOver, Some(target), _) => {
                 log::info!("Failover target {}:{} is synced, failing over.", target.host, target.port);
                 hand_over_role(ctx, target);
             }
-            (Step::Force, _, Some(target)) => {
+            (FailoverAction::Force, _, Some(target)) => {
                 log::warn!("FAILOVER to {}:{} time out exceeded, failing over.", target.host, target.port);
                 hand_over_role(ctx, target);
             }
-            (Step::GiveUp, ..) => abort_failover(ctx, "Replica never caught up before timeout"),
+            (FailoverAction::GiveUp, ..) => abort_failover(ctx, "Replica never caught up before timeout"),
             _ => {}
         });
         self.release_all_leases();
         self.act();
     }
 
-    fn failover_step(&self, now_ms: u64) -> Step {
-        let Some(request) = self.shared.replication.failover.request() else { return Step::Nothing };
+    fn failover_step(&self, now_ms: u64) -> FailoverAction {
+        let Some(request) = self.shared.replication.failover.request() else {
+            return FailoverAction::Nothing;
+        };
         let is_late = request.until_ms.is_some_and(|until_ms| now_ms >= until_ms);
         match () {
-            () if is_late && request.forces => Step::Force,
-            () if is_late => Step::GiveUp,
-            () if synced_target(&self.shared).is_some() => Step::HandOver,
-            () => Step::Nothing,
+            () if is_late && request.forces => FailoverAction::Force,
+            () if is_late => FailoverAction::GiveUp,
+            () if synced_target(&self.shared).is_some() => FailoverAction::HandOver,
+            () => FailoverAction::Nothing,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Message, Worker};
 use crate::io::{Io, Token};
 use crate::net::connection::Connection;
 use crate::observe::ClientPlace;
-use crate::pubsub::{Kind, PublishedMessage, RightsLost, Subscriptions};
+use crate::pubsub::{PublishedMessage, RightsLost, SubscriptionKind, Subscriptions};
 use crate::resp::Output;
 
 /// Copies of messages written in one turn, after which what is left in the inbox waits for the next one.
@@ -51,7 +51,7 @@ impl<I: Io> Worker<I> {
             });
         }
         for pattern in &message.patterns {
-            for slot in listeners.of(Kind::Pattern, pattern.hash, &pattern.text) {
+            for slot in listeners.of(SubscriptionKind::Pattern, pattern.hash, &pattern.text) {
                 count += self.write_message(*slot, |connection| {
                     message.write_for(pattern, &mut connection.output, connection.session.protocol);
                 });
@@ -90,7 +90,7 @@ impl<I: Io> Worker<I> {
     }
 
     /// A client listens to something from now on, or no more.
-    pub(super) fn listen(&mut self, place: ClientPlace, kind: Kind, name: &[u8], on: bool) {
+    pub(super) fn listen(&mut self, place: ClientPlace, kind: SubscriptionKind, name: &[u8], on: bool) {
         let hash = self.shared.keyspace.hash(name);
         let token = Token { slot: place.slot, generation: place.generation };
         // One that was ended in the same group has left all lists.
@@ -103,7 +103,7 @@ impl<I: Io> Worker<I> {
 
     /// A client listens to nothing any more.
     pub(super) fn stop_listening(&mut self, slot: u32, all: &Subscriptions) {
-        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+        for kind in [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard] {
             for name in all.names(kind) {
                 let hash = self.shared.keyspace.hash(name);
                 self.listeners.remove(kind, hash, name, slot);

@@ -133,8 +133,10 @@ impl StartedThread {
                 Err(error) => {
                     // The receiver waits for exactly one answer.
                     let remedy = match kind {
-                        io::Kind::IoUring => "; with 'io-backend auto' the server does without io_uring",
-                        io::Kind::Auto | io::Kind::Epoll => "",
+                        io::BackendKind::IoUring => {
+                            "; with 'io-backend auto' the server does without io_uring"
+                        }
+                        io::BackendKind::Auto | io::BackendKind::Epoll => "",
                     };
                     ready.send(Err(format!("{error}{remedy}"))).unwrap_or_default();
                     Ok(())
@@ -164,11 +166,11 @@ fn serve<I: Io>(
     worker.run()
 }
 
-fn io_options(config: &Config) -> (io::Kind, io::Options) {
+fn io_options(config: &Config) -> (io::BackendKind, io::Options) {
     let kind = match config.io_backend {
-        config::IoBackend::Auto => io::Kind::Auto,
-        config::IoBackend::IoUring => io::Kind::IoUring,
-        config::IoBackend::Epoll => io::Kind::Epoll,
+        config::IoBackend::Auto => io::BackendKind::Auto,
+        config::IoBackend::IoUring => io::BackendKind::IoUring,
+        config::IoBackend::Epoll => io::BackendKind::Epoll,
     };
     let sqpoll = config.sqpoll.then_some(io::SqPoll { idle_ms: 1000, cpu: None });
     let napi_busy_poll_us = (config.busy_poll_us > 0).then_some(config.busy_poll_us);

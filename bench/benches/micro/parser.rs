@@ -7,7 +7,7 @@ use bench::keys::KEYS_MAX;
 use bench::operation::{Data, Operation, Plan, Source};
 use bench::values::Sizes;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use torc::resp::{Limits, Parser, Step};
+use torc::resp::{Limits, ParseOutcome, Parser};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 64;
@@ -47,7 +47,7 @@ fn parse(input: &[u8], spans: &mut Vec<torc::resp::Span>) -> usize {
     let (mut parser, limits) = (Parser::new(), Limits::default());
     let (mut at, mut commands) = (0, 0);
     spans.clear();
-    while let Step::Command { end } = parser.next(input, at, spans, &limits) {
+    while let ParseOutcome::Command { end } = parser.next(input, at, spans, &limits) {
         at = end;
         commands += 1;
     }

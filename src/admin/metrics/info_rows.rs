@@ -9,7 +9,7 @@ use super::output::{Output, Value};
 use crate::command::InfoFields;
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum MetricType {
     Gauge,
     Counter,
 }
@@ -18,17 +18,17 @@ enum Kind {
 struct Row {
     field: &'static str,
     name: &'static str,
-    kind: Kind,
+    kind: MetricType,
     factor: f64,
     help: &'static str,
 }
 
 const fn gauge(field: &'static str, name: &'static str, help: &'static str) -> Row {
-    Row { field, name, kind: Kind::Gauge, factor: 1.0, help }
+    Row { field, name, kind: MetricType::Gauge, factor: 1.0, help }
 }
 
 const fn counter(field: &'static str, name: &'static str, help: &'static str) -> Row {
-    Row { field, name, kind: Kind::Counter, factor: 1.0, help }
+    Row { field, name, kind: MetricType::Counter, factor: 1.0, help }
 }
 
 const fn scaled(row: Row, factor: f64) -> Row {
@@ -331,8 +331,8 @@ pub fn write(fields: &InfoFields, output: &mut Output<'_>) -> fmt::Result {
     for row in ROWS {
         let Some(value) = fields.get(row.field).and_then(|text| value(text, row.factor)) else { continue };
         match row.kind {
-            Kind::Gauge => output.gauge(row.name, row.help, value)?,
-            Kind::Counter => output.counter(row.name, row.help, value)?,
+            MetricType::Gauge => output.gauge(row.name, row.help, value)?,
+            MetricType::Counter => output.counter(row.name, row.help, value)?,
         }
     }
     Ok(())
@@ -363,7 +363,7 @@ mod tests {
                 "{}",
                 row.name
             );
-            assert!(row.kind == Kind::Gauge || row.name.ends_with("_total"), "{}", row.name);
+            assert!(row.kind == MetricType::Gauge || row.name.ends_with("_total"), "{}", row.name);
             assert!(row.help.ends_with('.'), "{}", row.name);
         }
     }

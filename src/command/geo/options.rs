@@ -51,7 +51,7 @@ pub(super) enum Center {
 
 /// What a command's form allows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
+pub(super) struct CommandForm {
     pub center: Center,
     /// The key that is searched.
     pub source: usize,
@@ -107,7 +107,7 @@ impl Search {
     /// `source` is what is searched, if it exists.
     pub(super) fn parse(
         args: &Args<'_>,
-        kind: Kind,
+        kind: CommandForm,
         source: Option<SortedSet<'_>>,
         reply: &mut Reply<'_>,
     ) -> Result<Search, CommandError> {
@@ -160,7 +160,7 @@ impl Search {
         &mut self,
         args: &Args<'_>,
         index: usize,
-        kind: Kind,
+        kind: CommandForm,
         source: Option<SortedSet<'_>>,
         area: &mut Area,
         reply: &mut Reply<'_>,
@@ -222,7 +222,7 @@ impl Search {
     fn check(
         &self,
         args: &Args<'_>,
-        kind: Kind,
+        kind: CommandForm,
         area: &Area,
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {

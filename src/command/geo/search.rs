@@ -6,7 +6,7 @@
 use super::super::sorted_set::store;
 use super::super::{Args, Context, Outcome, reply_item};
 use super::hash::Point;
-use super::options::{Center, Kind, Order, Search};
+use super::options::{Center, CommandForm, Order, Search};
 use super::shape::Shape;
 use super::{reply_distance, reply_point};
 use crate::resp::Reply;
@@ -21,9 +21,9 @@ struct Found<'a> {
     distance: f64,
 }
 
-const RADIUS: Kind = Kind { center: Center::Place, source: 1, may_store: true, stores: false };
-const BY_MEMBER: Kind = Kind { center: Center::Member, ..RADIUS };
-const SEARCH: Kind = Kind { center: Center::Options, may_store: false, ..RADIUS };
+const RADIUS: CommandForm = CommandForm { center: Center::Place, source: 1, may_store: true, stores: false };
+const BY_MEMBER: CommandForm = CommandForm { center: Center::Member, ..RADIUS };
+const SEARCH: CommandForm = CommandForm { center: Center::Options, may_store: false, ..RADIUS };
 
 /// GEORADIUS.
 pub(super) fn georadius(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -32,7 +32,7 @@ pub(super) fn georadius(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
 
 /// GEORADIUS_RO.
 pub(super) fn georadius_ro(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    search(ctx, args, reply, Kind { may_store: false, ..RADIUS })
+    search(ctx, args, reply, CommandForm { may_store: false, ..RADIUS })
 }
 
 /// GEORADIUSBYMEMBER.
@@ -42,7 +42,7 @@ pub(super) fn georadiusbymember(ctx: &mut Context<'_>, args: &Args<'_>, reply: &
 
 /// GEORADIUSBYMEMBER_RO.
 pub(super) fn georadiusbymember_ro(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    search(ctx, args, reply, Kind { may_store: false, ..BY_MEMBER })
+    search(ctx, args, reply, CommandForm { may_store: false, ..BY_MEMBER })
 }
 
 /// GEOSEARCH.
@@ -52,11 +52,11 @@ pub(super) fn geosearch(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
 
 /// GEOSEARCHSTORE.
 pub(super) fn geosearchstore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    search(ctx, args, reply, Kind { source: 2, stores: true, ..SEARCH })
+    search(ctx, args, reply, CommandForm { source: 2, stores: true, ..SEARCH })
 }
 
 /// Errors in this order: type, place and radius, options.
-fn search(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, kind: Kind) -> Outcome {
+fn search(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, kind: CommandForm) -> Outcome {
     let source = ctx.read_as::<SortedSet<'_>>(args, kind.source)?;
     let search = Search::parse(args, kind, source, reply)?;
     let found = match (source, &search.shape) {

@@ -18,7 +18,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Argument {
     pub(super) name: String,
-    pub(super) kind: Kind,
+    pub(super) kind: ArgumentKind,
     pub(super) token: Option<String>,
     pub(super) optional: bool,
     pub(super) multiple: bool,
@@ -35,7 +35,7 @@ pub(super) struct Argument {
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ArgumentKind {
     #[default]
     Text,
     Integer,
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Block,
 }
 
-impl Kind {
+impl ArgumentKind {
     /// As COMMAND DOCS spells it.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -193,8 +193,8 @@ impl<'s> Parser<'s> {
         let mut alternatives = self.alternatives();
         self.close();
         let marks = Marks::read(self.word());
-        let kind = if alternatives.len() == 1 { Kind::Block } else { Kind::OneOf };
-        if kind == Kind::OneOf {
+        let kind = if alternatives.len() == 1 { ArgumentKind::Block } else { ArgumentKind::OneOf };
+        if kind == ArgumentKind::OneOf {
             alternatives.retain(|alternative| !alternative.is_empty());
         }
         Argument {
@@ -229,7 +229,7 @@ impl<'s> Parser<'s> {
         if marks.text.contains('=') || is_token(marks.text) {
             let (name, token) = marks.text.split_once('=').unwrap_or((marks.text, marks.text));
             argument.name = if name == token { name.to_ascii_lowercase() } else { name.to_owned() };
-            argument.kind = Kind::PureToken;
+            argument.kind = ArgumentKind::PureToken;
             argument.token = Some(token.to_owned());
             return argument;
         }
@@ -237,10 +237,10 @@ impl<'s> Parser<'s> {
         let (name, kind) = text.split_once(':').map_or((text, None), |(a, b)| (a, Some(b)));
         argument.name = name.to_owned();
         argument.display = display.map(str::to_owned);
-        argument.kind = kind.map_or(Kind::of(name), Kind::named);
+        argument.kind = kind.map_or(ArgumentKind::of(name), ArgumentKind::named);
         argument.key_spec = match (marks.spec, argument.kind) {
             (Some(""), _) => None,
-            (None, kind) if kind != Kind::Key => None,
+            (None, kind) if kind != ArgumentKind::Key => None,
             (Some(spec), _) => {
                 self.spec = spec.parse().expect("a number of a specification");
                 Some(self.spec)
@@ -290,10 +290,10 @@ impl Argument {
         let children =
             |separator| self.children.iter().map(Argument::shown).collect::<Vec<_>>().join(separator);
         let text = match self.kind {
-            Kind::PureToken => String::new(),
-            Kind::OneOf if self.optional && self.token.is_none() => children(" | "),
-            Kind::OneOf => format!("<{}>", children(" | ")),
-            Kind::Block => children(" "),
+            ArgumentKind::PureToken => String::new(),
+            ArgumentKind::OneOf if self.optional && self.token.is_none() => children(" | "),
+            ArgumentKind::OneOf => format!("<{}>", children(" | ")),
+            ArgumentKind::Block => children(" "),
             _ => self.display.as_ref().unwrap_or(&self.name).clone(),
         };
         let with_token = |text: &str| match &self.token {

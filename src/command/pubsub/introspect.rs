@@ -1,7 +1,7 @@
 //! PUBSUB: who listens to what.
 
 use super::super::help;
-use super::{Args, BASE, Command, Context, Flags, Group, Kind, Outcome, PUBSUB, Reply};
+use super::{Args, BASE, Command, Context, Flags, Group, Outcome, PUBSUB, Reply, SubscriptionKind};
 use crate::pubsub::Channels;
 
 /// PUBSUB.
@@ -50,7 +50,7 @@ const SUBCOMMANDS: &[Command] = &[
         complexity: "O(N), N channels",
         summary: "Counts the subscribers of channels.",
         syntax: "[channel...]",
-        handler: |ctx, args, reply| count(Kind::Channel, ctx, args, reply),
+        handler: |ctx, args, reply| count(SubscriptionKind::Channel, ctx, args, reply),
         ..LOOK
     },
     Command {
@@ -70,7 +70,7 @@ const SUBCOMMANDS: &[Command] = &[
         complexity: "O(N), N shard channels",
         summary: "Counts the subscribers of shard channels.",
         syntax: "[shardchannel...]",
-        handler: |ctx, args, reply| count(Kind::Shard, ctx, args, reply),
+        handler: |ctx, args, reply| count(SubscriptionKind::Shard, ctx, args, reply),
         ..LOOK
     },
 ];
@@ -93,9 +93,9 @@ fn count_patterns(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) ->
     Ok(())
 }
 
-fn count(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn count(kind: SubscriptionKind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let pubsub = &ctx.shared.pubsub;
-    let channels = if kind == Kind::Shard { &pubsub.shard_channels } else { &pubsub.channels };
+    let channels = if kind == SubscriptionKind::Shard { &pubsub.shard_channels } else { &pubsub.channels };
     reply.array(2 * (args.len() - 2));
     for name in args.from(2) {
         reply.bulk(name);

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::row::{BASE, Channels, KeyAccess, KeySpec, key_at, keys_from};
 use super::{Args, Command, CommandError, Context, Effect, Flags, Group, Outcome, Scope, Session};
-use crate::pubsub::{Kind, Subscriptions};
+use crate::pubsub::{SubscriptionKind, Subscriptions};
 use crate::resp::Reply;
 
 const PUBSUB: Command = Command {
@@ -41,14 +41,14 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N patterns",
         summary: "Listens to all channels whose names fit patterns.",
         syntax: "pattern...",
-        handler: |ctx, args, reply| subscribe(Kind::Pattern, ctx, args, reply),
+        handler: |ctx, args, reply| subscribe(SubscriptionKind::Pattern, ctx, args, reply),
         ..LISTEN
     },
     Command {
         name: "publish",
         summary: "Sends a message to all who listen to a channel.",
         syntax: "channel message",
-        handler: |ctx, args, reply| publish(Kind::Channel, ctx, args, reply),
+        handler: |ctx, args, reply| publish(SubscriptionKind::Channel, ctx, args, reply),
         ..PUBLISH
     },
     Command {
@@ -57,7 +57,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N patterns",
         summary: "Listens to patterns no more, or to none.",
         syntax: "[pattern...]",
-        handler: |ctx, args, reply| unsubscribe(Kind::Pattern, ctx, args, reply),
+        handler: |ctx, args, reply| unsubscribe(SubscriptionKind::Pattern, ctx, args, reply),
         ..LISTEN
     },
     introspect::ROW,
@@ -68,7 +68,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N subscribers of the channel",
         summary: "Sends a message to all who listen to a shard channel.",
         syntax: "shardchannel message",
-        handler: |ctx, args, reply| publish(Kind::Shard, ctx, args, reply),
+        handler: |ctx, args, reply| publish(SubscriptionKind::Shard, ctx, args, reply),
         ..PUBLISH
     },
     Command {
@@ -80,7 +80,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N channels",
         summary: "Listens to shard channels.",
         syntax: "shardchannel...",
-        handler: |ctx, args, reply| subscribe(Kind::Shard, ctx, args, reply),
+        handler: |ctx, args, reply| subscribe(SubscriptionKind::Shard, ctx, args, reply),
         ..LISTEN
     },
     Command {
@@ -90,7 +90,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N channels",
         summary: "Listens to channels.",
         syntax: "channel...",
-        handler: |ctx, args, reply| subscribe(Kind::Channel, ctx, args, reply),
+        handler: |ctx, args, reply| subscribe(SubscriptionKind::Channel, ctx, args, reply),
         ..LISTEN
     },
     Command {
@@ -101,7 +101,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N channels",
         summary: "Listens to shard channels no more, or to none.",
         syntax: "[shardchannel...]",
-        handler: |ctx, args, reply| unsubscribe(Kind::Shard, ctx, args, reply),
+        handler: |ctx, args, reply| unsubscribe(SubscriptionKind::Shard, ctx, args, reply),
         ..LISTEN
     },
     Command {
@@ -110,7 +110,7 @@ pub const ROWS: &[Command] = &[
         complexity: "O(N), N channels",
         summary: "Listens to channels no more, or to none.",
         syntax: "[channel...]",
-        handler: |ctx, args, reply| unsubscribe(Kind::Channel, ctx, args, reply),
+        handler: |ctx, args, reply| unsubscribe(SubscriptionKind::Channel, ctx, args, reply),
         ..LISTEN
     },
 ];
@@ -135,7 +135,7 @@ fn find_channel(_: &Args<'_>, found: &mut dyn FnMut(usize, KeyAccess)) -> Scope 
     Scope::Keys
 }
 
-fn publish(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn publish(kind: SubscriptionKind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if ctx.shared.journal.has_replicas()
         && let Some(changes) = ctx.changes.listener()
     {
@@ -150,15 +150,21 @@ fn publish(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
 }
 
 /// The words of what is said about a subscription that begins and one that ends.
-fn words(kind: Kind) -> (&'static [u8], &'static [u8]) {
+fn words(kind: SubscriptionKind) -> (&'static [u8], &'static [u8]) {
     match kind {
-        Kind::Channel => (b"subscribe", b"unsubscribe"),
-        Kind::Pattern => (b"psubscribe", b"punsubscribe"),
-        Kind::Shard => (b"ssubscribe", b"sunsubscribe"),
+        SubscriptionKind::Channel => (b"subscribe", b"unsubscribe"),
+        SubscriptionKind::Pattern => (b"psubscribe", b"punsubscribe"),
+        SubscriptionKind::Shard => (b"ssubscribe", b"sunsubscribe"),
     }
 }
 
-fn confirm(reply: &mut Reply<'_>, word: &[u8], name: Option<&[u8]>, all: &Subscriptions, kind: Kind) {
+fn confirm(
+    reply: &mut Reply<'_>,
+    word: &[u8],
+    name: Option<&[u8]>,
+    all: &Subscriptions,
+    kind: SubscriptionKind,
+) {
     reply.push(3);
     reply.bulk(word);
     match name {
@@ -189,7 +195,12 @@ fn awaited_place(session: &mut Session, worker: usize, aim: u64) -> u64 {
     }
 }
 
-fn subscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn subscribe(
+    kind: SubscriptionKind,
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
     if !has_caught_up(ctx) {
         return Err(CommandError::Unfinished);
     }
@@ -211,7 +222,12 @@ fn subscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
     Ok(())
 }
 
-fn unsubscribe(kind: Kind, ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn unsubscribe(
+    kind: SubscriptionKind,
+    ctx: &mut Context<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
     if !has_caught_up(ctx) {
         return Err(CommandError::Unfinished);
     }

@@ -186,8 +186,8 @@ impl Session {
         let mut at = 0;
         let outcome = loop {
             match self.step(at, plain) {
-                Ok(Step::On(discard)) => at += discard,
-                Ok(Step::Wait(discard)) => {
+                Ok(NextState::On(discard)) => at += discard,
+                Ok(NextState::Wait(discard)) => {
                     at += discard;
                     break Ok(());
                 }
@@ -203,22 +203,22 @@ impl Session {
     }
 
     /// One state of the connection; the rest of `carry` begins at `at`.
-    fn step(&mut self, at: usize, plain: &mut Plain) -> Result<Step, Error> {
+    fn step(&mut self, at: usize, plain: &mut Plain) -> Result<NextState, Error> {
         let (rest, control) = (&mut self.carry[at..], &mut self.control);
         let (discard, met) = match &mut self.tls {
             End::Server(tls) => meet(tls.process_tls_records(rest), plain, control)?,
             End::Client(tls) => meet(tls.process_tls_records(rest), plain, control)?,
         };
         match met {
-            Met::Something => return Ok(Step::On(discard)),
+            Met::Something => return Ok(NextState::On(discard)),
             Met::PeerClosed => {
                 self.peer_closed = true;
-                return Ok(Step::On(discard));
+                return Ok(NextState::On(discard));
             }
             Met::Established => self.stage = Stage::Established,
             Met::Nothing => {}
         }
-        Ok(Step::Wait(discard))
+        Ok(NextState::Wait(discard))
     }
 
     /// Nothing more comes of it but the alert that says why.
@@ -451,7 +451,7 @@ fn put<Data>(
 }
 
 /// What is next.
-enum Step {
+enum NextState {
     /// Another state; so many bytes are done with.
     On(usize),
     /// More input.

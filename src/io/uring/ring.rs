@@ -25,7 +25,7 @@ const BUFFER_GROUP: u16 = 1;
 /// Kinds of operation, as `user_data` carries them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum OperationKind {
     Accept = 1,
     AcceptAgain,
     Wake,
@@ -44,7 +44,7 @@ pub(super) enum Kind {
 /// `user_data`: kind (4 bits), generation (28), slot (32).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tag {
-    pub(super) kind: Kind,
+    pub(super) kind: OperationKind,
     pub(super) generation: u32,
     pub(super) slot: u32,
 }
@@ -53,12 +53,12 @@ const _: () = assert!(GENERATION_BITS + 4 == 32);
 
 impl Tag {
     /// The tag of an operation on `token`'s connection.
-    pub(super) fn of(kind: Kind, token: Token) -> Tag {
+    pub(super) fn of(kind: OperationKind, token: Token) -> Tag {
         Tag { kind, generation: token.generation_packed(), slot: token.slot }
     }
 
     /// The tag of an operation on no connection.
-    pub(super) fn plain(kind: Kind, index: u16) -> Tag {
+    pub(super) fn plain(kind: OperationKind, index: u16) -> Tag {
         Tag { kind, generation: 0, slot: u32::from(index) }
     }
 
@@ -71,18 +71,18 @@ impl Tag {
     /// The tag that `pack` made; `None` for a kind that does not exist.
     pub(super) fn unpack(user_data: u64) -> Option<Tag> {
         let high = (user_data >> 32) as u32;
-        const KINDS: [Kind; 11] = [
-            Kind::Accept,
-            Kind::AcceptAgain,
-            Kind::Wake,
-            Kind::Receive,
-            Kind::Bulk,
-            Kind::Send,
-            Kind::CancelReceive,
-            Kind::CancelBulk,
-            Kind::CancelSend,
-            Kind::CancelOther,
-            Kind::Alarm,
+        const KINDS: [OperationKind; 11] = [
+            OperationKind::Accept,
+            OperationKind::AcceptAgain,
+            OperationKind::Wake,
+            OperationKind::Receive,
+            OperationKind::Bulk,
+            OperationKind::Send,
+            OperationKind::CancelReceive,
+            OperationKind::CancelBulk,
+            OperationKind::CancelSend,
+            OperationKind::CancelOther,
+            OperationKind::Alarm,
         ];
         let index = ((high >> GENERATION_BITS) as usize).checked_sub(1)?;
         Some(Tag {

@@ -12,7 +12,7 @@ use super::AofError;
 
 /// What a step did to a file, for tests that look at the directory behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DiskOp {
     Created,
     Wrote,
     Synced,
@@ -21,10 +21,10 @@ pub(super) enum Step {
 }
 
 #[cfg(any(not(test), loom))]
-fn did(_: Step, _: &Path) {}
+fn did(_: DiskOp, _: &Path) {}
 
 #[cfg(all(test, not(loom)))]
-fn did(step: Step, path: &Path) {
+fn did(step: DiskOp, path: &Path) {
     super::store::tests::observe(step, path);
 }
 
@@ -32,7 +32,7 @@ fn did(step: Step, path: &Path) {
 pub(super) fn create_directory(path: &Path) -> Result<(), AofError> {
     match fs::create_dir(path) {
         Ok(()) => {
-            did(Step::Created, path);
+            did(DiskOp::Created, path);
             sync_directory(parent(path))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -43,11 +43,11 @@ pub(super) fn create_directory(path: &Path) -> Result<(), AofError> {
 /// Writes a whole file anew, and has it on disk under this name as far as its bytes are concerned.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), AofError> {
     let mut file = File::create(path).map_err(|error| AofError::io(path, "opened", &error))?;
-    did(Step::Created, path);
+    did(DiskOp::Created, path);
     file.write_all(bytes).map_err(|error| AofError::io(path, "written", &error))?;
-    did(Step::Wrote, path);
+    did(DiskOp::Wrote, path);
     file.sync_all().map_err(|error| AofError::io(path, "synced", &error))?;
-    did(Step::Synced, path);
+    did(DiskOp::Synced, path);
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), AofError> {
 pub(super) fn sync(path: &Path) -> Result<(), AofError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| AofError::io(path, "synced", &error))?;
-    did(Step::Synced, path);
+    did(DiskOp::Synced, path);
     Ok(())
 }
 
@@ -63,7 +63,7 @@ pub(super) fn sync(path: &Path) -> Result<(), AofError> {
 pub(super) fn rename(source: &Path, target: &Path) -> Result<(), AofError> {
     fs::rename(source, target)
         .map_err(|error| AofError::io(source, &format!("renamed to {}", target.display()), &error))?;
-    did(Step::Renamed, target);
+    did(DiskOp::Renamed, target);
     Ok(())
 }
 
@@ -78,7 +78,7 @@ pub(super) fn remove(path: &Path) -> Result<(), AofError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed.map_err(|error| AofError::io(path, "removed", &error))?,
     }
-    did(Step::Removed, path);
+    did(DiskOp::Removed, path);
     Ok(())
 }
 
@@ -89,7 +89,7 @@ pub(super) fn open_to_append(path: &Path, is_new: bool) -> Result<File, AofError
     if is_new {
         file.set_len(0).map_err(|error| AofError::io(path, "emptied", &error))?;
     }
-    did(Step::Created, path);
+    did(DiskOp::Created, path);
     Ok(file)
 }
 

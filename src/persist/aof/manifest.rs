@@ -108,12 +108,12 @@ impl Manifest {
         }
         let (kind, entry) = entry(line)?;
         match kind {
-            Kind::Base if self.base.is_some() => {
+            FileKind::Base if self.base.is_some() => {
                 return Err("Found duplicate base file information".to_owned());
             }
-            Kind::Base => self.base = Some(entry),
-            Kind::History => self.history.push(entry),
-            Kind::Incremental => {
+            FileKind::Base => self.base = Some(entry),
+            FileKind::History => self.history.push(entry),
+            FileKind::Incremental => {
                 if self.incremental.last().is_some_and(|last| last.seq >= entry.seq) {
                     return Err("Found a non-monotonic sequence number".to_owned());
                 }
@@ -196,14 +196,14 @@ fn was_incremental(history: &Entry) -> bool {
 }
 
 /// What a file is for.
-enum Kind {
+enum FileKind {
     Base,
     History,
     Incremental,
 }
 
 /// What a line says.
-fn entry(line: &[u8]) -> Result<(Kind, Entry), String> {
+fn entry(line: &[u8]) -> Result<(FileKind, Entry), String> {
     let words = split_line(line).filter(|words| words.len() >= WORDS_MIN && words.len().is_multiple_of(2));
     // A zero byte would end the line for Redis, and hide what follows.
     let words = words.filter(|_| !line.contains(&0)).ok_or(INVALID)?;
@@ -220,9 +220,9 @@ fn entry(line: &[u8]) -> Result<(Kind, Entry), String> {
             b"seq" => seq = Some(number()?).filter(|seq| *seq > 0),
             b"type" => {
                 kind = Some(match value {
-                    b"b" => Kind::Base,
-                    b"h" => Kind::History,
-                    b"i" => Kind::Incremental,
+                    b"b" => FileKind::Base,
+                    b"h" => FileKind::History,
+                    b"i" => FileKind::Incremental,
                     _ => return Err("Unknown AOF file type".to_owned()),
                 });
             }

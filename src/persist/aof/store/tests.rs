@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::disk::Step;
+use super::super::disk::DiskOp;
 use super::super::{AofReader, Next};
 use super::{AofFile, AofStore, BaseFormat, Existing, remove_history};
 
-type Observer = Box<dyn FnMut(Step, &Path)>;
+type Observer = Box<dyn FnMut(DiskOp, &Path)>;
 
 thread_local! {
     static OBSERVER: RefCell<Option<Observer>> = const { RefCell::new(None) };
 }
 
 /// A step of this thread has been done.
-pub(in super::super) fn observe(step: Step, path: &Path) {
+pub(in super::super) fn observe(step: DiskOp, path: &Path) {
     // What the observer does is no step of the scenario.
     let observer = OBSERVER.with(|observer| observer.borrow_mut().take());
     if let Some(mut observer) = observer {
@@ -157,18 +157,20 @@ impl Watch {
         // Names that a power cut may take back.
         let mut unsynced: Vec<String> = Vec::new();
         let mut synced: Vec<String> = Vec::new();
-        let observer = move |step: Step, path: &Path| {
+        let observer = move |step: DiskOp, path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match step {
-                Step::Synced if path.is_dir() => unsynced.clear(),
-                Step::Synced => synced.push(name.clone()),
-                Step::Renamed if name.ends_with(".manifest") => {
+                DiskOp::Synced if path.is_dir() => unsynced.clear(),
+                DiskOp::Synced => synced.push(name.clone()),
+                DiskOp::Renamed if name.ends_with(".manifest") => {
                     assert!(unsynced.is_empty(), "the manifest is before {unsynced:?}");
                     assert_eq!(synced.last().map(String::as_str), Some("temp-a.aof.manifest"));
                 }
-                Step::Renamed => unsynced.push(name.clone()),
-                Step::Created if !name.starts_with("temp-") && path.is_file() => unsynced.push(name.clone()),
-                Step::Created | Step::Wrote | Step::Removed => {}
+                DiskOp::Renamed => unsynced.push(name.clone()),
+                DiskOp::Created if !name.starts_with("temp-") && path.is_file() => {
+                    unsynced.push(name.clone());
+                }
+                DiskOp::Created | DiskOp::Wrote | DiskOp::Removed => {}
             }
             let target = TempDir::new();
             copy(&source, &target.0);

@@ -1,6 +1,6 @@
 //! What a value of a directive may be, and how it is read and shown: numbers, sizes, yes/no, words, text.
 //!
-//! Design: a [`Kind`] is data (it stands in the table and feeds the help); a [`Setting`] is the typed field
+//! Design: a [`Domain`] is data (it stands in the table and feeds the help); a [`Setting`] is the typed field
 //! that holds the value. Error texts are Redis's, because clients and people look for them.
 
 use std::borrow::Cow;
@@ -15,9 +15,9 @@ use super::split::quote;
 /// Why a value was refused, in Redis's words.
 pub(super) type Reason = Cow<'static, str>;
 
-/// The kind of value a directive takes, with its limits.
+/// The values that a directive takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Domain {
     /// `yes` or `no`.
     Bool,
     /// A decimal number within the limits, both included.
@@ -62,19 +62,19 @@ pub(super) enum Mode {
 pub(super) type FileLines = Vec<(Vec<u8>, bool)>;
 
 /// How a directive's field is read.
-pub(super) type Parse<C> = fn(&mut C, &[Vec<u8>], &Kind, Mode) -> Result<(), Reason>;
+pub(super) type Parse<C> = fn(&mut C, &[Vec<u8>], &Domain, Mode) -> Result<(), Reason>;
 
 /// A field of the configuration.
 pub(super) trait Setting: Sized + Clone + PartialEq {
     /// Replaces the value by what `args` say, or says why not (and leaves something arbitrary behind).
-    fn parse(&mut self, args: &[Vec<u8>], kind: &Kind, mode: Mode) -> Result<(), Reason>;
+    fn parse(&mut self, args: &[Vec<u8>], domain: &Domain, mode: Mode) -> Result<(), Reason>;
 
     /// The value as CONFIG GET shows it.
-    fn format(&self, kind: &Kind) -> Vec<u8>;
+    fn format(&self, domain: &Domain) -> Vec<u8>;
 
     /// The lines that CONFIG REWRITE writes.
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
-        vec![(self.format(kind), self != default)]
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
+        vec![(self.format(domain), self != default)]
     }
 }
 
@@ -87,7 +87,7 @@ pub(super) fn single(args: &[Vec<u8>]) -> Result<&[u8], Reason> {
 }
 
 impl Setting for bool {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         let value = single(args)?;
         *self = if value.eq_ignore_ascii_case(b"yes") {
             true
@@ -99,7 +99,7 @@ impl Setting for bool {
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         if *self { b"yes".to_vec() } else { b"no".to_vec() }
     }
 }
@@ -149,15 +149,15 @@ pub(super) fn format_memory(bytes: u64) -> String {
     bytes.to_string()
 }
 
-fn parse_number(value: &[u8], kind: &Kind) -> Result<i128, Reason> {
-    let (number, low, high) = match *kind {
-        Kind::Integer(low, high) | Kind::Unsigned(low, high) => {
+fn parse_number(value: &[u8], domain: &Domain) -> Result<i128, Reason> {
+    let (number, low, high) = match *domain {
+        Domain::Integer(low, high) | Domain::Unsigned(low, high) => {
             (parse_integer(value).ok_or("argument couldn't be parsed into an integer")?, low, high)
         }
-        Kind::Memory(low, high) | Kind::UnsignedMemory(low, high) => {
+        Domain::Memory(low, high) | Domain::UnsignedMemory(low, high) => {
             (i128::from(parse_memory(value).ok_or("argument must be a memory value")?), low, high)
         }
-        Kind::Octal(low, high) => {
+        Domain::Octal(low, high) => {
             let number = std::str::from_utf8(value).ok().and_then(|text| u32::from_str_radix(text, 8).ok());
             let number = i128::from(number.ok_or("argument couldn't be parsed as an octal number")?);
             if !(low..=high).contains(&number) {
@@ -165,10 +165,10 @@ fn parse_number(value: &[u8], kind: &Kind) -> Result<i128, Reason> {
             }
             (number, low, high)
         }
-        Kind::MemoryOrPercent(percent_max) => return parse_percent_or_memory(value, percent_max),
-        _ => unreachable!("a number's directive has a number's kind: {kind:?}"),
+        Domain::MemoryOrPercent(percent_max) => return parse_percent_or_memory(value, percent_max),
+        _ => unreachable!("a number's directive has a number's domain: {domain:?}"),
     };
-    let is_unsigned = matches!(kind, Kind::Unsigned(..) | Kind::UnsignedMemory(..));
+    let is_unsigned = matches!(domain, Domain::Unsigned(..) | Domain::UnsignedMemory(..));
     if is_unsigned && !(0..=i128::from(i64::MAX)).contains(&number) {
         return Err("argument must be greater or equal to 0".into());
     }
@@ -195,10 +195,10 @@ fn parse_percent_or_memory(value: &[u8], percent_max: i128) -> Result<i128, Reas
     Ok(bytes)
 }
 
-fn format_number(number: i128, kind: &Kind) -> String {
-    match kind {
-        Kind::Octal(..) => format!("{number:o}"),
-        Kind::MemoryOrPercent(_) if number < 0 => format!("{}%", -number),
+fn format_number(number: i128, domain: &Domain) -> String {
+    match domain {
+        Domain::Octal(..) => format!("{number:o}"),
+        Domain::MemoryOrPercent(_) if number < 0 => format!("{}%", -number),
         _ => number.to_string(),
     }
 }
@@ -206,21 +206,21 @@ fn format_number(number: i128, kind: &Kind) -> String {
 macro_rules! number_settings {
     ($($number:ty),*) => {$(
         impl Setting for $number {
-            fn parse(&mut self, args: &[Vec<u8>], kind: &Kind, _: Mode) -> Result<(), Reason> {
-                let number = parse_number(single(args)?, kind)?;
-                *self = <$number>::try_from(number).expect("the kind's limits lie within the field's type");
+            fn parse(&mut self, args: &[Vec<u8>], domain: &Domain, _: Mode) -> Result<(), Reason> {
+                let number = parse_number(single(args)?, domain)?;
+                *self = <$number>::try_from(number).expect("the domain's limits lie within the field's type");
                 Ok(())
             }
 
-            fn format(&self, kind: &Kind) -> Vec<u8> {
-                format_number(*self as i128, kind).into_bytes()
+            fn format(&self, domain: &Domain) -> Vec<u8> {
+                format_number(*self as i128, domain).into_bytes()
             }
 
-            fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
+            fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
                 let number = *self as i128;
-                let line = match (kind, u64::try_from(number)) {
-                    (Kind::Memory(..) | Kind::UnsignedMemory(..) | Kind::MemoryOrPercent(_), Ok(bytes)) => format_memory(bytes),
-                    _ => format_number(number, kind),
+                let line = match (domain, u64::try_from(number)) {
+                    (Domain::Memory(..) | Domain::UnsignedMemory(..) | Domain::MemoryOrPercent(_), Ok(bytes)) => format_memory(bytes),
+                    _ => format_number(number, domain),
                 };
                 vec![(line.into_bytes(), self != default)]
             }
@@ -253,12 +253,12 @@ pub(super) fn word_index(word: &[u8], words: &[&str]) -> Result<usize, Reason> {
 }
 
 impl<E: Enumerated + Clone> Setting for E {
-    fn parse(&mut self, args: &[Vec<u8>], _: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], _: &Domain, _: Mode) -> Result<(), Reason> {
         *self = E::VALUES[word_index(single(args)?, E::WORDS)?];
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         self.word().as_bytes().to_vec()
     }
 }
@@ -306,31 +306,31 @@ impl From<&[u8]> for Text {
 }
 
 impl Setting for Text {
-    fn parse(&mut self, args: &[Vec<u8>], kind: &Kind, _: Mode) -> Result<(), Reason> {
+    fn parse(&mut self, args: &[Vec<u8>], domain: &Domain, _: Mode) -> Result<(), Reason> {
         let value = single(args)?;
-        *self = match kind {
-            Kind::FileName(name) if value.contains(&b'/') => {
+        *self = match domain {
+            Domain::FileName(name) if value.contains(&b'/') => {
                 return Err(format!("{name} can't be a path, just a filename").into());
             }
-            Kind::NodeName if value.iter().any(|byte| b"!#$%&()*+:;<>?@[]^{|}~".contains(byte)) => {
+            Domain::NodeName if value.iter().any(|byte| b"!#$%&()*+:;<>?@[]^{|}~".contains(byte)) => {
                 return Err("Announced human node name contained invalid character".into());
             }
-            Kind::Title if !valid_title(value) => {
+            Domain::Title if !valid_title(value) => {
                 return Err("template format is invalid or contains unknown variables".into());
             }
-            Kind::Directory => Self(directory(value)?.into()),
+            Domain::Directory => Self(directory(value)?.into()),
             _ => value.into(),
         };
         Ok(())
     }
 
-    fn format(&self, _: &Kind) -> Vec<u8> {
+    fn format(&self, _: &Domain) -> Vec<u8> {
         self.0.to_vec()
     }
 
-    fn file_lines(&self, kind: &Kind, default: &Self) -> FileLines {
+    fn file_lines(&self, domain: &Domain, default: &Self) -> FileLines {
         // The working directory is always written: what it defaults to is not known at the next start.
-        vec![(quote(&self.0), self != default || *kind == Kind::Directory)]
+        vec![(quote(&self.0), self != default || *domain == Domain::Directory)]
     }
 }
 
