@@ -240,7 +240,7 @@ fn hostile_bytes_harm_nobody() {
         for _ in 0..rng.below(14) {
             match rng.below(8) {
                 0 => bytes.extend((0..rng.below(40)).map(|_| rng.next() as u8)),
-                _ => bytes.extend_from_slice(*rng.pick(&words)),
+                _ => bytes.extend(rng.pick(&words).iter()),
             }
         }
         let mut stream = http::connect(watched.admin);
