@@ -10,9 +10,9 @@ use crate::harness::{Server, TORC, newest_program, redis_program};
 const OF_THE_TEST: &[&str] =
     &["port", "unixsocket", "dir", "daemonize", "logfile", "pidfile", "syslog-ident", "supervised"];
 
-/// Where Torc's default is another, unless the file says what it is: its own of active defragmentation, and Redis's where
-/// Valkey has changed it.
-const OTHER_DEFAULTS: &[&str] = &["activedefrag", "repl-backlog-size"];
+/// Where Torc's default is another, unless the file says what it is: its own of active defragmentation, Redis's where Valkey has
+/// changed it, and another name for what Valkey calls `legacy`.
+const OTHER_DEFAULTS: &[&str] = &["activedefrag", "log-format", "repl-backlog-size"];
 
 fn directives(server: &Server) -> HashMap<String, String> {
     let reply = server.client().ask("CONFIG GET *");
