@@ -97,6 +97,7 @@ const CHECKS: &[Check] = &[
     memory::huge_pages,
     memory::swap,
     promises::exposure,
+    promises::admin_port,
     promises::encryption,
     promises::persistence,
     promises::place,

@@ -5,21 +5,25 @@ use log::Level as LogLevel;
 use super::Finding;
 use super::host::Host;
 use crate::command::{make_users, read_users};
-use crate::config::{AppendFsync, BindAddress, Config, MaxmemoryPolicy};
+use crate::config::{AdminPassword, AppendFsync, BindAddress, Config, MaxmemoryPolicy};
 use crate::exposure;
 
 /// File systems that are gone with the machine's next start.
 const IN_MEMORY: &[&str] = &["tmpfs", "ramfs"];
 
-/// What will be listened on, as far as it can be said without listening.
-fn addresses(config: &Config) -> Vec<String> {
-    let ip = |bind: &BindAddress| match bind.address.as_str() {
+/// What an address to listen on means, as far as it can be said without listening.
+fn ip(bind: &BindAddress) -> String {
+    match bind.address.as_str() {
         "*" => "0.0.0.0".to_owned(),
         "::*" => "::".to_owned(),
         "localhost" => "127.0.0.1".to_owned(),
         // A name may mean anything.
         name => name.parse::<std::net::IpAddr>().map_or_else(|_| "0.0.0.0".to_owned(), |ip| ip.to_string()),
-    };
+    }
+}
+
+/// What will be listened on for clients.
+fn addresses(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     for port in [config.port, config.tls_port].into_iter().filter(|port| *port != 0) {
         for ip in config.bind.0.iter().map(ip) {
@@ -58,6 +62,28 @@ pub(super) fn exposure(_: &dyn Host, config: &Config) -> Option<Finding> {
     Some(match level {
         LogLevel::Warn => Finding::warning(SUBJECT, line, "requirepass-file FILE, or bind 127.0.0.1"),
         _ => Finding::ok(SUBJECT, line),
+    })
+}
+
+/// Who can look inside.
+pub(super) fn admin_port(_: &dyn Host, config: &Config) -> Option<Finding> {
+    const SUBJECT: &str = "admin-port";
+    if config.admin_port == 0 {
+        return None;
+    }
+    let is_remote = |ip: String| !ip.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let has_password = config.admin_password != AdminPassword(None);
+    Some(match (config.admin_bind.0.iter().map(ip).any(is_remote), has_password, config.protected_mode) {
+        (false, ..) => Finding::ok(SUBJECT, "only this host can come"),
+        (true, true, _) => {
+            let what = "other hosts can come with a password, which can be read on the way";
+            Finding::note(SUBJECT, what, "a proxy with TLS, or a tunnel, unless the network is your own")
+        }
+        (true, false, true) => Finding::ok(SUBJECT, "protected mode turns other hosts away"),
+        (true, false, false) => {
+            let what = "whoever reaches it sees names of keys, commands and clients: NOTHING KEEPS THEM OUT";
+            Finding::warning(SUBJECT, what, "admin-password-file FILE, or admin-bind 127.0.0.1")
+        }
     })
 }
 
