@@ -48,7 +48,8 @@ fn pages() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![root.join("README.md")];
     let entries = std::fs::read_dir(root.join("docs")).expect("it is there");
-    pages.extend(entries.map(|entry| entry.expect("it can be read").path()));
+    let paths = entries.map(|entry| entry.expect("it can be read").path());
+    pages.extend(paths.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
     let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).expect("it is text");
     pages.iter().map(|path| (path.display().to_string(), text(path))).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Delivered, LoadReport, QUANTILES};
+use crate::report::{Delivered, Latencies, LoadReport, QUANTILES};
 
 use super::{Document, MEMORY};
 
@@ -42,11 +42,14 @@ fn run(out: &mut String, report: &LoadReport) {
         report.first_error.as_deref().map_or("null".to_owned(), string),
     )
     .expect(MEMORY);
-    out.push_str(",\n   \"latency_us\":{");
-    for (name, share) in QUANTILES {
-        write!(out, "\"{name}\":{:.3},", report.latencies.quantile_us(*share)).expect(MEMORY);
+    out.push_str(",\n   \"latency_us\":");
+    quantiles(out, &report.latencies);
+    out.push_str(",\n   \"sent_late_us\":");
+    match report.rate {
+        Some(_) => quantiles(out, &report.lags),
+        None => out.push_str("null"),
     }
-    write!(out, "\"max\":{:.3}}},\n   ", report.latencies.max_us()).expect(MEMORY);
+    out.push_str(",\n   ");
     details(out, report);
     out.push_str("\"per_second\":[");
     for (index, second) in report.timeline.seconds().iter().enumerate() {
@@ -60,6 +63,14 @@ fn run(out: &mut String, report: &LoadReport) {
         .expect(MEMORY);
     }
     out.push_str("]}");
+}
+
+fn quantiles(out: &mut String, latencies: &Latencies) {
+    out.push('{');
+    for (name, share) in QUANTILES {
+        write!(out, "\"{name}\":{:.3},", latencies.quantile_us(*share)).expect(MEMORY);
+    }
+    write!(out, "\"max\":{:.3}}}", latencies.max_us()).expect(MEMORY);
 }
 
 /// What only some runs have.

@@ -17,6 +17,7 @@ fn load_writes_each_kind_of_file() {
     let text = |path: &str| read_to_string(path).expect("it was written");
     assert!(text(&hgrm).contains("Total count") && text(&hgrm).contains("1.000000000000"));
     assert!(text(&json).contains("\"operation\":\"PING\"") && text(&json).ends_with("]}\n"));
+    assert!(text(&json).contains("\"sent_late_us\":null"), "it is a closed loop");
     let rows: Vec<String> = text(&csv).lines().map(str::to_owned).collect();
     assert!((2..=4).contains(&rows.len()) && rows[1].starts_with("PING,"), "{rows:?}");
     assert!(text(&html).starts_with("<!doctype html>") && text(&html).contains("PING on "));
