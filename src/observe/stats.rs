@@ -110,7 +110,7 @@ counters! {
     scripts_declared,
     /// Scripts that needed others, and got them on the spot.
     scripts_tried,
-    /// Scripts that were refused one, and ran again under all leases.
+    /// Scripts that were refused one, and ran again.
     scripts_again,
     /// Groups that held leases for longer than `lease-warn-us`.
     leases_long,

@@ -50,7 +50,9 @@ const COUNTERS: &[(&str, &str, Count)] = &[
         &c.scripts_declared
     }),
     ("torc_worker_scripts_tried_total", "Scripts that got further leases on the spot.", |c| &c.scripts_tried),
-    ("torc_worker_scripts_again_total", "Scripts that ran again under all leases.", |c| &c.scripts_again),
+    ("torc_worker_scripts_again_total", "Scripts that were refused a lease and ran again.", |c| {
+        &c.scripts_again
+    }),
 ];
 
 type Measure = fn(&WorkerStats) -> f64;
