@@ -2,7 +2,7 @@
 //!
 //! Design: each state is one datagram, sent by whoever brings it about. One thread, which exists only where somebody
 //! listens, says the rest: how far loading is, and that all workers are alive. For that it looks at each worker's signs
-//! of life (`WorkerStats::beats`), and then wakes it, so that a worker with nothing to do has one for the next look. A
+//! of life (`WorkerStats::alive_ms`), and then wakes it, so that a worker with nothing to do has one for the next look. A
 //! worker in the middle of what takes long by its nature (a script, SAVE, loading) gives signs from within. One that
 //! gave none between two looks hangs, and the service manager hears nothing until it goes on: it will end the process
 //! and start another.
@@ -108,7 +108,7 @@ fn run(shared: &Shared, wakers: &[Waker], period: Option<Duration>) {
             report_loading(shared);
         }
         if let Some(period) = period {
-            if watch.look(shared.stats.all().iter().map(|worker| worker.beats.read()), period / LOOKS) {
+            if watch.look(shared.stats.all().iter().map(|worker| worker.alive_ms.read()), period / LOOKS) {
                 notify("WATCHDOG=1");
                 let ends = shared.shutdown.asked().is_some() || shared.shutdown.requested();
                 if ends {
@@ -137,22 +137,22 @@ fn report_loading(shared: &Shared) {
 
 /// What was last seen of each worker.
 struct Watch {
-    beats: Vec<u64>,
+    alive_ms: Vec<u64>,
     hangs: Vec<bool>,
 }
 
 impl Watch {
     fn new(workers: usize) -> Watch {
-        // No worker has given that many signs: the first look finds all alive.
-        Watch { beats: vec![u64::MAX; workers], hangs: vec![false; workers] }
+        // No sign was given then: the first look finds all alive.
+        Watch { alive_ms: vec![u64::MAX; workers], hangs: vec![false; workers] }
     }
 
     /// Whether every worker has given a sign of life since the last look, so long ago. The log says which has not.
-    fn look(&mut self, beats: impl Iterator<Item = u64>, pause: Duration) -> bool {
-        for (number, now) in beats.enumerate() {
-            let hangs = self.beats[number] == now;
+    fn look(&mut self, alive_ms: impl Iterator<Item = u64>, pause: Duration) -> bool {
+        for (number, now) in alive_ms.enumerate() {
+            let hangs = self.alive_ms[number] == now;
             let hung = std::mem::replace(&mut self.hangs[number], hangs);
-            self.beats[number] = now;
+            self.alive_ms[number] = now;
             match (hung, hangs) {
                 (false, true) => {
                     let ms = pause.as_millis();
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn worker_without_sign_of_life_hangs_until_it_has_one() {
         let mut watch = Watch::new(2);
-        let mut look = |beats: [u64; 2]| watch.look(beats.into_iter(), Duration::from_secs(1));
+        let mut look = |alive_ms: [u64; 2]| watch.look(alive_ms.into_iter(), Duration::from_secs(1));
         assert!(look([0, 0]), "nothing is known yet");
         assert!(look([1, 1]));
         assert!(!look([2, 1]));

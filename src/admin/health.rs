@@ -6,17 +6,19 @@ use super::response::{Response, Status};
 use crate::command::Shared;
 use crate::replicate::LinkState;
 
-/// A worker that has not begun a turn for so long hangs, or runs a very long command. One that has nothing to do turns once a second.
-const TURN_AGE_MS_MAX: u64 = 5000;
+/// A worker that has given no sign of life for so long hangs, or runs a very long command. One that has nothing to do turns once a
+/// second; scripts, SAVE and loading give signs from within.
+const SILENCE_MS_MAX: u64 = 5000;
 
-/// Every worker turns.
+/// Every worker is alive.
 pub fn healthz(shared: &Shared, now_ms: u64) -> Response {
     let ages = shared.stats.all().iter().map(|worker| {
-        let last_ms = worker.turned_ms.read().max(shared.facts.started_ms);
+        let last_ms = worker.alive_ms.read().max(shared.facts.started_ms);
         now_ms.saturating_sub(last_ms)
     });
     let hangs = |(number, age_ms): (usize, u64)| {
-        (age_ms > TURN_AGE_MS_MAX).then(|| format!("worker {number} has not turned for {age_ms} ms"))
+        (age_ms > SILENCE_MS_MAX)
+            .then(|| format!("worker {number} has given no sign of life for {age_ms} ms"))
     };
     let hanging: Vec<String> = ages.enumerate().filter_map(hangs).collect();
     match hanging.is_empty() {

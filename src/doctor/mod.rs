@@ -26,6 +26,7 @@ use std::fmt::Write as _;
 pub use host::{Host, System};
 
 use crate::config::Config;
+use crate::observe::Json;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,15 @@ pub struct Finding {
 }
 
 impl Finding {
+    fn write(&self, json: &mut Json) {
+        json.object(|json| {
+            json.text("level", self.level.word());
+            json.text("subject", self.subject);
+            json.text("what", &self.what);
+            json.text("remedy", &self.remedy);
+        });
+    }
+
     fn ok(subject: &'static str, what: impl Into<String>) -> Self {
         Self { level: Level::Ok, subject, what: what.into(), remedy: String::new() }
     }
@@ -127,33 +137,12 @@ pub fn text(findings: &[Finding]) -> String {
 
 /// The same for programs: an object with whether anything matters, and what was found.
 pub fn json(findings: &[Finding]) -> String {
-    let each = findings.iter().map(|Finding { level, subject, what, remedy }| {
-        format!(
-            "{{\"level\":{},\"subject\":{},\"what\":{},\"remedy\":{}}}",
-            quoted(level.word()),
-            quoted(subject),
-            quoted(what),
-            quoted(remedy)
-        )
+    let mut text = Json::whole(|json| {
+        json.flag("warning", has_warning(findings));
+        json.list("findings", |json| findings.iter().for_each(|finding| finding.write(json)));
     });
-    let all = each.collect::<Vec<_>>().join(",\n  ");
-    format!("{{\"warning\":{},\"findings\":[\n  {all}\n]}}\n", has_warning(findings))
-}
-
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            control if control.is_control() => {
-                // Writing to a string does not fail.
-                write!(quoted, "\\u{:04x}", u32::from(control)).unwrap_or_default();
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
+    text.push('\n');
+    text
 }
 
 /// A list of numbers as the kernel writes them: `0-2,5`.
@@ -202,6 +191,5 @@ mod tests {
         assert_eq!(ranges("\n"), [] as [usize; 0]);
         assert_eq!(list(&[0, 1, 2, 5]), "0-2,5");
         assert_eq!(size(3 << 29), "1.5 GiB");
-        assert_eq!(quoted("a\"b\\\n"), "\"a\\\"b\\\\\\u000a\"");
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::counter::Counter;
 use super::gauges::Gauges;
@@ -174,8 +175,8 @@ pub struct WorkerStats {
     pub commands: Box<[CommandStats]>,
     /// Durations of the turns, waiting excluded.
     pub turns: Histogram,
-    /// When the last turn began, Unix time in ms.
-    pub turned_ms: Counter,
+    /// When it gave a sign of life last, Unix time in ms: it begins a turn, or takes a step of what takes long within one.
+    pub alive_ms: Counter,
     /// Connections that live on this worker.
     pub connections: Counter,
     /// Messages of this worker that wait for others to read what came before.
@@ -192,8 +193,6 @@ pub struct WorkerStats {
     pub interpreter_bytes: Counter,
     /// Clients of this worker that wait for a key, for a limited time.
     pub waits_timed: Counter,
-    /// Signs of life: turns that were begun, and steps of what takes long within one. Resets or not.
-    pub beats: Counter,
     /// Turns that may have left something to do in shards: with commands that need some, or the end of a watch. Resets or not.
     pub busy_turns: Counter,
     /// Commands that ran under a memory limit and may have written, resets or not.
@@ -214,13 +213,19 @@ pub struct WorkerStats {
 }
 
 impl WorkerStats {
+    /// The worker is in the middle of what takes long, and goes on.
+    pub fn note_alive(&self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.alive_ms.set(since_epoch.as_millis() as u64);
+    }
+
     /// Counters for `command_count` rows.
     pub fn new(command_count: usize) -> Self {
         Self {
             counters: Counters::default(),
             commands: (0..command_count).map(|_| CommandStats::default()).collect(),
             turns: Histogram::default(),
-            turned_ms: Counter::default(),
+            alive_ms: Counter::default(),
             connections: Counter::default(),
             messages_waiting: Counter::default(),
             load_ran: Counter::default(),
@@ -229,7 +234,6 @@ impl WorkerStats {
             clients: Counter::default(),
             interpreter_bytes: Counter::default(),
             waits_timed: Counter::default(),
-            beats: Counter::default(),
             busy_turns: Counter::default(),
             limited_writes: Counter::default(),
             client_bytes: Counter::default(),

@@ -433,8 +433,7 @@ impl<I: Io> Worker<I> {
 
     fn begin_turn(&mut self) {
         self.turn += 1;
-        self.stats().beats.add(1);
-        self.stats().turned_ms.set(self.clock.now_ms());
+        self.stats().alive_ms.set(self.clock.now_ms());
         self.execution.slowest = Slowest::default();
         self.refused.clear();
         self.walk.begin_turn();

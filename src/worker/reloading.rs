@@ -99,7 +99,7 @@ impl Executor<'_> {
 
     /// Runs what waits; false if there was nothing.
     fn load_next(&mut self) -> bool {
-        self.ctx.stats.beats.add(1);
+        self.ctx.stats.note_alive();
         let (shared, config) = (self.ctx.shared, self.ctx.config);
         if let Some(piece) = shared.loading.take() {
             let limits = limits(config);

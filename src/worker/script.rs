@@ -308,7 +308,7 @@ impl Executor<'_> {
 
     /// What a script hears that has run for a while.
     fn after_tick(&self, run: &ScriptRun) -> Answer {
-        self.ctx.stats.beats.add(1);
+        self.ctx.stats.note_alive();
         let is_killed = run.is_busy && self.ctx.shared.busy.is_killed(self.ctx.worker);
         if is_killed { Answer::Die } else { Answer::Go }
     }

@@ -171,7 +171,7 @@ OTHERS = {
     "redis_up", "redis_instance_info", "torc_info", "redis_start_time_seconds", "torc_pubsub_active", "torc_memory_bytes",
     "torc_snapshot_running", "torc_snapshot_keys_done", "torc_snapshot_keys", "redis_slowlog_length", "redis_slowlog_last_id",
     "redis_last_slow_execution_duration_seconds", "torc_admin_responses_total", "torc_worker_active",
-    "torc_worker_client_buffers_bytes", "torc_worker_interpreter_bytes", "torc_worker_last_turn_timestamp_seconds",
+    "torc_worker_client_buffers_bytes", "torc_worker_interpreter_bytes", "torc_worker_alive_timestamp_seconds",
     "torc_worker_cron_seconds_total", "torc_worker_reads_total", "torc_worker_writes_total", "torc_worker_net_input_bytes_total",
     "torc_worker_net_output_bytes_total", "torc_worker_messages_delivered_total", "torc_db_keys_expiring_inside",
 }  # fmt: skip
@@ -300,7 +300,7 @@ def check_rest(samples):
     assert kinds["large_values"] > 1_000_000 and kinds["scripts"] > 0, kinds
     assert sum(value for _, value in values["torc_worker_messages_delivered_total"]) == 1
     assert one["torc_pubsub_active"] == 1 and one["torc_worker_active"] == 1
-    for labels, value in values["torc_worker_last_turn_timestamp_seconds"]:
+    for labels, value in values["torc_worker_alive_timestamp_seconds"]:
         assert abs(time.time() - value) < 5, (labels, value)
     assert sum(value for _, value in values["torc_worker_cron_seconds_total"]) > 0
     responses = {labels["code"]: value for labels, value in values["torc_admin_responses_total"]}

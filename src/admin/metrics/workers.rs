@@ -80,8 +80,8 @@ const GAUGES: &[(&str, &str, Measure)] = &[
     ("torc_worker_interpreter_bytes", "Memory of scripts in a worker's interpreter.", |worker| {
         worker.interpreter_bytes.read() as f64
     }),
-    ("torc_worker_last_turn_timestamp_seconds", "When a worker's last turn began, Unix time.", |worker| {
-        worker.turned_ms.read() as f64 / 1000.0
+    ("torc_worker_alive_timestamp_seconds", "When a worker gave a sign of life last, Unix time.", |worker| {
+        worker.alive_ms.read() as f64 / 1000.0
     }),
 ];
 

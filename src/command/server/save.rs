@@ -58,8 +58,8 @@ pub fn save_now(shared: &Shared, config: &Config, leases: &Leases, now_ms: u64) 
     let options = rdb_options(config, server_bytes(shared) + grown, now_ms, clock);
     let options =
         RdbOptions { stream: last_place(shared), libraries: shared.script_state.texts(), ..options };
-    let beats = &shared.stats.of(leases.worker()).beats;
-    match write_all(leases, options, || beats.add(1)) {
+    let stats = shared.stats.of(leases.worker());
+    match write_all(leases, options, || stats.note_alive()) {
         Ok(()) => {
             log::info!("DB saved on disk");
             shared.last_save.note_saved(now_ms / 1000, changes(leases));
@@ -130,7 +130,7 @@ fn load_now(ctx: &mut Context<'_>, merges: bool) -> Result<(), FileError> {
         // All leases are held before and after: nobody waits for what was given back.
         let (counts, _nobody) = insert::piece(&piece, ctx.leases, policy);
         loading.count(counts?);
-        ctx.stats.beats.add(1);
+        ctx.stats.note_alive();
         spare = piece.bytes;
     }
     load_libraries(ctx.shared, &splitter.findings, if merges { Policy::Replace } else { Policy::Append })?;

@@ -358,7 +358,7 @@ fn populate(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
     let mut key = Vec::new();
     for number in 0..count {
         if number % POPULATE_STEP == 0 {
-            ctx.stats.beats.add(1);
+            ctx.stats.note_alive();
         }
         key.clear();
         key.extend_from_slice(prefix);
