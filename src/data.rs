@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use torc::command::{Shared, load_libraries, resume_stream};
+use torc::command::{Shared, journal_settings, load_libraries, resume_stream};
 use torc::config::Config;
 use torc::io::Waker;
 use torc::observe;
@@ -122,7 +122,8 @@ pub fn follow(shared: &Arc<Shared>, primary: Option<(u64, Primary)>) {
 }
 
 /// Starts the journal's thread, which wakes the workers that wait for it.
-pub fn start_journal(shared: &Shared, wakers: Vec<Waker>) -> Result<JoinHandle<()>, String> {
+pub fn start_journal(shared: &Shared, config: &Config, wakers: Vec<Waker>) -> Result<JoinHandle<()>, String> {
+    shared.journal.follow(journal_settings(config));
     let wake = move |workers: u64| {
         let is_waiting = |number: usize| workers >> number & 1 == 1;
         wakers

@@ -222,7 +222,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let ready = format!("Ready to accept connections on {}", addresses.join(", "));
     let link_wakers = threads.wakers();
     shared.link.set_hooks(move || link_wakers.iter().for_each(|waker| waker.wake()), move || link_settle());
-    let journal_thread = data::start_journal(&shared, threads.wakers())?;
+    let journal_thread = data::start_journal(&shared, &config, threads.wakers())?;
     supervise::watch(&shared, threads.wakers())?;
     if kept.bytes().is_some() {
         let (shared, wakers) = (Arc::clone(&shared), threads.wakers());

@@ -48,9 +48,12 @@ impl<I: Io> Worker<I> {
         if !self.paused.is_empty()
             && self.constants.as_ref().is_some_and(|constants| constants.obstacles.must_wait)
         {
-            if journal.is_full() {
+            // It may have been written between the question and the wish to hear of it.
+            let is_full = journal.is_full() && {
                 journal.await_told(self.number, u64::MAX);
-            } else if shared.pause.active(self.clock.now_ms()).is_none() {
+                journal.is_full()
+            };
+            if !is_full && shared.pause.active(self.clock.now_ms()).is_none() {
                 self.resume_paused();
             }
         }

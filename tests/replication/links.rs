@@ -105,6 +105,22 @@ fn replica_that_does_not_read_is_dropped_and_comes_back() {
     assert_eq!(number(&mut client, "stats", "sync_full"), 2);
 }
 
+/// Without an append-only file what replicas had been given counted as queued for ever: after `journal-limit` bytes no write
+/// went on.
+#[test]
+fn writers_go_on_beyond_the_limit_of_the_journal() {
+    let server = primary(&["--workers", "2", "--journal-limit", "1mb"]);
+    let follower = replica(Kind::Redis8, server.tcp());
+    await_link(&follower);
+    let mut client = server.client();
+    let value = "v".repeat(50_000);
+    for count in 0..100 {
+        let key = format!("k{}", count % 7);
+        assert_eq!(client.call(&["SET", &key, &value]), Value::Simple(b"OK".to_vec()));
+    }
+    check_same(&server, &follower);
+}
+
 #[test]
 fn redis_cli_takes_a_snapshot() {
     let server = primary(&["--workers", "2"]);

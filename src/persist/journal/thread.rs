@@ -362,6 +362,7 @@ impl Thread {
     /// Writes what is merged; false if that fails.
     fn write(&mut self) -> bool {
         if self.out.is_empty() {
+            self.note_written();
             return true;
         }
         let is_superfluous = self.failed_at.is_some() && self.merge.taken() <= self.in_base;
@@ -378,9 +379,16 @@ impl Thread {
         self.recover();
         self.out.clear();
         self.out.shrink_to(WRITE_BYTES_MAX);
-        self.journal.written(std::mem::take(&mut self.queued_bytes));
-        self.wake(self.journal.take_holding());
+        self.note_written();
         true
+    }
+
+    /// Nothing that was merged waits any more: replicas were given their part before, and so was the file, if there is one.
+    fn note_written(&mut self) {
+        if self.queued_bytes > 0 {
+            self.journal.written(std::mem::take(&mut self.queued_bytes));
+            self.wake(self.journal.take_holding());
+        }
     }
 
     /// Syncs what is written; false if that fails.
@@ -640,6 +648,40 @@ mod tests {
         let next = next.lock().expect("no test panics under it");
         assert!(next.synced == next.appended.len() && next.appended.ends_with(b"$1\r\nc\r\n$1\r\n3\r\n"));
         assert!(!next.appended.windows(5).any(|bytes| bytes == b"\r\nb\r\n"), "the base has it");
+    }
+
+    /// Where nothing is written to a file.
+    struct TestFeed(u64);
+
+    impl Feed for TestFeed {
+        fn append(&mut self, bytes: &[u8]) {
+            self.0 += bytes.len() as u64;
+        }
+
+        fn offset(&self) -> u64 {
+            self.0
+        }
+
+        fn note(&mut self, _ticket: u64) -> u64 {
+            0
+        }
+    }
+
+    /// What replicas alone had been given counted as queued for ever, so that beyond the limit all who write waited.
+    #[test]
+    fn stream_without_a_file_leaves_nothing_queued() {
+        let (journal, thread, wakes) = running(SyncPolicy::EverySecond);
+        journal.record_for_file(false);
+        journal.record_for_replicas(true);
+        journal.order(Order::Feed { feed: Some(Box::new(TestFeed(0))), after: 0 });
+        let mut writer = Writer::default();
+        journal.follow(Settings { limit_bytes: 1, ..Settings::default() });
+        journal.await_told(3, u64::MAX);
+        record(&journal, &mut writer, "SET a 1");
+        while wakes.recv().expect("the thread runs") != 1 << 3 {}
+        assert!(!journal.is_full() && journal.queued_bytes() == 0);
+        journal.order(Order::Finish);
+        thread.join().expect("it ends");
     }
 
     #[test]
