@@ -37,7 +37,7 @@ struct Loaded {
 }
 
 /// What a library leaves that was run.
-struct Run {
+struct Evaluated {
     registered: Vec<Registered>,
     /// Whether its code assigns to variables of functions around.
     assigns: bool,
@@ -143,7 +143,7 @@ impl Engine {
         Ok((run.registered.into_iter().map(|registered| registered.function).collect(), state.is_unknown))
     }
 
-    fn run_library(&mut self, code: &[u8], time_max: Duration) -> Result<Run, String> {
+    fn run_library(&mut self, code: &[u8], time_max: Duration) -> Result<Evaluated, String> {
         self.interpreter
             .compile(code, c"@user_function")
             .map_err(|why| format!("Error compiling function: {why}"))?;
@@ -179,7 +179,7 @@ impl Engine {
         self.interpreter.leave();
         self.is_running = false;
         match error {
-            None => Ok(Run { registered, assigns }),
+            None => Ok(Evaluated { registered, assigns }),
             Some(_) if took_too_long => {
                 Err("Error registering functions: ERR FUNCTION LOAD timeout".to_owned())
             }

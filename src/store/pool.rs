@@ -4,9 +4,9 @@
 //! kernel may back with huge pages, and take a few KiB at a time, rarely:
 //!
 //! ```text
-//! chunk  2 MiB, aligned = 4096 granules in 64 atomic words: a set bit is a free granule
-//! run    1..=16 granules of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
-//! page   16 granules, naturally aligned: a quarter of a word
+//! chunk  2 MiB, aligned = 4096 quanta in 64 atomic words: a set bit is a free quantum
+//! run    1..=16 quanta of 512 bytes, contiguous, taken by a compare-and-swap in one word, or two
+//! page   16 quanta, naturally aligned: a quarter of a word
 //! ```
 //!
 //! Slab pages and table runs come from different chunks: mixed, each 6 KiB run would spoil an 8 KiB page. Runs are
@@ -21,7 +21,7 @@
 //! range stays.
 //!
 //! Invariants:
-//! - a granule's bit is set exactly while nobody owns it (freeing twice panics);
+//! - a quantum's bit is set exactly while nobody owns it (freeing twice panics);
 //! - a chunk with room has its bit set in `room`, or somebody is about to set it;
 //! - memory is given back only while all bits of the chunk are held.
 //!
@@ -38,17 +38,17 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 use super::chunk_memory::{self, CHUNK_BYTES};
 
 /// The unit of allocation.
-pub const GRANULE_BYTES: usize = 512;
-/// The longest run, in granules.
-pub const RUN_GRANULES_MAX: usize = 16;
+pub const QUANTUM_BYTES: usize = 512;
+/// The longest run, in quanta.
+pub const RUN_QUANTA_MAX: usize = 16;
 /// Size and alignment of a slab page.
 pub const PAGE_BYTES: usize = 8 << 10;
 
-const PAGE_GRANULES: usize = PAGE_BYTES / GRANULE_BYTES;
+const PAGE_QUANTA: usize = PAGE_BYTES / QUANTUM_BYTES;
 const CHUNK_PAGES: usize = CHUNK_BYTES / PAGE_BYTES;
-const WORD_GRANULES: usize = 64;
-const CHUNK_WORDS: usize = CHUNK_BYTES / GRANULE_BYTES / WORD_GRANULES;
-const CHUNK_GRANULES: u32 = (CHUNK_WORDS * WORD_GRANULES) as u32;
+const WORD_QUANTA: usize = 64;
+const CHUNK_WORDS: usize = CHUNK_BYTES / QUANTUM_BYTES / WORD_QUANTA;
+const CHUNK_QUANTA: u32 = (CHUNK_WORDS * WORD_QUANTA) as u32;
 /// Chunks per leaf of a region's list.
 const LEAF_CHUNKS: usize = 1024;
 /// Leaves of a region's list: room for 8 TiB.
@@ -64,20 +64,20 @@ const EVACUATION_CHUNKS_MAX: usize = 4096;
 /// Chunks are emptied while their gaps are more than this part of them all.
 const GAPS_DIVISOR: u64 = 20;
 /// Chunks with less room are not looked into for runs; shorter ones are rare.
-const RUN_GRANULES_COMMON: usize = 8;
+const RUN_QUANTA_COMMON: usize = 8;
 /// User addresses have 47 bits (Linux gives out higher ones only on request).
 const ADDRESS_BITS: usize = 47;
 const MAP_BITS: usize = (ADDRESS_BITS - CHUNK_BYTES.trailing_zeros() as usize) / 2;
 
-const _: () = assert!(WORD_GRANULES == u64::BITS as usize);
-const _: () = assert!(PAGE_GRANULES * 4 == WORD_GRANULES);
-const _: () = assert!(RUN_GRANULES_MAX <= WORD_GRANULES);
+const _: () = assert!(WORD_QUANTA == u64::BITS as usize);
+const _: () = assert!(PAGE_QUANTA * 4 == WORD_QUANTA);
+const _: () = assert!(RUN_QUANTA_MAX <= WORD_QUANTA);
 const _: () = assert!(MAP_BITS * 2 + CHUNK_BYTES.trailing_zeros() as usize == ADDRESS_BITS);
 
 /// The process-wide pool.
 pub static POOL: Pool = Pool::new();
 
-/// A source of slab pages and runs of granules; there is one, `POOL`.
+/// A source of slab pages and runs of quanta; there is one, `POOL`.
 pub struct Pool {
     pages: Region,
     runs: Region,
@@ -114,8 +114,8 @@ pub struct PoolUsage {
 impl Pool {
     const fn new() -> Pool {
         Pool {
-            pages: Region::new(PAGE_GRANULES as u32),
-            runs: Region::new(RUN_GRANULES_COMMON as u32),
+            pages: Region::new(PAGE_QUANTA as u32),
+            runs: Region::new(RUN_QUANTA_COMMON as u32),
             map: ChunkMap::new(),
             bytes_reserved: AtomicU64::new(0),
             bytes_used: AtomicU64::new(0),
@@ -125,15 +125,15 @@ impl Pool {
     /// Takes a page of `PAGE_BYTES`, aligned to its size, with arbitrary contents. Aborts when memory is exhausted.
     /// `owner` is who can move what will lie in it.
     pub fn alloc_page(&'static self, owner: PageOwner) -> NonNull<u8> {
-        let page = self.alloc(&self.pages, PAGE_GRANULES);
+        let page = self.alloc(&self.pages, PAGE_QUANTA);
         self.owner_of(page).store(owner.0, Relaxed);
         page
     }
 
-    /// Takes `granules` times `GRANULE_BYTES` in one piece, aligned to a granule, with arbitrary contents.
-    pub fn alloc_run(&'static self, granules: usize) -> NonNull<u8> {
-        assert!((1..=RUN_GRANULES_MAX).contains(&granules));
-        self.alloc(&self.runs, granules)
+    /// Takes `quanta` times `QUANTUM_BYTES` in one piece, aligned to a quantum, with arbitrary contents.
+    pub fn alloc_run(&'static self, quanta: usize) -> NonNull<u8> {
+        assert!((1..=RUN_QUANTA_MAX).contains(&quanta));
+        self.alloc(&self.runs, quanta)
     }
 
     /// Gives a page back.
@@ -144,16 +144,16 @@ impl Pool {
     pub unsafe fn free_page(&self, page: NonNull<u8>) {
         // Before it can be taken again: an owner that is noted owns the page.
         self.owner_of(page).store(PageOwner::NOBODY.0, Release);
-        self.free(&self.pages, page, PAGE_GRANULES);
+        self.free(&self.pages, page, PAGE_QUANTA);
     }
 
     /// Gives a run back.
     ///
     /// # Safety
-    /// - `run` came from `alloc_run(granules)` and has not been freed since;
+    /// - `run` came from `alloc_run(quanta)` and has not been freed since;
     /// - nobody uses its memory any more.
-    pub unsafe fn free_run(&self, run: NonNull<u8>, granules: usize) {
-        self.free(&self.runs, run, granules);
+    pub unsafe fn free_run(&self, run: NonNull<u8>, quanta: usize) {
+        self.free(&self.runs, run, quanta);
     }
 
     /// The addresses of a chunk that should become empty: owners of runs in it may move them. None is given out there.
@@ -174,7 +174,7 @@ impl Pool {
         for region in [&self.pages, &self.runs] {
             for index in 0..region.chunk_count.load(Acquire) {
                 let Some(chunk) = region.chunk(index) else { continue };
-                let is_empty = chunk.free_count.load(Relaxed) == CHUNK_GRANULES;
+                let is_empty = chunk.free_count.load(Relaxed) == CHUNK_QUANTA;
                 if is_empty && chunk.resident.load(Relaxed) && chunk.give_back() {
                     self.bytes_reserved.fetch_sub(CHUNK_BYTES as u64, Relaxed);
                 }
@@ -229,10 +229,10 @@ impl Pool {
         }
     }
 
-    fn alloc(&'static self, region: &'static Region, granules: usize) -> NonNull<u8> {
-        let (chunk, address) = region.take(granules).unwrap_or_else(|| {
+    fn alloc(&'static self, region: &'static Region, quanta: usize) -> NonNull<u8> {
+        let (chunk, address) = region.take(quanta).unwrap_or_else(|| {
             let chunk = self.add_chunk(region);
-            let address = chunk.reserve_first(granules);
+            let address = chunk.reserve_first(quanta);
             region.publish(chunk);
             if !region.is_pages() {
                 region.choose_evacuation();
@@ -242,17 +242,17 @@ impl Pool {
         if !chunk.resident.load(Relaxed) && !chunk.resident.swap(true, Relaxed) {
             self.bytes_reserved.fetch_add(CHUNK_BYTES as u64, Relaxed);
         }
-        self.bytes_used.fetch_add((granules * GRANULE_BYTES) as u64, Relaxed);
+        self.bytes_used.fetch_add((quanta * QUANTUM_BYTES) as u64, Relaxed);
         let pointer = ptr::with_exposed_provenance_mut(address);
         NonNull::new(pointer).expect("a chunk is never mapped at zero")
     }
 
-    fn free(&self, region: &Region, piece: NonNull<u8>, granules: usize) {
+    fn free(&self, region: &Region, piece: NonNull<u8>, quanta: usize) {
         let address = piece.as_ptr().expose_provenance();
         let chunk = self.map.find(address).expect("the address lies in a chunk of the pool");
         assert!(ptr::eq(chunk.region, region), "freed to the region it came from");
-        self.bytes_used.fetch_sub((granules * GRANULE_BYTES) as u64, Relaxed);
-        let now_empty = chunk.put(address, granules);
+        self.bytes_used.fetch_sub((quanta * QUANTUM_BYTES) as u64, Relaxed);
+        let now_empty = chunk.put(address, quanta);
         region.note_room(chunk.index.load(Relaxed));
         if now_empty && chunk.base == region.evacuating.load(Relaxed) {
             region.choose_evacuation();
@@ -269,7 +269,7 @@ impl Pool {
             region,
             index: AtomicUsize::new(usize::MAX),
             free: [const { AtomicU64::new(u64::MAX) }; CHUNK_WORDS],
-            free_count: AtomicU32::new(CHUNK_GRANULES),
+            free_count: AtomicU32::new(CHUNK_QUANTA),
             word_hint: AtomicUsize::new(0),
             gap_max: AtomicUsize::new(usize::MAX),
             resident: AtomicBool::new(false),
@@ -283,7 +283,7 @@ impl Pool {
 
 /// The chunks of one kind: a list that only grows, and a bit for each that may have room.
 struct Region {
-    granules_min: u32,
+    quanta_min: u32,
     leaves: [AtomicPtr<Leaf>; LEAVES_MAX],
     chunk_count: AtomicUsize,
     /// The chunk that had room last.
@@ -305,9 +305,9 @@ struct Leaf {
 }
 
 impl Region {
-    const fn new(granules_min: u32) -> Region {
+    const fn new(quanta_min: u32) -> Region {
         Region {
-            granules_min,
+            quanta_min,
             leaves: [const { AtomicPtr::new(ptr::null_mut()) }; LEAVES_MAX],
             chunk_count: AtomicUsize::new(0),
             hint: AtomicUsize::new(0),
@@ -315,7 +315,7 @@ impl Region {
             empty: AtomicUsize::new(0),
             evacuating: AtomicUsize::new(0),
             evacuation_number: AtomicU64::new(0),
-            compacts: AtomicBool::new(granules_min != PAGE_GRANULES as u32),
+            compacts: AtomicBool::new(quanta_min != PAGE_QUANTA as u32),
         }
     }
 
@@ -327,18 +327,18 @@ impl Region {
         }
         let chunks = (0..count).filter_map(|index| self.chunk(index));
         let is_empty =
-            |chunk: &&Chunk| chunk.free_count.load(Relaxed) == CHUNK_GRANULES && chunk.resident.load(Relaxed);
+            |chunk: &&Chunk| chunk.free_count.load(Relaxed) == CHUNK_QUANTA && chunk.resident.load(Relaxed);
         chunks.filter(is_empty).count()
     }
 
     fn is_pages(&self) -> bool {
-        self.granules_min == PAGE_GRANULES as u32
+        self.quanta_min == PAGE_QUANTA as u32
     }
 
     /// Takes a run from a chunk that has room, beginning with the one that had room last.
-    fn take(&self, granules: usize) -> Option<(&'static Chunk, usize)> {
+    fn take(&self, quanta: usize) -> Option<(&'static Chunk, usize)> {
         let hint = self.hint.load(Relaxed);
-        if let Some(found) = self.take_from(hint, granules) {
+        if let Some(found) = self.take_from(hint, quanta) {
             return Some(found);
         }
         let words = self.chunk_count.load(Acquire).div_ceil(64);
@@ -350,7 +350,7 @@ impl Region {
             while bits != 0 {
                 let index = word_index * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
-                if let Some(found) = self.take_from(index, granules) {
+                if let Some(found) = self.take_from(index, quanta) {
                     self.hint.store(index, Relaxed);
                     self.probe.store(word_index, Relaxed);
                     return Some(found);
@@ -361,12 +361,12 @@ impl Region {
         None
     }
 
-    fn take_from(&self, index: usize, granules: usize) -> Option<(&'static Chunk, usize)> {
+    fn take_from(&self, index: usize, quanta: usize) -> Option<(&'static Chunk, usize)> {
         let chunk = self.chunk(index)?;
         if chunk.base == self.evacuating.load(Relaxed) {
             return None;
         }
-        let address = chunk.take(granules);
+        let address = chunk.take(quanta);
         if address.is_none() {
             self.note_full(chunk, index);
         }
@@ -384,7 +384,7 @@ impl Region {
         for index in 0..count.min(EVACUATION_CHUNKS_MAX) {
             let Some(chunk) = self.chunk(index) else { continue };
             let free = chunk.free_count.load(Relaxed);
-            if free == CHUNK_GRANULES || index == self.hint.load(Relaxed) {
+            if free == CHUNK_QUANTA || index == self.hint.load(Relaxed) {
                 continue;
             }
             gaps += u64::from(free);
@@ -392,8 +392,7 @@ impl Region {
                 (most, sparsest) = (free, chunk.base);
             }
         }
-        let worth =
-            gaps * GAPS_DIVISOR > count as u64 * u64::from(CHUNK_GRANULES) && most * 8 > CHUNK_GRANULES;
+        let worth = gaps * GAPS_DIVISOR > count as u64 * u64::from(CHUNK_QUANTA) && most * 8 > CHUNK_QUANTA;
         self.evacuating.store(if worth { sparsest } else { 0 }, Relaxed);
         self.evacuation_number.fetch_add(1, Relaxed);
     }
@@ -423,12 +422,12 @@ impl Region {
 
     /// Clears the bit of a chunk without room, then looks again: what was freed meanwhile must not be forgotten.
     fn note_full(&self, chunk: &Chunk, index: usize) {
-        if chunk.free_count.load(SeqCst) >= self.granules_min {
+        if chunk.free_count.load(SeqCst) >= self.quanta_min {
             return;
         }
         let word = self.room_word(index / 64).expect("the chunk is in the list");
         word.fetch_and(!(1 << (index % 64)), SeqCst);
-        if chunk.free_count.load(SeqCst) >= self.granules_min {
+        if chunk.free_count.load(SeqCst) >= self.quanta_min {
             self.note_room(index);
         }
     }
@@ -449,9 +448,9 @@ struct Chunk {
     base: usize,
     region: &'static Region,
     index: AtomicUsize,
-    /// A set bit is a free granule.
+    /// A set bit is a free quantum.
     free: [AtomicU64; CHUNK_WORDS],
-    /// Free granules; lags behind `free` by operations under way.
+    /// Free quanta; lags behind `free` by operations under way.
     free_count: AtomicU32,
     word_hint: AtomicUsize,
     /// No gap is longer, as far as is known: spares looking in vain. May be too small for a while after a race.
@@ -464,20 +463,20 @@ struct Chunk {
 
 impl Chunk {
     /// Takes a run out of a chunk that nobody else knows yet.
-    fn reserve_first(&self, granules: usize) -> usize {
-        self.take(granules).expect("a fresh chunk has room for any run")
+    fn reserve_first(&self, quanta: usize) -> usize {
+        self.take(quanta).expect("a fresh chunk has room for any run")
     }
 
-    fn take(&self, granules: usize) -> Option<usize> {
-        if (self.free_count.load(Relaxed) as usize) < granules {
+    fn take(&self, quanta: usize) -> Option<usize> {
+        if (self.free_count.load(Relaxed) as usize) < quanta {
             return None;
         }
-        let start = if self.region.is_pages() { self.take_page() } else { self.take_run(granules) }?;
-        let before = self.free_count.fetch_sub(granules as u32, SeqCst);
-        if before == CHUNK_GRANULES {
+        let start = if self.region.is_pages() { self.take_page() } else { self.take_run(quanta) }?;
+        let before = self.free_count.fetch_sub(quanta as u32, SeqCst);
+        if before == CHUNK_QUANTA {
             self.region.empty.fetch_sub(1, Relaxed);
         }
-        Some(self.base + start * GRANULE_BYTES)
+        Some(self.base + start * QUANTUM_BYTES)
     }
 
     /// Takes a page: a quarter of a word.
@@ -493,17 +492,13 @@ impl Chunk {
                     break;
                 }
                 let start = starts.trailing_zeros() as usize;
-                match word.compare_exchange_weak(
-                    bits,
-                    bits & !(mask(PAGE_GRANULES) << start),
-                    SeqCst,
-                    Relaxed,
-                ) {
+                match word.compare_exchange_weak(bits, bits & !(mask(PAGE_QUANTA) << start), SeqCst, Relaxed)
+                {
                     Ok(_) => {
                         if step != 0 {
                             self.word_hint.store(index, Relaxed);
                         }
-                        return Some(index * WORD_GRANULES + start);
+                        return Some(index * WORD_QUANTA + start);
                     }
                     Err(now) => bits = now,
                 }
@@ -513,25 +508,25 @@ impl Chunk {
     }
 
     /// Takes a run out of the smallest gap that holds it, so that large gaps stay.
-    fn take_run(&self, granules: usize) -> Option<usize> {
-        if granules > self.gap_max.load(Relaxed) {
+    fn take_run(&self, quanta: usize) -> Option<usize> {
+        if quanta > self.gap_max.load(Relaxed) {
             return None;
         }
         loop {
             let words = std::array::from_fn(|index| self.free[index].load(Relaxed));
-            let Some(start) = best_gap(&words, granules) else {
-                self.gap_max.store(granules - 1, Relaxed);
+            let Some(start) = best_gap(&words, quanta) else {
+                self.gap_max.store(quanta - 1, Relaxed);
                 return None;
             };
-            if self.claim(start, granules) {
+            if self.claim(start, quanta) {
                 return Some(start);
             }
         }
     }
 
-    /// Takes these granules if all are free; a run may lie in two words, then the first is given back on failure.
-    fn claim(&self, start: usize, granules: usize) -> bool {
-        let parts = split(start, granules);
+    /// Takes these quanta if all are free; a run may lie in two words, then the first is given back on failure.
+    fn claim(&self, start: usize, quanta: usize) -> bool {
+        let parts = split(start, quanta);
         for (done, (index, bits)) in parts.into_iter().enumerate() {
             if !claim_bits(&self.free[index], bits) {
                 for (index, bits) in parts.into_iter().take(done) {
@@ -544,14 +539,14 @@ impl Chunk {
     }
 
     /// Frees a run; true when the chunk is entirely free now.
-    fn put(&self, address: usize, granules: usize) -> bool {
+    fn put(&self, address: usize, quanta: usize) -> bool {
         let offset = address - self.base;
-        assert!(offset.is_multiple_of(GRANULE_BYTES), "a run begins at a granule");
-        let start = offset / GRANULE_BYTES;
-        assert!(start + granules <= CHUNK_GRANULES as usize, "a run lies in one chunk");
+        assert!(offset.is_multiple_of(QUANTUM_BYTES), "a run begins at a quantum");
+        let start = offset / QUANTUM_BYTES;
+        assert!(start + quanta <= CHUNK_QUANTA as usize, "a run lies in one chunk");
         // Counted first, so that the count never falls below what the bits allow to be taken.
-        let before = self.free_count.fetch_add(granules as u32, SeqCst);
-        for (index, bits) in split(start, granules) {
+        let before = self.free_count.fetch_add(quanta as u32, SeqCst);
+        for (index, bits) in split(start, quanta) {
             if bits == 0 {
                 continue;
             }
@@ -559,7 +554,7 @@ impl Chunk {
             assert!(word & bits == 0, "a run is freed once");
         }
         self.gap_max.store(usize::MAX, Relaxed);
-        if before + granules as u32 == CHUNK_GRANULES {
+        if before + quanta as u32 == CHUNK_QUANTA {
             self.region.empty.fetch_add(1, Relaxed);
             return true;
         }
@@ -577,7 +572,7 @@ impl Chunk {
         }
         let whole = held == CHUNK_WORDS;
         if whole {
-            // SAFETY: a chunk of ours, mapped for good, and nobody owns a granule of it: all bits are held here.
+            // SAFETY: a chunk of ours, mapped for good, and nobody owns a quantum of it: all bits are held here.
             unsafe { chunk_memory::give_back(self.base) };
         }
         let was_resident = whole && self.resident.swap(false, Relaxed);
@@ -647,30 +642,30 @@ fn claim_bits(word: &AtomicU64, bits: u64) -> bool {
     false
 }
 
-/// The start of the smallest gap of at least `granules` set bits.
-fn best_gap(words: &[u64; CHUNK_WORDS], granules: usize) -> Option<usize> {
+/// The start of the smallest gap of at least `quanta` set bits.
+fn best_gap(words: &[u64; CHUNK_WORDS], quanta: usize) -> Option<usize> {
     let mut best: Option<(usize, usize)> = None;
     // The gap that reaches up to the current bit.
     let mut gap = 0;
     for (index, word) in words.iter().enumerate() {
         let mut at = 0;
-        while at < WORD_GRANULES {
+        while at < WORD_QUANTA {
             let rest = word >> at;
-            let ones = ((!rest).trailing_zeros() as usize).min(WORD_GRANULES - at);
+            let ones = ((!rest).trailing_zeros() as usize).min(WORD_QUANTA - at);
             gap += ones;
             at += ones;
-            if at == WORD_GRANULES && index + 1 < CHUNK_WORDS {
+            if at == WORD_QUANTA && index + 1 < CHUNK_WORDS {
                 break;
             }
-            if gap >= granules && best.is_none_or(|(size, _)| gap < size) {
-                best = Some((gap, index * WORD_GRANULES + at - gap));
-                if gap == granules {
+            if gap >= quanta && best.is_none_or(|(size, _)| gap < size) {
+                best = Some((gap, index * WORD_QUANTA + at - gap));
+                if gap == quanta {
                     return best.map(|(_, start)| start);
                 }
             }
             gap = 0;
-            if at < WORD_GRANULES {
-                at += (word >> at).trailing_zeros().min((WORD_GRANULES - at) as u32) as usize;
+            if at < WORD_QUANTA {
+                at += (word >> at).trailing_zeros().min((WORD_QUANTA - at) as u32) as usize;
             }
         }
     }
@@ -678,10 +673,10 @@ fn best_gap(words: &[u64; CHUNK_WORDS], granules: usize) -> Option<usize> {
 }
 
 /// The words that a run touches, with its bits in each; the second part may be empty.
-fn split(start: usize, granules: usize) -> [(usize, u64); 2] {
-    let (index, at) = (start / WORD_GRANULES, start % WORD_GRANULES);
-    let low = granules.min(WORD_GRANULES - at);
-    [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(granules - low))]
+fn split(start: usize, quanta: usize) -> [(usize, u64); 2] {
+    let (index, at) = (start / WORD_QUANTA, start % WORD_QUANTA);
+    let low = quanta.min(WORD_QUANTA - at);
+    [(index, mask(low) << at), ((index + 1) % CHUNK_WORDS, mask(quanta - low))]
 }
 
 /// The quarters of a word that are entirely free, each by its lowest bit.
@@ -692,8 +687,8 @@ fn page_starts(bits: u64) -> u64 {
     eights & eights >> 8 & 0x0001_0001_0001_0001
 }
 
-fn mask(granules: usize) -> u64 {
-    (1 << granules) - 1
+fn mask(quanta: usize) -> u64 {
+    (1 << quanta) - 1
 }
 
 #[cfg(test)]
@@ -718,17 +713,17 @@ mod tests {
                 _ => next(),
             });
             let free: Vec<bool> =
-                (0..CHUNK_GRANULES as usize).map(|at| words[at / 64] >> (at % 64) & 1 == 1).collect();
-            for granules in 1..=RUN_GRANULES_MAX {
+                (0..CHUNK_QUANTA as usize).map(|at| words[at / 64] >> (at % 64) & 1 == 1).collect();
+            for quanta in 1..=RUN_QUANTA_MAX {
                 let mut best: Option<(usize, usize)> = None;
                 let mut at = 0;
                 for gap in free.chunk_by(|a, b| a == b) {
-                    if gap[0] && gap.len() >= granules && best.is_none_or(|(size, _)| gap.len() < size) {
+                    if gap[0] && gap.len() >= quanta && best.is_none_or(|(size, _)| gap.len() < size) {
                         best = Some((gap.len(), at));
                     }
                     at += gap.len();
                 }
-                assert_eq!(best_gap(&words, granules), best.map(|(_, start)| start));
+                assert_eq!(best_gap(&words, quanta), best.map(|(_, start)| start));
             }
             for (index, word) in words.iter().enumerate() {
                 let expected = (0..4)
@@ -753,7 +748,7 @@ mod tests {
 
     /// Threads take, mark, check and free runs of all lengths: an overlap shows as a foreign mark.
     #[test]
-    fn threads_never_share_a_granule() {
+    fn threads_never_share_a_quantum() {
         const ROUNDS: u64 = scaled(20_000);
         let threads: Vec<_> = (1..=4u64)
             .map(|thread| {
@@ -764,22 +759,22 @@ mod tests {
                         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(99);
                         let random = (state >> 33) as usize;
                         if held.len() < 300 && random % 5 < 3 {
-                            let granules = 1 + random / 8 % RUN_GRANULES_MAX;
-                            let run = POOL.alloc_run(granules);
+                            let quanta = 1 + random / 8 % RUN_QUANTA_MAX;
+                            let run = POOL.alloc_run(quanta);
                             let mark = thread << 32 | round;
-                            write_marks(run, granules, mark);
-                            held.push((run, granules, mark));
+                            write_marks(run, quanta, mark);
+                            held.push((run, quanta, mark));
                         } else if !held.is_empty() {
-                            let (run, granules, mark) = held.swap_remove(random / 8 % held.len());
-                            check_marks(run, granules, mark);
+                            let (run, quanta, mark) = held.swap_remove(random / 8 % held.len());
+                            check_marks(run, quanta, mark);
                             // SAFETY: taken above with this length, freed once.
-                            unsafe { POOL.free_run(run, granules) };
+                            unsafe { POOL.free_run(run, quanta) };
                         }
                     }
-                    for (run, granules, mark) in held {
-                        check_marks(run, granules, mark);
+                    for (run, quanta, mark) in held {
+                        check_marks(run, quanta, mark);
                         // SAFETY: taken above with this length, freed once.
-                        unsafe { POOL.free_run(run, granules) };
+                        unsafe { POOL.free_run(run, quanta) };
                     }
                 })
             })
@@ -789,19 +784,19 @@ mod tests {
         }
     }
 
-    fn write_marks(run: NonNull<u8>, granules: usize, mark: u64) {
-        for granule in 0..granules {
+    fn write_marks(run: NonNull<u8>, quanta: usize, mark: u64) {
+        for quantum in 0..quanta {
             // SAFETY: inside the run.
-            let at = unsafe { run.as_ptr().add(granule * GRANULE_BYTES) };
-            // SAFETY: the run is ours and granules are aligned.
+            let at = unsafe { run.as_ptr().add(quantum * QUANTUM_BYTES) };
+            // SAFETY: the run is ours and quanta are aligned.
             unsafe { at.cast::<u64>().write(mark) };
         }
     }
 
-    fn check_marks(run: NonNull<u8>, granules: usize, mark: u64) {
-        for granule in 0..granules {
+    fn check_marks(run: NonNull<u8>, quanta: usize, mark: u64) {
+        for quantum in 0..quanta {
             // SAFETY: inside the run.
-            let at = unsafe { run.as_ptr().add(granule * GRANULE_BYTES) };
+            let at = unsafe { run.as_ptr().add(quantum * QUANTUM_BYTES) };
             // SAFETY: the run is ours and was marked.
             assert_eq!(unsafe { at.cast::<u64>().read() }, mark);
         }

@@ -34,15 +34,15 @@ fn assert_same(shard: &Shard, expected: &BTreeSet<String>, seed: u64) {
 }
 
 /// Two shards to which the same was done.
-fn twins(seed: u64) -> [Play; 2] {
-    let mut twins = [Play::new(seed), Play::new(seed)];
-    for play in &mut twins {
+fn pair(seed: u64) -> [Play; 2] {
+    let mut pair = [Play::new(seed), Play::new(seed)];
+    for play in &mut pair {
         // Few keys, so that each is changed in many ways.
         play.keys = 8 + seed % 40;
         (0..play.keys * 10).for_each(|_| play.command());
     }
-    assert_same(&twins[0].shard, &state(&twins[1].shard), seed);
-    twins
+    assert_same(&pair[0].shard, &state(&pair[1].shard), seed);
+    pair
 }
 
 fn begin(play: &mut Play) {
@@ -52,8 +52,8 @@ fn begin(play: &mut Play) {
 #[test]
 fn changes_that_are_taken_back_leave_nothing() {
     for seed in 0..scaled(40) {
-        let [mut play, twin] = twins(seed);
-        let expected = state(&twin.shard);
+        let [mut play, model] = pair(seed);
+        let expected = state(&model.shard);
         for _ in 0..4 {
             begin(&mut play);
             for _ in 0..play.random.below(60) {
@@ -70,18 +70,18 @@ fn changes_that_are_taken_back_leave_nothing() {
 #[test]
 fn changes_that_stay_are_as_if_nothing_could_be_taken_back() {
     for seed in 0..scaled(40) {
-        let [mut play, mut twin] = twins(seed);
+        let [mut play, mut model] = pair(seed);
         for _ in 0..4 {
             begin(&mut play);
             let steps = play.random.below(60);
-            assert_eq!(steps, twin.random.below(60));
+            assert_eq!(steps, model.random.below(60));
             for _ in 0..steps {
                 play.command();
-                twin.command();
+                model.command();
             }
             assert!(play.shard.commit().is_empty());
             play.shard.check_invariants();
-            assert_same(&play.shard, &state(&twin.shard), seed);
+            assert_same(&play.shard, &state(&model.shard), seed);
         }
     }
 }
@@ -173,7 +173,7 @@ fn watchers_are_told_at_the_end_or_never() {
 #[test]
 fn snapshot_is_that_at_the_cut_whatever_is_taken_back() {
     for seed in 0..scaled(30) {
-        let [mut play, _] = twins(1000 + seed);
+        let [mut play, _] = pair(1000 + seed);
         let expected = picture(&play.shard);
         let (snapshot, mut taker) = Snapshot::new(1, u64::MAX, OnFlush::GoesOn);
         play.shard.begin_snapshot(&snapshot);

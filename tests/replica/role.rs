@@ -193,11 +193,11 @@ fn clients_that_wait_are_let_go_when_the_role_changes() {
         let mut client = server.client();
         assert!(until(|| super::number(&mut client, "clients", "blocked_clients") == 4));
         client.ask(&to_follow(&primary));
-        let last_words = waits.iter_mut().map(|client| {
+        let last_replies = waits.iter_mut().map(|client| {
             let (bytes, _) = client.read_to_end();
             String::from_utf8_lossy(&bytes).into_owned()
         });
-        ends.push(last_words.collect::<Vec<_>>());
+        ends.push(last_replies.collect::<Vec<_>>());
     }
     assert_eq!(ends[0], ends[1]);
 }

@@ -316,10 +316,10 @@ impl World {
             self.join(&board, number);
         }
         if self.plan.slow_reader {
-            let script = Box::new(SlowReader::new("hog".to_owned()));
+            let script = Box::new(SlowReader::new("slow".to_owned()));
             let rng = &mut *self.rng.borrow_mut();
             let slow_reader =
-                Client::new(&self.net, &self.plan, "the hog".to_owned(), script, End::Close, rng);
+                Client::new(&self.net, &self.plan, "the slow reader".to_owned(), script, End::Close, rng);
             self.clients.borrow_mut().push(slow_reader.deaf(slow_reader::REQUESTS));
         }
         self.net.set_faults(faults(&self.plan, self.plan.faults.reset_per_million));
@@ -372,7 +372,7 @@ impl World {
             _ if waits => Box::new(queue::Worker::new(&self.queues, false)),
             0 if plan.wild => player(Role::Wrecker),
             0..3 if !plan.wild => Box::new(Model::new(format!("own{number}"), plan.large_values, wrong_at)),
-            3 if !plan.wild => Box::new(WithDeadlines::new(format!("fading{number}"))),
+            3 if !plan.wild => Box::new(WithDeadlines::new(format!("expiring{number}"))),
             _ => player(Role::Player),
         };
         let end = match rng.below(8) {

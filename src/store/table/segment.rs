@@ -12,7 +12,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
 use super::bucket::{BUCKET_SLOTS, Bucket, REMAINDER_BITS};
-use crate::store::pool::{GRANULE_BYTES, POOL};
+use crate::store::pool::{POOL, QUANTUM_BYTES};
 
 /// Sizes of segments in buckets. Beyond the last one a segment splits.
 pub const SEGMENT_SIZES: [usize; 13] = [1, 2, 4, 8, 16, 32, 64, 72, 80, 88, 96, 104, 112];
@@ -25,9 +25,9 @@ pub const SUB_HASH_BITS: u32 = 10;
 /// From this size on, a bucket has no more sub-hashes than an item's stored remainder can tell apart.
 pub const EXACT_BUCKETS_MIN: usize = 1 << (SUB_HASH_BITS - REMAINDER_BITS);
 
-const GRANULE_BUCKETS: usize = GRANULE_BYTES / size_of::<Bucket>();
+const QUANTUM_BUCKETS: usize = QUANTUM_BYTES / size_of::<Bucket>();
 
-const _: () = assert!(SPLIT_BUCKETS.is_multiple_of(GRANULE_BUCKETS));
+const _: () = assert!(SPLIT_BUCKETS.is_multiple_of(QUANTUM_BUCKETS));
 const _: () = assert!(SEGMENT_BUCKETS_MAX < 1 << 8);
 
 /// A directory entry: address (48 bits), buckets (8 bits), depth (8 bits). All directory entries that lead to one
@@ -45,13 +45,13 @@ impl SegmentRef {
             let start = unsafe { alloc(layout) };
             NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout))
         } else {
-            POOL.alloc_run(buckets / GRANULE_BUCKETS)
+            POOL.alloc_run(buckets / QUANTUM_BUCKETS)
         };
         let first = start.cast::<Bucket>();
         for index in 0..buckets {
             // SAFETY: the allocation has room for `buckets`.
             let at = unsafe { first.add(index) };
-            // SAFETY: runs are aligned to a granule, small segments to a bucket.
+            // SAFETY: runs are aligned to a quantum, small segments to a bucket.
             unsafe { at.write(Bucket::EMPTY) };
         }
         let address = first.as_ptr().expose_provenance() as u64;
@@ -70,7 +70,7 @@ impl SegmentRef {
             unsafe { dealloc(start.as_ptr(), small_layout(self.bucket_count())) };
         } else {
             // SAFETY: taken as a run of this length, and unused by the caller's word.
-            unsafe { POOL.free_run(start, self.bucket_count() / GRANULE_BUCKETS) };
+            unsafe { POOL.free_run(start, self.bucket_count() / QUANTUM_BUCKETS) };
         }
     }
 

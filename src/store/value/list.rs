@@ -261,7 +261,7 @@ impl<'a> Items<'a> {
     /// Goes to the next node, which exists as long as elements are left.
     #[cold]
     fn turn(&mut self) {
-        let (deque, place) = self.deque.expect("a pack has all its elements in one run");
+        let (deque, place) = self.deque.expect("a pack has all its elements in one body");
         let next = match self.end {
             End::Left => deque.nodes().behind(place),
             End::Right => deque.nodes().before(place),

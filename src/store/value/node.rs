@@ -76,7 +76,7 @@ impl Listpack {
     /// A copy of a body, with no room to spare.
     pub fn from_bytes(bytes: &[u8], count: usize) -> Listpack {
         let end = u32::try_from(bytes.len())
-            .expect("a run is one of at most 64 KiB, or a listpack, whose length has 32 bits");
+            .expect("a body is one of at most 64 KiB, or a listpack, whose length has 32 bits");
         Listpack { buffer: bytes.into(), start: 0, end, count: count as u32 }
     }
 

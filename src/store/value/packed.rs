@@ -289,7 +289,7 @@ pub fn is_canonical(body: &[u8]) -> bool {
         let new = match found {
             Item::Int(value) => NewItem::Int(value),
             Item::Bytes(bytes) => NewItem::Bytes(bytes),
-            Item::Blob(_) => unreachable!("a run has no blobs"),
+            Item::Blob(_) => unreachable!("a body has no blobs"),
         };
         let encoded = Encoded::of(&new);
         if encoded.len() != after - at || !is(body, at, &encoded) {
@@ -303,7 +303,7 @@ pub fn is_canonical(body: &[u8]) -> bool {
 /// A listpack: header, body, end mark.
 pub fn write_listpack(out: &mut Vec<u8>, body: &[u8], count: usize) {
     let bytes = u32::try_from(body.len() + LISTPACK_FRAME_BYTES)
-        .expect("a run is one of at most 64 KiB, or was a listpack, whose length has 32 bits");
+        .expect("a body is one of at most 64 KiB, or was a listpack, whose length has 32 bits");
     out.extend_from_slice(&bytes.to_le_bytes());
     out.extend_from_slice(&u16::try_from(count).unwrap_or(COUNT_UNKNOWN).to_le_bytes());
     out.extend_from_slice(body);

@@ -79,7 +79,7 @@ fn score_of(item: Item<'_>) -> f64 {
     match item {
         Item::Int(value) => value as f64,
         Item::Bytes(text) => read_score(text),
-        Item::Blob(_) => unreachable!("a run has no blobs"),
+        Item::Blob(_) => unreachable!("a body has no blobs"),
     }
 }
 

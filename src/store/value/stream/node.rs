@@ -365,8 +365,8 @@ pub struct Valid {
 
 /// Checks a listpack that comes from outside: every element, every entry, that IDs ascend. None if it is no node's.
 pub fn validated(master: StreamId, listpack: &[u8]) -> Option<Valid> {
-    let (run, _) = packed::validated(listpack)?;
-    let mut walk = Walk { run, at: 0 };
+    let (body, _) = packed::validated(listpack)?;
+    let mut walk = Walk { body, at: 0 };
     let (live, deleted, field_count) = (walk.count()?, walk.count()?, walk.count()?);
     walk.skip(field_count)?;
     if walk.number()? != 0 {
@@ -374,9 +374,9 @@ pub fn validated(master: StreamId, listpack: &[u8]) -> Option<Valid> {
     }
     let (mut found_live, mut found_deleted) = (0, 0);
     let (mut first, mut last) = (None, None);
-    while walk.at < run.len() {
+    while walk.at < body.len() {
         // Of one byte, as everybody writes them, so that nothing moves when an entry is marked as deleted.
-        if run[walk.at] > (DELETED | SAME_FIELDS) as u8 {
+        if body[walk.at] > (DELETED | SAME_FIELDS) as u8 {
             return None;
         }
         let (flags, ms, seq) = (walk.number()?, walk.number()?, walk.number()?);
@@ -408,16 +408,16 @@ pub fn validated(master: StreamId, listpack: &[u8]) -> Option<Valid> {
 
 /// Steps over elements that are known to be well-formed, but not to be as many or what they should be.
 struct Walk<'a> {
-    run: &'a [u8],
+    body: &'a [u8],
     at: usize,
 }
 
 impl Walk<'_> {
     fn number(&mut self) -> Option<i64> {
-        if self.at >= self.run.len() {
+        if self.at >= self.body.len() {
             return None;
         }
-        let (item, next) = packed::item(self.run, self.at);
+        let (item, next) = packed::item(self.body, self.at);
         self.at = next;
         match item {
             Item::Int(value) => Some(value),
@@ -432,10 +432,10 @@ impl Walk<'_> {
     /// Fails as soon as there is no element, however many are asked for.
     fn skip(&mut self, count: usize) -> Option<()> {
         for _ in 0..count {
-            if self.at >= self.run.len() {
+            if self.at >= self.body.len() {
                 return None;
             }
-            self.at = packed::next(self.run, self.at);
+            self.at = packed::next(self.body, self.at);
         }
         Some(())
     }

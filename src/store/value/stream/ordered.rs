@@ -339,7 +339,7 @@ mod tests {
             for (kind, number) in steps {
                 match kind {
                     0..4 => {
-                        // A run of new ones at the end.
+                        // Several new ones at the end.
                         let last = model.last().map_or(0, |last: &StreamId| last.ms * 7 + last.seq);
                         for number in last + 1..last + 1 + number % 400 {
                             prop_assert_eq!(ordered.insert(id(number)).is_none(), model.insert(id(number)));
