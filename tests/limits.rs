@@ -333,6 +333,35 @@ fn large_command_that_is_held_back_runs_as_it_came() {
     assert!(client.call(&["GET", "b"]).string() == second);
 }
 
+/// What a large bulk brings is received elsewhere, and counts as well.
+#[test]
+fn client_list_counts_bytes_and_commands_of_each() {
+    for workers in ["1", "3"] {
+        let server = Server::start(&["--workers", workers]);
+        let (mut client, mut other) = (server.client(), server.client());
+        other.ask("PING");
+        let id = client.ask("CLIENT ID");
+        let value = "v".repeat(100_000);
+        client.call(&["SET", "key", &value]);
+        client.send_raw(&command(&["GET", "key"]).repeat(10)).expect("it takes it");
+        (0..10).for_each(|_| assert_eq!(client.read().expect("a reply").text().len(), value.len()));
+        ["MULTI", "PING", "EXEC"].into_iter().for_each(|words| drop(client.ask(words)));
+        let ask = format!("CLIENT LIST ID {}", id.int().expect("a number"));
+        let mut figure = |name: &str| -> u64 {
+            let line = other.ask(&ask).string();
+            let text = line.split(' ').find_map(|field| field.strip_prefix(name)).expect("it is listed");
+            text.parse().unwrap_or_else(|_| panic!("{line}"))
+        };
+        assert!(until(|| figure("tot-cmds=") == 15), "{}", figure("tot-cmds="));
+        assert!(
+            until(|| (1_000_000..1_001_000).contains(&figure("tot-net-out="))),
+            "{}",
+            figure("tot-net-out=")
+        );
+        assert!((100_000..101_000).contains(&figure("tot-net-in=")), "{}", figure("tot-net-in="));
+    }
+}
+
 /// Torc where it may have so many files open; the log, and the process.
 fn with_open_files(limit: u32, dir: &TempDir, args: &[&str]) -> (PathBuf, Child) {
     let log = dir.path().join("log");

@@ -47,6 +47,8 @@ pub struct Session {
     pub scan: Option<Box<Scan>>,
     /// Row of the last command; `u16::MAX` before the first.
     pub last_row: u16,
+    /// Commands that have run.
+    pub commands_run: u64,
     /// The reply to a command that has run and changes how others' commands run, until all leases have been held once.
     pub withheld_reply: Option<Vec<u8>>,
     /// The transaction that MULTI has begun.
@@ -133,6 +135,7 @@ impl Session {
             script_retry: None,
             scan: None,
             last_row: u16::MAX,
+            commands_run: 0,
             withheld_reply: None,
             multi: None,
             watch: None,

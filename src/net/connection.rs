@@ -405,6 +405,7 @@ impl Connection {
         let client_info = &self.session.client_info;
         client_info.active_ms.store(now_ms, Relaxed);
         client_info.last_command.store(self.session.last_row, Relaxed);
+        client_info.commands_run.store(self.session.commands_run, Relaxed);
         client_info.query_bytes.store(self.query_bytes() as u64, Relaxed);
         client_info.query_bytes_free.store(self.query_buffer_bytes_free() as u64, Relaxed);
         client_info.output_bytes.store(self.unsent_bytes() as u64, Relaxed);

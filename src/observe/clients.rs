@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::counter::Counter;
 use super::wait_state::WaitState;
 use crate::security::User;
 
@@ -188,6 +189,12 @@ pub struct ClientInfo {
     pub output_pieces: AtomicU32,
     /// All memory that the connection holds.
     pub total_bytes: AtomicU64,
+    /// Bytes that were received from it.
+    pub received_bytes: Counter,
+    /// Bytes that it was sent.
+    pub sent_bytes: Counter,
+    /// Commands that have run.
+    pub commands_run: AtomicU64,
     /// Set by CLIENT SETNAME.
     pub name: ArcSwapOption<Vec<u8>>,
     /// Set by CLIENT SETINFO.
@@ -243,6 +250,9 @@ impl ClientInfo {
             output_bytes: AtomicU64::new(0),
             output_pieces: AtomicU32::new(0),
             total_bytes: AtomicU64::new(0),
+            received_bytes: Counter::default(),
+            sent_bytes: Counter::default(),
+            commands_run: AtomicU64::new(0),
             name: ArcSwapOption::empty(),
             lib_name: ArcSwapOption::empty(),
             lib_version: ArcSwapOption::empty(),

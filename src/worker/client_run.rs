@@ -147,6 +147,8 @@ impl<I: Io> Worker<I> {
             client_run.note_applied(buffer, end, output);
         }
         *ticks = client_run.executor.ticks;
+        let has_blocked = matches!(stop, Some((_, MemberOutcome::Blocked(_))));
+        connection.session.commands_run += count as u64 - u64::from(has_blocked);
         // A reply that is withheld is its last.
         connection.ended |=
             connection.session.close_after_reply && connection.session.withheld_reply.is_none();

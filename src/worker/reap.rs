@@ -88,6 +88,7 @@ impl<I: Io> Worker<I> {
         if !complete || connection.closing {
             return self.close(token);
         }
+        connection.session.client_info.received_bytes.add(bulk.len() as u64);
         connection.take_bulk(bulk);
         self.make_ready(token.slot);
         self.io.receive(token);
@@ -98,6 +99,7 @@ impl<I: Io> Worker<I> {
         match self.connections.find(token) {
             Some(connection) if !connection.ended && !connection.closing => {
                 let (bytes, is_upstream) = (piece.len(), connection.session.upstream.is_some());
+                connection.session.client_info.received_bytes.add(bytes as u64);
                 connection.receive(piece);
                 if is_upstream {
                     self.note_upstream(bytes);
@@ -173,7 +175,8 @@ impl<I: Io> Worker<I> {
     }
 
     fn sent(&mut self, token: Token, outgoing: Outgoing, result: Result<usize, EndCause>) {
-        self.stats().counters.net_output_bytes.add(*result.as_ref().unwrap_or(&0) as u64);
+        let sent_bytes = *result.as_ref().unwrap_or(&0) as u64;
+        self.stats().counters.net_output_bytes.add(sent_bytes);
         if let Outgoing::Flat(buffer) = outgoing {
             self.keep_spare(buffer);
         }
@@ -184,6 +187,7 @@ impl<I: Io> Worker<I> {
         let left = connection.output.len() as u64;
         let client_info = &connection.session.client_info;
         client_info.output_bytes.store(left, Relaxed);
+        client_info.sent_bytes.add(sent_bytes);
         self.client_bytes.recount(connection);
         if result.is_ok() {
             // Who reads long replies is not idle.

@@ -222,7 +222,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "torc: the list says which worker",
-        steps: &[("CLIENT INFO", r#"has" lib-name= lib-ver= worker=""#)],
+        steps: &[("CLIENT INFO", r#"has" lib-name= lib-ver= io-thread=""#)],
     },
     Case {
         name: "CLIENT LIST shows the command that was sent last",

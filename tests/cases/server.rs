@@ -186,7 +186,7 @@ pub const CASES: &[Case] = &[
             ("MEMORY USAGE", "!ERR wrong number of arguments for 'memory|usage' command"),
             (
                 "MEMORY STATS",
-                r#"{"peak.allocated" <int> "dataset.percentage" <double> "keys.count" 1 "db.0" <map> ...}"#,
+                r#"{"peak.allocated" <int> "replication.backlog" 0 "aof.buffer" 0 "script.VMs" <int> "dataset.percentage" <double> "keys.count" 1 "db.0" <map> ...}"#,
             ),
             ("MEMORY DOCTOR", "<verbatim>"),
             ("MEMORY MALLOC-STATS", "<verbatim>"),

@@ -98,6 +98,7 @@ struct Shown {
     query_bytes: u64,
     args_bytes: u64,
     total_bytes: u64,
+    commands_run: u64,
 }
 
 impl Shown {
@@ -108,6 +109,7 @@ impl Shown {
             query_bytes: client_info.query_bytes.load(Relaxed),
             args_bytes: 0,
             total_bytes: client_info.total_bytes.load(Relaxed),
+            commands_run: client_info.commands_run.load(Relaxed),
         }
     }
 
@@ -118,7 +120,8 @@ impl Shown {
         let query_bytes = request_bytes(args);
         let before = session.client_info.total_bytes.load(Relaxed).max(size_of::<Session>() as u64);
         let args_bytes = args.from(0).map(|arg| arg.len() as u64).sum();
-        Shown { idle_s: 0, row: session.last_row, query_bytes, args_bytes, total_bytes: before + query_bytes }
+        let (row, total_bytes, commands_run) = (session.last_row, before + query_bytes, session.commands_run);
+        Shown { idle_s: 0, row, query_bytes, args_bytes, total_bytes, commands_run }
     }
 }
 
@@ -147,7 +150,7 @@ fn line(ctx: &Context<'_>, client_info: &ClientInfo, args: &Args<'_>, text: &mut
 }
 
 fn write_line(client_info: &ClientInfo, now_ms: u64, shown: &Shown, text: &mut Vec<u8>) {
-    let Shown { idle_s, row, query_bytes, args_bytes, total_bytes } = *shown;
+    let Shown { idle_s, row, query_bytes, args_bytes, total_bytes, commands_run } = *shown;
     let rows = table().rows();
     let command = rows.get(row as usize).map_or("NULL", |row| row.full_name.as_str());
     let multi = client_info.multi_count.load(Relaxed) as i32;
@@ -192,7 +195,13 @@ fn write_line(client_info: &ClientInfo, now_ms: u64, shown: &Shown, text: &mut V
     text.extend_from_slice(b" lib-ver=");
     push(text, &client_info.lib_version);
     rest.clear();
-    writeln!(rest, " worker={}", client_info.place().worker).expect(WRITES);
+    let worker = client_info.place().worker;
+    let (received, sent) = (client_info.received_bytes.read(), client_info.sent_bytes.read());
+    writeln!(
+        rest,
+        " io-thread={worker} tot-net-in={received} tot-net-out={sent} tot-cmds={commands_run} worker={worker}"
+    )
+    .expect(WRITES);
     text.extend_from_slice(rest.as_bytes());
 }
 
@@ -217,13 +226,17 @@ mod tests {
             ClientInfo::new(7, registry_slot, place, "1.2.3.4:5".into(), "6.7.8.9:10".into(), 11, 1000);
         client_info.name.store(Some(Arc::new(b"bob".to_vec())));
         client_info.set(flag::NO_TOUCH | flag::NO_EVICT, true);
+        client_info.received_bytes.add(9);
+        client_info.sent_bytes.add(10);
         let get = table().find(b"get").expect("a command").id;
         let mut text = Vec::new();
-        let shown = Shown { idle_s: 3, row: get, query_bytes: 4, args_bytes: 5, total_bytes: 6 };
+        let shown =
+            Shown { idle_s: 3, row: get, query_bytes: 4, args_bytes: 5, total_bytes: 6, commands_run: 8 };
         write_line(&client_info, 5999, &shown, &mut text);
         let expected = "id=7 addr=1.2.3.4:5 laddr=6.7.8.9:10 fd=11 name=bob age=4 idle=3 flags=eT db=0 sub=0 psub=0 \
                         ssub=0 multi=-1 watch=0 qbuf=4 qbuf-free=0 argv-mem=5 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 \
-                        omem=0 tot-mem=6 events=r cmd=get user=(superuser) redir=-1 resp=2 lib-name= lib-ver= worker=2\n";
+                        omem=0 tot-mem=6 events=r cmd=get user=(superuser) redir=-1 resp=2 lib-name= lib-ver= io-thread=2 \
+                        tot-net-in=9 tot-net-out=10 tot-cmds=8 worker=2\n";
         assert_eq!(String::from_utf8_lossy(&text), expected);
         client_info.set(flag::NO_TOUCH | flag::NO_EVICT, false);
         text.clear();

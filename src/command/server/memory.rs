@@ -166,11 +166,19 @@ fn stats(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     integer(reply, "peak.allocated", memory.peak as i64);
     integer(reply, "total.allocated", used);
     integer(reply, "startup.allocated", memory.startup as i64);
-    integer(reply, "replication.backlog", 0);
-    integer(reply, "clients.slaves", 0);
-    integer(reply, "clients.normal", memory.clients as i64);
-    for name in ["cluster.links", "aof.buffer", "lua.caches", "functions.caches"] {
-        integer(reply, name, 0);
+    let parts = sample::Parts::of(ctx.shared, ctx.config);
+    for (name, bytes) in [
+        ("replication.backlog", parts.backlog),
+        ("replica.fullsync.buffer", 0),
+        ("clients.slaves", parts.replicas),
+        ("clients.normal", memory.clients),
+        ("cluster.links", 0),
+        ("aof.buffer", parts.append_only),
+        ("lua.caches", parts.scripts),
+        ("functions.caches", parts.libraries),
+        ("script.VMs", parts.interpreters + parts.shared_interpreter),
+    ] {
+        integer(reply, name, bytes as i64);
     }
     let dbs = db_overheads(&keyspace, reply);
     integer(reply, "overhead.db.hashtable.lut", keyspace.memory.table_bytes as i64);

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use crate::command::{Context, Effect, Shared, table};
+use crate::config::Config;
 use crate::observe::{CommandStats, DbSample, GAUGE_BYTES, MemorySample, WorkerStats, db_sample};
 use crate::store::{DbIndex, Leases, Shard, ShardId, WantedMask};
 
@@ -151,6 +152,41 @@ pub fn memory(shared: &Shared, keyspace: &KeyspaceSample, now_ms: u64) -> Proces
         peak: startup + stats.gauges.used_bytes_peak(),
         active: (startup + pool.bytes_reserved + keyspace.memory.blob_bytes + clients).max(used),
         rss: super::info::proc::resident_bytes(),
+    }
+}
+
+/// What buffers and scripts take, in bytes, as INFO and MEMORY STATS show it.
+pub struct Parts {
+    /// The stream that is kept for replicas, up to `repl-backlog-size`.
+    pub backlog: u64,
+    /// What is kept beyond that for replicas that are behind.
+    pub replicas: u64,
+    /// Effects that are not in the append-only file yet.
+    pub append_only: u64,
+    /// Interpreters.
+    pub interpreters: u64,
+    /// The interpreter of functions that keep something.
+    pub shared_interpreter: u64,
+    /// Scripts of EVAL that are kept.
+    pub scripts: u64,
+    /// Libraries of functions.
+    pub libraries: u64,
+}
+
+impl Parts {
+    /// As of now.
+    pub fn of(shared: &Shared, config: &Config) -> Parts {
+        let kept = shared.replication.stream.bytes_allocated();
+        let backlog = kept.min(config.repl_backlog_size);
+        Parts {
+            backlog,
+            replicas: kept - backlog,
+            append_only: shared.journal.queued_bytes(),
+            interpreters: shared.stats.all().iter().map(|worker| worker.interpreter_bytes.read()).sum(),
+            shared_interpreter: shared.script_state.shared_engine_bytes() as u64,
+            scripts: shared.scripts.size().1 as u64,
+            libraries: shared.script_state.libraries().bytes() as u64,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::text::{InfoText, human};
 use super::{InfoContext, proc};
 use crate::command::Facts;
+use crate::command::server::sample::Parts;
 use crate::config::{Config, Enumerated, REDIS_VERSION, TORC_VERSION};
 use crate::observe::flag;
 use crate::persist::append_only::Stage;
@@ -104,25 +105,21 @@ pub fn clients(info: &InfoContext<'_>, text: &mut InfoText) {
 }
 
 /// What scripts take. The interpreters run functions, too, but for those that keep something: these have one of their own.
-fn script_memory(info: &InfoContext<'_>, text: &mut InfoText) {
-    let (shared, workers) = (info.shared, info.shared.stats.all().iter());
-    let interpreters: u64 = workers.map(|worker| worker.interpreter_bytes.read()).sum();
-    let (scripts, script_bytes) = shared.scripts.size();
-    let libraries = shared.script_state.libraries();
-    let functions = libraries.counts().1;
+fn script_memory(info: &InfoContext<'_>, parts: &Parts, text: &mut InfoText) {
+    let Parts { interpreters, shared_interpreter, scripts, libraries, .. } = *parts;
+    let (library_count, function_count) = info.shared.script_state.libraries().counts();
     text.line("used_memory_lua", interpreters);
     text.line("used_memory_vm_eval", interpreters);
     text.line("used_memory_lua_human", human(interpreters));
-    text.line("used_memory_scripts_eval", script_bytes);
-    text.line("number_of_cached_scripts", scripts);
-    text.line("number_of_functions", functions);
-    text.line("number_of_libraries", libraries.counts().0);
-    let shared_engine = shared.script_state.shared_engine_bytes() as u64;
-    text.line("used_memory_vm_functions", shared_engine);
-    text.line("used_memory_vm_total", interpreters + shared_engine);
-    text.line("used_memory_vm_total_human", human(interpreters + shared_engine));
-    text.line("used_memory_functions", libraries.bytes());
-    text.bytes("used_memory_scripts", (script_bytes + libraries.bytes()) as u64);
+    text.line("used_memory_scripts_eval", scripts);
+    text.line("number_of_cached_scripts", info.shared.scripts.size().0);
+    text.line("number_of_functions", function_count);
+    text.line("number_of_libraries", library_count);
+    text.line("used_memory_vm_functions", shared_interpreter);
+    text.line("used_memory_vm_total", interpreters + shared_interpreter);
+    text.line("used_memory_vm_total_human", human(interpreters + shared_interpreter));
+    text.line("used_memory_functions", libraries);
+    text.bytes("used_memory_scripts", scripts + libraries);
 }
 
 pub fn memory(info: &InfoContext<'_>, text: &mut InfoText) {
@@ -142,7 +139,8 @@ pub fn memory(info: &InfoContext<'_>, text: &mut InfoText) {
     text.line("allocator_resident", memory.rss);
     text.line("allocator_muzzy", 0);
     text.bytes("total_system_memory", proc::total_bytes());
-    script_memory(info, text);
+    let parts = Parts::of(info.shared, config);
+    script_memory(info, &parts, text);
     text.line("maxmemory", config.maxmemory);
     text.line("maxmemory_human", human(config.maxmemory));
     text.line("maxmemory_policy", config.maxmemory_policy.word());
@@ -156,15 +154,13 @@ pub fn memory(info: &InfoContext<'_>, text: &mut InfoText) {
     share("rss_overhead", "bytes", memory.rss, memory.rss);
     share("mem_fragmentation", "bytes", memory.rss, memory.used);
     text.lines(&[("mem_not_counted_for_evict", "0")]);
-    let kept = info.shared.replication.stream.bytes_allocated();
-    let backlog = kept.min(config.repl_backlog_size);
-    text.line("mem_replication_backlog", backlog);
-    text.line("mem_total_replication_buffers", kept);
+    text.line("mem_replication_backlog", parts.backlog);
+    text.line("mem_total_replication_buffers", parts.backlog + parts.replicas);
     text.lines(&[("mem_replica_full_sync_buffer", "0")]);
-    text.line("mem_clients_slaves", kept - backlog);
+    text.line("mem_clients_slaves", parts.replicas);
     text.line("mem_clients_normal", memory.clients);
     text.lines(&[("mem_cluster_links", "0")]);
-    text.line("mem_aof_buffer", info.shared.journal.queued_bytes());
+    text.line("mem_aof_buffer", parts.append_only);
     text.lines(&[("mem_allocator", "mimalloc"), ("mem_overhead_db_hashtable_rehashing", "0")]);
     text.line("active_defrag_running", info.shared.stats.gauges.defrag_effort());
     text.lines(&[("lazyfree_pending_objects", "0"), ("lazyfreed_objects", "0")]);
