@@ -15,6 +15,7 @@ use crate::persist::journal::Writer;
 use crate::pubsub::{Invalidation, PublishedMessage, RightsLost, SubscriptionKind, Subscriptions};
 use crate::replicate::Primary;
 use crate::store::eviction::{FREQUENCY_NEW, Frequencies, Use, frequency_clock, minutes};
+use crate::store::stream::IidLimits;
 use crate::store::{
     AccessClock, Changes, DbIndex, Deletion, Entry, Event, FETCH_GROUP_KEYS, KeyHasher, KeyMut, Leases,
     Limits, ListLimits, NodeLimits, PackLimits, Shard, ShardId, Sight, Str, Touch, Type, Typed, WantedMask,
@@ -528,6 +529,7 @@ pub fn limits(config: &Config) -> Limits {
             bytes_max: config.stream_node_max_bytes,
             entries_max: config.stream_node_max_entries,
         },
+        iids: IidLimits { duration_s: config.stream_idmp_duration, count_max: config.stream_idmp_maxsize },
     }
 }
 

@@ -281,6 +281,8 @@ pub const OTHER_COMMANDS: &[&str] = &[
     "msetex",
     "sdiffcard",
     "sunioncard",
+    "xcfgset",
+    "xidmprecord",
     "xnack",
 ];
 

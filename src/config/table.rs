@@ -490,6 +490,10 @@ directives! {
         "Bytes of a stream's node; 0 is no limit."
     stream_node_max_entries: u64 = 100; "stream-node-max-entries"; Domain::Integer(0, LONG); MUTABLE;
         "Entries of a stream's node; 0 is no limit."
+    stream_idmp_duration: u32 = 100; "stream-idmp-duration"; Domain::Unsigned(1, 86_400); MUTABLE;
+        "Seconds for which a stream knows what its producers have sent."
+    stream_idmp_maxsize: u32 = 100; "stream-idmp-maxsize"; Domain::Unsigned(1, 10_000); MUTABLE;
+        "Messages of each producer that a stream knows."
 
     vset_force_single_threaded_execution: bool = false; "vset-force-single-threaded-execution";
         Domain::Bool; MUTABLE | INERT;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::store::hash::KeyHasher;
-use crate::store::stream::{Group, Removal, Stream, Trim, TrimTo};
+use crate::store::stream::{Group, IidLimits, Removal, Stream, Trim, TrimTo};
 use crate::store::{
     BLOB_BYTES_MIN, DbIndex, Deadline, Digest, End, Entry, Item, KeyMut, Limits, List, ListLimits, NewItem,
     NewString, NodeLimits, PackLimits, Shard, Side, Touch, Type, Typed, scaled,
@@ -43,6 +43,12 @@ pub fn described(entry: Entry<'_>) -> (Type, Option<u64>, Digest) {
         Type::Stream => {
             let stream = <&Stream>::of(entry);
             digest.mix(format!("{:?}", stream.history()).as_bytes());
+            for (pid, producer) in stream.idempotency().iter().flat_map(|known| known.producers()) {
+                digest.mix(pid);
+                digest.mix(format!("{:?}", producer.iter().collect::<Vec<_>>()).as_bytes());
+            }
+            let counts = stream.idempotency().map(|known| (known.limits(), known.added, known.duplicates));
+            digest.mix(format!("{counts:?}").as_bytes());
             for group in stream.groups() {
                 digest.mix(&group.name);
                 let pending: Vec<_> = group.pending().iter().collect();
@@ -364,6 +370,9 @@ impl Edit<'_> {
         let id = last.next().expect("there are further IDs");
         let pairs = [(NewItem::Bytes(b"field"), NewItem::Bytes(self.text))];
         guard.stream_append(id, 5 + self.text.len() as u64, pairs.into_iter(), self.limits.stream);
+        if self.pick(50, 2) == 0 {
+            guard.stream_record((b"producer", &self.name()), id, self.limits.iids, self.now_ms);
+        }
     }
 
     fn stream(&self, guard: &mut KeyMut<'_>) {
@@ -371,7 +380,12 @@ impl Edit<'_> {
         let (first, last, len, groups) = (stream.first(), stream.last(), stream.len(), stream.groups().len());
         let now_ms = self.now_ms.cast_signed();
         let place = self.pick(30, groups.max(1) as u64);
-        match self.pick(16, 8) {
+        match self.pick(16, 10) {
+            8 => guard.stream_count_duplicate(),
+            9 => {
+                let iids = IidLimits { count_max: 1 + self.pick(30, 3) as u32, ..self.limits.iids };
+                guard.stream_set_iid_limits(iids);
+            }
             0 => _ = guard.stream_take(|stream| usize::from(stream.delete(first))),
             1..3 => {
                 let (to, is_approximate) = (TrimTo::Length(len / 2), self.pick(20, 2) == 0);

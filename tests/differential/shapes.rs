@@ -34,6 +34,8 @@ pub enum Compare {
     Near(i64),
     /// The elements may come in any order.
     Sorted,
+    /// Ours may have more names with their values.
+    Names,
     /// Only the kind of reply is the same.
     Kind,
 }

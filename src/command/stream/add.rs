@@ -1,9 +1,10 @@
 //! Adding to streams and cutting them short: XADD, XTRIM, XSETID.
 
 use super::super::{Args, CommandError, Context, Outcome};
-use super::event;
+use super::idempotent::Sender;
 use super::ids::{self, NewId, reply_id};
 use super::trimming::Options;
+use super::{event, now_ms};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::store::stream::{History, NODE_BYTES_MAX, StreamId, TrimTo};
@@ -57,11 +58,20 @@ pub(super) fn xadd(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     if new_id == NewId::Exact(StreamId::MIN) {
         return Err(ZERO);
     }
-    let now_ms = ctx.now_ms;
+    let (now_ms, clock_ms, iid_limits) = (ctx.now_ms, now_ms(ctx).cast_unsigned(), ctx.limits().iids);
+    let message = options.sender.map(|sender| (args.at(sender.pid_at), sender.iid(args, id_at + 1)));
     let mut place = ctx.write_typed(args, 1, Type::Stream)?;
     if place.entry().is_none() && options.only_existing {
         reply.null();
         return Ok(());
+    }
+    if let (Some((pid, iid)), NewId::Auto) = (&message, new_id) {
+        let known = place.stream().and_then(Stream::idempotency);
+        if let Some(id) = known.and_then(|known| known.find(pid, iid, clock_ms)) {
+            place.stream_count_duplicate();
+            reply_id(id, reply);
+            return Ok(());
+        }
     }
     let id = id_after(place.stream(), new_id, now_ms)?;
     let bytes: u64 = args.from(id_at + 1).map(|text| text.len() as u64).sum();
@@ -70,6 +80,9 @@ pub(super) fn xadd(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     }
     place.make_stream();
     place.stream_append(id, bytes, NewPairs { args, at: id_at + 1 }, limits);
+    if let Some((pid, iid)) = &message {
+        place.stream_record((pid, iid), id, iid_limits, clock_ms);
+    }
     place.event(event("xadd"));
     if let Some(trim) = &options.trim
         && place.stream_trim(trim) > 0
@@ -78,21 +91,25 @@ pub(super) fn xadd(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     }
     place.count_as(1);
     if !matches!(new_id, NewId::Exact(_)) || options.is_approximate() {
-        repeat_exactly(&mut place, args, &options, Some((id_at, id)));
+        let made = message.as_ref().filter(|_| options.sender.is_some_and(|sender| sender.iid_at.is_none()));
+        repeat_exactly(&mut place, args, &options, Some((id_at, id)), made.map(|(_, iid)| &**iid));
     }
     reply_id(id, reply);
     Ok(())
 }
 
-/// The command is repeated with what it has come to: the ID it has given, the length or the first ID that trimming has left.
+/// The command is repeated with what it has come to: the ID it has given, the length or the first ID that trimming has left, the
+/// iid that it has made.
 fn repeat_exactly(
     place: &mut KeyMut<'_>,
     args: &Args<'_>,
     options: &Options,
     new_id: Option<(usize, StreamId)>,
+    iid_made: Option<&[u8]>,
 ) {
     let Some(History { length, first, .. }) = place.stream().map(|stream| *stream.history()) else { return };
     let is_approximate = options.is_approximate();
+    let made = options.sender.map(|Sender { pid_at, .. }| pid_at).zip(iid_made);
     place.repeat_as(|words| {
         for (index, word) in args.from(0).enumerate() {
             if is_approximate && index + 1 == options.threshold_at {
@@ -104,6 +121,10 @@ fn repeat_exactly(
                 };
             } else if let Some((_, id)) = new_id.filter(|(at, _)| *at == index) {
                 words.add(&*id.to_string());
+            } else if made.is_some_and(|(pid_at, _)| index + 1 == pid_at) {
+                words.add("IDMP");
+            } else if let Some((_, iid)) = made.filter(|(pid_at, _)| index == *pid_at) {
+                words.add(word).add(iid);
             } else {
                 words.add(word);
             }
@@ -139,7 +160,7 @@ pub(super) fn xtrim(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
     if deleted > 0 {
         place.event(event("xtrim"));
         if options.is_approximate() {
-            repeat_exactly(&mut place, args, &options, None);
+            repeat_exactly(&mut place, args, &options, None, None);
         }
     }
     reply.integer(deleted as i64);

@@ -8,7 +8,7 @@ use super::{STREAM, UNPREDICTABLE, no_such_group, now_ms};
 use crate::resp::Reply;
 use crate::resp::number::parse_i64;
 use crate::store::Stream;
-use crate::store::stream::{Consumer, Group, History, StreamId};
+use crate::store::stream::{Consumer, Group, History, Idempotency, IidLimits, StreamId};
 
 const KEY: &[KeySpec] = &[key_at(2, KeyAccess::Read)];
 /// Entries, and pending ones of each group and consumer, that FULL shows if it is not told how many.
@@ -57,7 +57,7 @@ pub const ROWS: &[Command] = &[Command {
         Command {
             name: "stream",
             arity: -3,
-            complexity: "O(1), or with FULL the entries, groups and consumers shown",
+            complexity: "O(N), N producers known, and with FULL the entries, groups and consumers shown",
             summary: "Tells about a stream.",
             syntax: "key full-block:[FULL [COUNT count]]",
             shares: true,
@@ -70,11 +70,13 @@ pub const ROWS: &[Command] = &[Command {
 
 /// XINFO STREAM. Errors in this order: no such key, type, options.
 fn stream(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (now_ms, limits) = (now_ms(ctx).cast_unsigned(), ctx.limits().iids);
     let stream = ctx.read_as::<&Stream>(args, 2)?.ok_or(CommandError::NoSuchKey)?;
+    let producers = producers(stream, limits, now_ms);
     let mut count = FULL_COUNT_DEFAULT;
     match args.len() {
         3 => {
-            reply_short(stream, reply);
+            reply_short(stream, &producers, reply);
             return Ok(());
         }
         4 | 6 if args.is(3, "FULL") && (args.len() == 4 || args.is(4, "COUNT")) => {}
@@ -85,8 +87,8 @@ fn stream(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
         count = usize::try_from(given).unwrap_or(FULL_COUNT_DEFAULT);
     }
     let count = if count == 0 { usize::MAX } else { count };
-    reply.map(9);
-    reply_facts(stream, reply);
+    reply.map(15);
+    reply_facts(stream, &producers, reply);
     reply.bulk(b"entries");
     reply_entries(stream.entries(StreamId::MIN, StreamId::MAX).take(count), reply);
     reply.bulk(b"groups");
@@ -95,9 +97,24 @@ fn stream(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outc
     Ok(())
 }
 
-fn reply_short(stream: &Stream, reply: &mut Reply<'_>) {
-    reply.map(10);
-    reply_facts(stream, reply);
+/// Six pairs: what is kept of producers, and how much that is.
+fn producers(stream: &Stream, limits_new: IidLimits, now_ms: u64) -> [(&'static str, u64); 6] {
+    let known = stream.idempotency();
+    let IidLimits { duration_s, count_max } = known.map_or(limits_new, Idempotency::limits);
+    let (pids, iids) = known.map_or((0, 0), |known| known.tracked(now_ms));
+    [
+        ("idmp-duration", duration_s.into()),
+        ("idmp-maxsize", count_max.into()),
+        ("pids-tracked", pids as u64),
+        ("iids-tracked", iids as u64),
+        ("iids-added", known.map_or(0, |known| known.added)),
+        ("iids-duplicates", known.map_or(0, |known| known.duplicates)),
+    ]
+}
+
+fn reply_short(stream: &Stream, producers: &[(&str, u64)], reply: &mut Reply<'_>) {
+    reply.map(16);
+    reply_facts(stream, producers, reply);
     reply_named(reply, "groups", stream.groups().len() as i64);
     let first = stream.entries(StreamId::MIN, StreamId::MAX).next();
     let last = stream.entries_backward(StreamId::MIN, StreamId::MAX).next();
@@ -110,8 +127,8 @@ fn reply_short(stream: &Stream, reply: &mut Reply<'_>) {
     }
 }
 
-/// Seven pairs that every form has.
-fn reply_facts(stream: &Stream, reply: &mut Reply<'_>) {
+/// Thirteen pairs that every form has.
+fn reply_facts(stream: &Stream, producers: &[(&str, u64)], reply: &mut Reply<'_>) {
     let History { length, first, last, max_deleted, added } = *stream.history();
     reply_named(reply, "length", length as i64);
     reply_named(reply, "radix-tree-keys", stream.node_count() as i64);
@@ -120,6 +137,7 @@ fn reply_facts(stream: &Stream, reply: &mut Reply<'_>) {
     reply_named_id(reply, "max-deleted-entry-id", max_deleted);
     reply_named(reply, "entries-added", added.cast_signed());
     reply_named_id(reply, "recorded-first-entry-id", first);
+    producers.iter().for_each(|(name, number)| reply_named(reply, name, number.cast_signed()));
 }
 
 fn reply_group(stream: &Stream, group: &Group, count: usize, reply: &mut Reply<'_>) {

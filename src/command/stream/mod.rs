@@ -12,6 +12,7 @@
 //! | `pending` | XPENDING |
 //! | `claim` | XCLAIM, XAUTOCLAIM |
 //! | `release` | XNACK, XREADGROUP with CLAIM |
+//! | `idempotent` | producers of XADD, XCFGSET, XIDMPRECORD |
 //! | `info` | XINFO |
 //!
 //! Costs: entries are replied straight from their nodes.
@@ -19,6 +20,7 @@
 mod add;
 mod claim;
 pub(super) mod group;
+mod idempotent;
 mod ids;
 pub(super) mod info;
 mod pending;
@@ -78,7 +80,7 @@ pub const ROWS: &[Command] = &[
         prefetch_hint: PrefetchHint::StreamEnd,
         complexity: "O(1), and O(N) for N entries trimmed",
         summary: "Adds an entry at the end of a stream.",
-        syntax: "key [NOMKSTREAM@6.2.0] condition:[KEEPREF | DELREF | ACKED] trim:[strategy:<MAXLEN | MINID@6.2.0> operator:[equal== | approximately=~] threshold [LIMIT count@6.2.0]] id-selector:<auto-id=* | id> data:<field value>...",
+        syntax: "key [NOMKSTREAM@6.2.0] condition:[KEEPREF | DELREF | ACKED] idempotency:[IDMPAUTO producer-id | with-iid:<IDMP producer-id idempotent-id>]@8.6.0 trim:[strategy:<MAXLEN | MINID@6.2.0> operator:[equal== | approximately=~] threshold [LIMIT count@6.2.0]] id-selector:<auto-id=* | id> data:<field value>...",
         tips: UNPREDICTABLE,
         handler: add::xadd,
         ..STREAM
@@ -94,6 +96,18 @@ pub const ROWS: &[Command] = &[
         syntax: "key group consumer min-idle-time start:string [COUNT count] [JUSTID]",
         tips: UNPREDICTABLE,
         handler: claim::xautoclaim,
+        ..STREAM
+    },
+    Command {
+        name: "xcfgset",
+        arity: -2,
+        flags: WRITE_FAST,
+        keys: &[key_at(1, KeyAccess::Update)],
+        since: "8.6.0",
+        complexity: "O(1); what is forgotten is freed later",
+        summary: "Sets for how long and how many messages of each producer a stream knows.",
+        syntax: "key [IDMP-DURATION idmp-duration:integer] [IDMP-MAXSIZE idmp-maxsize:integer]",
+        handler: idempotent::xcfgset,
         ..STREAM
     },
     Command {
@@ -129,6 +143,17 @@ pub const ROWS: &[Command] = &[
         summary: "Deletes entries, with regard to groups or not.",
         syntax: "key condition:[KEEPREF | DELREF | ACKED] IDS ids:<numids id...>",
         handler: remove::xdelex,
+        ..STREAM
+    },
+    Command {
+        name: "xidmprecord",
+        arity: 5,
+        flags: GROW_FAST,
+        keys: &[key_at(1, KeyAccess::Update)],
+        since: "8.6.2",
+        summary: "Has a stream know which entry a producer's message has become, as Redis's append-only files say it.",
+        syntax: "key pid:string iid:string stream-id:string",
+        handler: idempotent::xidmprecord,
         ..STREAM
     },
     Command {

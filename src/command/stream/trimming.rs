@@ -1,6 +1,7 @@
 //! The options of XADD and XTRIM that say what is trimmed.
 
 use super::super::{Args, CommandError, Session};
+use super::idempotent::Sender;
 use super::ids::{self, NewId};
 use crate::resp::number::parse_i64;
 use crate::store::NodeLimits;
@@ -14,6 +15,9 @@ const LIMIT_OF_NOTHING: CommandError =
     CommandError::Text("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
 const LIMIT_OF_EXACT: CommandError =
     CommandError::Text("ERR syntax error, LIMIT cannot be used without the special ~ option");
+const SENDERS: CommandError = CommandError::Text("ERR IDMP/IDMPAUTO specified multiple times");
+const SENDER_WITH_ID: CommandError =
+    CommandError::Text("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs");
 const NOTHING: CommandError =
     CommandError::Text("ERR syntax error, XTRIM must be called with a trimming strategy");
 
@@ -34,6 +38,8 @@ pub struct Options {
     pub only_existing: bool,
     /// The ID of the new entry, and its argument.
     pub new_id: Option<(NewId, usize)>,
+    /// Who sends it and knows it again.
+    pub sender: Option<Sender>,
 }
 
 impl Options {
@@ -60,7 +66,8 @@ struct Parser {
     limit: Option<i64>,
     removal: Option<Removal>,
     found: Options,
-    /// The command repeats another, whose `~` Redis has made a `=`: its LIMIT, which is left, means nothing.
+    /// The command repeats another, whose `~` Redis has made a `=`: its LIMIT, which is left, means nothing. An ID is given with
+    /// who has sent the message.
     repeats: bool,
 }
 
@@ -80,6 +87,13 @@ impl Parser {
                 index += 1;
             } else if is_add && args.is(index, "NOMKSTREAM") {
                 self.found.only_existing = true;
+            } else if let Some(sender) = Sender::parse(args, index).filter(|_| is_add) {
+                if self.found.sender.is_some() {
+                    return Err(SENDERS);
+                }
+                let sender = sender?;
+                self.found.sender = Some(sender);
+                index = sender.end();
             } else if let Some(removal) = removal_at(args, index).filter(|_| self.removal.is_none()) {
                 self.removal = Some(removal);
             } else if is_add {
@@ -124,6 +138,10 @@ impl Parser {
         }
         if self.limit.is_some() && !self.is_approximate && !self.repeats {
             return Err(LIMIT_OF_EXACT);
+        }
+        let is_given = self.found.new_id.is_some_and(|(id, _)| id != NewId::Auto);
+        if self.found.sender.is_some() && is_given && !self.repeats {
+            return Err(SENDER_WITH_ID);
         }
         let limit = match self.limit {
             _ if !self.is_approximate || self.repeats => 0,

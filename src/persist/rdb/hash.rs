@@ -19,7 +19,7 @@
 
 use super::decode::{Malformed, Reader, Text};
 use super::encode::Sink;
-use super::{VERSION_LISTPACK, VERSION_MAX, VERSION_STRING, encode, ziplist, zipmap};
+use super::{VERSION_HASH_DEADLINES, VERSION_LISTPACK, VERSION_STRING, encode, ziplist, zipmap};
 use crate::store::{Field, Hash, HashPack, Item, NewHash, NewItem, PackForm, packed};
 
 pub const TYPE_HASH: u8 = 4;
@@ -43,11 +43,11 @@ const DEADLINE_MAX: u64 = (1 << 48) - 1;
 pub fn form(hash: &Hash<'_>, newest: u16) -> (u8, u16) {
     match hash {
         Hash::Packed(HashPack { form: PackForm::Pairs, .. }) => (TYPE_HASH_LISTPACK, VERSION_LISTPACK),
-        Hash::Packed(_) if newest < VERSION_MAX && earliest_deadline(hash).is_none() => {
+        Hash::Packed(_) if newest < VERSION_HASH_DEADLINES && earliest_deadline(hash).is_none() => {
             (TYPE_HASH_LISTPACK, VERSION_LISTPACK)
         }
-        Hash::Packed(_) => (TYPE_HASH_LISTPACK_EX, VERSION_MAX),
-        Hash::Dict(_) if earliest_deadline(hash).is_some() => (TYPE_HASH_METADATA, VERSION_MAX),
+        Hash::Packed(_) => (TYPE_HASH_LISTPACK_EX, VERSION_HASH_DEADLINES),
+        Hash::Dict(_) if earliest_deadline(hash).is_some() => (TYPE_HASH_METADATA, VERSION_HASH_DEADLINES),
         Hash::Dict(_) => (TYPE_HASH, VERSION_STRING),
     }
 }

@@ -30,8 +30,12 @@ use decode::{Malformed, Reader};
 
 use crate::store::{KeyHasher, Limits, NewValue, View};
 
-/// The newest version understood: that of Redis 7.4.
-pub const VERSION_MAX: u16 = 12;
+/// The newest version understood: that of Redis 8.8. Types that are not known here are refused where they come.
+pub const VERSION_MAX: u16 = 14;
+/// The first version whose hashes have deadlines of fields: that of Redis 7.4.
+const VERSION_HASH_DEADLINES: u16 = 12;
+/// The first version whose streams know their producers: that of Redis 8.6.
+const VERSION_STREAM_4: u16 = 13;
 /// The first version whose payloads have this trailer; strings have not changed since, but for lengths of 64 bits.
 const VERSION_STRING: u16 = 6;
 /// The first version whose lists have listpacks for nodes.
@@ -76,7 +80,8 @@ pub fn payload(view: &View<'_>, len_hint: usize, compress: bool) -> Vec<u8> {
 pub fn libraries_payload<'a>(texts: impl Iterator<Item = &'a [u8]>, compress: bool) -> Vec<u8> {
     let mut out = Vec::new();
     texts.for_each(|text| file::write::library(&mut out, text, compress));
-    out.extend_from_slice(&VERSION_MAX.to_le_bytes());
+    // Older than the newest that is understood, so that Redis 7.4 and what came later takes it.
+    out.extend_from_slice(&VERSION_HASH_DEADLINES.to_le_bytes());
     let sum = crc64::sum(0, &out);
     out.extend_from_slice(&sum.to_le_bytes());
     out

@@ -5,8 +5,8 @@
 use super::decode::{Malformed, Reader, Text};
 use super::encode::Sink;
 use super::{
-    VERSION_LISTPACK, VERSION_SET_LISTPACK, VERSION_STREAM_3, VERSION_STRING, encode, hash, list, set,
-    sorted_set, stream,
+    VERSION_LISTPACK, VERSION_SET_LISTPACK, VERSION_STREAM_3, VERSION_STREAM_4, VERSION_STRING, encode, hash,
+    list, set, sorted_set, stream,
 };
 use crate::store::{BLOB_BYTES_MIN, KeyHasher, Limits, NewString, NewValue, Str, View};
 
@@ -24,6 +24,7 @@ pub fn form(value: &View<'_>, newest: u16) -> (u8, u16) {
             form @ set::TYPE_SET_LISTPACK => (form, VERSION_SET_LISTPACK),
             form => (form, VERSION_STRING),
         },
+        View::Stream(stream) if stream.idempotency().is_some() => (stream::TYPE_STREAM_4, VERSION_STREAM_4),
         // It says nothing of when consumers were active.
         View::Stream(_) if newest < VERSION_STREAM_3 => (stream::TYPE_STREAM_2, VERSION_LISTPACK),
         View::Stream(_) => (stream::TYPE_STREAM_3, VERSION_STREAM_3),
@@ -61,9 +62,11 @@ pub fn read<'a>(
         set::TYPE_SET | set::TYPE_SET_INTSET | set::TYPE_SET_LISTPACK => {
             Ok(NewValue::Set(set::read(value_type, reader, limits, hasher)?))
         }
-        stream::TYPE_STREAM | stream::TYPE_STREAM_2 | stream::TYPE_STREAM_3 => {
-            Ok(NewValue::Stream(stream::read(value_type, reader)?))
-        }
+        stream::TYPE_STREAM
+        | stream::TYPE_STREAM_2
+        | stream::TYPE_STREAM_3
+        | stream::TYPE_STREAM_4
+        | stream::TYPE_STREAM_5 => Ok(NewValue::Stream(stream::read(value_type, reader)?)),
         sorted_set::TYPE_SORTED_SET
         | sorted_set::TYPE_SORTED_SET_2
         | sorted_set::TYPE_SORTED_SET_ZIPLIST

@@ -1,6 +1,7 @@
 //! Up to which size values are packed: the directives that end in `-max-listpack-...`, and their like.
 
 use super::ListLimits;
+use super::stream::IidLimits;
 
 /// The limits of all types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Limits {
     pub sorted_set: PackLimits,
     /// Of a stream's nodes.
     pub stream: NodeLimits,
+    /// Of what is kept of a stream's producers.
+    pub iids: IidLimits,
 }
 
 impl Default for Limits {
@@ -30,6 +33,7 @@ impl Default for Limits {
             intset_entries_max: 512,
             sorted_set: pack(128),
             stream: NodeLimits { bytes_max: 4096, entries_max: 100 },
+            iids: IidLimits::default(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Invariants: the encoding is `Stream`. A stream stays when it is empty.
 
 use super::external::External;
-use super::stream::{Group, Removal, Stream, StreamId, Trim};
+use super::stream::{Group, Idempotency, IidLimits, Removal, Stream, StreamId, Trim};
 use super::view::Typed;
 use super::{NewItem, NodeLimits};
 use crate::store::KeyMut;
@@ -47,6 +47,47 @@ impl KeyMut<'_> {
             }
             stream.append(id, bytes, pairs, limits);
         });
+    }
+
+    /// A producer's message has become an entry; what is known of producers begins with these limits.
+    pub fn stream_record(
+        &mut self,
+        (pid, iid): (&[u8], &[u8]),
+        id: StreamId,
+        limits: IidLimits,
+        now_ms: u64,
+    ) {
+        self.edit_undoable(ChangeKind::Aside, |external, inverses| {
+            let stream = stream_of(external);
+            if let Some(inverses) = inverses {
+                let before = stream.idempotency().map(|known| known.before(pid));
+                inverses.add(move |external, _| stream_of(external).put_back_producers(before));
+            }
+            let idempotency = stream.idempotency_mut(limits);
+            idempotency.record(pid, iid, id, now_ms);
+            idempotency.expire_next(now_ms);
+        });
+    }
+
+    /// A producer's message came that had been added. That is counted, and is no change.
+    pub fn stream_count_duplicate(&mut self) {
+        self.edit_undoable_if(|external, inverses| {
+            let Some(idempotency) = stream_of(external).idempotency_known_mut() else { return false };
+            if let Some(inverses) = inverses {
+                let before = Some(idempotency.before(&[]));
+                inverses.add(move |external, _| stream_of(external).put_back_producers(before));
+            }
+            idempotency.duplicates += 1;
+            false
+        });
+    }
+
+    /// Sets what is kept of the producers of the stream.
+    pub fn stream_set_iid_limits(&mut self, limits: IidLimits) {
+        self.keep();
+        let removed =
+            self.edit_undoable(ChangeKind::Aside, |external, _| stream_of(external).set_iid_limits(limits));
+        removed.into_iter().for_each(|removed| self.discard(External::Stream(removed)));
     }
 
     /// Takes entries out of the stream: how many `edit` says. None is no change.
@@ -188,6 +229,11 @@ impl NewStream {
     pub fn set_history(&mut self, last: StreamId, max_deleted: StreamId, added: u64) -> Option<()> {
         self.stream.set_history(last, max_deleted, added);
         (self.end <= last).then_some(())
+    }
+
+    /// What is known of producers, which begins with these limits.
+    pub fn idempotency(&mut self, limits: IidLimits) -> &mut Idempotency {
+        self.stream.idempotency_mut(limits)
     }
 
     /// Adds a group; none if there is one of this name.

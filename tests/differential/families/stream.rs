@@ -53,7 +53,7 @@ const SHAPES: &[Shape] = &[
     exact("XCLAIM @stream @group @consumer 0 @sid @sid @sid"),
     exact("XAUTOCLAIM @stream @group @consumer (0|0|100000000) @sbound (COUNT,R|) (JUSTID|)"),
     exact("XSETID @stream @newid (ENTRIESADDED,R|) (MAXDELETEDID,@sid|)"),
-    exact("XINFO STREAM @stream"),
+    like("XINFO STREAM @stream", Compare::Names),
     like("XINFO STREAM @stream FULL (COUNT,R|)", Compare::Kind),
     exact("XINFO GROUPS @stream"),
     like("XINFO CONSUMERS @stream @group", Compare::Kind),

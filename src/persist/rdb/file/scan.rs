@@ -153,7 +153,11 @@ impl<'a> Scan<'a> {
                 scan.strings(2)?;
                 scan.skip(TIME_BYTES)
             }),
-            stream::TYPE_STREAM | stream::TYPE_STREAM_2 | stream::TYPE_STREAM_3 => self.stream(value_type),
+            stream::TYPE_STREAM
+            | stream::TYPE_STREAM_2
+            | stream::TYPE_STREAM_3
+            | stream::TYPE_STREAM_4
+            | stream::TYPE_STREAM_5 => self.stream(value_type),
             TYPE_MODULE => {
                 self.length()?;
                 self.module_value()
@@ -178,14 +182,31 @@ impl<'a> Scan<'a> {
             })?;
             group.each(|consumer| {
                 consumer.string()?;
-                consumer.skip(if value_type == stream::TYPE_STREAM_3 {
+                consumer.skip(if value_type >= stream::TYPE_STREAM_3 {
                     2 * TIME_BYTES
                 } else {
                     TIME_BYTES
                 })?;
                 consumer.each(|pending| pending.skip(STREAM_ID_BYTES))
+            })?;
+            if value_type >= stream::TYPE_STREAM_5 {
+                group.each(|released| released.skip(STREAM_ID_BYTES))?;
+            }
+            Ok(())
+        })?;
+        if value_type < stream::TYPE_STREAM_4 {
+            return Ok(());
+        }
+        // Limits; producers and their iids; counts.
+        self.lengths(2)?;
+        self.each(|producer| {
+            producer.string()?;
+            producer.each(|iid| {
+                iid.string()?;
+                iid.lengths(2)
             })
-        })
+        })?;
+        self.lengths(2)
     }
 
     /// What a module has written: numbers and strings, each behind what it is, up to an end.
@@ -273,5 +294,5 @@ impl<'a> Scan<'a> {
 }
 
 fn is_type(byte: u8) -> bool {
-    matches!(byte, 0..=7 | 9..=25)
+    matches!(byte, 0..=7 | 9..=27)
 }

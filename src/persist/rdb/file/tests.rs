@@ -166,7 +166,7 @@ fn what_old_servers_wrote_is_read() {
 #[test]
 fn errors_say_where_and_why() {
     let cases: [(&[u8], u64, &str); 8] = [
-        (b"REDIS0013\xff", 0, "Can't handle RDB format version 0013"),
+        (b"REDIS0015\xff", 0, "Can't handle RDB format version 0015"),
         (b"REDIS00x1\xff", 0, "Can't handle RDB format version 00x1"),
         (b"RIDES0011\xff", 0, "does not begin with REDIS"),
         (b"REDIS0003\x00\x01a\x01b\xf3", 14, "unknown type of value 243"),

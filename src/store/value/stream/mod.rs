@@ -12,6 +12,7 @@
 //! | `entries` | walks over entries |
 //! | `group` | consumer groups |
 //! | `counting` | what is known of a stream's history, and how many entries lie before an ID: lag |
+//! | `idempotency` | messages that producers have sent lately |
 //! | `reading` | delivering entries to the consumers of a group |
 //! | `trim` | deleting old entries |
 //! | `undo` | undoing changes |
@@ -30,6 +31,7 @@ mod counting;
 mod entries;
 mod group;
 mod id;
+mod idempotency;
 mod node;
 mod ordered;
 mod radix;
@@ -41,6 +43,7 @@ pub use counting::History;
 pub use entries::Entries;
 pub use group::{Consumer, Group, Pending, Slot};
 pub use id::StreamId;
+pub use idempotency::{Idempotency, IidLimits};
 pub use node::{Entry, Node, Pairs, validated as validated_node};
 pub use ordered::Ordered;
 pub use reading::redelivered;
@@ -69,6 +72,8 @@ pub struct Stream {
     groups: Vec<Box<Group>>,
     nodes_bytes: usize,
     groups_bytes: usize,
+    /// What is known of producers; none until one said who it is, or limits were set.
+    idempotency: Option<Box<Idempotency>>,
 }
 
 impl Clone for Stream {
@@ -76,7 +81,8 @@ impl Clone for Stream {
         let (nodes, groups) = (self.nodes.clone(), self.groups.clone());
         let nodes_bytes = nodes.iter().map(Node::allocated).sum();
         let groups_bytes = groups.iter().map(|group| group.allocated()).sum();
-        Stream { nodes, history: self.history, groups, nodes_bytes, groups_bytes }
+        let idempotency = self.idempotency.clone();
+        Stream { nodes, history: self.history, groups, nodes_bytes, groups_bytes, idempotency }
     }
 }
 
@@ -222,6 +228,28 @@ impl Stream {
         true
     }
 
+    /// What is known of its producers, if anything is.
+    #[inline]
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_deref()
+    }
+
+    /// The same, to be changed; it begins with these limits.
+    pub fn idempotency_mut(&mut self, limits: IidLimits) -> &mut Idempotency {
+        self.idempotency.get_or_insert_with(|| Box::new(Idempotency::new(limits)))
+    }
+
+    /// The same, if anything is known of them.
+    pub fn idempotency_known_mut(&mut self) -> Option<&mut Idempotency> {
+        self.idempotency.as_deref_mut()
+    }
+
+    /// Sets what is kept of producers. What is too much to be freed at once is returned.
+    pub fn set_iid_limits(&mut self, limits: IidLimits) -> Option<Box<Stream>> {
+        let removed = self.idempotency_mut(limits).set_limits(limits)?;
+        Stream { idempotency: Some(Box::new(removed)), ..Stream::default() }.if_large()
+    }
+
     /// The groups, in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> {
         self.groups.iter().map(|group| &**group)
@@ -308,6 +336,7 @@ impl Stream {
         assert_eq!(self.groups.iter().map(|group| group.allocated()).sum::<usize>(), self.groups_bytes);
         let first = self.entries(StreamId::MIN, StreamId::MAX).next().map(|entry| entry.id);
         assert_eq!(first.unwrap_or_default(), self.history.first);
+        self.idempotency.iter().for_each(|idempotency| idempotency.check_invariants());
     }
 }
 
@@ -315,11 +344,13 @@ impl Large for Stream {
     #[inline]
     fn allocated(&self) -> u64 {
         let own = size_of::<Stream>() + self.groups.capacity() * size_of::<Box<Group>>();
-        (own + self.nodes.allocated() + self.nodes_bytes + self.groups_bytes) as u64
+        let producers = self.idempotency.as_ref().map_or(0, |idempotency| idempotency.allocated());
+        (own + self.nodes.allocated() + self.nodes_bytes + self.groups_bytes + producers) as u64
     }
 
     fn pieces(&self) -> usize {
-        self.nodes.len() + self.groups_bytes / GROUP_PART_BYTES
+        let producers = self.idempotency.as_ref().map_or(0, |idempotency| idempotency.pieces());
+        self.nodes.len() + self.groups_bytes / GROUP_PART_BYTES + producers
     }
 
     fn free_pieces(&mut self, budget: usize) -> bool {
@@ -328,13 +359,19 @@ impl Large for Stream {
                 self.nodes_bytes -= node.allocated();
                 continue;
             }
-            let Some(place) = self.groups.len().checked_sub(1) else { break };
-            if self.edit_group(place, Group::free_part) {
-                self.groups_bytes -= self.groups[place].allocated();
-                self.groups.pop();
+            if let Some(place) = self.groups.len().checked_sub(1) {
+                if self.edit_group(place, Group::free_part) {
+                    self.groups_bytes -= self.groups[place].allocated();
+                    self.groups.pop();
+                }
+                continue;
+            }
+            let Some(idempotency) = &mut self.idempotency else { break };
+            if idempotency.free_part() {
+                self.idempotency = None;
             }
         }
-        self.nodes.is_empty() && self.groups.is_empty()
+        self.nodes.is_empty() && self.groups.is_empty() && self.idempotency.is_none()
     }
 
     /// 1. Itself, 2. the end of the index, 3. the last node's listpack, whose head says how many entries it has.

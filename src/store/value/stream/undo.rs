@@ -2,6 +2,7 @@
 //!
 //! Not here: deleting entries in the middle, before which the whole stream is kept.
 
+use super::idempotency::Before;
 use super::node::Node;
 use super::trim::Trimmed;
 use super::{Group, History, Stream};
@@ -63,6 +64,14 @@ impl Stream {
         self.groups = readers.groups;
         self.groups_bytes = self.groups.iter().map(|group| group.allocated()).sum();
         self.history = readers.history;
+    }
+
+    /// Has what is known of producers be as it was; none where nothing was known.
+    pub fn put_back_producers(&mut self, before: Option<Before>) {
+        match (before, &mut self.idempotency) {
+            (Some(before), Some(idempotency)) => idempotency.put_back(before),
+            _ => self.idempotency = None,
+        }
     }
 
     fn put_back_node(&mut self, node: Node) {
