@@ -42,6 +42,31 @@ fn send_cut(client: &mut Client, bytes: usize) {
     client.send_raw(&vec![b'x'; bytes]).expect("it is read");
 }
 
+/// Prepared names count as their client's, and go with it, or when it says so.
+#[test]
+fn fieldsets_count_as_their_client() {
+    let server = Server::start(&["--workers", "2"]);
+    let (mut admin, mut client) = (server.client(), server.client());
+    client.ask("CLIENT SETNAME importer");
+    let before = held_bytes(&mut admin, "importer");
+    let fields: Vec<String> = (0..10_000).map(|field| format!("a field with number {field}")).collect();
+    let mut words = vec!["HIMPORT", "PREPARE", "large"];
+    words.extend(fields.iter().map(String::as_str));
+    assert_eq!(client.call(&words).string(), "OK");
+    client.ask("PING");
+    assert!(until(|| held_bytes(&mut admin, "importer") > before.map(|bytes| bytes + 200_000)));
+    assert_eq!(client.ask("HIMPORT DISCARDALL").int(), Some(1));
+    assert!(until(|| held_bytes(&mut admin, "importer") < before.map(|bytes| bytes + 100_000)));
+    // Who prepares more than all clients may have is ended.
+    assert_eq!(admin.ask("CONFIG SET maxmemory-clients 1mb").string(), "OK");
+    let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let is_ended = names.iter().any(|name| {
+        words[2] = name;
+        client.send(&words).and_then(|()| client.read()).is_err()
+    });
+    assert!(is_ended, "it goes on");
+}
+
 #[test]
 fn cut_commands_beyond_the_limit_close_their_clients() {
     for workers in ["1", "3"] {

@@ -54,6 +54,7 @@ fn what_a_client_has_begun_goes_with_it() {
             assert_eq!(client.ask(&format!("CLIENT SETNAME name{number}")).string(), "OK");
             assert_eq!(client.ask("SET watched 1").string(), "OK");
             assert_eq!(client.ask("WATCH watched").string(), "OK");
+            assert_eq!(client.ask(&format!("HIMPORT PREPARE u field{number}")).string(), "OK");
         }
         let before: Vec<String> = clients
             .iter_mut()
@@ -69,6 +70,8 @@ fn what_a_client_has_begun_goes_with_it() {
         assert_eq!(admin.ask("SET watched 2").string(), "OK");
         for (number, client) in clients.iter_mut().enumerate() {
             assert_eq!(client.ask("CLIENT GETNAME").string(), format!("name{number}"));
+            assert_eq!(client.ask(&format!("HIMPORT SET imported{number} u v")).string(), "OK");
+            assert_eq!(client.ask(&format!("HGET imported{number} field{number}")).string(), "v");
             assert_eq!(client.ask("MULTI").string(), "OK");
             assert_eq!(client.ask("INCR watched").string(), "QUEUED");
             let reply = client.ask("EXEC");

@@ -53,6 +53,7 @@ pub use context::{Context, Effect, KEYS_FETCHED_MAX, Rng, Unblocking, limits};
 pub use error::{CommandError, Outcome};
 pub use generic::migrate::Migrations;
 pub use generic::scan::Scan;
+pub use hash::import::Fieldsets;
 use item::reply_item;
 pub use keyspace::empty_all;
 pub use notify::{listen, notify};
@@ -94,6 +95,7 @@ pub const FAMILIES: &[&[Command]] = &[
     sorted_set::ROWS,
     geo::ROWS,
     hash::ROWS,
+    hash::import::ROWS,
     generic::ROWS,
     generic::dump::ROWS,
     generic::expire::ROWS,

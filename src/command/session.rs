@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Blocking, OnTimeout, Queue, Scan, Settled, TrackingOptions, Watch};
+use super::{Blocking, Fieldsets, OnTimeout, Queue, Scan, Settled, TrackingOptions, Watch};
 use crate::observe::{ClientInfo, flag};
 use crate::pubsub::{SubscriptionKind, Subscriptions};
 use crate::replicate::Replication;
@@ -57,6 +57,8 @@ pub struct Session {
     pub watch: Option<Box<Watch>>,
     /// What it has subscribed to; none if that is nothing.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// The names of fields that it has prepared for HIMPORT; none if there are none.
+    pub fieldsets: Option<Box<Fieldsets>>,
     /// What it has asked for that keeps copies of keys.
     pub tracking: Option<Box<TrackingOptions>>,
     /// Whether it speaks RESP2 and has subscribed, so that it may run few commands.
@@ -140,6 +142,7 @@ impl Session {
             multi: None,
             watch: None,
             subscriptions: None,
+            fieldsets: None,
             tracking: None,
             only_listens: false,
             awaited_place: None,
@@ -301,6 +304,7 @@ impl Session {
             self.replies = Replies::On;
         }
         self.no_touch = false;
+        self.fieldsets = None;
         self.client_info.name.store(None);
         self.client_info.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
     }

@@ -276,6 +276,7 @@ pub const OTHER_COMMANDS: &[&str] = &[
     "delex",
     "delifeq",
     "digest",
+    "himport",
     "increx",
     "lmovem",
     "msetex",

@@ -352,8 +352,16 @@ impl Connection {
         let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
         let subscribed = self.session.subscriptions.as_ref().map_or(0, |all| all.bytes_allocated());
         let watched = self.session.watch.as_ref().map_or(0, |watch| watch.bytes_allocated());
+        let prepared = self.session.fieldsets.as_ref().map_or(0, |all| all.bytes_allocated());
         let waiting = self.wait.as_ref().map_or(0, |waiter| waiter.bytes_allocated());
-        size_of::<Self>() + buffers + self.queued_bytes() + scanned + subscribed + watched + waiting
+        size_of::<Self>()
+            + buffers
+            + self.queued_bytes()
+            + scanned
+            + subscribed
+            + watched
+            + prepared
+            + waiting
     }
 
     /// Shows in the client's info what memory it holds now: what was shown before, and what is.

@@ -8,6 +8,7 @@
 //! | `random` | HRANDFIELD |
 //! | `deadlines` | deadlines of fields: HEXPIRE, HTTL and their relatives, HPERSIST |
 //! | `combined` | reading or writing together with deadlines: HGETEX, HGETDEL, HSETEX |
+//! | `import` | HIMPORT: hashes whose fields were named once |
 //! | `options` | the words that several of them understand |
 //!
 //! Design: a field whose deadline has come is not seen. Commands that are about a field by its name remove such a field when they
@@ -20,6 +21,7 @@ mod all;
 mod combined;
 mod deadlines;
 mod fields;
+pub(super) mod import;
 mod numbers;
 mod options;
 mod random;
