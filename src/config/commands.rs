@@ -277,6 +277,7 @@ pub const OTHER_COMMANDS: &[&str] = &[
     "delifeq",
     "digest",
     "himport",
+    "hotkeys",
     "increx",
     "lmovem",
     "msetex",

@@ -4,9 +4,7 @@
 //! and counts its first key once for each command of the batch; and cron looks at a few entries of its home shards. A worker keeps
 //! what it has found behind a lock that it only tries: who shows it holds it for a moment, and then that sample is lost.
 //!
-//! The hottest keys are counted by Space-Saving (Metwally, Agrawal, El Abbadi 2005): with N counters, a key that more than one
-//! command in N uses has one. A counter that is taken over from another key keeps that one's count as its possible error, which is
-//! taken off where counts are shown. Counts are halved every few seconds, so that what was hot cools down.
+//! The hottest keys are found by Space-Saving (`heaviest`). Counts are halved every few seconds, so that what was hot cools down.
 //!
 //! Invariants: a key is counted once; of keys longer than [`KEY_BYTES_MAX`] nothing is kept.
 //! Costs: while nobody watches, one relaxed load per turn.
@@ -15,27 +13,15 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::heaviest::{Heaviest, KEY_BYTES_MAX};
 use crate::store::DbIndex;
 
 /// Counters of hot keys, each worker's.
 const HOT_KEYS_MAX: usize = 128;
 /// The biggest keys that a worker keeps.
 const BIG_KEYS_MAX: usize = 32;
-/// The longest key that is kept.
-const KEY_BYTES_MAX: usize = 512;
 /// How long counts last until they are halved.
 const HALF_LIFE_MS: u64 = 5000;
-
-/// A key that commands were seen to use.
-#[derive(Clone, Debug)]
-struct HotKey {
-    db: DbIndex,
-    hash: u64,
-    key: Box<[u8]>,
-    count: u64,
-    /// Of the count, what may be another key's.
-    error: u64,
-}
 
 /// A key and what it takes.
 #[derive(Clone, Debug)]
@@ -55,7 +41,7 @@ pub struct BigKey {
 /// What one worker has found.
 #[derive(Default)]
 pub struct WorkerKeys {
-    hot: Vec<HotKey>,
+    hot: Heaviest<HOT_KEYS_MAX>,
     /// Commands that stand behind all counts.
     commands: u64,
     halved_ms: u64,
@@ -74,29 +60,12 @@ impl WorkerKeys {
             self.cool();
         }
         self.commands += weight;
-        if key.len() > KEY_BYTES_MAX {
-            return;
-        }
-        let is_it = |hot: &&mut HotKey| hot.hash == hash && hot.db == db && *hot.key == *key;
-        if let Some(hot) = self.hot.iter_mut().find(is_it) {
-            hot.count += weight;
-            return;
-        }
-        let (mut count, mut error) = (weight, 0);
-        if self.hot.len() == HOT_KEYS_MAX {
-            let rarest = (0..self.hot.len()).min_by_key(|place| self.hot[*place].count).expect("it is full");
-            error = self.hot.swap_remove(rarest).count;
-            count += error;
-        }
-        self.hot.push(HotKey { db, hash, key: key.into(), count, error });
+        self.hot.add(db, hash, key, weight);
     }
 
     fn cool(&mut self) {
         self.commands /= 2;
-        for hot in &mut self.hot {
-            (hot.count, hot.error) = (hot.count / 2, hot.error / 2);
-        }
-        self.hot.retain(|hot| hot.count > 0);
+        self.hot.halve();
     }
 
     /// An entry was looked at.
@@ -181,12 +150,11 @@ impl KeyWatch {
             commands += keys.commands;
             report.entries += keys.entries;
             report.big.extend_from_slice(&keys.big);
-            for one in &keys.hot {
+            for (db, key, sure) in keys.hot.iter() {
                 // The same key may be hot on several workers.
-                let sure = one.count - one.error;
-                match hot.iter_mut().find(|(db, key, _)| *db == one.db && *key == one.key) {
+                match hot.iter_mut().find(|(known_db, known, _)| *known_db == db && **known == *key) {
                     Some((.., sum)) => *sum += sure,
-                    None => hot.push((one.db, one.key.clone(), sure)),
+                    None => hot.push((db, key.into(), sure)),
                 }
             }
         }
@@ -235,8 +203,8 @@ mod tests {
         for period in 2..20 {
             keys.count(DB, 2, b"new", 10, period * HALF_LIFE_MS);
         }
-        assert_eq!(keys.hot.len(), 1);
-        assert_eq!(&*keys.hot[0].key, b"new");
+        let hot: Vec<_> = keys.hot.iter().map(|(_, key, _)| key.to_vec()).collect();
+        assert_eq!(hot, [b"new"]);
     }
 
     #[test]

@@ -6,7 +6,9 @@
 mod clients;
 mod counter;
 mod gauges;
+mod heaviest;
 mod histogram;
+mod hotkeys;
 mod json;
 mod key_watch;
 mod latency;
@@ -22,6 +24,7 @@ pub use gauges::{
     DbSample, GAUGE_BYTES, Gauges, MemorySample, OverLimit, RATE_SAMPLES, Rate, Rates, db_sample,
 };
 pub use histogram::{Histogram, Snapshot};
+pub use hotkeys::{Hotkeys, HotkeysReport, HotkeysSettings, ProcessUse};
 pub use json::Json;
 pub use key_watch::{BigKey, KeyReport, KeyWatch};
 pub use latency::{Event, LatencyMonitor, SAMPLES_MAX, Sample};

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::counter::Counter;
 use super::gauges::Gauges;
 use super::histogram::{Histogram, Snapshot};
+use super::hotkeys::Hotkeys;
 use super::key_watch::KeyWatch;
 use super::latency::LatencyMonitor;
 
@@ -302,6 +303,8 @@ pub struct Stats {
     pub latency: LatencyMonitor,
     /// The hottest and the biggest keys, while somebody watches.
     pub keys: KeyWatch,
+    /// The keys that take most, from HOTKEYS START to STOP.
+    pub hotkeys: Hotkeys,
 }
 
 impl Stats {
@@ -309,8 +312,8 @@ impl Stats {
     pub fn new(worker_count: usize, command_count: usize) -> Self {
         let workers = (0..worker_count).map(|_| WorkerStats::new(command_count)).collect();
         let (gauges, latency) = Default::default();
-        let keys = KeyWatch::new(worker_count);
-        Self { workers, epoch: AtomicU64::new(0), gauges, latency, keys }
+        let (keys, hotkeys) = (KeyWatch::new(worker_count), Hotkeys::new(worker_count));
+        Self { workers, epoch: AtomicU64::new(0), gauges, latency, keys, hotkeys }
     }
 
     /// The counters of one worker, for that worker to write.

@@ -166,6 +166,9 @@ impl Executor<'_> {
     /// once, the two may be timed together.
     #[inline(always)]
     pub(super) fn call(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>, like_it: bool) -> bool {
+        if self.constants.tracks_keys {
+            return self.call_tracked(row, args, reply);
+        }
         let outcome = self.handle(row, args, reply);
         self.finish(outcome, row, args, reply, like_it)
     }
@@ -278,10 +281,12 @@ impl<I: Io> Worker<I> {
     /// What is the same for all commands of this turn.
     pub(super) fn constants(&mut self) -> Box<TurnConstants> {
         let obstacles = self.obstacles();
+        let tracks_keys = self.shared.stats.hotkeys.is_on(self.clock.now_ms());
         if let Some(mut constants) = self.constants.take()
             && Arc::ptr_eq(&constants.config, self.config.config_arc())
             && Arc::ptr_eq(&constants.users, &self.users)
         {
+            constants.tracks_keys = tracks_keys;
             let lacks_replicas = self.lacks_replicas();
             if constants.obstacles != obstacles || constants.lacks_replicas != lacks_replicas {
                 constants.lacks_replicas = lacks_replicas;
@@ -306,6 +311,7 @@ impl<I: Io> Worker<I> {
             event_ns,
             looked_at_ns: slow_ns.min(event_ns).min(CLOCK_KEPT_NS_MAX),
             joins: slow_ns.min(event_ns) >= JOINED_NS_MIN,
+            tracks_keys,
             lacks_replicas: self.lacks_replicas(),
             obstacles,
             busy: None,
@@ -379,6 +385,8 @@ pub(super) struct TurnConstants {
     looked_at_ns: u64,
     /// Whether quick commands may be timed together.
     joins: bool,
+    /// Whether each command is measured, for the keys that take most.
+    pub(super) tracks_keys: bool,
     /// Whether there are fewer replicas than writes need.
     pub(super) lacks_replicas: bool,
     /// Why writes are refused, or wait.

@@ -483,10 +483,14 @@ impl ClientRun<'_> {
         let counters = &self.executor.ctx.stats.counters;
         let (mark, hits, misses) =
             (reply.mark(), counters.keyspace_hits.read(), counters.keyspace_misses.read());
+        let (start, tracks_keys) = (self.executor.ticks, self.executor.constants.tracks_keys);
         let outcome = self.executor.handle(row, args, reply);
         if !self.executor.ctx.session.needs_exclusive {
-            let has_run = self.executor.finish(outcome, row, args, reply, like_it);
+            let has_run = self.executor.finish(outcome, row, args, reply, like_it && !tracks_keys);
             assert!(has_run, "what only reads waits for no key");
+            if tracks_keys {
+                self.executor.track(row, args, start, reply.output().bytes_since(mark));
+            }
             return MemberOutcome::Done;
         }
         reply.truncate(mark);

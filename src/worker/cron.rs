@@ -157,6 +157,7 @@ impl<I: Io> Worker<I> {
         self.cron_scripts();
         if self.number == 0 {
             self.shared.stats.gauges.tick(&self.shared.stats, now_ms);
+            self.end_tracking_keys(now_ms);
             self.shared.migrations.tend();
         }
         self.save_when_due(now_ms);

@@ -17,6 +17,7 @@
 //! | `memory` | the memory limit and eviction |
 //! | `client_bytes` | what clients hold |
 //! | `client_eviction` | which of them go if that is too much |
+//! | `hotkeys` | which keys take most, while that is measured |
 //! | `key_watch` | hot and big keys, while somebody watches |
 //! | `loading` | a file at the start |
 //! | `recovery` | the append-only file at the start: reading it |
@@ -63,6 +64,7 @@ mod ending;
 mod failover;
 mod flush;
 mod following;
+mod hotkeys;
 mod journal;
 mod key_watch;
 mod loading;

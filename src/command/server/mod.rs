@@ -8,6 +8,7 @@
 //! | `sample` | counting keys and memory without holding everything up |
 //! | `memory` | MEMORY |
 //! | `slowlog`, `latency`, `monitor` | SLOWLOG, LATENCY, MONITOR |
+//! | `hotkeys` | HOTKEYS |
 //! | `debug/` | DEBUG |
 //! | `shutdown` | SHUTDOWN |
 //! | `replica_of` | REPLICAOF, SLAVEOF |
@@ -22,6 +23,7 @@
 mod backup;
 mod config;
 mod debug;
+mod hotkeys;
 mod info;
 mod latency;
 mod lolwut;
@@ -40,6 +42,7 @@ mod slowlog;
 mod time;
 
 pub use backup::cut_for_backup;
+pub use hotkeys::process_use;
 pub use info::{InfoFields, memory_by_kind};
 pub use reload::reload;
 pub use replica_of::{follow, promote};
@@ -78,6 +81,7 @@ pub const ROWS: &[Command] = &[
     backup::ROW,
     config::ROW,
     debug::ROW,
+    hotkeys::ROW,
     info::ROW,
     save::SAVE,
     rewriting::BGREWRITEAOF,
