@@ -31,6 +31,7 @@ mod harness;
 mod hashes;
 mod history;
 mod hostile;
+mod hotkeys;
 mod idle;
 mod limits;
 mod linear;

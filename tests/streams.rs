@@ -174,6 +174,37 @@ fn what_producers_have_sent_is_kept() {
     }
 }
 
+/// A replica knows what its primary's producers have sent, from the snapshot and from the stream; as a primary it goes on.
+#[test]
+fn a_replica_knows_what_producers_have_sent() {
+    let primary = Server::start_tcp(&["--workers", "2", "--repl-diskless-sync-delay", "0"]);
+    let replica = Server::start_tcp(&["--workers", "2"]);
+    let (mut client, mut copy) = (primary.client(), replica.client());
+    client.ask("XADD s IDMP p before * f 0");
+    client.ask("XCFGSET s IDMP-MAXSIZE 4");
+    let one = client.ask("XADD s IDMP p one * f 1").string();
+    assert_eq!(copy.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.tcp().port())).string(), "OK");
+    assert!(until(|| copy.ask("XLEN s").int() == Some(2)), "{}", replica.log());
+    let ids: Vec<_> =
+        ["XADD s IDMP p two MAXLEN ~ 50 * f 2", "XADD s IDMPAUTO q * f 3", "XADD s IDMP p one * f 1"]
+            .iter()
+            .map(|line| client.ask(line).string())
+            .collect();
+    assert_eq!(ids[2], one);
+    assert!(until(|| copy.ask("XLEN s").int() == Some(4)));
+    let facts = [("idmp-maxsize", 4), ("pids-tracked", 2), ("iids-tracked", 3), ("iids-added", 4)];
+    facts.iter().for_each(|(name, number)| assert_eq!(info(&mut copy, name), *number, "{name}"));
+    assert_eq!(copy.ask("REPLICAOF NO ONE").string(), "OK");
+    for (line, id) in [
+        ("XADD s IDMP p one * f x", &one),
+        ("XADD s IDMP p two * f x", &ids[0]),
+        ("XADD s IDMPAUTO q * f 3", &ids[1]),
+    ] {
+        assert_eq!(copy.ask(line).string(), *id);
+    }
+    assert_eq!(copy.ask("XRANGE s - +"), client.ask("XRANGE s - +"));
+}
+
 /// What many producers have sent is forgotten in slices, and goes with its stream.
 #[test]
 fn what_many_producers_have_sent_goes_in_slices() {

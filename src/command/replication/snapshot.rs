@@ -16,13 +16,15 @@ use crate::persist::rdb_target::{RdbOutput, RdbTarget};
 use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, StreamFeed, Transfer};
 use crate::replicate::{Replication, ReplicationId};
 use crate::store::snapshot::OnFlush;
+use crate::store::stream::any_stream_knows_producers;
 use crate::store::{AccessClock, DbIndex, Leases};
 
 /// Versions of the format: what every replica reads, what those read that have said what they are, and what deadlines of fields
-/// need.
+/// and producers of streams need.
 const VERSION_OLD: u16 = 10;
 const VERSION_NEW: u16 = 11;
 const VERSION_FIELD_DEADLINES: u16 = 12;
+const VERSION_PRODUCERS: u16 = 13;
 
 /// The stream is kept for replicas from now on, if it is not yet. All leases are held.
 pub fn begin_stream(shared: &Shared, backlog_bytes: u64) {
@@ -167,10 +169,17 @@ fn version(leases: &Leases, config: &Config, group: &[Arc<Replica>]) -> u16 {
         (0..config.databases).any(|db| shard.expires_inside(DbIndex(db)) > 0)
     });
     // There may be none where some are counted; if there are, such a replica cannot follow whatever it is told.
-    let refuses_deadlines = |replica: &Arc<Replica>| replica.about.is_valkey && !replica.about.is_torc;
-    match has_field_deadlines && !group.iter().any(refuses_deadlines) {
-        true => VERSION_FIELD_DEADLINES,
-        false if group.iter().all(|replica| replica.about.is_new) => VERSION_NEW,
+    let is_valkey = |replica: &Arc<Replica>| replica.about.is_valkey && !replica.about.is_torc;
+    if group.iter().all(|replica| !is_valkey(replica)) {
+        if any_stream_knows_producers() {
+            return VERSION_PRODUCERS;
+        }
+        if has_field_deadlines {
+            return VERSION_FIELD_DEADLINES;
+        }
+    }
+    match group.iter().all(|replica| replica.about.is_new) {
+        true => VERSION_NEW,
         false => VERSION_OLD,
     }
 }

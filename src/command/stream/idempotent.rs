@@ -3,7 +3,8 @@
 //! Design: an XADD that has added is repeated as `XADD ... IDMP producer iid ID ...`, with the ID of the entry, which only what
 //! repeats may give. So one command makes the entry and has it known, whoever reads it: an append-only file, or a replica that
 //! knows Redis 8.6. One of Redis 8.2 or of Valkey does not know the option, replies an error to the command, and goes on without the
-//! entry; streams with producers need replicas that know them. One that was a duplicate has changed nothing, and is not repeated.
+//! entry; nor does it load a snapshot that has such a stream. Streams with producers need replicas that know them. A message that
+//! was sent again has changed nothing, and is not repeated.
 //!
 //! Whether a message is too old is judged by the clock, by replicas too: where commands are repeated, nothing is looked up.
 //!

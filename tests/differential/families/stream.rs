@@ -184,7 +184,7 @@ const WORDS: &[(&str, &[&[u8]])] = &[
 const STATE: &[(&[&str], &[&str], Compare)] = &[
     (&["XRANGE"], &["-", "+"], Compare::Exact),
     (&["XREVRANGE"], &["+", "-"], Compare::Exact),
-    (&["XINFO", "STREAM"], &[], Compare::Exact),
+    (&["XINFO", "STREAM"], &[], Compare::Names),
     (&["XINFO", "GROUPS"], &[], Compare::Exact),
     (&["XPENDING"], &["g"], Compare::Exact),
     (&["XPENDING"], &["g2"], Compare::Exact),

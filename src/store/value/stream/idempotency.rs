@@ -3,7 +3,7 @@
 //! Design: a producer has the IDs of its messages (iids) in the order in which they came, each with the entry that it has become;
 //! beside that the same in the order of their bytes, by number, so that one is found by a search and nothing is stored twice. When a
 //! message came is said by its entry's ID. What is too old, or too much, goes when messages come: of the producer's own iids a few
-//! at a time, and of the producer that is next in turn, so that those who send no more are forgotten too. Nothing is found
+//! at a time, and of the producers that are next in turn, so that those who send no more are forgotten too. Nothing is found
 //! that is too old, whether it has gone or not.
 //!
 //! Invariants: a producer has an iid at least, and none twice; `bytes` is the sum of what producers allocated.
@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::StreamId;
 
@@ -135,9 +136,41 @@ impl Producer {
     }
 }
 
+/// How many there are of `Idempotency`, wherever they lie.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Whether any stream may know its producers: then who reads all must understand that. What is yet to be freed counts too.
+pub fn any_stream_knows_producers() -> bool {
+    COUNT.load(Relaxed) > 0
+}
+
+/// Counts as long as it is there.
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Counted {
+        COUNT.fetch_add(1, Relaxed);
+        Counted
+    }
+}
+
+impl Clone for Counted {
+    fn clone(&self) -> Counted {
+        Counted::new()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Relaxed);
+    }
+}
+
 /// What an idempotent stream knows.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
+    _counted: Counted,
     limits: IidLimits,
     producers: BTreeMap<Box<[u8]>, Producer>,
     /// The producer that was looked at last for what is too old.
@@ -162,6 +195,7 @@ impl Idempotency {
     /// No producer yet.
     pub fn new(limits: IidLimits) -> Idempotency {
         Idempotency {
+            _counted: Counted::new(),
             limits,
             producers: BTreeMap::new(),
             looked_at: Box::default(),

@@ -43,7 +43,7 @@ pub use counting::History;
 pub use entries::Entries;
 pub use group::{Consumer, Group, Pending, Slot};
 pub use id::StreamId;
-pub use idempotency::{Idempotency, IidLimits};
+pub use idempotency::{Idempotency, IidLimits, any_stream_knows_producers};
 pub use node::{Entry, Node, Pairs, validated as validated_node};
 pub use ordered::Ordered;
 pub use reading::redelivered;
