@@ -81,14 +81,14 @@ struct Fieldset {
     /// The names behind each other.
     bytes: Box<[u8]>,
     /// Where each ends.
-    ends: Box<[u32]>,
+    ends: Box<[usize]>,
 }
 
 impl Fieldset {
     fn new(name: &[u8], fields: &[&[u8]]) -> Fieldset {
         let ends = fields.iter().scan(0, |end, field| {
             *end += field.len();
-            Some(*end as u32)
+            Some(*end)
         });
         Fieldset { name: name.into(), bytes: fields.concat().into(), ends: ends.collect() }
     }
@@ -96,8 +96,8 @@ impl Fieldset {
     fn fields(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |end| {
-            let field = &self.bytes[start..*end as usize];
-            start = *end as usize;
+            let field = &self.bytes[start..*end];
+            start = *end;
             field
         })
     }
