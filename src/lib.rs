@@ -17,4 +17,5 @@ pub mod resp;
 pub mod script;
 pub mod security;
 pub mod store;
+pub mod threads;
 pub mod worker;

@@ -22,16 +22,18 @@ const UNSAFE: &[&str] = &[
 
 /// What each part of `src` may use of the others. What is not listed may use everything.
 const USES: &[(&str, &[&str])] = &[
+    ("threads", &[]),
+    ("threads.rs", &[]),
     ("resp", &[]),
-    ("io", &[]),
+    ("io", &["threads"]),
     ("glob.rs", &[]),
     ("store", &["resp"]),
     ("config", &["glob"]),
     ("security", &["config", "glob"]),
     ("observe", &["config", "security", "store"]),
-    ("persist", &["config", "resp", "store"]),
+    ("persist", &["config", "resp", "store", "threads"]),
     ("pubsub", &["config", "glob", "resp", "security", "store"]),
-    ("replicate", &["config", "io", "observe", "persist", "resp", "security", "store"]),
+    ("replicate", &["config", "io", "observe", "persist", "resp", "security", "store", "threads"]),
     (
         "command",
         &[
@@ -45,6 +47,7 @@ const USES: &[(&str, &[&str])] = &[
             "script",
             "security",
             "store",
+            "threads",
         ],
     ),
     ("script", &["config", "resp"]),
@@ -156,6 +159,7 @@ fn dependencies_point_one_way() {
         "script",
         "security",
         "store",
+        "threads",
         "worker",
     ]
     .into();

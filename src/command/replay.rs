@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Queue;
+use crate::threads;
 
 /// Batches that wait to be run.
 const WAITING_MAX: usize = 2;
@@ -79,12 +80,11 @@ impl Replay {
             state.first_failure = failure;
         }
         drop(state);
-        self.changed.notify_one();
+        threads::notify_all(&self.changed);
     }
 
     fn wait_while(&self, is_waiting: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let waited = self.changed.wait_while(self.state(), |state| is_waiting(state));
-        waited.unwrap_or_else(PoisonError::into_inner)
+        threads::wait_while(&self.changed, &self.state, None, |state| is_waiting(state))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

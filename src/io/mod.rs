@@ -24,6 +24,7 @@
 //!
 //! Not here: what the bytes mean (`resp`), what a connection is (`net`), when to turn (`worker`).
 
+mod blocking;
 mod buffers;
 pub mod epoll;
 mod reserve;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+pub use blocking::{BlockingSocket, SocketHandle};
 pub use socket::{Listener, Socket};
 pub use waker::Waker;
 

@@ -5,7 +5,8 @@
 //! returns, and a scheduler decides who runs next by asking the network whose wait is over
 //! ([`SimNet::is_ready`]) and lets time pass when nobody's is ([`SimNet::advance_to_next_deadline`]).
 //! So one seed determines one run, and a failure is reproduced by its seed. A worker that is in the middle of its turn is
-//! descheduled by [`SimNet::set_yield_point`]: others run nested in its [`Io::yield_point`].
+//! descheduled by [`SimNet::set_yield_point`]: others run nested in its [`Io::yield_point`]. Threads that wait for their peers
+//! (`crate::threads`) take their turns by [`SimThreads`].
 //!
 //! Invariants:
 //! - Events of one token are in stream order; nothing else about their order is promised.
@@ -16,6 +17,7 @@
 
 mod net;
 mod rng;
+mod threads;
 mod worker;
 
 use std::io;
@@ -25,8 +27,10 @@ use bytes::BytesMut;
 use super::buffers::BufferPool;
 use super::sending::Sending;
 use super::{Event, Input, Io, Listener, Options, Outgoing, SLOT_MAX, Socket, Token, Wait, Waker};
-pub use net::{Faults, SimClient, SimNet, YieldPoint};
+pub use net::{Faults, SimClient, SimNet, Tamper, YieldPoint};
 pub use rng::Rng;
+pub use threads::SimThreads;
+pub(super) use threads::ThreadSocket;
 use worker::{Connection, WorkerState};
 
 /// One worker's backend in a simulation.
@@ -162,10 +166,8 @@ impl Io for SimIo {
             connection.number
         });
         let mut net = self.net.shared.borrow_mut();
-        let (delay, now) = (net.delay(), net.now);
-        let link = net.link(number);
-        if !link.client_gone && link.to_client.end.is_none() {
-            link.to_client.push(now, delay, bytes);
+        if !net.link(number).is_broken(number) {
+            net.send(number, bytes);
         }
     }
 

@@ -23,6 +23,7 @@ use super::aof::file::Disk;
 use super::aof::store::remove_history;
 use super::aof::{AofError, AofFile, AofStore, BaseFormat};
 use super::journal::{Journal, Sink};
+use crate::threads;
 
 impl<D: Disk + Send> Sink for AofFile<D> {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -179,7 +180,7 @@ impl AppendOnly {
             }
             wake();
         };
-        if let Err(error) = std::thread::Builder::new().name("torc-aof".into()).spawn(body) {
+        if let Err(error) = threads::spawn("torc-aof", body) {
             self.fail(&format!("no thread: {error}"), now_ms);
         }
     }

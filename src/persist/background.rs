@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, park_timeout};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::store::snapshot::{OnFlush, Snapshot, Taken, Taker};
 use crate::store::{DbIndex, Entry, Keyspace, Leases};
+use crate::threads::{self, park_timeout};
 
 /// How long the thread sleeps, at most, when there is nothing to take: workers wake it, but not under a lease.
 const IDLE: Duration = Duration::from_millis(20);
@@ -243,7 +244,7 @@ impl Background {
             is_fed: AtomicBool::new(false),
             is_too_slow: AtomicBool::new(false),
             keyspace,
-            begun: Instant::now(),
+            begun: threads::now(),
         });
         state.running = Some(Arc::clone(&running));
         state.start = Some(Start { taker, order, running, sizes });
@@ -259,7 +260,7 @@ impl Background {
         let start = Arc::new(Mutex::new(Some(start)));
         let (background, given) = (Arc::clone(self), Arc::clone(&start));
         let take = |start: &Mutex<Option<Start>>| start.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let thread = std::thread::Builder::new().name("torc-snapshot".to_owned()).spawn(move || {
+        let thread = threads::spawn("torc-snapshot", move || {
             background.settle.iter().for_each(|settle| settle());
             if let Some(start) = take(&given) {
                 background.attend(start);
@@ -278,7 +279,7 @@ impl Background {
     }
 
     fn end(&self, on_end: OnEnd, outcome: &Outcome, running: &Running) {
-        on_end(outcome, running.begun.elapsed());
+        on_end(outcome, threads::now() - running.begun);
         running.keyspace.set_snapshotted(false);
         let mut state = self.lock();
         // Before INFO says that it is over: who has seen that may save.
@@ -348,7 +349,7 @@ fn feed(
 ) -> Result<(), String> {
     target.watch(&running.snapshot);
     target.begin(sizes)?;
-    let start = Instant::now();
+    let start = threads::now();
     loop {
         match taker.take() {
             Taken::Block(block) => {
@@ -382,8 +383,9 @@ pub(super) fn keep_rate(snapshot: &Snapshot, written: u64, rate_max: u64, start:
         return;
     }
     let due = Duration::from_secs_f64(written as f64 / rate_max as f64);
-    while start.elapsed() < due && !snapshot.is_over() {
-        park_timeout((due - start.elapsed().min(due)).min(IDLE));
+    let elapsed = || threads::now() - start;
+    while elapsed() < due && !snapshot.is_over() {
+        park_timeout((due - elapsed().min(due)).min(IDLE));
     }
 }
 

@@ -25,6 +25,7 @@ use crate::resp::Output;
 use crate::resp::inline::encode_words;
 use crate::script::Policy;
 use crate::store::DbIndex;
+use crate::threads;
 
 /// Time from one acknowledgement to the next, in ms.
 const ACKNOWLEDGE_MS: u64 = 1000;
@@ -54,7 +55,7 @@ pub fn follow_primary(shared: &Arc<Shared>, primary: Primary, epoch: u64) {
         };
         follow(&surroundings, &primary, epoch);
     };
-    if let Err(error) = std::thread::Builder::new().name("torc-replica".into()).spawn(body) {
+    if let Err(error) = threads::spawn("torc-replica", body) {
         log::warn!("The primary cannot be followed: no thread: {error}");
     }
 }

@@ -1,8 +1,8 @@
 //! The simulated network: connections with two pipes each, virtual time, and the clients' ends.
 //!
 //! Design: a pipe carries segments that arrive at a virtual time, in order; what has arrived waits to be
-//! read. A pipe towards a client holds a bounded number of bytes, so a client that does not read makes
-//! the server's sends wait. Clients themselves may send any amount at once.
+//! read. What a worker sends waits where the other end holds a bounded number of bytes, so a client that does not read
+//! makes the server's sends wait. Clients themselves may send any amount at once. Both ends may be workers', of several servers.
 //!
 //! Invariants:
 //! - Bytes of one direction arrive in the order sent; an end arrives after them, a reset at once. Nothing follows an end.
@@ -83,18 +83,75 @@ pub(super) struct Net {
     pub(super) workers: Vec<WorkerState>,
     pub(super) trace: u64,
     pub(super) yield_point: Option<YieldPoint>,
+    pub(super) tamper: Option<Tamper>,
 }
 
 /// What runs while a worker is descheduled in the middle of its turn.
 pub type YieldPoint = Rc<dyn Fn(usize)>;
 
+/// What looks at the bytes on their way and may change them: it gets the connection, and whether they go to its server.
+pub type Tamper = Rc<dyn Fn(u64, bool, &mut Vec<u8>)>;
+
+/// The bit of a socket's number that says that it is the client's end of the connection that the other bits name.
+const CLIENT_END: u64 = 1 << 40;
+
 /// One connection.
+#[derive(Default)]
 pub(super) struct Link {
-    pub(super) to_server: Pipe,
-    pub(super) to_client: Pipe,
+    to_server: Pipe,
+    to_client: Pipe,
     /// The client closed its end: what the server sends is answered by a reset.
-    pub(super) client_gone: bool,
-    pub(super) server_gone: bool,
+    client_gone: bool,
+    server_gone: bool,
+}
+
+impl Link {
+    /// What arrives at this end.
+    pub(super) fn incoming(&mut self, socket: u64) -> &mut Pipe {
+        if is_client_end(socket) { &mut self.to_client } else { &mut self.to_server }
+    }
+
+    /// What leaves it.
+    pub(super) fn outgoing(&mut self, socket: u64) -> &mut Pipe {
+        if is_client_end(socket) { &mut self.to_server } else { &mut self.to_client }
+    }
+
+    /// What arrives at this end, and what leaves it.
+    pub(super) fn pipes(&self, socket: u64) -> (&Pipe, &Pipe) {
+        match is_client_end(socket) {
+            true => (&self.to_client, &self.to_server),
+            false => (&self.to_server, &self.to_client),
+        }
+    }
+
+    /// Whether what this end sends reaches nobody, and it can know that.
+    pub(super) fn is_broken(&self, socket: u64) -> bool {
+        match is_client_end(socket) {
+            true => self.server_gone || self.to_server.end.is_some(),
+            false => self.client_gone || self.to_client.end.is_some(),
+        }
+    }
+
+    /// Whether the other end is closed.
+    fn is_peer_gone(&self, socket: u64) -> bool {
+        if is_client_end(socket) { self.server_gone } else { self.client_gone }
+    }
+
+    /// This end is closed.
+    fn leave(&mut self, socket: u64, now: Duration, delay: Duration) {
+        self.outgoing(socket).push_end(now, delay);
+        *(if is_client_end(socket) { &mut self.client_gone } else { &mut self.server_gone }) = true;
+    }
+
+    /// Nothing that is sent arrives any more, and neither end hears of it.
+    fn silence(&mut self) {
+        self.to_server.silence();
+        self.to_client.silence();
+    }
+}
+
+fn is_client_end(socket: u64) -> bool {
+    socket & CLIENT_END != 0
 }
 
 #[derive(Default)]
@@ -104,6 +161,8 @@ pub(super) struct Pipe {
     last_arrival: Duration,
     pub(super) arrived: VecDeque<u8>,
     pub(super) end: Option<EndCause>,
+    /// Whatever is sent is lost.
+    is_silent: bool,
 }
 
 enum Segment {
@@ -112,19 +171,25 @@ enum Segment {
 }
 
 impl Pipe {
-    pub(super) fn push(&mut self, now: Duration, delay: Duration, bytes: &[u8]) {
-        if self.end.is_none() {
+    pub(super) fn push(&mut self, now: Duration, delay: Duration, bytes: Vec<u8>) {
+        if self.end.is_none() && !self.is_silent {
             self.travelling_bytes += bytes.len();
-            self.push_segment(now + delay, Segment::Bytes(bytes.to_vec()));
+            self.push_segment(now + delay, Segment::Bytes(bytes));
             self.settle(now);
         }
     }
 
     pub(super) fn push_end(&mut self, now: Duration, delay: Duration) {
-        if self.end.is_none() {
+        if self.end.is_none() && !self.is_silent {
             self.push_segment(now + delay, Segment::End(EndCause::Eof));
             self.settle(now);
         }
+    }
+
+    fn silence(&mut self) {
+        self.travelling.clear();
+        self.travelling_bytes = 0;
+        self.is_silent = true;
     }
 
     /// What travels is lost, what has arrived may still be read.
@@ -182,12 +247,44 @@ impl Net {
         Duration::from_micros(self.rng.below(micros + 1))
     }
 
-    pub(super) fn link(&mut self, number: u64) -> &mut Link {
-        &mut self.links[number as usize]
+    /// The connection that a socket is an end of.
+    pub(super) fn link(&mut self, socket: u64) -> &mut Link {
+        &mut self.links[(socket & !CLIENT_END) as usize]
     }
 
-    pub(super) fn reset(&mut self, number: u64) {
-        let link = self.link(number);
+    pub(super) fn link_ref(&self, socket: u64) -> &Link {
+        &self.links[(socket & !CLIENT_END) as usize]
+    }
+
+    /// An end sends bytes, unless the other one is closed.
+    pub(super) fn send(&mut self, socket: u64, bytes: &[u8]) {
+        let (delay, now) = (self.delay(), self.now);
+        let mut bytes = bytes.to_vec();
+        if let Some(tamper) = self.tamper.clone() {
+            tamper(socket & !CLIENT_END, is_client_end(socket), &mut bytes);
+        }
+        let link = self.link(socket);
+        if !link.is_peer_gone(socket) {
+            link.outgoing(socket).push(now, delay, bytes);
+        }
+    }
+
+    /// An end is closed.
+    pub(super) fn leave(&mut self, socket: u64) {
+        let (delay, now) = (self.delay(), self.now);
+        self.link(socket).leave(socket, now, delay);
+    }
+
+    /// A connection to `port`: the client's end; none if nobody listens there.
+    pub(super) fn connect(&mut self, port: u16) -> Option<u64> {
+        let number = self.links.len() as u64;
+        self.backlogs.get_mut(&u64::from(port))?.push_back(number);
+        self.links.push(Link::default());
+        Some(number | CLIENT_END)
+    }
+
+    pub(super) fn reset(&mut self, socket: u64) {
+        let link = self.link(socket);
         link.to_server.reset();
         link.to_client.reset();
         link.client_gone = true;
@@ -220,6 +317,7 @@ impl SimNet {
             workers: Vec::new(),
             trace: 0xCBF2_9CE4_8422_2325,
             yield_point: None,
+            tamper: None,
         };
         SimNet { shared: Rc::new(RefCell::new(net)) }
     }
@@ -236,17 +334,56 @@ impl SimNet {
     /// # Panics
     /// If nobody listens there.
     pub fn connect(&self, port: u16) -> SimClient {
+        self.try_connect(port).expect("somebody listens")
+    }
+
+    /// Connects to `port` if somebody listens there.
+    pub fn try_connect(&self, port: u16) -> Option<SimClient> {
+        let number = self.shared.borrow_mut().connect(port)?;
+        Some(SimClient { net: self.clone(), number })
+    }
+
+    /// From now on nobody listens there; who has connected, and was not accepted, is refused.
+    pub fn stop_listening(&self, port: u16) {
         let mut net = self.shared.borrow_mut();
-        let number = net.links.len() as u64;
-        net.links.push(Link {
-            to_server: Pipe::default(),
-            to_client: Pipe::default(),
-            client_gone: false,
-            server_gone: false,
-        });
-        let backlog = net.backlogs.get_mut(&u64::from(port));
-        backlog.expect("somebody listens").push_back(number);
-        SimClient { net: self.clone(), number }
+        let waiting = net.backlogs.remove(&u64::from(port)).unwrap_or_default();
+        waiting.into_iter().for_each(|number| net.reset(number));
+    }
+
+    /// Worker `index` is no more. Its connections are reset, or, where `is_silent` says so of their numbers, end without
+    /// anybody's notice.
+    pub fn retire(&self, index: usize, mut is_silent: impl FnMut(u64) -> bool) {
+        let mut net = self.shared.borrow_mut();
+        let mut retired = WorkerState::new(1);
+        retired.begin_wait(Wait::Forever, net.now);
+        let worker = std::mem::replace(&mut net.workers[index], retired);
+        for connection in worker.connections.values() {
+            match is_silent(connection.number) {
+                true => net.link(connection.number).silence(),
+                false => net.reset(connection.number),
+            }
+        }
+    }
+
+    /// Connections that worker `index` has, by their sockets' numbers.
+    pub fn sockets(&self, index: usize) -> Vec<u64> {
+        let net = self.shared.borrow();
+        net.workers[index].connections.values().map(|connection| connection.number).collect()
+    }
+
+    /// Breaks a socket's connection at once.
+    pub fn reset(&self, socket: u64) {
+        self.shared.borrow_mut().reset(socket);
+    }
+
+    /// Nothing that is sent through a socket's connection arrives any more, either way, and nobody is told.
+    pub fn silence(&self, socket: u64) {
+        self.shared.borrow_mut().link(socket).silence();
+    }
+
+    /// What looks at all bytes that are sent from now on.
+    pub fn set_tamper(&self, tamper: Option<Tamper>) {
+        self.shared.borrow_mut().tamper = tamper;
     }
 
     /// The virtual time.
@@ -353,16 +490,14 @@ pub struct SimClient {
 impl SimClient {
     /// The number that the server's `Socket` shows as its descriptor.
     pub fn number(&self) -> u64 {
-        self.number
+        self.number & !CLIENT_END
     }
 
     /// Sends all of `bytes`.
     pub fn send(&self, bytes: &[u8]) {
         let mut net = self.net.shared.borrow_mut();
-        let (delay, now) = (net.delay(), net.now);
-        let link = net.link(self.number);
-        if !link.server_gone && !link.client_gone {
-            link.to_server.push(now, delay, bytes);
+        if !net.link(self.number).client_gone {
+            net.send(self.number, bytes);
         }
     }
 
@@ -374,7 +509,7 @@ impl SimClient {
     /// At most `max` bytes of what has arrived.
     pub fn read_some(&self, max: usize) -> Vec<u8> {
         let mut net = self.net.shared.borrow_mut();
-        let pipe = &mut net.link(self.number).to_client;
+        let pipe = net.link(self.number).incoming(self.number);
         let count = max.min(pipe.arrived.len());
         pipe.arrived.drain(..count).collect()
     }
@@ -382,7 +517,7 @@ impl SimClient {
     /// Why no more will arrive, once everything was read.
     pub fn ended(&self) -> Option<EndCause> {
         let mut net = self.net.shared.borrow_mut();
-        let pipe = &net.link(self.number).to_client;
+        let pipe = net.link(self.number).incoming(self.number);
         pipe.end.filter(|_| pipe.arrived.is_empty())
     }
 
@@ -390,14 +525,12 @@ impl SimClient {
     pub fn finish(&self) {
         let mut net = self.net.shared.borrow_mut();
         let (delay, now) = (net.delay(), net.now);
-        net.link(self.number).to_server.push_end(now, delay);
+        net.link(self.number).outgoing(self.number).push_end(now, delay);
     }
 
     /// Closes both directions; what the server sends from now on is answered by a reset.
     pub fn close(&self) {
-        self.finish();
-        let mut net = self.net.shared.borrow_mut();
-        net.link(self.number).client_gone = true;
+        self.net.shared.borrow_mut().leave(self.number);
     }
 
     /// Breaks the connection at once.

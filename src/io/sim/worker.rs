@@ -74,10 +74,9 @@ impl Connection {
     }
 
     fn could_complete(&self, net: &Net, has_free_buffer: bool) -> bool {
-        let link = &net.links[self.number as usize];
-        let broken = link.client_gone || link.to_client.end.is_some();
-        let sendable = broken || link.to_client.byte_count() < net.faults.socket_bytes;
-        let pipe = &link.to_server;
+        let link = net.link_ref(self.number);
+        let (pipe, outgoing) = link.pipes(self.number);
+        let sendable = link.is_broken(self.number) || outgoing.byte_count() < net.faults.socket_bytes;
         let bytes = !pipe.arrived.is_empty() && (has_free_buffer || self.bulk.is_some());
         let end = pipe.arrived.is_empty() && pipe.end.is_some();
         self.closing
@@ -191,11 +190,7 @@ impl Visit<'_> {
             if let Some(sending) = self.connection.sending.take() {
                 self.sent(sending, Err(EndCause::Reset));
             }
-            let now = self.net.now;
-            let delay = self.net.delay();
-            let link = self.net.link(self.connection.number);
-            link.to_client.push_end(now, delay);
-            link.server_gone = true;
+            self.net.leave(self.connection.number);
             self.ready.push(Event::Detached { token });
             return true;
         }
@@ -227,18 +222,18 @@ impl Visit<'_> {
             return;
         };
         self.maybe_reset();
-        let (now, delay) = (self.net.now, self.net.delay());
         let piece = self.net.rng.size(self.net.faults.piece_bytes_max);
         let socket_bytes = self.net.faults.socket_bytes;
-        let link = self.net.link(self.connection.number);
-        if link.client_gone || link.to_client.end.is_some() {
+        let number = self.connection.number;
+        let link = self.net.link(number);
+        if link.is_broken(number) {
             self.sent(sending, Err(EndCause::Reset));
             return;
         }
-        let room = socket_bytes.saturating_sub(link.to_client.byte_count());
+        let room = socket_bytes.saturating_sub(link.outgoing(number).byte_count());
         let bytes = next_bytes(&sending, piece.min(room));
         if !bytes.is_empty() {
-            link.to_client.push(now, delay, &bytes);
+            self.net.send(number, &bytes);
             sending.advance(bytes.len());
         }
         if sending.is_finished() {
@@ -253,7 +248,8 @@ impl Visit<'_> {
     fn receive(&mut self) -> bool {
         self.maybe_reset();
         let max = self.net.rng.size(self.net.faults.piece_bytes_max);
-        let pipe = &mut self.net.links[self.connection.number as usize].to_server;
+        let number = self.connection.number;
+        let pipe = self.net.link(number).incoming(number);
         let token = self.connection.token;
         if pipe.arrived.is_empty() {
             let Some(cause) = pipe.end else {

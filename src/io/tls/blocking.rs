@@ -7,22 +7,21 @@
 //! of a record come at a time.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::time::Instant;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::super::{EndCause, Socket};
+use super::super::{BlockingSocket, EndCause, Socket};
 use super::session::{Plain, Session, Stage};
 
 const READ_BYTES: usize = 64 << 10;
 
 /// The connection.
 pub struct BlockingStream {
-    socket: TcpStream,
+    socket: BlockingSocket,
     session: Option<Box<Session>>,
     /// Decrypted; read up to `taken`.
     plain: Vec<u8>,
@@ -37,7 +36,7 @@ pub struct BlockingStream {
 
 impl BlockingStream {
     /// Everything is read and sent as it is.
-    pub fn plain(socket: TcpStream) -> BlockingStream {
+    pub fn plain(socket: BlockingSocket) -> BlockingStream {
         let (plain, spare, records) = Default::default();
         BlockingStream { socket, session: None, plain, taken: 0, timeout: None, spare, records }
     }
@@ -46,7 +45,7 @@ impl BlockingStream {
     ///
     /// # Errors
     /// The socket, or what the peer is not.
-    pub fn encrypted(socket: TcpStream, config: Arc<ClientConfig>) -> io::Result<BlockingStream> {
+    pub fn encrypted(socket: BlockingSocket, config: Arc<ClientConfig>) -> io::Result<BlockingStream> {
         let timeout = socket.read_timeout()?;
         // It is not sent, nor compared with the certificate: see `security::tls::outgoing`.
         let name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
@@ -67,12 +66,8 @@ impl BlockingStream {
 
     /// The socket with its session, for a worker, and what was read too early.
     pub fn into_parts(mut self) -> (Socket, Vec<u8>) {
-        // Whoever reads from it next does not wait in it.
-        for outcome in [self.socket.set_read_timeout(None), self.socket.set_write_timeout(None)] {
-            outcome.unwrap_or_default();
-        }
         self.plain.drain(..self.taken);
-        (Socket::from(OwnedFd::from(self.socket)).with_session(self.session), self.plain)
+        (self.socket.into_socket().with_session(self.session), self.plain)
     }
 
     fn stage(&self) -> Option<Stage> {

@@ -24,6 +24,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::rdb::file::FileError;
 use super::rdb::file::split::{Findings, Piece, Splitter};
 use crate::resp::number::parse_i64;
+use crate::threads;
 use insert::Counts;
 
 /// Pieces that wait to be decoded.
@@ -149,7 +150,7 @@ impl Loading {
             Err(_) => {}
         }
         drop(queue);
-        self.changed.notify_one();
+        threads::notify_all(&self.changed);
     }
 
     /// Reads a file and has it decoded, until its last key is in the keyspace. `wake` is called where workers may sleep.
@@ -179,16 +180,14 @@ impl Loading {
     }
 
     fn await_that(&self, met: impl Fn(&Queue) -> bool) -> Result<MutexGuard<'_, Queue>, FileError> {
-        let mut queue = self.queue();
-        loop {
-            if let Some(failure) = queue.failure.take() {
+        let waits = |queue: &mut Queue| queue.failure.is_none() && !met(queue);
+        let mut queue = threads::wait_while(&self.changed, &self.queue, None, waits);
+        match queue.failure.take() {
+            Some(failure) => {
                 queue.pieces.clear();
-                return Err(failure);
+                Err(failure)
             }
-            if met(&queue) {
-                return Ok(queue);
-            }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            None => Ok(queue),
         }
     }
 

@@ -15,7 +15,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::park_timeout;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +26,7 @@ use crate::persist::rdb::file::save::{NewFile, Options};
 use crate::persist::rdb::file::write::{Encoder, header};
 use crate::persist::rdb_target::RdbOutput;
 use crate::store::snapshot::Snapshot;
+use crate::threads::park_timeout;
 
 /// Bytes of a block.
 const BLOCK_BYTES: usize = 128 << 10;

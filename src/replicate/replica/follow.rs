@@ -12,10 +12,10 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::handshake::{Introduction, Offer, introduce};
 use super::link::{Adoption, Link, Order};
@@ -23,6 +23,7 @@ use super::payload::{self, End};
 use super::wire::Wire;
 use crate::config::live::Live;
 use crate::config::{Config, ReplDisklessLoad};
+use crate::io::BlockingSocket;
 use crate::io::tls::BlockingStream;
 use crate::persist::load::{self, Loading};
 use crate::persist::rdb::file::FileError;
@@ -32,6 +33,7 @@ use crate::replicate::{FailoverState, History, LinkState, Primary, Replication, 
 use crate::resp::number::parse_i64;
 use crate::security::tls::Tls;
 use crate::store::DbIndex;
+use crate::threads;
 
 /// Time from one try to the next.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,10 +72,10 @@ pub struct Surroundings<'a> {
 pub fn follow(server: &Surroundings<'_>, primary: &Primary, epoch: u64) {
     let Surroundings { link, replication, .. } = server;
     while link.epoch() == epoch && !replication.has_own_stream() {
-        std::thread::park_timeout(OWN_STREAM_LOOK);
+        threads::park_timeout(OWN_STREAM_LOOK);
     }
     while link.epoch() == epoch {
-        let start = Instant::now();
+        let start = threads::now();
         link.attempts.fetch_add(1, Relaxed);
         link.attempts_all.fetch_add(1, Relaxed);
         match connect(server, primary, epoch) {
@@ -100,7 +102,7 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
     }
     log::info!("Connecting to the primary {}:{}", primary.host, primary.port);
     let socket = open(primary, timeout).map_err(|error| format!("cannot connect: {error}"))?;
-    let handle = socket.try_clone().map_err(|error| error.to_string())?;
+    let handle = socket.handle().map_err(|error| error.to_string())?;
     if !link.reads_from(epoch, Some(handle)) || !link.advance(epoch, replication, LinkState::Handshake) {
         return Ok(false);
     }
@@ -122,16 +124,11 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
 }
 
 /// A socket to the first of the primary's addresses that answers.
-fn open(primary: &Primary, timeout: Duration) -> io::Result<TcpStream> {
+fn open(primary: &Primary, timeout: Duration) -> io::Result<BlockingSocket> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
     for address in (&*primary.host, primary.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(socket) => {
-                socket.set_nodelay(true)?;
-                socket.set_read_timeout(Some(timeout))?;
-                socket.set_write_timeout(Some(timeout))?;
-                return Ok(socket);
-            }
+        match BlockingSocket::connect(&address, timeout) {
+            Ok(socket) => return Ok(socket),
             Err(error) => failure = error,
         }
     }
@@ -139,7 +136,7 @@ fn open(primary: &Primary, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 /// What is said through the socket goes over TLS, if `tls-replication` says so.
-fn encrypt(server: &Surroundings<'_>, socket: TcpStream) -> io::Result<BlockingStream> {
+fn encrypt(server: &Surroundings<'_>, socket: BlockingSocket) -> io::Result<BlockingStream> {
     match server.tls.outgoing.load_full() {
         Some(config) => BlockingStream::encrypted(socket, config),
         None => Ok(BlockingStream::plain(socket)),
@@ -200,7 +197,7 @@ impl Snapshot<'_> {
         if self.config.repl_diskless_load == ReplDisklessLoad::OnEmptyDb && (self.server.keys)() == 0 {
             return self.load_as_it_comes(wire, &end);
         }
-        let name = format!("temp-{}.{}.{}.rdb", now_ms() / 1000, std::process::id(), self.epoch);
+        let name = format!("temp-{}.{}.{}.rdb", threads::unix_ms() / 1000, std::process::id(), self.epoch);
         let temp = TempFile(self.config.dir.as_path().join(name));
         let received = self.receive(&mut wire, &end, &temp.0);
         received.map_err(|error| format!("the snapshot was not received: {error}"))?;
@@ -212,13 +209,13 @@ impl Snapshot<'_> {
         let total = if let End::Length(length) = end { *length } else { 0 };
         progress.total.store(total, Relaxed);
         progress.read.store(0, Relaxed);
-        progress.last_ms.store(now_ms(), Relaxed);
+        progress.last_ms.store(threads::unix_ms(), Relaxed);
         let mut file = BufWriter::new(File::create(path)?);
         let received = &self.server.link.received;
         let length = payload::receive(wire, end, &mut file, |read| {
             received.fetch_add(read - progress.read.load(Relaxed), Relaxed);
             progress.read.store(read, Relaxed);
-            progress.last_ms.store(now_ms(), Relaxed);
+            progress.last_ms.store(threads::unix_ms(), Relaxed);
         })?;
         file.flush()?;
         // It may become the file that the next start loads.
@@ -273,12 +270,12 @@ impl Snapshot<'_> {
         if !link.order(self.epoch, Order::Empty { bytes }) {
             return Ok(None);
         }
-        let start = Instant::now();
+        let start = threads::now();
         let greeted = std::cell::RefCell::new((start, greet));
         let loaded = loading.run(splitter, || {
             let (at, greet) = &mut *greeted.borrow_mut();
             if at.elapsed() >= GREETING {
-                *at = Instant::now();
+                *at = threads::now();
                 // If it is gone that shows later.
                 greet().unwrap_or_default();
             }
@@ -337,8 +334,4 @@ pub fn restore(place: &StreamNote, replication: &Replication, link: &Link) {
         replication.adopt_history(history, place.offset);
         link.select(place.db);
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

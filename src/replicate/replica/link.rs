@@ -9,16 +9,16 @@
 //! Not here: the role itself (`replicate::state`).
 
 use std::collections::VecDeque;
-use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::io::Socket;
+use crate::io::{Socket, SocketHandle};
 use crate::observe::ClientInfo;
 use crate::replicate::{LinkState, Replication, ReplicationId};
 use crate::store::DbIndex;
+use crate::threads;
 
 /// Acknowledgements whose changes are not on disk yet, at most.
 const KEPT_MARKS_MAX: usize = 1024;
@@ -125,7 +125,7 @@ struct State {
     /// Whether the last order was carried out.
     outcome: Option<bool>,
     /// What the thread reads from, to be ended with its role.
-    socket: Option<TcpStream>,
+    socket: Option<SocketHandle>,
     /// The connection that the stream comes from.
     client: Option<Arc<ClientInfo>>,
     /// A snapshot was begun to be loaded, and none is: nothing continues from here.
@@ -180,8 +180,7 @@ impl Link {
         let epoch = self.epoch.load(Relaxed) + 1;
         self.epoch.store(epoch, Release);
         if let Some(socket) = state.socket.take() {
-            // It may be closed already.
-            socket.shutdown(Shutdown::Both).unwrap_or_default();
+            socket.shut_down();
         }
         let client = state.client.take();
         state.order = None;
@@ -193,7 +192,7 @@ impl Link {
             counter.store(0, Relaxed);
         }
         drop(state);
-        self.changed.notify_all();
+        threads::notify_all(&self.changed);
         (epoch, client)
     }
 
@@ -208,7 +207,7 @@ impl Link {
     }
 
     /// The thread reads from this socket, or no more from any; false if its role is over.
-    pub fn reads_from(&self, epoch: u64, socket: Option<TcpStream>) -> bool {
+    pub fn reads_from(&self, epoch: u64, socket: Option<SocketHandle>) -> bool {
         let mut state = self.lock();
         let is_current = self.epoch() == epoch;
         if is_current {
@@ -229,7 +228,7 @@ impl Link {
         drop(state);
         self.wake();
         let waits = |state: &mut State| state.outcome.is_none() && self.epoch() == epoch;
-        let mut state = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+        let mut state = threads::wait_while(&self.changed, &self.state, None, waits);
         state.outcome.take() == Some(true)
     }
 
@@ -249,7 +248,7 @@ impl Link {
     /// The order was carried out, or could not be.
     pub fn done(&self, outcome: bool) {
         self.lock().outcome = Some(outcome);
-        self.changed.notify_all();
+        threads::notify_all(&self.changed);
     }
 
     /// The stream comes from this client's connection.
@@ -277,7 +276,7 @@ impl Link {
         self.down_since_ms.store(now_ms, Relaxed);
         self.attempts.store(0, Relaxed);
         drop(state);
-        self.changed.notify_all();
+        threads::notify_all(&self.changed);
     }
 
     /// A command of the primary has failed here, with this reply: data may differ from then on. Said at the 1st, 2nd, 4th, 8th...
@@ -294,15 +293,13 @@ impl Link {
     /// Waits until the connection is closed, or the role is over.
     pub fn await_end(&self, epoch: u64) {
         let waits = |state: &mut State| state.client.is_some() && self.epoch() == epoch;
-        drop(self.changed.wait_while(self.lock(), waits));
+        drop(threads::wait_while(&self.changed, &self.state, None, waits));
     }
 
     /// Waits until then, or until the role is over.
     pub fn rest_until(&self, epoch: u64, then: Instant) {
-        let rest = then.saturating_duration_since(Instant::now());
-        if rest > Duration::ZERO {
-            drop(self.changed.wait_timeout_while(self.lock(), rest, |_| self.epoch() == epoch));
-        }
+        let rest = then.saturating_duration_since(threads::now());
+        drop(threads::wait_while(&self.changed, &self.state, Some(rest), |_| self.epoch() == epoch));
     }
 
     /// Whether a snapshot was begun to be loaded and is not whole.

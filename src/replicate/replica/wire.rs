@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::threads;
 
 const LINE_BYTES_MAX: usize = 64 << 10;
 const READ_BYTES: usize = 16 << 10;
@@ -47,7 +49,7 @@ impl<S: Read + Write> Wire<S> {
     /// The next line that is not empty: a primary that is not ready sends empty ones.
     pub fn line(&mut self) -> io::Result<String> {
         // How far it was looked at, behind what was taken.
-        let (mut end, mut looked) = (Instant::now() + self.timeout, 0);
+        let (mut end, mut looked) = (threads::now() + self.timeout, 0);
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.input[self.taken + looked..]) {
                 let line = &self.input[self.taken..self.taken + looked + at];
@@ -56,7 +58,7 @@ impl<S: Read + Write> Wire<S> {
                 if !text.is_empty() {
                     return Ok(text);
                 }
-                (end, looked) = (Instant::now() + self.timeout, 0);
+                (end, looked) = (threads::now() + self.timeout, 0);
                 continue;
             }
             looked = self.input.len() - self.taken;
@@ -64,7 +66,7 @@ impl<S: Read + Write> Wire<S> {
                 return Err(io::Error::new(ErrorKind::InvalidData, "the primary sends a line without end"));
             }
             self.fill()?;
-            if Instant::now() > end {
+            if threads::now() > end {
                 return Err(clear(ErrorKind::TimedOut.into()));
             }
         }
