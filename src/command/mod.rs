@@ -69,9 +69,9 @@ pub use row::{Command, Flags, Group, Scope};
 pub use scripting::busy::{BusyScripts, RunningFunction};
 pub use scripting::{CalledBy, ScriptCall, Scripting, key_count, new_engine};
 pub use server::{
-    InfoFields, aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save, follow,
-    journal_settings, load_libraries, memory_by_kind, process_use, promote, reload, save_is_due, save_now,
-    server_bytes, stream_note,
+    InfoFields, aof_store, base_options, changes, cut_for_backup, cut_for_rewrite, cut_for_save,
+    drop_replicas, follow, journal_settings, load_libraries, memory_by_kind, process_use, promote, reload,
+    save_is_due, save_now, server_bytes, stream_note,
 };
 pub use session::{Replies, ScriptRetry, Session};
 pub use shared::{Ask, DebugSwitches, Facts, Holder, Pause, PauseMode, Shared, Shutdown};

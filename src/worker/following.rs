@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use crate::command::{
-    Effect, Replies, Session, Shared, abort_failover, changes, empty_all, end_failover, load_libraries,
+    Replies, Session, Shared, abort_failover, changes, drop_replicas, empty_all, end_failover, load_libraries,
 };
 use crate::io::{Io, Token};
 use crate::observe::flag;
@@ -121,7 +121,7 @@ impl<I: Io> Worker<I> {
             Some(Order::Loaded { id, offset, db, adoption }) => {
                 let history = History { id, id_before: ReplicationId::NONE, until: None };
                 shared.replication.adopt_history(history, offset);
-                self.drop_replicas();
+                self.execution.effects.extend(drop_replicas(&self.shared));
                 shared.link.tear(false);
                 self.end_loading();
                 Some(self.adopt_upstream(adoption, db))
@@ -130,7 +130,7 @@ impl<I: Io> Worker<I> {
                 if let Some(id) = id.filter(|id| *id != shared.replication.history().id) {
                     shared.replication.continue_as(id);
                     // They learn the new name when they come again, and continue.
-                    self.drop_replicas();
+                    self.execution.effects.extend(drop_replicas(&self.shared));
                 }
                 self.with_nobody(end_failover);
                 let db = shared.link.db();
@@ -141,13 +141,6 @@ impl<I: Io> Worker<I> {
         self.act();
         if let Some(outcome) = outcome {
             shared.link.done(outcome);
-        }
-    }
-
-    /// What this server's own replicas have is of another history, or of one with another name.
-    fn drop_replicas(&mut self) {
-        for replica in self.shared.replication.replicas.all().iter() {
-            self.execution.effects.extend(replica.client_info.kill().map(Effect::Kill));
         }
     }
 

@@ -45,7 +45,7 @@ pub use backup::cut_for_backup;
 pub use hotkeys::process_use;
 pub use info::{InfoFields, memory_by_kind};
 pub use reload::reload;
-pub use replica_of::{follow, promote};
+pub use replica_of::{drop_replicas, follow, promote};
 pub use rewriting::{aof_store, base_options, cut_for_rewrite, journal_settings};
 pub use sample::server_bytes;
 pub use save::{changes, load_libraries, save_now};

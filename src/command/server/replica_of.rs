@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::{Args, Command, Context, Flags, Outcome, Reply, SERVER};
-use crate::command::{CommandError, Effect, Scope, Unblocking, follow_role};
+use crate::command::{CommandError, Effect, Scope, Shared, Unblocking, follow_role};
 use crate::config::{Config, ReplicaOf};
 use crate::replicate::{FailoverState, Primary};
 use crate::resp::number::parse_i64;
@@ -73,6 +73,15 @@ pub fn promote(ctx: &mut Context<'_>) {
     follow_role(ctx.shared, ctx.now_ms, None);
     log::info!("This server is a primary now, from {} on", replication.offset());
     set_directive(ctx, None);
+    // They are to learn the new name of the history: by the old one they could go on elsewhere, where it went another way.
+    let gone = drop_replicas(ctx.shared);
+    ctx.effects.extend(gone);
+}
+
+/// Closes the connections of all replicas: what they have is of another history, or of one with another name. They come again.
+pub fn drop_replicas(shared: &Shared) -> Vec<Effect> {
+    let all = shared.replication.replicas.all();
+    all.iter().filter_map(|replica| replica.client_info.kill().map(Effect::Kill)).collect()
 }
 
 /// This server is a replica of another primary from now on.
