@@ -24,7 +24,7 @@ use torc::replicate::Replication;
 use torc::security::secret;
 use torc::security::tls;
 use torc::store::{Keyspace, KeyspaceOptions, prefault};
-use torc::worker::{StartedThreads, active_at_start};
+use torc::worker::{StartedThreads, active_at_start, follow, take_role};
 use torc::{admin, command, doctor, exposure, net, observe};
 
 #[global_allocator]
@@ -157,7 +157,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     let settle = Arc::new(move || prefault::keep_to(&spare, &all));
     let (link_settle, admin_settle) = (Arc::clone(&settle), Arc::clone(&settle));
     let path = config.dir.as_path().join(config.dbfilename.as_path());
-    let kept = data::Kept::open(&config, path)?;
+    let kept = data::open(&config, path)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let shared = Arc::new(Shared {
         keyspace: Arc::new(Keyspace::new(KeyspaceOptions {
@@ -207,7 +207,7 @@ fn serve(startup: Startup) -> Result<u8, String> {
     if let Some(bytes) = kept.bytes() {
         shared.loading.begin(bytes, now.as_millis() as u64);
     }
-    let primary = data::take_role(&config, &shared);
+    let primary = take_role(&config, &shared);
     let threads = started.setup(&shared, u64::from_ne_bytes(secret()?), copies)?;
     host::write_pidfile(&config);
     let addresses: Vec<&str> = listeners.sockets.iter().map(|(_, address)| address.as_str()).collect();
@@ -227,12 +227,12 @@ fn serve(startup: Startup) -> Result<u8, String> {
     if kept.bytes().is_some() {
         let (shared, wakers) = (Arc::clone(&shared), threads.wakers());
         std::thread::spawn(move || {
-            kept.load(&shared, &wakers, &ready);
-            data::follow(&shared, primary);
+            data::load(kept, &shared, &wakers, &ready);
+            follow(&shared, primary);
         });
     } else {
         data::tell_ready(&ready);
-        data::follow(&shared, primary);
+        follow(&shared, primary);
     }
 
     let (wakers, told) = (threads.wakers(), Arc::clone(&shared));

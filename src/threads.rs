@@ -14,6 +14,8 @@ mod simulation;
 
 use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +33,11 @@ enum Place {
     Simulated(Arc<Simulation>, Arc<Strand>),
 }
 
+/// What lets others go on.
+type Others = Rc<dyn Fn()>;
+
 thread_local! {
+    static OTHERS: RefCell<Option<Others>> = const { RefCell::new(None) };
     static PLACE: RefCell<Place> = const { RefCell::new(Place::System) };
 }
 
@@ -108,6 +114,18 @@ pub fn notify_all(changed: &Condvar) {
     changed.notify_all();
     if let Some(simulation) = simulation() {
         simulation.note_change();
+    }
+}
+
+/// What comes, if it comes within `limit`. A simulation that has the calling thread lets others go on first, and nothing more.
+pub fn receive<T>(receiver: &Receiver<T>, limit: Duration) -> Option<T> {
+    match simulation() {
+        None => receiver.recv_timeout(limit).ok(),
+        Some(_) => {
+            let others = OTHERS.with_borrow(Option::clone);
+            others.iter().for_each(|others| others());
+            receiver.try_recv().ok()
+        }
     }
 }
 

@@ -7,12 +7,13 @@
 use std::any::Any;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{PLACE, Place};
+use super::{OTHERS, PLACE, Place};
 
 /// What a thread waits for. Times are those since the simulation has begun.
 #[derive(Debug)]
@@ -196,9 +197,17 @@ pub struct Simulation {
 /// As long as it lives the calling thread runs a simulation.
 pub struct Entered(Arc<Simulation>);
 
+impl Entered {
+    /// Where something waits on the calling thread for others, this lets them go on.
+    pub fn let_others(&self, others: Rc<dyn Fn()>) {
+        OTHERS.set(Some(others));
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.kill(|_| true);
+        OTHERS.set(None);
         PLACE.set(Place::System);
     }
 }

@@ -15,6 +15,7 @@ use crate::persist::aof;
 use crate::persist::journal::Order;
 use crate::persist::rdb::file::write::StreamNote;
 use crate::store::DbIndex;
+use crate::threads;
 
 /// How long the end waits for the journal: it may have a disk that does not write.
 const JOURNAL_WAIT: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ pub fn last_place(shared: &Shared) -> Option<StreamNote> {
     // Nobody is there to be told if that took too long.
     let then = Box::new(move |offset| told.send(offset).unwrap_or_default());
     shared.journal.order(Order::Cut { after: shared.journal.drawn(), then });
-    let offset = offset.recv_timeout(JOURNAL_WAIT).ok()?;
+    let offset = threads::receive(&offset, JOURNAL_WAIT)?;
     let id = replication.history().id.as_str().to_owned();
     Some(StreamNote { id, offset, db: DbIndex(0) })
 }
