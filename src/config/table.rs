@@ -632,9 +632,9 @@ directives! {
     replica_full_sync_buffer_limit: u64 = 0; "replica-full-sync-buffer-limit";
         Domain::Memory(0, LONG); MUTABLE | INERT;
         "Bytes a replica keeps of the stream while it loads a snapshot; 0 is the limit of its output buffer."
-    repl_rdb_channel: bool = true; "repl-rdb-channel"; Domain::Bool; MUTABLE | HIDDEN | INERT;
+    repl_rdb_channel: bool = true; "repl-rdb-channel"; Domain::Bool; MUTABLE | HIDDEN;
         "Send a snapshot to a replica over a connection of its own."
-    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Domain::Bool; MUTABLE | INERT;
+    repl_disable_tcp_nodelay: bool = false; "repl-disable-tcp-nodelay"; Domain::Bool; MUTABLE;
         "Send to replicas in larger packets."
     repl_diskless_sync: bool = true; "repl-diskless-sync"; Domain::Bool; MUTABLE;
         "Send snapshots to replicas without a file."

@@ -40,7 +40,7 @@ const DIRECTIVES: &[(&str, Meaning)] = &[
     ("commandlog-request-larger-than", Nothing("1048576")),
     ("commandlog-slow-execution-max-len", Same("slowlog-max-len")),
     ("debug-context", Nothing("")),
-    ("dual-channel-replication-enabled", Nothing("no")),
+    ("dual-channel-replication-enabled", Same("repl-rdb-channel")),
     ("enable-debug-assert", Nothing("no")),
     ("extended-redis-compatibility", Nothing("no")),
     ("hash-seed", Nothing("")),

@@ -58,6 +58,20 @@ impl BlockingSocket {
         }))
     }
 
+    /// No read waits for longer from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        match &mut self.0 {
+            Inner::System(socket) => socket.set_read_timeout(Some(timeout)),
+            Inner::Simulated(socket) => {
+                socket.set_timeout(timeout);
+                Ok(())
+            }
+        }
+    }
+
     /// What a read waits for at most.
     ///
     /// # Errors

@@ -581,6 +581,10 @@ impl Io for Epoll {
         connection.socket.send_now(bytes);
     }
 
+    fn fill_packets(&mut self, token: Token) {
+        self.connection(token).socket.fill_packets();
+    }
+
     fn release(&mut self, token: Token) {
         // A token may be released until its `Detached` is reaped.
         let Some(connection) = self.connection_opt(token) else {

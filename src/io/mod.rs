@@ -282,6 +282,9 @@ pub trait Io {
     /// Sends what the socket takes at once: a last word before `close`, while no send is in flight.
     fn send_last(&mut self, token: Token, bytes: &[u8]);
 
+    /// What is sent may wait a little for more, so that packets are larger.
+    fn fill_packets(&mut self, token: Token);
+
     /// Gives the socket back to be attached elsewhere, as `Released`, once its receives have ended; no send and no large
     /// receive may be in flight. Where the input ends meanwhile, or has, that is reported and the token stays attached. A
     /// `close` takes precedence.

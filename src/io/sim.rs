@@ -171,6 +171,8 @@ impl Io for SimIo {
         }
     }
 
+    fn fill_packets(&mut self, _: Token) {}
+
     fn release(&mut self, token: Token) {
         self.with_connection(token, |connection| {
             let idle = connection.sending.is_none() && connection.bulk.is_none();

@@ -187,6 +187,12 @@ impl Socket {
         let _gone_already = self.system().send_with_flags(bytes, flags);
     }
 
+    /// What is sent may wait a little for more.
+    pub(super) fn fill_packets(&self) {
+        // Refused by a Unix socket, which has no packets.
+        self.system().set_tcp_nodelay(false).unwrap_or_default();
+    }
+
     /// Sends probes on an idle TCP connection after `idle_s` seconds.
     pub fn set_keepalive(&self, idle_s: u32) -> io::Result<()> {
         let Inner::System(socket) = &self.inner else {

@@ -67,6 +67,7 @@ suites!(
     a_released_token_may_still_be_closed,
     a_release_at_the_end_of_the_input_comes_to_nothing,
     held_buffers_stop_one_socket_only,
+    packets_are_filled_where_that_is_wanted,
     unix_sockets_echo,
     stops_accepting,
     timed_wait_returns,
@@ -440,6 +441,21 @@ fn close_without_anything_in_flight_detaches<I: Io>(open: fn(&Options) -> I) {
         true
     });
     assert_eq!(client.read(&mut [0; 8]).expect("reads"), 0);
+}
+
+fn packets_are_filled_where_that_is_wanted<I: Io>(open: fn(&Options) -> I) {
+    let mut bed = Bed::new(open, &Options::default());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback interface is up");
+    let _client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("connects");
+    let (stream, _) = listener.accept().expect("accepts");
+    stream.set_nodelay(true).expect("is TCP");
+    let same = stream.try_clone().expect("clones");
+    let token = Token { slot: 0, generation: 1 };
+    bed.io.attach(token, Socket::from(std::os::fd::OwnedFd::from(stream)));
+    bed.io.fill_packets(token);
+    assert!(!same.nodelay().expect("is TCP"));
+    bed.io.close(token);
+    bed.until("detach", |_, event| matches!(event, Event::Detached { .. }));
 }
 
 fn slots_are_reused_by_generations<I: Io>(open: fn(&Options) -> I) {

@@ -767,6 +767,10 @@ impl Io for Uring {
         connection.socket.send_now(bytes);
     }
 
+    fn fill_packets(&mut self, token: Token) {
+        self.connection(token).socket.fill_packets();
+    }
+
     fn release(&mut self, token: Token) {
         let connection = self.connection(token);
         if connection.closing {

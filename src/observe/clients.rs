@@ -60,10 +60,14 @@ pub mod flag {
     /// `S`: a replica of this server.
     pub const REPLICA: u32 = 1 << 14;
 
+    /// `C`: a replica's second connection, for its snapshot.
+    pub const SNAPSHOT_CHANNEL: u32 = 1 << 15;
+
     /// Each flag's letter, in the order of CLIENT LIST.
     pub const LETTERS: &[(u32, char)] = &[
         (MONITOR, 'O'),
         (REPLICA, 'S'),
+        (SNAPSHOT_CHANNEL, 'C'),
         (PRIMARY, 'M'),
         (SUBSCRIBER, 'P'),
         (MULTI, 'x'),

@@ -208,10 +208,11 @@ impl Replication {
 
     /// A replica has left.
     pub fn forget(&self, replica: &Arc<Replica>, now_ms: u64) {
-        self.replicas.remove(replica, now_ms);
+        let orphans = self.replicas.remove(replica, now_ms);
         if let Some(reader) = replica.start().and_then(|start| start.reader) {
             self.stream.detach(reader);
         }
+        self.wake(orphans);
     }
 
     /// A name that no history has.

@@ -205,8 +205,8 @@ impl<I: Io> Worker<I> {
         session.client_info.set(flag::PRIMARY, true);
         session.client_info.pin();
         let client_info = Arc::clone(&session.client_info);
-        let arrived = input.len() as u64;
-        connection.give(input);
+        let arrived: u64 = input.iter().map(|block| block.len() as u64).sum();
+        input.into_iter().for_each(|block| connection.give(block));
         shared.link.read_offset.store(shared.replication.offset() + arrived, Relaxed);
         shared.link.select(db);
         shared.link.forget_kept();

@@ -36,7 +36,7 @@ pub(super) struct Followed {
 impl Followed {
     /// Whether it gets the stream.
     fn follows(&self) -> bool {
-        self.replica.state() == State::Online
+        matches!(self.replica.state(), State::Online | State::Streams)
     }
 }
 
@@ -61,7 +61,7 @@ fn give_snapshot(transfer: &Transfer, output: &mut Output, replica: &Replica, no
             }
             Piece::End => {
                 log::info!("Replica {}:{} has its snapshot", replica.ip(), replica.about.port);
-                replica.expect_acks(now_ms);
+                replica.note_snapshot_sent(now_ms);
                 replica.set_state(match replica.about {
                     About { only_snapshot: true, .. } => State::Done,
                     About { .. } if transfer.ends_with_mark() => State::Loads,
@@ -85,10 +85,13 @@ impl<I: Io> Worker<I> {
             // It has gone in the same group, and nobody has taken it out.
             return self.shared.replication.forget(&replica, now_ms);
         }
+        if self.config.config().repl_disable_tcp_nodelay {
+            self.io.fill_packets(token);
+        }
         let at = replica.start().map_or(0, |start| start.offset);
         self.replicas.push(Followed {
             token,
-            is_greeted: replica.state() == State::Online,
+            is_greeted: replica.start().is_some(),
             replica,
             at,
             moved_ms: now_ms,
@@ -158,6 +161,9 @@ impl<I: Io> Worker<I> {
         let replication = Arc::clone(&self.shared.replication);
         let replica = Arc::clone(&followed.replica);
         let Some(connection) = self.connections.find(followed.token) else { return Fed::Yes };
+        if replica.is_orphaned() {
+            return Fed::Lost;
+        }
         if connection.closing || connection.unsent_bytes() > 0 {
             return Fed::Yes;
         }
@@ -165,14 +171,30 @@ impl<I: Io> Worker<I> {
         let is_given = match (replica.state(), replica.start()) {
             (State::Receives, Some(start)) => {
                 followed.at = start.offset;
-                if !std::mem::replace(&mut followed.is_greeted, true) && !replica.is_old {
-                    let history = replication.history();
-                    let greeting = format!("FULLRESYNC {} {}", history.id.as_str(), start.offset);
-                    Reply::new(output, connection.session.protocol).simple(&greeting);
+                if !std::mem::replace(&mut followed.is_greeted, true) {
+                    let (id, offset) = (replication.history().id, start.offset);
+                    if replica.tells_place() {
+                        let (id, client) = (id.as_str(), replica.client_info.id);
+                        // The stream names its database where it goes on, unless it is passed on.
+                        let db =
+                            if replication.is_replica() { i64::from(self.shared.link.db().0) } else { -1 };
+                        output.push_bytes(format!("$ENDOFF:{offset} {id} {db} {client}\r\n").as_bytes());
+                    } else if !replica.is_old {
+                        let greeting = format!("FULLRESYNC {} {offset}", id.as_str());
+                        Reply::new(output, connection.session.protocol).simple(&greeting);
+                    }
                 }
-                replica.transfer().is_some_and(|transfer| give_snapshot(transfer, output, &replica, now_ms))
+                let is_awaited = replica.tells_place() && replica.main().is_none();
+                match replica.transfer() {
+                    _ if is_awaited => true,
+                    Some(transfer) => give_snapshot(transfer, output, &replica, now_ms),
+                    None => false,
+                }
             }
-            (State::Online, Some(Start { reader: Some(reader), .. })) => {
+            (State::Online | State::Streams, Some(Start { reader: Some(reader), offset })) => {
+                if !std::mem::replace(&mut followed.is_greeted, true) {
+                    followed.at = offset;
+                }
                 let slices = replication.stream.try_read(reader, PART_BYTES_MAX).unwrap_or_default();
                 for slice in slices {
                     followed.at += slice.len() as u64;
@@ -196,7 +218,12 @@ impl<I: Io> Worker<I> {
     /// A replica has said how far it is.
     pub(super) fn replica_acked(&mut self, place: ClientPlace) {
         let followed = self.replicas.iter().find(|followed| followed.token.slot == place.slot);
-        if let Some(followed) = followed.filter(|followed| followed.replica.state() == State::Loads) {
+        let has_loaded = |followed: &&Followed| match followed.replica.state() {
+            State::Loads => true,
+            State::Streams => followed.replica.is_served(),
+            _ => false,
+        };
+        if let Some(followed) = followed.filter(has_loaded) {
             followed.replica.set_state(State::Online);
             self.feed_replicas();
         }
@@ -216,9 +243,11 @@ impl<I: Io> Worker<I> {
     /// What counts for a client's output limit besides its output: what a replica has yet to be given.
     pub(super) fn unread_stream(&self, token: Token) -> u64 {
         let followed = self.replicas.iter().find(|followed| followed.token == token);
-        let lags =
-            followed.filter(|followed| followed.replica.start().is_some_and(|start| start.reader.is_some()));
-        lags.map_or(0, |followed| self.shared.replication.stream.end().saturating_sub(followed.at))
+        let start = followed.and_then(|followed| {
+            let start = followed.replica.start().filter(|start| start.reader.is_some());
+            start.filter(|_| followed.replica.keeps_stream()).map(|start| start.offset.max(followed.at))
+        });
+        start.map_or(0, |at| self.shared.replication.stream.end().saturating_sub(at))
     }
 
     /// Gives up replicas that have said nothing for too long, and tells those that wait that this server is there.
@@ -236,6 +265,8 @@ impl<I: Io> Worker<I> {
                 State::Receives => {
                     followed.is_greeted && now_ms.saturating_sub(followed.moved_ms) > timeout_ms
                 }
+                State::WaitsForChannel => now_ms.saturating_sub(followed.moved_ms) > timeout_ms,
+                State::Streams => replica.is_served() && replica.lag_s(now_ms) * 1000 > timeout_ms,
                 State::WaitsForCut | State::Done => false,
             };
             if is_late {

@@ -62,14 +62,16 @@ impl<I: Io> Worker<I> {
         if self.shared.background.is_running() {
             return;
         }
-        let filter = first.about.filter;
+        let kind = |replica: &Replica| (replica.about.filter, replica.about.is_channel);
+        let (filter, is_channel) = kind(first);
         let group: Vec<Arc<Replica>> = std::iter::once(first)
             .chain(waiting)
-            .filter(|replica| replica.about.filter == filter)
+            .filter(|replica| kind(replica) == (filter, is_channel))
             .map(Arc::clone)
             .collect();
         let config = Arc::clone(self.config.config_arc());
-        let by_socket = config.repl_diskless_sync && group.iter().all(|replica| replica.about.knows_mark);
+        let by_socket =
+            (config.repl_diskless_sync || is_channel) && group.iter().all(|replica| replica.about.knows_mark);
         let delay_ms = u64::from(config.repl_diskless_sync_delay) * 1000;
         let enough = config.repl_diskless_sync_max_replicas as usize;
         let longest_ms = group.iter().map(|replica| now_ms.saturating_sub(replica.since_ms)).max();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Args, BASE, Command, CommandError, Context, Effect, Flags, Group, Outcome, Reply, Scope};
 use crate::command::promote;
 use crate::observe::flag;
-use crate::replicate::primary::{Replica, Start};
+use crate::replicate::primary::{Replica, Start, State};
 use crate::replicate::{FailoverState, LinkState, ReplicationId};
 use crate::resp::number::parse_i64;
 
@@ -48,6 +48,10 @@ fn psync(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         return Ok(());
     }
     let next = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    if ctx.session.about.as_ref().is_some_and(|about| about.is_channel) {
+        begin(ctx, false);
+        return Ok(());
+    }
     if let Some(start) = continued(ctx, args.at(1), next) {
         let name = ctx.shared.replication.history().id;
         let about = ctx.session.about.take().map(|about| *about).unwrap_or_default();
@@ -58,10 +62,24 @@ fn psync(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Outco
         log::info!("Replica {}: continues behind {} bytes", ctx.session.client_info.address, start.offset);
         ctx.stats.counters.sync_partial_ok.add(1);
         let client_info = Arc::clone(&ctx.session.client_info);
-        follow(ctx, Replica::continuing(client_info, about, start, ctx.now_ms));
+        let channel = ctx.shared.replication.replicas.find(about.channel);
+        let main = Replica::continuing(client_info, about, start, ctx.now_ms);
+        let main = follow(ctx, main);
+        if let Some(channel) = channel.filter(|channel| channel.tells_place()) {
+            main.set_state(State::Streams);
+            channel.serve(main);
+            // That one has a place of its own in the stream now.
+            if let Some(reader) = channel.start().and_then(|start| start.reader) {
+                ctx.shared.replication.stream.detach(reader);
+            }
+            ctx.shared.replication.wake(1 << channel.client_info.place().worker);
+        }
         return Ok(());
     }
     ctx.stats.counters.sync_partial_err.add(u64::from(!args.is(1, "?")));
+    if offer_channel(ctx, reply) {
+        return Ok(());
+    }
     begin(ctx, false);
     Ok(())
 }
@@ -119,22 +137,53 @@ fn continued(ctx: &Context<'_>, id: &[u8], next: i64) -> Option<Start> {
     Some(Start { offset, reader: Some(reader) })
 }
 
+/// The client is to take its snapshot through a channel of its own; whether it can, and this server wants that.
+fn offer_channel(ctx: &mut Context<'_>, reply: &mut Reply<'_>) -> bool {
+    let client_info = Arc::clone(&ctx.session.client_info);
+    let Some(about) = ctx.session.about.as_deref().filter(|about| !about.only_snapshot) else { return false };
+    if !ctx.config.repl_rdb_channel {
+        return false;
+    }
+    if about.takes_channel {
+        reply.simple(&format!("RDBCHANNELSYNC {}", client_info.id));
+        let about = ctx.session.about.take().map(|about| *about).unwrap_or_default();
+        follow(ctx, Replica::with_channel(client_info, about, ctx.now_ms));
+        return true;
+    }
+    if about.takes_channel_of_valkey {
+        // It comes again once it has been told where the stream goes on.
+        reply.simple("DUALCHANNELSYNC");
+        return true;
+    }
+    false
+}
+
 /// The client gets the next snapshot.
 fn begin(ctx: &mut Context<'_>, is_old: bool) {
     let about = ctx.session.about.take().map(|about| *about).unwrap_or_default();
     log::info!("Replica {} asks for synchronization", ctx.session.client_info.address);
     ctx.stats.counters.sync_full.add(1);
     let client_info = Arc::clone(&ctx.session.client_info);
-    follow(ctx, Replica::new(client_info, about, is_old, ctx.now_ms));
+    client_info.set(flag::SNAPSHOT_CHANNEL, about.is_channel);
+    let main = match about.channel_of {
+        0 => None,
+        client => ctx.shared.replication.replicas.find(client),
+    };
+    let replica = Replica::new(client_info, about, is_old, ctx.now_ms);
+    if let Some(main) = main.filter(|main| main.state() == State::WaitsForChannel) {
+        replica.serve(main);
+    }
+    follow(ctx, replica);
 }
 
-fn follow(ctx: &mut Context<'_>, replica: Replica) {
+fn follow(ctx: &mut Context<'_>, replica: Replica) -> Arc<Replica> {
     let replica = Arc::new(replica);
     let client_info = Arc::clone(&ctx.session.client_info);
     // Its place is known to others from now on.
     client_info.pin();
     client_info.set(flag::REPLICA, true);
     ctx.shared.replication.replicas.add(Arc::clone(&replica));
-    ctx.session.follow(replica);
+    ctx.session.follow(Arc::clone(&replica));
     ctx.effects.push(Effect::Followed(client_info.place()));
+    replica
 }

@@ -2,7 +2,7 @@
 
 use super::{Args, BASE, Command, CommandError, Context, Effect, Flags, Group, Outcome, Reply, Scope};
 use crate::config::split_line;
-use crate::replicate::primary::{About, Filter};
+use crate::replicate::primary::{About, Filter, Replicas};
 use crate::resp::number::parse_i64;
 
 /// Longer addresses are refused.
@@ -36,8 +36,9 @@ fn replconf(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ou
             // What a primary asks a replica, in its stream.
             return Ok(());
         }
+        let replicas = &ctx.shared.replication.replicas;
         let about = ctx.session.about.get_or_insert_default();
-        introduce(about, args, index, reply)?;
+        introduce(about, replicas, args, index, reply)?;
         index += 2;
     }
     reply.ok();
@@ -57,7 +58,13 @@ fn acknowledge(ctx: &mut Context<'_>, args: &Args<'_>, index: usize) {
 }
 
 /// An option and its value.
-fn introduce(about: &mut About, args: &Args<'_>, index: usize, reply: &mut Reply<'_>) -> Outcome {
+fn introduce(
+    about: &mut About,
+    replicas: &Replicas,
+    args: &Args<'_>,
+    index: usize,
+    reply: &mut Reply<'_>,
+) -> Outcome {
     let value = args.at(index + 1);
     if args.is(index, "LISTENING-PORT") {
         let port = parse_i64(value).ok_or(CommandError::NotInteger)?;
@@ -77,19 +84,24 @@ fn introduce(about: &mut About, args: &Args<'_>, index: usize, reply: &mut Reply
         about.knows_mark |= args.is(index + 1, "EOF");
         about.knows_names |= args.is(index + 1, "PSYNC2");
         about.is_new |= args.is(index + 1, "RDB-CHANNEL-REPL");
+        about.takes_channel |= args.is(index + 1, "RDB-CHANNEL-REPL");
+        about.takes_channel_of_valkey |= args.is(index + 1, "DUAL-CHANNEL");
         about.is_torc |= args.is(index + 1, "TORC");
     } else if args.is(index, "VERSION") {
         about.is_new = true;
         about.is_valkey =
             value.split(|byte| *byte == b'.').next().and_then(parse_i64).is_some_and(|major| major >= 9);
     } else if args.is(index, "RDB-ONLY") {
-        about.only_snapshot = match parse_i64(value).ok_or(CommandError::NotInteger)? {
-            0 => false,
-            1 => true,
-            _ => {
-                return Err(CommandError::Text("ERR value is out of range, value must between 0 and 1"));
-            }
-        };
+        about.only_snapshot = yes_or_no(value)?;
+    } else if args.is(index, "RDB-CHANNEL") {
+        about.is_channel = yes_or_no(value)?;
+        about.only_snapshot |= about.is_channel;
+    } else if args.is(index, "MAIN-CH-CLIENT-ID") {
+        about.channel_of = known_replica(replicas, value, ":", reply)?;
+        // No older one says so.
+        about.is_new = true;
+    } else if args.is(index, "SET-RDB-CLIENT-ID") {
+        about.channel = known_replica(replicas, value, "", reply)?;
     } else if args.is(index, "RDB-FILTER-ONLY") {
         about.filter = filter(value, reply)?;
     } else {
@@ -97,6 +109,31 @@ fn introduce(about: &mut About, args: &Args<'_>, index: usize, reply: &mut Reply
         return Err(CommandError::Replied);
     }
     Ok(())
+}
+
+fn yes_or_no(value: &[u8]) -> Result<bool, CommandError> {
+    match parse_i64(value).ok_or(CommandError::NotInteger)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(CommandError::Text("ERR value is out of range, value must between 0 and 1")),
+    }
+}
+
+/// The number of a client that is a replica.
+fn known_replica(
+    replicas: &Replicas,
+    value: &[u8],
+    colon: &str,
+    reply: &mut Reply<'_>,
+) -> Result<u64, CommandError> {
+    let client = parse_i64(value).ok_or(CommandError::NotInteger)?;
+    match u64::try_from(client).ok().and_then(|client| replicas.find(client)) {
+        Some(replica) => Ok(replica.client_info.id),
+        None => {
+            reply.error(&format!("ERR Unrecognized RDB client id{colon} {client}"));
+            Err(CommandError::Replied)
+        }
+    }
 }
 
 /// What these words leave in a snapshot.

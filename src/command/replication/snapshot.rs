@@ -13,7 +13,7 @@ use crate::persist::journal;
 use crate::persist::rdb::file::VERSION_FUNCTIONS;
 use crate::persist::rdb::file::write::StreamNote;
 use crate::persist::rdb_target::{RdbOutput, RdbTarget};
-use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, StreamFeed, Transfer};
+use crate::replicate::primary::{FileOutput, Replica, SocketOutput, Start, State, StreamFeed, Transfer};
 use crate::replicate::{Replication, ReplicationId};
 use crate::store::snapshot::OnFlush;
 use crate::store::stream::any_stream_knows_producers;
@@ -147,18 +147,24 @@ pub fn cut_for_replicas(
 fn begin_at(replication: &Replication, replicas: &[Arc<Replica>], offset: u64) {
     let mut workers = 0;
     for replica in replicas {
-        let reader = match replica.about.only_snapshot {
-            true => None,
-            false => replication.stream.attach(offset),
-        };
-        if !replica.begin(Start { offset, reader })
-            && let Some(reader) = reader
-        {
-            replication.stream.detach(reader);
-        }
+        begin_one(replication, replica, offset);
         workers |= 1 << replica.client_info.place().worker;
+        if let Some(main) = replica.main() {
+            begin_one(replication, main, offset);
+            main.set_state(State::Streams);
+            workers |= 1 << main.client_info.place().worker;
+        }
     }
     replication.wake(workers);
+}
+
+fn begin_one(replication: &Replication, replica: &Replica, offset: u64) {
+    let reader = if replica.keeps_stream() { replication.stream.attach(offset) } else { None };
+    if !replica.begin(Start { offset, reader })
+        && let Some(reader) = reader
+    {
+        replication.stream.detach(reader);
+    }
 }
 
 /// The lowest version of the format that can hold all.

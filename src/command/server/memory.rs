@@ -169,7 +169,7 @@ fn stats(ctx: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     let parts = sample::Parts::of(ctx.shared, ctx.config);
     for (name, bytes) in [
         ("replication.backlog", parts.backlog),
-        ("replica.fullsync.buffer", 0),
+        ("replica.fullsync.buffer", parts.full_sync),
         ("clients.slaves", parts.replicas),
         ("clients.normal", memory.clients),
         ("cluster.links", 0),

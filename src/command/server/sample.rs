@@ -7,6 +7,7 @@
 //! Costs: some 20 ns per shard.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::{Context, Effect, Shared, table};
 use crate::config::Config;
@@ -161,6 +162,8 @@ pub struct Parts {
     pub backlog: u64,
     /// What is kept beyond that for replicas that are behind.
     pub replicas: u64,
+    /// What a replica has received of its primary's stream while it loads the snapshot.
+    pub full_sync: u64,
     /// Effects that are not in the append-only file yet.
     pub append_only: u64,
     /// Interpreters.
@@ -181,6 +184,7 @@ impl Parts {
         Parts {
             backlog,
             replicas: kept - backlog,
+            full_sync: shared.link.kept_bytes.size.load(Relaxed),
             append_only: shared.journal.queued_bytes(),
             interpreters: shared.stats.all().iter().map(|worker| worker.interpreter_bytes.read()).sum(),
             shared_interpreter: shared.script_state.shared_engine_bytes() as u64,

@@ -365,10 +365,11 @@ impl SimNet {
         }
     }
 
-    /// Connections that worker `index` has, by their sockets' numbers.
-    pub fn sockets(&self, index: usize) -> Vec<u64> {
+    /// Sockets of connections that worker `index` has, and that were made from there.
+    pub fn connected_sockets(&self, index: usize) -> Vec<u64> {
         let net = self.shared.borrow();
-        net.workers[index].connections.values().map(|connection| connection.number).collect()
+        let sockets = net.workers[index].connections.values().map(|connection| connection.number);
+        sockets.filter(|socket| is_client_end(*socket)).collect()
     }
 
     /// Breaks a socket's connection at once.

@@ -191,6 +191,10 @@ impl ThreadSocket {
         self.number
     }
 
+    pub(in crate::io) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = Some(timeout);
+    }
+
     pub(in crate::io) fn simulation(&self) -> &Arc<Simulation> {
         &self.simulation
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::super::{BlockingSocket, EndCause, Socket};
+use super::super::{BlockingSocket, EndCause, Socket, SocketHandle};
 use super::session::{Plain, Session, Stage};
 
 const READ_BYTES: usize = 64 << 10;
@@ -62,6 +62,23 @@ impl BlockingStream {
             check(end)?;
         }
         Ok(stream)
+    }
+
+    /// Another handle of the socket.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn handle(&self) -> io::Result<SocketHandle> {
+        self.socket.handle()
+    }
+
+    /// No read waits for longer from now on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.timeout = Some(timeout);
+        self.socket.set_read_timeout(timeout)
     }
 
     /// The socket with its session, for a worker, and what was read too early.

@@ -514,6 +514,10 @@ impl<I: Io> Io for Tls<I> {
         self.inner.send_last(token, bytes);
     }
 
+    fn fill_packets(&mut self, token: Token) {
+        self.inner.fill_packets(token);
+    }
+
     fn release(&mut self, token: Token) {
         if let Some(attached) = self.find(token) {
             attached.releasing = true;

@@ -12,6 +12,17 @@
 //! Where the stream goes on behind the snapshot is known once the journal has come to the cut (`Replica::begin`).
 //! From then on the stream keeps what this replica has yet to read.
 //!
+//! A replica may have a channel of its own for the snapshot, a second connection that is one of a replica too and gets nothing more; the
+//! first one gets the stream from the cut on, which the replica keeps until it has loaded the snapshot. Redis's channel names the
+//! connection that it belongs to before the cut; Valkey's tells the replica where the stream goes on, and gets the snapshot
+//! once that has asked for the stream there.
+//!
+//! ```text
+//! first:    PSYNC -> WaitsForChannel -> Streams -> Online       Redis; the stream begins with the cut
+//!           PSYNC -> (nothing) -> PSYNC -> Streams -> Online    Valkey; it continues where the channel has said
+//! channel:  PSYNC, SYNC -> WaitsForCut -> Receives -> Done
+//! ```
+//!
 //! Not here: the stream (`backlog`), a snapshot's way to a replica (`transfer`), commands (`command::replication`).
 
 mod feed;
@@ -50,6 +61,15 @@ pub struct About {
     pub is_torc: bool,
     /// It wants a snapshot and nothing more.
     pub only_snapshot: bool,
+    /// It takes the snapshot through a channel of its own, as Redis's replicas do, or as Valkey's.
+    pub takes_channel: bool,
+    pub takes_channel_of_valkey: bool,
+    /// It is such a channel.
+    pub is_channel: bool,
+    /// The number of the client that it is the channel of; 0 if it has not said.
+    pub channel_of: u64,
+    /// The number of the client that is its channel; 0 if it has not said.
+    pub channel: u64,
     /// What it wants of a snapshot.
     pub filter: Filter,
 }
@@ -77,10 +97,22 @@ pub enum State {
     Online,
     /// It has the snapshot, and wants nothing more.
     Done,
+    /// The channel for its snapshot is yet to come, or to be served.
+    WaitsForChannel,
+    /// It gets the stream, and its snapshot through a channel.
+    Streams,
 }
 
 impl State {
-    const ALL: [Self; 5] = [Self::WaitsForCut, Self::Receives, Self::Loads, Self::Online, Self::Done];
+    const ALL: [Self; 7] = [
+        Self::WaitsForCut,
+        Self::Receives,
+        Self::Loads,
+        Self::Online,
+        Self::Done,
+        Self::WaitsForChannel,
+        Self::Streams,
+    ];
 }
 
 /// Where the stream goes on for a replica.
@@ -111,6 +143,12 @@ pub struct Replica {
     /// When it said so last, Unix time in ms.
     acked_ms: AtomicU64,
     is_gone: AtomicBool,
+    /// The replica whose snapshot's channel this is.
+    main: OnceLock<Arc<Replica>>,
+    /// Its snapshot was sent as a whole through its channel.
+    is_served: AtomicBool,
+    /// What it is of no use without is gone: it is to be closed.
+    is_orphaned: AtomicBool,
 }
 
 impl Replica {
@@ -128,6 +166,9 @@ impl Replica {
             kept: AtomicU64::new(0),
             acked_ms: AtomicU64::new(now_ms),
             is_gone: AtomicBool::new(false),
+            main: OnceLock::new(),
+            is_served: AtomicBool::new(false),
+            is_orphaned: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +178,56 @@ impl Replica {
         replica.start.set(start).expect("it was not set");
         replica.set_state(State::Online);
         replica
+    }
+
+    /// A client whose snapshot comes through a channel.
+    pub fn with_channel(client_info: Arc<ClientInfo>, about: About, now_ms: u64) -> Self {
+        let replica = Self::new(client_info, about, false, now_ms);
+        replica.set_state(State::WaitsForChannel);
+        replica
+    }
+
+    /// This is the channel for that replica's snapshot.
+    pub fn serve(&self, main: Arc<Replica>) {
+        // A second one that says so is not listened to.
+        self.main.get_or_init(|| main);
+    }
+
+    /// The replica whose channel this is, if it is one and that is known.
+    pub fn main(&self) -> Option<&Arc<Replica>> {
+        self.main.get()
+    }
+
+    /// Whether this is the channel of a replica that is told there where the stream goes on.
+    pub fn tells_place(&self) -> bool {
+        self.about.is_channel && self.about.channel_of == 0
+    }
+
+    /// Whether what it wants of the stream is kept until it reads it, or until the replica does whose channel it is.
+    pub fn keeps_stream(&self) -> bool {
+        match self.about.is_channel {
+            true => self.tells_place() && self.main().is_none(),
+            false => !self.about.only_snapshot,
+        }
+    }
+
+    /// The whole snapshot was sent: a channel's replica is expected to say how far it is from now on.
+    pub fn note_snapshot_sent(&self, now_ms: u64) {
+        self.expect_acks(now_ms);
+        if let Some(main) = self.main() {
+            main.expect_acks(now_ms);
+            main.is_served.store(true, Release);
+        }
+    }
+
+    /// Whether its snapshot was sent as a whole.
+    pub fn is_served(&self) -> bool {
+        self.is_served.load(Acquire)
+    }
+
+    /// What it is of no use without is gone.
+    pub fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Acquire)
     }
 
     /// How far it is.
@@ -152,6 +243,9 @@ impl Replica {
     /// What INFO calls its state, if it is told.
     pub fn word(&self) -> Option<&'static str> {
         match self.state() {
+            _ if self.about.is_channel => None,
+            State::WaitsForChannel => Some("wait_bgsave"),
+            State::Streams => Some("send_bulk_and_stream"),
             State::Receives if !self.about.knows_mark && self.start.get().is_some() => Some("send_bulk"),
             State::WaitsForCut | State::Receives => Some("wait_bgsave"),
             State::Loads | State::Online => Some("online"),
@@ -252,6 +346,11 @@ impl Replicas {
         self.list.load_full()
     }
 
+    /// The one of the client of this number.
+    pub fn find(&self, client: u64) -> Option<Arc<Replica>> {
+        self.list.load().iter().find(|replica| replica.client_info.id == client).map(Arc::clone)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.list.load().len()
@@ -262,15 +361,27 @@ impl Replicas {
         self.change(|list| list.push(replica));
     }
 
-    /// A replica has left; whether another one is there.
-    pub fn remove(&self, replica: &Arc<Replica>, now_ms: u64) {
+    /// A replica has left. Workers of those that are of no use without it, a bit each.
+    pub fn remove(&self, replica: &Arc<Replica>, now_ms: u64) -> u64 {
         replica.is_gone.store(true, SeqCst);
+        let mut orphans: Vec<Arc<Replica>> = Vec::new();
+        if replica.state() != State::Done {
+            orphans.extend(replica.main().map(Arc::clone));
+        }
+        let is_channel = |other: &&Arc<Replica>| other.main().is_some_and(|main| Arc::ptr_eq(main, replica));
+        orphans.extend(self.list.load().iter().filter(is_channel).map(Arc::clone));
+        let mut workers = 0;
+        for orphan in orphans {
+            orphan.is_orphaned.store(true, Release);
+            workers |= 1 << orphan.client_info.place().worker;
+        }
         if let Some(transfer) = replica.transfer() {
             transfer.give_up();
         }
         // Before the list is empty: who sees that it is looks at this, and gave up the backlog at once where it had yet to come.
         self.alone_since_ms.store(now_ms, Relaxed);
         self.change(|list| list.retain(|other| !Arc::ptr_eq(other, replica)));
+        workers
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Replica>>)) {

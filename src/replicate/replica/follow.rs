@@ -14,10 +14,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::handshake::{Introduction, Offer, introduce};
+use super::handshake::{Introduction, Offer, continue_behind, introduce, introduce_channel};
+use super::keeper::Keeper;
 use super::link::{Adoption, Link, Order};
 use super::payload::{self, End};
 use super::wire::Wire;
@@ -103,7 +105,7 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
     log::info!("Connecting to the primary {}:{}", primary.host, primary.port);
     let socket = open(primary, timeout).map_err(|error| format!("cannot connect: {error}"))?;
     let handle = socket.handle().map_err(|error| error.to_string())?;
-    if !link.reads_from(epoch, Some(handle)) || !link.advance(epoch, replication, LinkState::Handshake) {
+    if !link.reads_from(epoch, vec![handle]) || !link.advance(epoch, replication, LinkState::Handshake) {
         return Ok(false);
     }
     let stream = encrypt(server, socket).map_err(|error| format!("cannot connect over TLS: {error}"))?;
@@ -119,8 +121,55 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
             link.order(epoch, Order::Refused);
             Ok(false)
         }
-        Offer::Snapshot(id, offset) => Snapshot { server, config: &config, epoch, id, offset }.take(wire),
+        Offer::Snapshot(id, offset) => {
+            Snapshot { server, config: &config, epoch, id, offset, keeper: None }.take(wire)
+        }
+        Offer::Channel(client) => take_through_channel(server, primary, epoch, wire, Some(&client)),
+        Offer::ChannelOfValkey => take_through_channel(server, primary, epoch, wire, None),
     }
+}
+
+/// Takes a snapshot through a channel of its own, of the client of this number or of one that says where the stream goes on; what comes
+/// of the stream meanwhile is kept.
+fn take_through_channel(
+    server: &Surroundings<'_>,
+    primary: &Primary,
+    epoch: u64,
+    mut stream: Wire<BlockingStream>,
+    client: Option<&str>,
+) -> Result<bool, String> {
+    let config = server.config.load();
+    let timeout = Duration::from_secs(u64::from(config.repl_timeout));
+    let failed = |error: io::Error| format!("the channel for the snapshot cannot be opened: {error}");
+    let socket = open(primary, timeout).map_err(failed)?;
+    let handles = vec![stream.get(BlockingStream::handle).map_err(failed)?, socket.handle().map_err(failed)?];
+    let channel = socket.handle().map_err(failed)?;
+    if !server.link.reads_from(epoch, handles) {
+        return Ok(false);
+    }
+    let mut wire = Wire::new(encrypt(server, socket).map_err(failed)?, timeout);
+    let about = introduction(server, &config);
+    let limit = match config.replica_full_sync_buffer_limit {
+        0 => config.client_output_buffer_limit.replica.hard_bytes,
+        limit => limit,
+    };
+    let limit = if limit == 0 { u64::MAX } else { limit };
+    let keep = |stream| Keeper::start(stream, limit, Arc::clone(&server.link.kept_bytes), channel);
+    let (place, keeper) = match client {
+        Some(client) => {
+            // It may begin before the snapshot does.
+            let keeper = keep(stream).map_err(failed)?;
+            (introduce_channel(&mut wire, &about, Some(client))?, keeper)
+        }
+        None => {
+            let place = introduce_channel(&mut wire, &about, None)?;
+            continue_behind(&mut stream, &place)?;
+            (place, keep(stream).map_err(failed)?)
+        }
+    };
+    log::info!("The snapshot comes through a channel of its own");
+    let (id, offset) = (place.id, place.offset);
+    Snapshot { server, config: &config, epoch, id, offset, keeper: Some(keeper) }.take(wire)
 }
 
 /// A socket to the first of the primary's addresses that answers.
@@ -151,6 +200,7 @@ fn introduction(server: &Surroundings<'_>, config: &Config) -> Introduction {
         credentials: given(&config.masterauth).map(|password| (given(&config.masteruser), password)),
         port: if config.replica_announce_port > 0 { config.replica_announce_port } else { own_port },
         address: given(&config.replica_announce_ip),
+        takes_channel: config.repl_rdb_channel,
         version: VERSION,
         position: (!link.is_torn()).then(|| (replication.history().id, replication.offset())),
         hands_over: replication.failover.state() == FailoverState::InProgress,
@@ -161,7 +211,7 @@ fn adoption(wire: Wire<BlockingStream>) -> Adoption {
     let (stream, mut input) = wire.into_parts();
     let (socket, rest) = stream.into_parts();
     input.extend_from_slice(&rest);
-    Adoption { socket, input }
+    Adoption { socket, input: vec![input] }
 }
 
 /// A snapshot that the primary is about to send.
@@ -171,6 +221,8 @@ struct Snapshot<'a> {
     epoch: u64,
     id: ReplicationId,
     offset: u64,
+    /// Who keeps the stream, if the snapshot comes through a channel.
+    keeper: Option<Keeper>,
 }
 
 /// A file that goes when it is dropped, unless it was kept.
@@ -185,11 +237,11 @@ impl Drop for TempFile {
 
 impl Snapshot<'_> {
     /// Receives it and has it loaded; whether the stream follows.
-    fn take(&self, mut wire: Wire<BlockingStream>) -> Result<bool, String> {
+    fn take(self, mut wire: Wire<BlockingStream>) -> Result<bool, String> {
         let Surroundings { link, replication, .. } = self.server;
         log::info!("The primary sends a snapshot of {}:{}", self.id.as_str(), self.offset);
         link.order(self.epoch, Order::Taken);
-        let line = wire.line().map_err(|error| error.to_string())?;
+        let line = wire.line().map_err(|error| self.blame(&error))?;
         let end = payload::end(&line)?;
         if !link.advance(self.epoch, replication, LinkState::Sync) {
             return Ok(false);
@@ -200,8 +252,13 @@ impl Snapshot<'_> {
         let name = format!("temp-{}.{}.{}.rdb", threads::unix_ms() / 1000, std::process::id(), self.epoch);
         let temp = TempFile(self.config.dir.as_path().join(name));
         let received = self.receive(&mut wire, &end, &temp.0);
-        received.map_err(|error| format!("the snapshot was not received: {error}"))?;
+        received.map_err(|error| format!("the snapshot was not received: {}", self.blame(&error)))?;
         self.load(wire, &temp.0)
+    }
+
+    /// Why the snapshot has not come: an end of the stream ends its channel.
+    fn blame(&self, error: &io::Error) -> String {
+        self.keeper.as_ref().and_then(Keeper::failure).unwrap_or_else(|| error.to_string())
     }
 
     fn receive(&self, wire: &mut Wire<BlockingStream>, end: &End, path: &Path) -> io::Result<u64> {
@@ -224,7 +281,7 @@ impl Snapshot<'_> {
     }
 
     /// Without a file: what comes is loaded, so that nothing of it is left where it does not come to its end. There is nothing else.
-    fn load_as_it_comes(&self, mut wire: Wire<BlockingStream>, end: &End) -> Result<bool, String> {
+    fn load_as_it_comes(self, mut wire: Wire<BlockingStream>, end: &End) -> Result<bool, String> {
         let config = self.config;
         let (total, size) = match end {
             End::Length(length) => (*length, Some(*length)),
@@ -240,12 +297,12 @@ impl Snapshot<'_> {
         };
         if let Err(error) = source.finish() {
             self.server.link.order(self.epoch, Order::Failed);
-            return Err(format!("the snapshot was not received: {error}"));
+            return Err(format!("the snapshot was not received: {}", self.blame(&error)));
         }
         self.go_on(&findings, wire)
     }
 
-    fn load(&self, wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
+    fn load(self, wire: Wire<BlockingStream>, path: &Path) -> Result<bool, String> {
         // What does not even begin as a snapshot costs no data.
         let opened = load::open(path, self.config.databases as usize, self.config.rdbchecksum);
         let opened = opened.map_err(|error| format!("the snapshot cannot be loaded: {error}"))?;
@@ -292,9 +349,21 @@ impl Snapshot<'_> {
     }
 
     /// The stream goes on behind the snapshot.
-    fn go_on(&self, findings: &Findings, wire: Wire<BlockingStream>) -> Result<bool, String> {
+    fn go_on(self, findings: &Findings, wire: Wire<BlockingStream>) -> Result<bool, String> {
         let (id, offset, db) = (self.id, self.offset, stream_db(findings, self.config.databases));
-        let adoption = adoption(wire);
+        let adoption = match self.keeper.map(Keeper::stop) {
+            None => adoption(wire),
+            Some(Ok((stream, mut input))) => {
+                let (socket, rest) = stream.into_parts();
+                input.push(rest);
+                log::info!("{} bytes of the stream were kept", input.iter().map(Vec::len).sum::<usize>());
+                Adoption { socket, input }
+            }
+            Some(Err(reason)) => {
+                self.server.link.order(self.epoch, Order::Failed);
+                return Err(format!("{reason}; all data is gone until the next snapshot"));
+            }
+        };
         Ok(self.server.link.order(self.epoch, Order::Loaded { id, offset, db, adoption }))
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::handshake::{Introduction, Offer, introduce};
+use super::handshake::{Introduction, Offer, continue_behind, introduce, introduce_channel};
 use super::payload::{self, End};
 use super::wire::Wire;
 use crate::replicate::ReplicationId;
@@ -46,6 +46,7 @@ pub fn fuzz(data: &[u8]) {
         credentials: (choices & 1 != 0).then(|| (Some(b"me".to_vec()), b"word".to_vec())),
         port: 1,
         address: (choices & 2 != 0).then(|| b"here".to_vec()),
+        takes_channel: choices & 16 != 0,
         version: "8.2.3",
         position: (choices & 4 != 0).then_some((id, 7)),
         hands_over: choices & 8 != 0,
@@ -68,6 +69,17 @@ type Followed = (Offer, Option<(End, Vec<u8>, Vec<u8>)>);
 fn follow(bytes: &[u8], piece: usize, about: &Introduction) -> Option<Followed> {
     let mut wire = Wire::new(Said { bytes, piece }, Duration::from_secs(3600));
     let offer = introduce(&mut wire, about).ok()?;
+    let of = match &offer {
+        Offer::Channel(client) => Some(Some(client.clone())),
+        Offer::ChannelOfValkey => Some(None),
+        Offer::Snapshot(..) | Offer::Stream(_) | Offer::Refusal(_) => None,
+    };
+    if let Some(of) = of {
+        let place = introduce_channel(&mut wire, about, of.as_deref());
+        // The stream may as well be asked for where the channel is.
+        let outcome = place.and_then(|place| continue_behind(&mut wire, &place));
+        return Some((offer, None)).filter(|_| outcome.is_ok());
+    }
     if !matches!(offer, Offer::Snapshot(..)) {
         assert!(about.position.is_some() || matches!(offer, Offer::Refusal(_)), "nothing was asked for");
         return Some((offer, None));

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use super::keeper::KeptBytes;
 use crate::io::{Socket, SocketHandle};
 use crate::observe::ClientInfo;
 use crate::replicate::{LinkState, Replication, ReplicationId};
@@ -28,7 +29,7 @@ pub struct Adoption {
     /// The socket.
     pub socket: Socket,
     /// What of the stream has arrived already.
-    pub input: Vec<u8>,
+    pub input: Vec<Vec<u8>>,
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -92,6 +93,8 @@ pub struct Link {
     kept: Mutex<Kept>,
     /// The snapshot under way.
     pub progress: Progress,
+    /// What is kept of the stream while its snapshot comes through a channel, and is loaded.
+    pub kept_bytes: Arc<KeptBytes>,
     /// Bytes of streams and snapshots that have arrived.
     pub received: AtomicU64,
     /// Bytes of the stream that have arrived; what has been applied is the replication offset.
@@ -125,7 +128,7 @@ struct State {
     /// Whether the last order was carried out.
     outcome: Option<bool>,
     /// What the thread reads from, to be ended with its role.
-    socket: Option<SocketHandle>,
+    sockets: Vec<SocketHandle>,
     /// The connection that the stream comes from.
     client: Option<Arc<ClientInfo>>,
     /// A snapshot was begun to be loaded, and none is: nothing continues from here.
@@ -179,9 +182,7 @@ impl Link {
         let mut state = self.lock();
         let epoch = self.epoch.load(Relaxed) + 1;
         self.epoch.store(epoch, Release);
-        if let Some(socket) = state.socket.take() {
-            socket.shut_down();
-        }
+        state.sockets.drain(..).for_each(|socket| socket.shut_down());
         let client = state.client.take();
         state.order = None;
         self.has_order.store(false, Release);
@@ -206,12 +207,12 @@ impl Link {
         is_current
     }
 
-    /// The thread reads from this socket, or no more from any; false if its role is over.
-    pub fn reads_from(&self, epoch: u64, socket: Option<SocketHandle>) -> bool {
+    /// The thread reads from these sockets; false if its role is over.
+    pub fn reads_from(&self, epoch: u64, sockets: Vec<SocketHandle>) -> bool {
         let mut state = self.lock();
         let is_current = self.epoch() == epoch;
         if is_current {
-            state.socket = socket;
+            state.sockets = sockets;
         }
         is_current
     }
@@ -255,7 +256,7 @@ impl Link {
     pub fn connected(&self, client: Arc<ClientInfo>, now_ms: u64) {
         let mut state = self.lock();
         state.client = Some(client);
-        state.socket = None;
+        state.sockets.clear();
         self.heard_ms.store(now_ms, Relaxed);
         self.up_since_ms.store(now_ms, Relaxed);
         let since_ms = self.down_since_ms.swap(0, Relaxed);

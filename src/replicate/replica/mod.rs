@@ -9,6 +9,8 @@
 //! thread:  connect -> introduce -> +CONTINUE ----------------------------+-> wait for the end -> connect ...
 //!                        |                                               |
 //!                        +-> +FULLRESYNC -> file -> [Empty] -> load -> [Loaded]
+//!                        |                   ^
+//!                        +-> channel --------+        the stream is kept meanwhile
 //!                                                      first worker, all leases
 //! ```
 //!
@@ -18,6 +20,7 @@
 //! | `follow` | the thread |
 //! | `fuzz` | for fuzzing: what a primary may say |
 //! | `handshake` | how the two introduce themselves |
+//! | `keeper` | the stream, while the snapshot comes through a channel of its own |
 //! | `payload` | the snapshot, from the socket to a file |
 //! | `wire` | lines and bytes of the socket |
 //! | `applied` | how far a connection to a primary has applied the stream |
@@ -28,6 +31,7 @@ mod applied;
 mod follow;
 mod fuzz;
 mod handshake;
+mod keeper;
 mod link;
 mod payload;
 mod wire;

@@ -46,6 +46,11 @@ impl<S: Read + Write> Wire<S> {
         self.line()
     }
 
+    /// Looks at the socket.
+    pub fn get<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&self.stream.borrow())
+    }
+
     /// The next line that is not empty: a primary that is not ready sends empty ones.
     pub fn line(&mut self) -> io::Result<String> {
         // How far it was looked at, behind what was taken.

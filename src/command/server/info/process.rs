@@ -10,6 +10,7 @@ use crate::persist::append_only::Stage;
 use crate::persist::background::Purpose;
 use crate::persist::load::Loading;
 use crate::store::DbIndex;
+use std::sync::atomic::Ordering::Relaxed;
 
 const MS_PER_DAY: u64 = 86_400_000;
 /// Bits of the clock that entries keep.
@@ -76,6 +77,7 @@ fn listeners(config: &Config, facts: &Facts, text: &mut InfoText) {
 
 pub fn clients(info: &InfoContext<'_>, text: &mut InfoText) {
     use std::sync::atomic::Ordering::Relaxed;
+
     let shared = info.shared;
     let (mut blocked, mut watching, mut watched) = (0, 0, 0);
     shared.clients.each(|client_info| {
@@ -156,7 +158,7 @@ pub fn memory(info: &InfoContext<'_>, text: &mut InfoText) {
     text.lines(&[("mem_not_counted_for_evict", "0")]);
     text.line("mem_replication_backlog", parts.backlog);
     text.line("mem_total_replication_buffers", parts.backlog + parts.replicas);
-    text.lines(&[("mem_replica_full_sync_buffer", "0")]);
+    text.line("mem_replica_full_sync_buffer", parts.full_sync);
     text.line("mem_clients_slaves", parts.replicas);
     text.line("mem_clients_normal", memory.clients);
     text.lines(&[("mem_cluster_links", "0")]);
@@ -276,6 +278,7 @@ pub fn replication(info: &InfoContext<'_>, text: &mut InfoText) {
 fn replicas(info: &InfoContext<'_>, text: &mut InfoText) {
     let (replicas, now_ms) = (&info.shared.replication.replicas, info.now_ms);
     let all = replicas.all();
+    let all: Vec<_> = all.iter().filter(|replica| !replica.about.is_channel).collect();
     text.line("connected_slaves", all.len());
     if info.config.min_replicas_to_write > 0 && info.config.min_replicas_max_lag > 0 {
         text.line("min_slaves_good_slaves", replicas.good());

@@ -29,7 +29,8 @@ pub fn replica(info: &InfoContext<'_>, text: &mut InfoText) {
     };
     text.line("slave_read_repl_offset", read);
     text.line("slave_repl_offset", applied);
-    text.lines(&[("replica_full_sync_buffer_size", "0"), ("replica_full_sync_buffer_peak", "0")]);
+    text.line("replica_full_sync_buffer_size", link.kept_bytes.size.load(Relaxed));
+    text.line("replica_full_sync_buffer_peak", link.kept_bytes.peak.load(Relaxed));
     text.line("master_current_sync_attempts", link.attempts.load(Relaxed));
     text.line("master_total_sync_attempts", link.attempts_all.load(Relaxed));
     if state == LinkState::Sync {
