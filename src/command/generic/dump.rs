@@ -74,14 +74,14 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
     let ttl = parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     let ttl = u64::try_from(ttl).map_err(|_| CommandError::Text("ERR Invalid TTL value, must be >= 0"))?;
     let (limits, keyspace) = (ctx.limits(), &ctx.shared.keyspace);
-    let value = rdb::checked(args.at(3))
-        .and_then(|value| rdb::value(value, &limits, keyspace.hasher()))
-        .map_err(|error| {
-            CommandError::Text(match error {
-                PayloadError::Trailer => "ERR DUMP payload version or checksum are wrong",
-                PayloadError::Format => "ERR Bad data format",
-            })
-        })?;
+    let refused = |error| {
+        CommandError::Text(match error {
+            PayloadError::Trailer => "ERR DUMP payload version or checksum are wrong",
+            PayloadError::Format => "ERR Bad data format",
+        })
+    };
+    let checked = rdb::checked(args.at(3)).map_err(refused)?;
+    let value = rdb::value(checked, &limits, keyspace.hasher()).map_err(refused)?;
     let (now_ms, clock) = (ctx.now_ms, options.clock(ctx));
     let deadline = match ttl {
         0 => Deadline::None,
@@ -90,6 +90,7 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
         ms => Deadline::At((now_ms + ms).min(i64::MAX as u64)),
     };
     let deletion = Deletion::by(ctx.config.lazyfree_lazy_server_del);
+    let compress = ctx.config.rdbcompression;
     let mut place = ctx.write(args, 1);
     let before = place.entry().map(Entry::ty);
     place.remove();
@@ -106,6 +107,9 @@ fn restore(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Out
             place.set_new(value, deadline);
             place.set_clock(clock);
             tell_restored(&mut place, args, before, deadline, options.absolute);
+            if checked.is_valkey {
+                repeat_for_all(&mut place, args, deadline, compress);
+            }
         }
     }
     reply.ok();
@@ -131,6 +135,21 @@ fn tell_restored(
             words.add_all(args.from(0).take(2)).add(deadline_ms).add_all(args.from(3)).add("ABSTTL");
         });
     }
+}
+
+/// A payload of Valkey's own version is repeated as one that Redis's replicas, and whoever loads the append-only file, read.
+fn repeat_for_all(place: &mut KeyMut<'_>, args: &Args<'_>, deadline: Deadline, compress: bool) {
+    let Some(entry) = place.entry() else { return };
+    let payload = rdb::payload(&View::of(entry), entry.bytes_allocated(), compress);
+    let deadline_ms = if let Deadline::At(deadline_ms) = deadline { deadline_ms } else { 0 };
+    place.repeat_as(|words| {
+        words
+            .add_all(args.from(0).take(2))
+            .add(deadline_ms)
+            .add(&payload[..])
+            .add_all(args.from(4))
+            .add("ABSTTL");
+    });
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

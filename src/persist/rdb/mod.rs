@@ -90,7 +90,7 @@ pub fn libraries_payload<'a>(texts: impl Iterator<Item = &'a [u8]>, compress: bo
 /// The texts of libraries as FUNCTION RESTORE takes them, or what is wrong.
 pub fn payload_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let parts = checked(payload).map_err(|_| "DUMP payload version or checksum are wrong")?;
-    let mut reader = Reader::new(parts);
+    let mut reader = Reader::new(parts.bytes);
     let mut texts = Vec::new();
     while !reader.rest().is_empty() {
         match reader.byte() {
@@ -104,24 +104,34 @@ pub fn payload_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     Ok(texts)
 }
 
+/// Bytes of a payload whose trailer is as it should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked<'a> {
+    /// What comes before the trailer.
+    pub bytes: &'a [u8],
+    /// It is of Valkey's own version, which no Redis reads.
+    pub is_valkey: bool,
+}
+
 /// A value as RESTORE takes it: checks the trailer and gives the bytes before it.
-pub fn checked(payload: &[u8]) -> Result<&[u8], PayloadError> {
+pub fn checked(payload: &[u8]) -> Result<Checked<'_>, PayloadError> {
     let (summed, sum) = payload.split_last_chunk::<8>().ok_or(PayloadError::Trailer)?;
     let (value, version) = summed.split_last_chunk::<2>().ok_or(PayloadError::Trailer)?;
-    let right =
-        u16::from_le_bytes(*version) <= VERSION_MAX && crc64::sum(0, summed) == u64::from_le_bytes(*sum);
-    if right { Ok(value) } else { Err(PayloadError::Trailer) }
+    let version = u16::from_le_bytes(*version);
+    let is_valkey = version == file::VERSION_VALKEY;
+    let is_right = (version <= VERSION_MAX || is_valkey) && crc64::sum(0, summed) == u64::from_le_bytes(*sum);
+    if is_right { Ok(Checked { bytes: value, is_valkey }) } else { Err(PayloadError::Trailer) }
 }
 
 /// The value that a payload without its trailer holds. Bytes behind it are ignored, as Redis does.
 pub fn value<'a>(
-    payload: &'a [u8],
+    payload: Checked<'a>,
     limits: &Limits,
     hasher: &KeyHasher,
 ) -> Result<NewValue<'a>, PayloadError> {
-    let mut reader = Reader::new(payload);
-    let value_type = reader.byte()?;
-    if value_type == hash::TYPE_HASH_DEADLINES_VALKEY {
+    let mut reader = Reader::new(payload.bytes);
+    let value_type = hash::exact_type(reader.byte()?, payload.is_valkey);
+    if !payload.is_valkey && value_type == hash::TYPE_HASH_DEADLINES_VALKEY {
         // No file and no payload says it so.
         return Err(PayloadError::Format);
     }
@@ -203,7 +213,7 @@ mod tests {
             let mut value = vec![TYPE_STRING];
             value.extend_from_slice([&b""[..], b"\xc3", b"\x80", b"\x81"][kind]);
             value.extend_from_slice(&bytes);
-            if let Some(text) = super::value(&value, &Limits::default(), &KeyHasher::new(1)).ok().and_then(text) {
+            if let Some(text) = super::value(Checked { bytes: &value, is_valkey: false }, &Limits::default(), &KeyHasher::new(1)).ok().and_then(text) {
                 prop_assert!(text.len() <= value.len() * lzf::EXPANSION_MAX);
             }
         }

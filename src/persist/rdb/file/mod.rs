@@ -43,7 +43,7 @@ use std::fmt;
 const MAGIC: &[u8; 5] = b"REDIS";
 /// With what Valkey 9 begins its files, in which a type of hashes is another than in Redis's; and their version.
 const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";
-const VERSION_VALKEY: u16 = 80;
+pub(super) const VERSION_VALKEY: u16 = 80;
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 /// The first version with a checksum at the end.
 const VERSION_CHECKSUM: u16 = 5;
