@@ -57,9 +57,19 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     /// A new, empty one. Its path is short, because that of a Unix socket must be.
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// One in memory, if the system has such a place: what is synced there costs nothing.
+    pub fn in_memory() -> Self {
+        let place = Path::new("/dev/shm");
+        if place.is_dir() { Self::below(place) } else { Self::new() }
+    }
+
+    fn below(place: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("torc-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = place.join(name);
         std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
         Self(path)
     }

@@ -8,14 +8,15 @@
 //! Not here: what is left when the power goes (`power`).
 
 use std::path::Path;
-use std::rc::Rc;
 
-use torc::store::{DbIndex, Digest, Leases};
+use torc::command::Shared;
+use torc::store::{DbIndex, Digest};
 
+use super::crew::all_leases;
 use super::plan::{Fault, Plan};
 use super::power::{self, Past};
 use super::series::Series;
-use super::world::{Summary, World};
+use super::world::Summary;
 use crate::harness::TempDir;
 
 const JOURNALED: Series = Series {
@@ -35,27 +36,29 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     let dir = TempDir::new();
     let world = power::begin(plan, dir.path(), &Past::default(), true)?;
     world.deschedule(|| world.play())?;
-    let (bytes, live) = (world.kept_by_disk(), contents(&world));
+    let (bytes, live) = (world.kept_by_disk(), contents(&world.shared));
     let kept = if plan.fault == Some(Fault::Shuffled) { shuffled(&bytes) } else { bytes };
     power::write_file(dir.path(), &kept);
     let again = power::begin(plan, dir.path(), &Past::default(), true)?;
     // Its clock stands at the beginning: nothing expires by that.
     again.end()?;
-    let loaded = contents(&again);
+    let loaded = contents(&again.shared);
     if live != loaded {
         return Err(format!("the file of {} bytes holds something else: {live:?}, {loaded:?}", kept.len()));
     }
     Ok(Summary { journal_bytes: kept.len() as u64, ..world.summary() })
 }
 
-/// Every database's digest, with the exact deadlines, and its number of keys.
-fn contents(world: &Rc<World>) -> Vec<(u32, usize, String)> {
-    let mut leases = Leases::new(&world.shared.keyspace, 0, false);
-    assert!(leases.take_all(), "nobody runs");
-    let databases = 0..world.shared.keyspace.databases() as u32;
+/// Of each database that has keys: its number, how many they are, and a digest of them.
+pub(super) type Contents = Vec<(u32, usize, String)>;
+
+/// Every database's digest, with the exact deadlines, and its number of keys; none if a worker has reserved something.
+pub(super) fn contents(shared: &Shared) -> Option<Contents> {
+    let leases = all_leases(shared)?;
+    let databases = 0..shared.keyspace.databases() as u32;
     let of_database = |db: u32| {
         let (mut total, mut count) = (Digest::default(), 0);
-        for id in world.shared.keyspace.shards() {
+        for id in shared.keyspace.shards() {
             leases.shard_ref(id).for_each(DbIndex(db), |entry| {
                 let mut digest = Digest::default();
                 digest.mix(entry.key());
@@ -67,7 +70,7 @@ fn contents(world: &Rc<World>) -> Vec<(u32, usize, String)> {
         }
         (db, count, total.hex())
     };
-    databases.map(of_database).filter(|(_, count, _)| *count > 0).collect()
+    Some(databases.map(of_database).filter(|(_, count, _)| *count > 0).collect())
 }
 
 /// The same commands, two of which have changed places: what an effect under a wrong ticket would do.

@@ -14,7 +14,8 @@
 //!
 //! or, in runs of their own, make the histories that the running server's tests make, for the same checkers ([`histories`]),
 //! or publish and listen ([`talkers`]), or end at every point that the running server's tests end at ([`ends`]), or have their
-//! histories go on behind power cuts ([`power`]), or share a journal that is loaded at the end ([`journaled`]);
+//! histories go on behind power cuts ([`power`]), or share a journal that is loaded at the end ([`journaled`]), or write to
+//! servers that replicate each other ([`replicated`]);
 //! and at the end: nobody sleeps while a client waits, every connection is detached, every buffer given back, every lease
 //! free, and the shards' own invariants hold.
 //!
@@ -24,22 +25,29 @@
 
 mod board;
 mod client;
+mod crew;
 mod crowded;
 mod ends;
+mod fleet;
 mod histories;
 mod journaled;
+mod ledger;
 mod model;
+mod operator;
 mod plan;
 mod player;
 mod power;
 mod queue;
 mod register;
+mod replicated;
 mod series;
+mod server;
 mod slow_reader;
 mod talkers;
 mod with_deadlines;
 mod workloads;
 mod world;
+mod writer;
 
 use plan::{Fault, Plan};
 use series::Series;

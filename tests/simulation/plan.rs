@@ -24,6 +24,10 @@ pub enum Fault {
     LyingDisk,
     /// Effects stand in another order than what they did.
     Shuffled,
+    /// An effect reaches a replica as another one.
+    ChangedEffect,
+    /// A replica says that it has more than it has.
+    EarlyAcknowledgement,
 }
 
 /// Everything about a run.
@@ -50,6 +54,8 @@ pub struct Plan {
     pub power: bool,
     /// What the journal holds at the end is loaded and compared with what there is.
     pub journaled: bool,
+    /// Several servers replicate each other.
+    pub replicated: bool,
     /// How often, between the steps of others, the journal writes and syncs what there is.
     pub journal_percent: u32,
     pub faults: Faults,
@@ -143,6 +149,30 @@ impl Plan {
         Plan { power: true, histories: false, journal_percent, ..Plan::histories(seed ^ 0x706F_7765) }
     }
 
+    /// A plan of a seed with several servers.
+    pub fn replicated(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x7265_706C);
+        let drawn = Plan::draw(seed ^ 0x7265_706C);
+        let journal_percent = [5, 20, 60][rng.below(3) as usize];
+        Plan {
+            replicated: true,
+            wild: false,
+            workers: drawn.workers.min(2),
+            shards: drawn.shards.min(4),
+            // Snapshots are long, and what cuts commands is tried elsewhere.
+            faults: Faults {
+                piece_bytes_max: drawn.faults.piece_bytes_max.max(512),
+                socket_bytes: drawn.faults.socket_bytes.max(4096),
+                ..drawn.faults.clone()
+            },
+            io: Options { buffer_bytes: drawn.io.buffer_bytes.max(256), ..drawn.io.clone() },
+            clients: 2 + rng.below(3) as usize,
+            journal_percent,
+            moves_percent: drawn.moves_percent.min(5),
+            ..drawn
+        }
+    }
+
     /// The plan of a seed.
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed ^ 0x746F_7263);
@@ -163,6 +193,7 @@ impl Plan {
             talkers: false,
             power: false,
             journaled: false,
+            replicated: false,
             journal_percent: 0,
             io: draw_options(&mut rng),
             rest_percent: [0, 5, 30][rng.below(3) as usize],

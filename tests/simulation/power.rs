@@ -64,7 +64,7 @@ impl Power {
     /// Of a world whose data is loaded; `kept` is what the file has.
     fn new(world: &World, path: &Path, kept: &[u8]) -> Power {
         let journal = &world.shared.journal;
-        let (wakers, has_failed) = (world.wakers.clone(), Arc::new(AtomicBool::new(false)));
+        let (wakers, has_failed) = (world.wakers().to_vec(), Arc::new(AtomicBool::new(false)));
         let disk = PoweredDisk::new(world.plan.seed, kept.to_vec());
         let (failed, failing) = (Arc::clone(&has_failed), disk.clone());
         let woken = move |workers: u64| {

@@ -14,21 +14,23 @@ use std::time::Duration;
 
 use torc::command::{self, DebugSwitches, Facts, Pause, Shared, Shutdown};
 use torc::config::{Config, live::Live};
-use torc::io::sim::{Faults, Rng, SimIo, SimNet};
-use torc::io::{Io as _, Wait, Waker};
+use torc::io::Waker;
+use torc::io::sim::{Faults, Rng, SimNet};
 use torc::observe::{Registry, SlowLog, Stats};
 use torc::pubsub::PubSub;
 use torc::replicate::Replication;
-use torc::store::{Keyspace, KeyspaceOptions, Leases};
-use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
+use torc::store::{Keyspace, KeyspaceOptions};
+use torc::worker::Clock;
 
 use super::board::{Board, Player, Role};
 use super::client::{Client, End, Now};
+use super::crew::{Crew, all_leases};
 use super::journaled;
 use super::model::Model;
 use super::plan::{Fault, Plan};
 use super::power::{self, Power};
 use super::queue::{self, Queues};
+use super::replicated::{self, Followed};
 use super::slow_reader::{self, SlowReader};
 use super::talkers::Spoken;
 use super::with_deadlines::WithDeadlines;
@@ -73,6 +75,8 @@ pub struct Summary {
     pub groups_lost: u64,
     /// Bytes of effects.
     pub journal_bytes: u64,
+    /// What happened between servers.
+    pub followed: Followed,
 }
 
 impl Summary {
@@ -95,10 +99,9 @@ impl Summary {
         self.bytes_lost += other.bytes_lost;
         self.groups_lost += other.groups_lost;
         self.journal_bytes += other.journal_bytes;
+        self.followed.add(&other.followed);
     }
 }
-
-type SimWorker = Worker<SimIo>;
 
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -106,10 +109,7 @@ pub(super) struct World {
     /// The counter behind all workers' clocks.
     counter: Box<dyn Fn(Duration)>,
     pub(super) shared: Arc<Shared>,
-    workers: Vec<RefCell<Option<SimWorker>>>,
-    pub(super) wakers: Vec<Waker>,
-    waits: Vec<Cell<Wait>>,
-    rests: Vec<Cell<Duration>>,
+    crew: Crew,
     pub(super) clients: RefCell<Vec<Client>>,
     queues: Rc<RefCell<Queues>>,
     pub(super) rng: RefCell<Rng>,
@@ -135,6 +135,9 @@ pub fn run(plan: &Plan) -> Result<Summary, String> {
     if plan.journaled {
         return journaled::run(plan);
     }
+    if plan.replicated {
+        return replicated::run(plan);
+    }
     let world = World::new(plan);
     let outcome = world.deschedule(|| match () {
         () if plan.histories => world.play_histories(),
@@ -150,7 +153,18 @@ pub(super) fn share(plan: &Plan) -> Arc<Shared> {
     share_with(plan, Config { databases: 4, ..Config::default() })
 }
 
-pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
+pub(super) fn share_with(plan: &Plan, config: Config) -> Arc<Shared> {
+    share_at(plan, config, PORT, plan.seed, EPOCH_MS)
+}
+
+/// What the workers of a server of this port share; `names` is what the names of its histories are made of.
+pub(super) fn share_at(
+    plan: &Plan,
+    mut config: Config,
+    tcp_port: u16,
+    names: u64,
+    started_ms: u64,
+) -> Arc<Shared> {
     // Nothing is saved by itself: that would be a thread of the system's, in the system's time.
     config.save.0.clear();
     let keyspace = KeyspaceOptions {
@@ -172,10 +186,10 @@ pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
         attack_warned_ms: Default::default(),
         facts: Facts {
             run_id: "0".repeat(40),
-            started_ms: EPOCH_MS,
+            started_ms,
             workers: plan.workers,
             io_backend: "sim",
-            tcp_port: PORT,
+            tcp_port,
             tls_port: 0,
         },
         background: Arc::default(),
@@ -188,7 +202,7 @@ pub(super) fn share_with(plan: &Plan, mut config: Config) -> Arc<Shared> {
         journal: Default::default(),
         append_only: Arc::default(),
         replay: Default::default(),
-        replication: Arc::new(Replication::new(plan.seed)),
+        replication: Arc::new(Replication::new(names)),
         link: Default::default(),
         migrations: torc::command::Migrations::default(),
         debug: DebugSwitches::default(),
@@ -214,26 +228,13 @@ impl World {
     pub(super) fn over(plan: &Plan, shared: Arc<Shared>) -> Rc<World> {
         let net = SimNet::new(plan.seed, faults(plan, 0));
         let (clock, mock) = Clock::simulated(EPOCH_MS);
-        let ios: Vec<SimIo> = (0..plan.workers).map(|_| SimIo::new(&net, &plan.io)).collect();
-        let wakers: Vec<Waker> = ios.iter().map(SimIo::waker).collect();
-        let setups = inboxes(&wakers, &shared.pubsub).into_iter().zip(ios).enumerate();
-        let workers = setups.map(|(number, (inbox, io))| {
-            let seed = plan.seed.wrapping_add(number as u64);
-            let setup =
-                WorkerSetup { number, shared: Arc::clone(&shared), inbox, clock: clock.clone(), seed };
-            let mut worker = Worker::new(io, setup);
-            worker.io_mut().accept(0, net.listen(PORT)).expect("the simulation accepts");
-            RefCell::new(Some(worker))
-        });
+        let crew = Crew::new(&net, &clock, &plan.io, &shared, PORT, plan.seed);
         Rc::new(World {
             plan: plan.clone(),
-            workers: workers.collect(),
-            wakers,
+            crew,
             net,
             counter: Box::new(move |time| mock.increment(time)),
             shared,
-            waits: (0..plan.workers).map(|_| Cell::new(Wait::Poll)).collect(),
-            rests: (0..plan.workers).map(|_| Cell::new(Duration::ZERO)).collect(),
             clients: RefCell::default(),
             queues: Rc::default(),
             rng: RefCell::new(Rng::new(plan.seed)),
@@ -394,45 +395,39 @@ impl World {
         (self.counter)(time);
     }
 
-    fn may_go(&self, index: usize) -> bool {
-        self.rests[index].get() <= self.net.now()
-            && self.workers[index].try_borrow().is_ok_and(|worker| worker.is_some())
-            && self.net.is_ready(index)
+    /// The workers' wakers.
+    pub(super) fn wakers(&self) -> &[Waker] {
+        &self.crew.wakers
     }
 
     /// A turn of the first worker by which no time passes.
     pub(super) fn turn_in_no_time(&self) {
-        let mut worker = self.workers[0].borrow_mut();
-        worker.as_mut().expect("it has begun").turn(Wait::Poll).expect("simulated turns do not fail");
+        self.crew.turn_in_no_time();
     }
 
     /// A turn of a worker that may go.
     pub(super) fn turn(&self, index: usize) {
-        let mut worker = self.workers[index].borrow_mut();
-        let worker = worker.as_mut().expect("it may go");
         self.turns.set(self.turns.get() + 1);
-        worker.turn(self.waits[index].get()).expect("simulated turns do not fail");
-        self.pass(Duration::from_micros(self.below(self.plan.turn_max.as_micros() as u64 + 1)));
-        let wait = worker.wait();
-        self.waits[index].set(wait);
-        self.net.begin_wait(index, wait);
+        self.crew.turn(index, || {
+            self.pass(Duration::from_micros(self.below(self.plan.turn_max.as_micros() as u64 + 1)));
+        });
     }
 
     /// One of the workers that may go takes a turn or a rest; false if there is none.
     fn step_workers(&self) -> bool {
-        let ready: Vec<usize> = (0..self.workers.len()).filter(|index| self.may_go(*index)).collect();
+        let ready = self.crew.ready();
         if ready.is_empty() {
             return false;
         }
         let index = ready[self.below(ready.len() as u64) as usize];
         self.net.note(index as u64);
         if self.chance(self.plan.moves_percent) {
-            let active = 1 + self.below(self.workers.len() as u64) as usize;
+            let active = 1 + self.below(self.crew.count() as u64) as usize;
             self.shared.active_workers.store(active, Relaxed);
         }
         if self.chance(self.plan.rest_percent) {
             let rest = Duration::from_micros(1 + self.below(self.plan.rest_max.as_micros() as u64));
-            self.rests[index].set(self.net.now() + rest);
+            self.crew.rest(index, self.net.now() + rest);
         } else {
             self.turn(index);
         }
@@ -495,8 +490,7 @@ impl World {
             }
             self.may_step_journal();
             if !self.step_workers() && !clients_stepped && !self.step_journal() && !self.skip_to_next() {
-                let states: Vec<_> = self.waits.iter().map(Cell::get).collect();
-                return Err(format!("everybody sleeps while {otherwise}: {states:?}"));
+                return Err(format!("everybody sleeps while {otherwise}: {:?}", self.crew.waits()));
             }
         }
         Err(format!("it does not end while {otherwise}"))
@@ -506,8 +500,7 @@ impl World {
     /// what a client waits for, unless it has said so, so a run in which only timers are left has lost a wake-up.
     fn skip_to_next(&self) -> bool {
         let now = self.net.now();
-        let rests = (0..self.workers.len()).filter(|index| self.net.is_ready(*index));
-        let rests = rests.map(|index| self.rests[index].get()).filter(|until| *until > now);
+        let rests = self.crew.rests();
         let clients = self.clients.borrow();
         let awaits_time = clients.iter().any(Client::awaits_time);
         let awaited = self.net.next_deadline().filter(|_| awaits_time);
@@ -523,7 +516,7 @@ impl World {
 
     /// Connections that any worker has.
     pub(super) fn attached_count(&self) -> usize {
-        (0..self.workers.len()).map(|index| self.net.attached_count(index)).sum()
+        self.crew.attached_count()
     }
 
     /// Whether no worker has a connection, and none is on its way to one: workers sleep, which have all they were sent.
@@ -535,22 +528,17 @@ impl World {
     pub(super) fn end(&self) -> Result<(), String> {
         self.until("connections of clients that are gone are attached", || self.attached_count() == 0)?;
         self.until("infos of clients that are gone are left", || self.shared.clients.count() == 0)?;
-        for (index, worker) in self.workers.iter().enumerate() {
-            let lent = worker.borrow_mut().as_mut().map_or(0, |worker| worker.io_mut().lent_buffers());
+        for index in 0..self.crew.count() {
+            let lent = self.crew.lent_buffers(index);
             if lent > 0 {
                 return Err(format!("worker {index} has not given back {lent} receive buffers"));
             }
         }
         self.shared.shutdown.request();
-        self.wakers.iter().for_each(Waker::wake);
-        let is_done =
-            |worker: &RefCell<Option<SimWorker>>| worker.borrow().as_ref().is_none_or(Worker::is_done);
-        self.until("workers were told to end", || self.workers.iter().all(is_done))?;
-        self.workers.iter().for_each(|worker| drop(worker.borrow_mut().take()));
-        let mut leases = Leases::new(&self.shared.keyspace, 0, false);
-        if !leases.take_all() {
-            return Err("a lease or a reservation is left".to_owned());
-        }
+        self.crew.wakers.iter().for_each(Waker::wake);
+        self.until("workers were told to end", || self.crew.is_done())?;
+        self.crew.dismiss();
+        let mut leases = all_leases(&self.shared).ok_or("a lease or a reservation is left")?;
         self.shared.keyspace.shards().for_each(|shard| leases.shard(shard).check_invariants());
         Ok(())
     }
