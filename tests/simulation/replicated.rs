@@ -56,7 +56,7 @@ impl Followed {
 /// # Errors
 /// What was not as it must be.
 pub fn run(plan: &Plan) -> Result<Summary, String> {
-    let count = 2 + (plan.seed % 3 != 0) as usize;
+    let count = 2 + usize::from(!plan.seed.is_multiple_of(3));
     Fleet::new(plan, count).run()
 }
 

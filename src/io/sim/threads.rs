@@ -183,7 +183,7 @@ impl ThreadSocket {
             Some(Answer::Socket(number)) => {
                 Ok(ThreadSocket { number, simulation, timeout: Some(timeout), is_given: false })
             }
-            answer => Err(failure(answer)),
+            answer => Err(failure(answer.as_ref())),
         }
     }
 
@@ -214,7 +214,7 @@ impl ThreadSocket {
                 into[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len())
             }
-            answer => Err(failure(answer)),
+            answer => Err(failure(answer.as_ref())),
         }
     }
 
@@ -222,7 +222,7 @@ impl ThreadSocket {
         let socket = self.number;
         match threads::ask(|_| Ask::Write { socket, bytes: bytes.to_vec() }) {
             Some(Answer::Done) => Ok(bytes.len()),
-            answer => Err(failure(answer)),
+            answer => Err(failure(answer.as_ref())),
         }
     }
 }
@@ -235,9 +235,9 @@ impl Drop for ThreadSocket {
     }
 }
 
-fn failure(answer: Option<Answer>) -> io::Error {
+fn failure(answer: Option<&Answer>) -> io::Error {
     match answer {
-        Some(Answer::Failed(kind)) => kind.into(),
+        Some(Answer::Failed(kind)) => (*kind).into(),
         _ => io::Error::other("the simulation is over"),
     }
 }

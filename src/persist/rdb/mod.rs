@@ -213,7 +213,9 @@ mod tests {
             let mut value = vec![TYPE_STRING];
             value.extend_from_slice([&b""[..], b"\xc3", b"\x80", b"\x81"][kind]);
             value.extend_from_slice(&bytes);
-            if let Some(text) = super::value(Checked { bytes: &value, is_valkey: false }, &Limits::default(), &KeyHasher::new(1)).ok().and_then(text) {
+            let checked = Checked { bytes: &value, is_valkey: false };
+            let read = super::value(checked, &Limits::default(), &KeyHasher::new(1));
+            if let Some(text) = read.ok().and_then(text) {
                 prop_assert!(text.len() <= value.len() * lzf::EXPANSION_MAX);
             }
         }

@@ -12,9 +12,9 @@
 //! Where the stream goes on behind the snapshot is known once the journal has come to the cut (`Replica::begin`).
 //! From then on the stream keeps what this replica has yet to read.
 //!
-//! A replica may have a channel of its own for the snapshot, a second connection that is one of a replica too and gets nothing more; the
-//! first one gets the stream from the cut on, which the replica keeps until it has loaded the snapshot. Redis's channel names the
-//! connection that it belongs to before the cut; Valkey's tells the replica where the stream goes on, and gets the snapshot
+//! A replica may have a channel of its own for the snapshot, a second connection that is one of a replica too and gets nothing
+//! more; the first one gets the stream from the cut on, which the replica keeps until it has loaded the snapshot. Redis's channel
+//! names the connection that it belongs to before the cut; Valkey's tells the replica where the stream goes on, and gets the snapshot
 //! once that has asked for the stream there.
 //!
 //! ```text

@@ -129,8 +129,8 @@ fn connect(server: &Surroundings<'_>, primary: &Primary, epoch: u64) -> Result<b
     }
 }
 
-/// Takes a snapshot through a channel of its own, of the client of this number or of one that says where the stream goes on; what comes
-/// of the stream meanwhile is kept.
+/// Takes a snapshot through a channel of its own, of the client of this number or of one that says where the stream goes on;
+/// what comes of the stream meanwhile is kept.
 fn take_through_channel(
     server: &Surroundings<'_>,
     primary: &Primary,

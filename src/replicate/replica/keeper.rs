@@ -81,7 +81,7 @@ impl Keeper {
         let theirs = Arc::clone(&shared);
         let reader = Reader { stream, blocks: Vec::new(), limit, kept };
         threads::spawn("torc-replica-2", move || {
-            let outcome = reader.run(input, || theirs.lock().is_to_stop);
+            let outcome = reader.run(&input, || theirs.lock().is_to_stop);
             if outcome.is_err() {
                 channel.shut_down();
             }
@@ -125,8 +125,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn run(mut self, input: Vec<u8>, is_to_stop: impl Fn() -> bool) -> Result<Stream, String> {
-        self.keep(&input);
+    fn run(mut self, input: &[u8], is_to_stop: impl Fn() -> bool) -> Result<Stream, String> {
+        self.keep(input);
         let (mut block, mut greeted) = (vec![0; BLOCK_BYTES], threads::now());
         while !is_to_stop() {
             if threads::now() - greeted >= GREETING {
