@@ -10,7 +10,6 @@ use crate::persist::append_only::Stage;
 use crate::persist::background::Purpose;
 use crate::persist::load::Loading;
 use crate::store::DbIndex;
-use std::sync::atomic::Ordering::Relaxed;
 
 const MS_PER_DAY: u64 = 86_400_000;
 /// Bits of the clock that entries keep.
