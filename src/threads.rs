@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use simulation::{Answer, Ask, Entered, Simulation, Strand};
+pub use simulation::{Answer, Ask, Entered, Simulation, Thread};
 
 /// Where the calling thread is.
 #[derive(Default)]
@@ -30,7 +30,7 @@ enum Place {
     /// A simulation runs on it.
     Simulation(Arc<Simulation>),
     /// It is one of a simulation's.
-    Simulated(Arc<Simulation>, Arc<Strand>),
+    Simulated(Arc<Simulation>, Arc<Thread>),
 }
 
 /// What lets others go on.
@@ -50,10 +50,10 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
     match simulation() {
         None => builder.spawn(body),
         Some(simulation) => {
-            let strand = simulation.add();
+            let thread = simulation.add();
             builder.spawn(move || {
-                PLACE.set(Place::Simulated(simulation, Arc::clone(&strand)));
-                strand.live(body);
+                PLACE.set(Place::Simulated(simulation, Arc::clone(&thread)));
+                thread.live(body);
             })
         }
     }
@@ -145,9 +145,9 @@ pub fn simulation() -> Option<Arc<Simulation>> {
 /// What a simulation answers its thread, which waits for it; none where the calling thread is not one. `question` is told the
 /// time since the simulation has begun.
 pub fn ask(question: impl FnOnce(Duration) -> Ask) -> Option<Answer> {
-    let (simulation, strand) = PLACE.with_borrow(|place| match place {
-        Place::Simulated(simulation, strand) => Some((Arc::clone(simulation), Arc::clone(strand))),
+    let (simulation, thread) = PLACE.with_borrow(|place| match place {
+        Place::Simulated(simulation, thread) => Some((Arc::clone(simulation), Arc::clone(thread))),
         Place::System | Place::Simulation(_) => None,
     })?;
-    Some(strand.ask(question(simulation.elapsed())))
+    Some(thread.ask(question(simulation.elapsed())))
 }

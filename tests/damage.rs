@@ -29,7 +29,7 @@ use crate::differential::commands;
 use crate::harness::{Rng, Server};
 
 /// Files of each kind, unless `TORC_DAMAGED` says otherwise.
-const FILES: u64 = 800;
+const FILES: u64 = 500;
 /// Sound files that mutation starts from.
 const SOUND: u64 = 24;
 const DATABASES: usize = 16;

@@ -81,7 +81,7 @@ enum Turn {
 }
 
 /// A thread.
-pub struct Strand {
+pub struct Thread {
     /// Which process it belongs to.
     owner: usize,
     turn: Mutex<Turn>,
@@ -90,7 +90,7 @@ pub struct Strand {
     changes_seen: AtomicU64,
 }
 
-impl Strand {
+impl Thread {
     /// Which process it belongs to.
     pub fn owner(&self) -> usize {
         self.owner
@@ -189,7 +189,7 @@ pub struct Simulation {
     elapsed_ns: AtomicU64,
     owner: AtomicUsize,
     changes: AtomicU64,
-    strands: Mutex<Vec<Arc<Strand>>>,
+    threads: Mutex<Vec<Arc<Thread>>>,
     /// Sockets that are to be closed.
     closed: Mutex<Vec<u64>>,
 }
@@ -221,7 +221,7 @@ impl Simulation {
             elapsed_ns: AtomicU64::new(0),
             owner: AtomicUsize::new(0),
             changes: AtomicU64::new(0),
-            strands: Mutex::default(),
+            threads: Mutex::default(),
             closed: Mutex::default(),
         })
     }
@@ -277,33 +277,33 @@ impl Simulation {
     }
 
     /// Threads that have not ended.
-    pub fn strands(&self) -> Vec<Arc<Strand>> {
-        let mut strands = lock(&self.strands);
-        strands.retain(|strand| !strand.has_ended());
-        strands.clone()
+    pub fn threads(&self) -> Vec<Arc<Thread>> {
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.has_ended());
+        threads.clone()
     }
 
     /// Ends the threads of processes that die.
     pub fn kill(&self, dies: impl Fn(usize) -> bool) {
-        for strand in self.strands().into_iter().filter(|strand| dies(strand.owner())) {
+        for thread in self.threads().into_iter().filter(|thread| dies(thread.owner())) {
             // That it has panicked in its destructors shows in its output.
-            strand.resume(Answer::Killed).unwrap_or_default();
+            thread.resume(Answer::Killed).unwrap_or_default();
         }
     }
 
-    pub(super) fn add(self: &Arc<Self>) -> Arc<Strand> {
+    pub(super) fn add(self: &Arc<Self>) -> Arc<Thread> {
         let owner = super::PLACE.with_borrow(|place| match place {
-            Place::Simulated(_, strand) => strand.owner(),
+            Place::Simulated(_, thread) => thread.owner(),
             Place::System | Place::Simulation(_) => self.owner.load(Relaxed),
         });
-        let strand = Arc::new(Strand {
+        let thread = Arc::new(Thread {
             owner,
             turn: Mutex::new(Turn::Waits(Ask::Rest { until: Duration::ZERO })),
             changed: Condvar::new(),
             changes_seen: AtomicU64::new(0),
         });
-        lock(&self.strands).push(Arc::clone(&strand));
-        strand
+        lock(&self.threads).push(Arc::clone(&thread));
+        thread
     }
 }
 

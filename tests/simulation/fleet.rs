@@ -218,8 +218,8 @@ impl Fleet {
         // Its peers are told, or not, as if its machine had gone with it.
         let is_silent = self.chance(40);
         threads.kill(number, |_| is_silent);
-        server.crew.indices().for_each(|index| net.retire(index, |_| is_silent));
-        server.crew.dismiss();
+        server.workers.indices().for_each(|index| net.retire(index, |_| is_silent));
+        server.workers.dismiss();
         node.is_ending.set(false);
         node.starts_at.set(net.now() + Duration::from_millis(1 + self.below(2500)));
         self.count(|followed| followed.kills += 1);
@@ -230,7 +230,7 @@ impl Fleet {
     pub(super) fn restart_when_due(&self) -> Result<(), String> {
         for (number, node) in self.nodes.iter().enumerate() {
             match self.server(number) {
-                Some(server) if server.crew.is_done() => _ = self.kill(number),
+                Some(server) if server.workers.is_done() => _ = self.kill(number),
                 None if node.starts_at.get() <= self.host.net.now() => self.start(number)?,
                 _ => {}
             }
@@ -325,7 +325,7 @@ impl Fleet {
         let mut ready = Vec::new();
         for number in 0..self.nodes.len() {
             if let Some(server) = self.server(number) {
-                ready.extend(server.crew.ready().into_iter().map(|worker| (number, worker)));
+                ready.extend(server.workers.ready().into_iter().map(|worker| (number, worker)));
             }
         }
         if ready.is_empty() {
@@ -336,12 +336,12 @@ impl Fleet {
         self.host.net.note((number * 16 + worker) as u64);
         if self.chance(self.plan.rest_percent) {
             let rest = Duration::from_micros(1 + self.below(self.plan.rest_max.as_micros() as u64));
-            server.crew.rest(worker, self.host.net.now() + rest);
+            server.workers.rest(worker, self.host.net.now() + rest);
             return true;
         }
         self.turns.set(self.turns.get() + 1);
         let before = self.host.simulation.set_owner(number);
-        server.crew.turn(worker, || {
+        server.workers.turn(worker, || {
             self.pass(Duration::from_micros(self.below(self.plan.turn_max.as_micros() as u64 + 1)));
         });
         self.host.simulation.set_owner(before);
@@ -387,7 +387,7 @@ impl Fleet {
         let now = self.host.net.now();
         let rests: Vec<Duration> = (0..self.nodes.len())
             .filter_map(|number| self.server(number))
-            .flat_map(|server| server.crew.rests().collect::<Vec<_>>())
+            .flat_map(|server| server.workers.rests().collect::<Vec<_>>())
             .collect();
         let starts = self.nodes.iter().map(|node| node.starts_at.get());
         let writers = self.writers.borrow();

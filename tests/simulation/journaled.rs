@@ -12,10 +12,10 @@ use std::path::Path;
 use torc::command::Shared;
 use torc::store::{DbIndex, Digest};
 
-use super::crew::all_leases;
 use super::plan::{Fault, Plan};
 use super::power::{self, Past};
 use super::series::Series;
+use super::workers::all_leases;
 use super::world::Summary;
 use crate::harness::TempDir;
 

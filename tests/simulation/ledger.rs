@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use torc::command::Shared;
 use torc::store::DbIndex;
 
-use super::crew::all_leases;
 use super::journaled::{Contents, contents};
 use super::server::Server;
+use super::workers::all_leases;
 
 #[derive(Default)]
 pub struct Ledger {

@@ -25,7 +25,6 @@
 
 mod board;
 mod client;
-mod crew;
 mod crowded;
 mod ends;
 mod fleet;
@@ -45,6 +44,7 @@ mod server;
 mod slow_reader;
 mod talkers;
 mod with_deadlines;
+mod workers;
 mod workloads;
 mod world;
 mod writer;

@@ -104,7 +104,7 @@ impl Fleet {
     fn cut_link(&self, number: usize, is_silent: bool) {
         let Some(server) = self.server(number) else { return };
         let mut sockets = self.host.threads.sockets(number);
-        sockets.extend(server.crew.indices().flat_map(|index| self.host.net.connected_sockets(index)));
+        sockets.extend(server.workers.indices().flat_map(|index| self.host.net.connected_sockets(index)));
         if sockets.is_empty() {
             return;
         }

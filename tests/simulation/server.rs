@@ -13,8 +13,8 @@ use torc::persist::journal::{Driver, Hooks};
 use torc::threads::{self, Simulation};
 use torc::worker::{Clock, Kept, follow, take_role};
 
-use super::crew::Crew;
 use super::plan::Plan;
+use super::workers::Workers;
 use super::world::share_at;
 
 /// Where simulated servers run.
@@ -27,7 +27,7 @@ pub struct Host {
 
 pub struct Server {
     pub shared: Arc<Shared>,
-    pub crew: Crew,
+    pub workers: Workers,
     driver: RefCell<Driver>,
     /// The offset and the last ticket when it was last looked at.
     pub looked: Cell<(u64, u64)>,
@@ -54,8 +54,8 @@ impl Server {
             shared.loading.begin(bytes, now_ms);
         }
         let primary = take_role(config, &shared);
-        let crew = Crew::new(&host.net, &host.clock, &plan.io, &shared, port, names);
-        let wakers = crew.wakers.clone();
+        let workers = Workers::new(&host.net, &host.clock, &plan.io, &shared, port, names);
+        let wakers = workers.wakers.clone();
         shared.link.set_hooks(move || wakers.iter().for_each(Waker::wake), || {});
         let wake = |wakers: Vec<Waker>| {
             move |workers: u64| {
@@ -63,23 +63,23 @@ impl Server {
                 (0..wakers.len()).filter(is_waiting).for_each(|number| wakers[number].wake());
             }
         };
-        shared.replication.wake_by(wake(crew.wakers.clone()));
+        shared.replication.wake_by(wake(workers.wakers.clone()));
         let hooks = Hooks {
-            wake: Box::new(wake(crew.wakers.clone())),
+            wake: Box::new(wake(workers.wakers.clone())),
             is_saving: Box::new(|| false),
             fail: Box::new(|reason| panic!("the journal has failed: {reason}")),
             now: Box::new(threads::now),
         };
         let driver = Driver::new(Arc::clone(&shared.journal), hooks).map_err(|error| error.to_string())?;
         let before = host.simulation.set_owner(number);
-        let (loads, wakers) = (Arc::clone(&shared), crew.wakers.clone());
+        let (loads, wakers) = (Arc::clone(&shared), workers.wakers.clone());
         let started = threads::spawn("torc-load", move || {
             kept.load(&loads, &wakers).unwrap_or_else(|reason| panic!("it cannot be loaded: {reason}"));
             follow(&loads, primary);
         });
         host.simulation.set_owner(before);
         started.map_err(|error| error.to_string())?;
-        Ok(Server { shared, crew, driver: RefCell::new(driver), looked: Cell::default() })
+        Ok(Server { shared, workers, driver: RefCell::new(driver), looked: Cell::default() })
     }
 
     /// The journal does what there is to be done; whether there was anything.

@@ -24,7 +24,6 @@ use torc::worker::Clock;
 
 use super::board::{Board, Player, Role};
 use super::client::{Client, End, Now};
-use super::crew::{Crew, all_leases};
 use super::journaled;
 use super::model::Model;
 use super::plan::{Fault, Plan};
@@ -34,6 +33,7 @@ use super::replicated::{self, Followed};
 use super::slow_reader::{self, SlowReader};
 use super::talkers::Spoken;
 use super::with_deadlines::WithDeadlines;
+use super::workers::{Workers, all_leases};
 use super::workloads::Noted;
 
 /// The port that everybody connects to.
@@ -109,7 +109,7 @@ pub(super) struct World {
     /// The counter behind all workers' clocks.
     counter: Box<dyn Fn(Duration)>,
     pub(super) shared: Arc<Shared>,
-    crew: Crew,
+    workers: Workers,
     pub(super) clients: RefCell<Vec<Client>>,
     queues: Rc<RefCell<Queues>>,
     pub(super) rng: RefCell<Rng>,
@@ -228,10 +228,10 @@ impl World {
     pub(super) fn over(plan: &Plan, shared: Arc<Shared>) -> Rc<World> {
         let net = SimNet::new(plan.seed, faults(plan, 0));
         let (clock, mock) = Clock::simulated(EPOCH_MS);
-        let crew = Crew::new(&net, &clock, &plan.io, &shared, PORT, plan.seed);
+        let workers = Workers::new(&net, &clock, &plan.io, &shared, PORT, plan.seed);
         Rc::new(World {
             plan: plan.clone(),
-            crew,
+            workers,
             net,
             counter: Box::new(move |time| mock.increment(time)),
             shared,
@@ -397,37 +397,37 @@ impl World {
 
     /// The workers' wakers.
     pub(super) fn wakers(&self) -> &[Waker] {
-        &self.crew.wakers
+        &self.workers.wakers
     }
 
     /// A turn of the first worker by which no time passes.
     pub(super) fn turn_in_no_time(&self) {
-        self.crew.turn_in_no_time();
+        self.workers.turn_in_no_time();
     }
 
     /// A turn of a worker that may go.
     pub(super) fn turn(&self, index: usize) {
         self.turns.set(self.turns.get() + 1);
-        self.crew.turn(index, || {
+        self.workers.turn(index, || {
             self.pass(Duration::from_micros(self.below(self.plan.turn_max.as_micros() as u64 + 1)));
         });
     }
 
     /// One of the workers that may go takes a turn or a rest; false if there is none.
     fn step_workers(&self) -> bool {
-        let ready = self.crew.ready();
+        let ready = self.workers.ready();
         if ready.is_empty() {
             return false;
         }
         let index = ready[self.below(ready.len() as u64) as usize];
         self.net.note(index as u64);
         if self.chance(self.plan.moves_percent) {
-            let active = 1 + self.below(self.crew.count() as u64) as usize;
+            let active = 1 + self.below(self.workers.count() as u64) as usize;
             self.shared.active_workers.store(active, Relaxed);
         }
         if self.chance(self.plan.rest_percent) {
             let rest = Duration::from_micros(1 + self.below(self.plan.rest_max.as_micros() as u64));
-            self.crew.rest(index, self.net.now() + rest);
+            self.workers.rest(index, self.net.now() + rest);
         } else {
             self.turn(index);
         }
@@ -490,7 +490,7 @@ impl World {
             }
             self.may_step_journal();
             if !self.step_workers() && !clients_stepped && !self.step_journal() && !self.skip_to_next() {
-                return Err(format!("everybody sleeps while {otherwise}: {:?}", self.crew.waits()));
+                return Err(format!("everybody sleeps while {otherwise}: {:?}", self.workers.waits()));
             }
         }
         Err(format!("it does not end while {otherwise}"))
@@ -500,7 +500,7 @@ impl World {
     /// what a client waits for, unless it has said so, so a run in which only timers are left has lost a wake-up.
     fn skip_to_next(&self) -> bool {
         let now = self.net.now();
-        let rests = self.crew.rests();
+        let rests = self.workers.rests();
         let clients = self.clients.borrow();
         let awaits_time = clients.iter().any(Client::awaits_time);
         let awaited = self.net.next_deadline().filter(|_| awaits_time);
@@ -516,7 +516,7 @@ impl World {
 
     /// Connections that any worker has.
     pub(super) fn attached_count(&self) -> usize {
-        self.crew.attached_count()
+        self.workers.attached_count()
     }
 
     /// Whether no worker has a connection, and none is on its way to one: workers sleep, which have all they were sent.
@@ -528,16 +528,16 @@ impl World {
     pub(super) fn end(&self) -> Result<(), String> {
         self.until("connections of clients that are gone are attached", || self.attached_count() == 0)?;
         self.until("infos of clients that are gone are left", || self.shared.clients.count() == 0)?;
-        for index in 0..self.crew.count() {
-            let lent = self.crew.lent_buffers(index);
+        for index in 0..self.workers.count() {
+            let lent = self.workers.lent_buffers(index);
             if lent > 0 {
                 return Err(format!("worker {index} has not given back {lent} receive buffers"));
             }
         }
         self.shared.shutdown.request();
-        self.crew.wakers.iter().for_each(Waker::wake);
-        self.until("workers were told to end", || self.crew.is_done())?;
-        self.crew.dismiss();
+        self.workers.wakers.iter().for_each(Waker::wake);
+        self.until("workers were told to end", || self.workers.is_done())?;
+        self.workers.dismiss();
         let mut leases = all_leases(&self.shared).ok_or("a lease or a reservation is left")?;
         self.shared.keyspace.shards().for_each(|shard| leases.shard(shard).check_invariants());
         Ok(())

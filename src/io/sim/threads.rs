@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::net::SimNet;
-use crate::threads::{self, Answer, Ask, Simulation, Strand};
+use crate::threads::{self, Answer, Ask, Simulation, Thread};
 
 /// How often a thread that rests goes on before its time.
 const EARLY_PERCENT: u32 = 10;
@@ -37,15 +37,15 @@ impl SimThreads {
     /// It has panicked.
     pub fn step(&self) -> Result<bool, String> {
         self.close_sockets();
-        let strands = self.simulation.strands();
-        let ready: Vec<&Arc<Strand>> = strands.iter().filter(|strand| self.is_ready(strand)).collect();
+        let threads = self.simulation.threads();
+        let ready: Vec<&Arc<Thread>> = threads.iter().filter(|thread| self.is_ready(thread)).collect();
         if ready.is_empty() {
             return Ok(false);
         }
-        let strand = ready[self.net.choose(ready.len())];
-        self.net.note(strand.owner() as u64);
-        let answer = self.answer(strand);
-        strand.resume(answer)?;
+        let thread = ready[self.net.choose(ready.len())];
+        self.net.note(thread.owner() as u64);
+        let answer = self.answer(thread);
+        thread.resume(answer)?;
         self.close_sockets();
         Ok(true)
     }
@@ -53,8 +53,8 @@ impl SimThreads {
     /// When, after now, a thread goes on that waits for time.
     pub fn next_deadline(&self) -> Option<Duration> {
         let now = self.net.now();
-        let strands = self.simulation.strands();
-        let untils = strands.iter().filter_map(|strand| strand.with_ask(until).flatten());
+        let threads = self.simulation.threads();
+        let untils = threads.iter().filter_map(|thread| thread.with_ask(until).flatten());
         untils.filter(|until| *until > now).min()
     }
 
@@ -88,12 +88,12 @@ impl SimThreads {
         }
     }
 
-    fn is_ready(&self, strand: &Strand) -> bool {
+    fn is_ready(&self, thread: &Thread) -> bool {
         let now = self.net.now();
-        let is_ready = strand.with_ask(|ask| match ask {
+        let is_ready = thread.with_ask(|ask| match ask {
             Ask::Rest { until } => *until <= now || self.net.choose(100) < EARLY_PERCENT as usize,
             Ask::Change { until } => {
-                strand.changes_seen() != self.simulation.changes() || until.is_some_and(|until| until <= now)
+                thread.changes_seen() != self.simulation.changes() || until.is_some_and(|until| until <= now)
             }
             Ask::Read { socket, until, .. } => {
                 let mut net = self.net.shared.borrow_mut();
@@ -110,12 +110,12 @@ impl SimThreads {
         self.sockets.borrow().contains_key(&socket)
     }
 
-    fn answer(&self, strand: &Strand) -> Answer {
-        let answer = strand.with_ask(|ask| match ask {
+    fn answer(&self, thread: &Thread) -> Answer {
+        let answer = thread.with_ask(|ask| match ask {
             Ask::Rest { .. } | Ask::Change { .. } => Answer::Done,
             Ask::Connect { port, .. } => match self.net.shared.borrow_mut().connect(*port) {
                 Some(socket) => {
-                    self.sockets.borrow_mut().insert(socket, strand.owner());
+                    self.sockets.borrow_mut().insert(socket, thread.owner());
                     Answer::Socket(socket)
                 }
                 None => Answer::Failed(ErrorKind::ConnectionRefused),

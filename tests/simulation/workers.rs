@@ -10,7 +10,7 @@ use torc::io::{Io as _, Options, Wait, Waker};
 use torc::store::Leases;
 use torc::worker::{Clock, Worker, WorkerSetup, inboxes};
 
-pub struct Crew {
+pub struct Workers {
     net: SimNet,
     /// The number of its first worker in the network.
     first: usize,
@@ -20,7 +20,7 @@ pub struct Crew {
     rests: Vec<Cell<Duration>>,
 }
 
-impl Crew {
+impl Workers {
     /// Workers of what is shared, who listen on `port`.
     pub fn new(
         net: &SimNet,
@@ -29,7 +29,7 @@ impl Crew {
         shared: &Arc<Shared>,
         port: u16,
         seed: u64,
-    ) -> Crew {
+    ) -> Workers {
         let count = shared.facts.workers;
         let ios: Vec<SimIo> = (0..count).map(|_| SimIo::new(net, options)).collect();
         let (first, wakers) = (ios[0].index(), ios.iter().map(SimIo::waker).collect::<Vec<Waker>>());
@@ -41,7 +41,7 @@ impl Crew {
             worker.io_mut().accept(0, net.listen(port)).expect("the simulation accepts");
             RefCell::new(Some(worker))
         });
-        Crew {
+        Workers {
             net: net.clone(),
             first,
             workers: workers.collect(),
