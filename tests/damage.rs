@@ -29,7 +29,7 @@ use crate::differential::commands;
 use crate::harness::{Rng, Server};
 
 /// Files of each kind, unless `TORC_DAMAGED` says otherwise.
-const FILES: u64 = 500;
+const FILES: u64 = 800;
 /// Sound files that mutation starts from.
 const SOUND: u64 = 24;
 const DATABASES: usize = 16;
@@ -89,10 +89,11 @@ fn files() -> u64 {
 /// Small files of random data: RDB, and of commands.
 fn sound() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let tiny = ["hash-max-listpack-entries", "set-max-intset-entries", "zset-max-listpack-entries"];
-    let args = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--workers", "1"];
+    let own = ["--appendonly", "yes", "--appendfsync", "always", "--aof-use-rdb-preamble", "no"];
+    let args = [&own[..], &["--workers", "1"]].concat();
     let (mut all_rdb, mut all_aof) = (Vec::new(), Vec::new());
     for number in 0..SOUND {
-        let server = if number % 2 == 0 { Server::start(&args) } else { Server::redis(&args[..4]) };
+        let server = if number % 2 == 0 { Server::start(&args) } else { Server::redis(&own) };
         let mut client = server.client();
         while client.ask("PING").string() != "PONG" {}
         if number % 4 > 1 {
@@ -108,7 +109,6 @@ fn sound() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
             client.ask(command);
         }
         assert_eq!(client.ask("SAVE").string(), "OK", "{}", server.log());
-        client.ask("WAITAOF 1 0 0");
         all_rdb.push(std::fs::read(server.dir().join("dump.rdb")).expect("it was saved"));
         let dir = std::fs::read_dir(server.dir().join("appendonlydir")).expect("it is there");
         let paths = dir.map(|file| file.expect("it can be read").path());
