@@ -116,6 +116,13 @@ fn info(client: &mut Client, name: &str) -> i64 {
     pair.and_then(|pair| pair[1].int()).expect("it is there")
 }
 
+/// `used_memory`.
+fn used(client: &mut Client) -> u64 {
+    let info = client.ask("INFO memory").string();
+    let text = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("INFO tells it");
+    text.parse().expect("a number")
+}
+
 /// Whatever keeps the data knows what producers have sent: a file, a file of commands, a replica; with what was set.
 #[test]
 fn what_producers_have_sent_is_kept() {
@@ -212,11 +219,6 @@ fn what_many_producers_have_sent_goes_in_slices() {
     const MESSAGES: usize = 3000;
     let server = Server::start(&["--workers", "2", "--stream-idmp-maxsize", "10000"]);
     let mut client = server.client();
-    let used = |client: &mut Client| {
-        let info = client.ask("INFO memory").string();
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).map(str::to_owned);
-        line.expect("INFO tells it").parse::<u64>().expect("a number")
-    };
     let empty = used(&mut client);
     for end in ["XCFGSET s IDMP-MAXSIZE 1", "DEL s"] {
         client.ask("CONFIG SET stream-idmp-maxsize 10000");
@@ -245,11 +247,6 @@ fn a_huge_stream_goes_in_slices() {
     const ENTRIES: usize = 1000;
     let server = Server::start(&["--workers", "2"]);
     let mut client = server.client();
-    let used = |client: &mut Client| {
-        let info = client.ask("INFO memory").string();
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).map(str::to_owned);
-        line.expect("INFO tells it").parse::<u64>().expect("a number")
-    };
     let empty = used(&mut client);
     let pipeline = command(&split("XADD huge * field value other 12345")).repeat(ENTRIES);
     let read = split("XREADGROUP GROUP g c COUNT 10000 STREAMS huge >");

@@ -126,6 +126,13 @@ impl<'a> Args<'a> {
         Self { spans: &self.spans[first..], hashes: &[], ..*self }
     }
 
+    /// Bytes of the request, as clients send it.
+    pub fn request_bytes(&self) -> usize {
+        let header = |number: usize| number.checked_ilog10().unwrap_or(0) as usize + b"$0\r\n".len();
+        let bulk = |arg: &[u8]| header(arg.len()) + arg.len() + b"\r\n".len();
+        header(self.len()) + self.from(0).map(bulk).sum::<usize>()
+    }
+
     /// All arguments from `first` on.
     pub fn from(&self, first: usize) -> impl Iterator<Item = &'a [u8]> + '_ {
         (first..self.len()).map(|index| self.at(index))
@@ -144,5 +151,25 @@ impl Index<usize> for Args<'_> {
     #[inline]
     fn index(&self, index: usize) -> &[u8] {
         self.at(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Span;
+
+    #[test]
+    fn requests_have_the_bytes_that_were_sent() {
+        let words = [&b"SET"[..], b"", b"0123456789"];
+        let (mut buffer, mut spans, mut sent) = (Vec::new(), Vec::new(), b"*3\r\n".to_vec());
+        for word in words {
+            spans.push(Span { start: buffer.len() as u32, len: word.len() as u32 });
+            buffer.extend_from_slice(word);
+            sent.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            sent.extend_from_slice(word);
+            sent.extend_from_slice(b"\r\n");
+        }
+        assert_eq!(Args::new(&buffer, &spans, &[]).request_bytes(), sent.len());
     }
 }

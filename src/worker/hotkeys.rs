@@ -27,7 +27,7 @@ impl Executor<'_> {
     pub(super) fn track(&mut self, row: &Row, args: &Args<'_>, start: u64, replied: usize) {
         let Some(mut found) = self.ctx.shared.stats.hotkeys.of(self.ctx.worker) else { return };
         let ns = self.clock.ns_between(start, self.ticks);
-        let bytes = request_bytes(args) + replied as u64;
+        let bytes = (args.request_bytes() + replied) as u64;
         found.add_command(ns, bytes);
         let mut keys = 0;
         // It has run, so its keys add up.
@@ -50,32 +50,5 @@ impl<I: Io> Worker<I> {
     /// Ends tracking whose time is over.
     pub(super) fn end_tracking_keys(&self, now_ms: u64) {
         self.shared.stats.hotkeys.stop_when_over(now_ms, || process_use(&self.shared));
-    }
-}
-
-/// How many bytes a request has as clients send it.
-fn request_bytes(args: &Args<'_>) -> u64 {
-    let header = |number: usize| 3 + number.checked_ilog10().map_or(1, |log| log as usize + 1);
-    let words: usize = args.from(0).map(|word| header(word.len()) + word.len() + 2).sum();
-    (header(args.len()) + words) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resp::Span;
-
-    #[test]
-    fn requests_have_the_bytes_that_were_sent() {
-        let words = [&b"SET"[..], b"", b"0123456789"];
-        let (mut buffer, mut spans, mut sent) = (Vec::new(), Vec::new(), b"*3\r\n".to_vec());
-        for word in words {
-            spans.push(Span { start: buffer.len() as u32, len: word.len() as u32 });
-            buffer.extend_from_slice(word);
-            sent.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            sent.extend_from_slice(word);
-            sent.extend_from_slice(b"\r\n");
-        }
-        assert_eq!(request_bytes(&Args::new(&buffer, &spans, &[])), sent.len() as u64);
     }
 }

@@ -117,19 +117,12 @@ impl Shown {
     fn of_asking(session: &Session, args: &Args<'_>) -> Shown {
         let touched = session.watch.as_ref().is_some_and(|watch| watch.flag.is_touched());
         session.client_info.set(flag::DIRTY_CAS, touched);
-        let query_bytes = request_bytes(args);
+        let query_bytes = args.request_bytes() as u64;
         let before = session.client_info.total_bytes.load(Relaxed).max(size_of::<Session>() as u64);
         let args_bytes = args.from(0).map(|arg| arg.len() as u64).sum();
         let (row, total_bytes, commands_run) = (session.last_row, before + query_bytes, session.commands_run);
         Shown { idle_s: 0, row, query_bytes, args_bytes, total_bytes, commands_run }
     }
-}
-
-/// The length of a command as it is sent.
-fn request_bytes(args: &Args<'_>) -> u64 {
-    let header = |number: usize| u64::from(number.checked_ilog10().unwrap_or(0)) + b"$0\r\n".len() as u64;
-    let bulk = |arg: &[u8]| header(arg.len()) + (arg.len() + b"\r\n".len()) as u64;
-    header(args.len()) + args.from(0).map(bulk).sum::<u64>()
 }
 
 /// The line of the client that runs this command, without its end.
