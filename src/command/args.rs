@@ -31,6 +31,12 @@ impl<'a> Args<'a> {
         Self { buffer, spans, large, hashes: &[] }
     }
 
+    /// The same with the hashes of its keys, in the order of the key arguments.
+    #[inline]
+    pub fn of(buffer: &'a [u8], spans: &'a [Span], large: &'a [Bytes], hashes: &'a [u64]) -> Self {
+        Self { buffer, spans, large, hashes }
+    }
+
     /// With the hashes of its keys, in the order of the key arguments.
     #[inline]
     pub fn hashed(self, hashes: &'a [u64]) -> Self {

@@ -321,7 +321,7 @@ impl<'a> Context<'a> {
     }
 
     /// The entry of key argument `index`, counted as a hit or a miss and touched. Expired keys are gone.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, args: &Args<'_>, index: usize) -> Option<Entry<'_>> {
         let touch = self.touch();
         self.find(args, index, touch, true)
@@ -350,13 +350,12 @@ impl<'a> Context<'a> {
         self.find(args, index, Touch::None, false)
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&mut self, args: &Args<'_>, index: usize, touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
         let hash = self.hash_of(args, index);
         self.find_key(hash, args.at(index), touch, tells_miss)
     }
 
-    #[inline]
     fn find_key(&mut self, hash: u64, key: &[u8], touch: Touch, tells_miss: bool) -> Option<Entry<'_>> {
         let (db, now_ms, shared) = (self.session.db, self.now_ms, self.shared);
         let shard = self.shared.keyspace.shard_of(hash);
@@ -364,12 +363,11 @@ impl<'a> Context<'a> {
             return self.find_shared(shard, hash, key, touch, tells_miss);
         }
         let counters = &self.stats.counters;
-        let deletion = Deletion::by(self.config.lazyfree_lazy_expire);
         let stays = || {
             let stays = shared.keeps_expired(now_ms);
             counters.expired_keys.add(u64::from(!stays));
             if let Some(changes) = self.changes.listener().filter(|_| !stays) {
-                changes.expired(db, key, deletion);
+                changes.expired(db, key, Deletion::by(self.config.lazyfree_lazy_expire));
             }
             stays
         };

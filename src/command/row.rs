@@ -271,6 +271,11 @@ flags! {
 }
 
 impl Flags {
+    /// In the gates of every row, and no flag of a command (see [`super::Row::gates`]).
+    pub const ANY: Self = Self(1 << 30);
+    /// Of a row that is not [plain](super::Row::gates).
+    pub const NOT_PLAIN: Self = Self(1 << 31);
+
     /// Both sets together, usable in constants.
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

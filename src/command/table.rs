@@ -34,6 +34,9 @@ pub struct Row {
     pub role: Role,
     /// Up to how many arguments it takes hardly longer than reading the time does, whatever its one key holds.
     pub quick_args_max: usize,
+    /// Why it may have to be looked at before it runs: its flags, [`Flags::ANY`], and [`Flags::NOT_PLAIN`] unless all it touches is the
+    /// keys whose shards are held, so that it leaves its client as it was.
+    pub gates: Flags,
 }
 
 /// What a command does between MULTI and EXEC.
@@ -125,6 +128,13 @@ impl KeyShape {
             _ => Self::General,
         }
     }
+}
+
+/// See [`Row::gates`].
+fn gates(command: &Command, role: Role) -> Flags {
+    let is_plain = command.scope == Scope::Keys && command.finder.is_none() && role == Role::Queued;
+    let flags = command.flags.with(Flags::ANY);
+    if is_plain { flags } else { flags.with(Flags::NOT_PLAIN) }
 }
 
 /// Up to how many arguments a command is quick: always where its documentation says so. One that has the flag may take the
@@ -226,10 +236,12 @@ impl Table {
             KeyShape::Found(_) => (1, NOWHERE),
             _ => (1, 1),
         };
+        let role = Role::of(&full_name);
         self.rows.push(Row {
             command: *command,
             id,
-            role: Role::of(&full_name),
+            gates: gates(command, role),
+            role,
             quick_args_max: quick_args_max(command, shape),
             full_name,
             shape,
@@ -282,6 +294,12 @@ impl Table {
     #[inline]
     pub fn row(&self, id: u16) -> &Row {
         &self.rows[id as usize]
+    }
+
+    /// The row with this number, if there is one.
+    #[inline]
+    pub fn get(&self, id: u16) -> Option<&Row> {
+        self.rows.get(id as usize)
     }
 
     /// The top-level command of this name, in any case.

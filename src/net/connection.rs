@@ -343,25 +343,35 @@ impl Connection {
 
     /// Memory held by this connection, in bytes. Large values on their way out count, as in Redis: that somebody else has them too
     /// may end at any time.
+    #[inline]
     pub fn allocated_bytes(&self) -> usize {
+        let output = self.output.allocated_bytes() + self.output.large_bytes() + self.sending_bytes;
+        let buffers = self.query_buffer.capacity() + self.received_bytes + output;
+        size_of::<Self>() + buffers + if self.holds_buffers_only() { 0 } else { self.other_bytes() }
+    }
+
+    /// Whether it has nothing that most connections have not, either.
+    #[inline]
+    fn holds_buffers_only(&self) -> bool {
+        let Session { scan, subscriptions, watch, fieldsets, multi, .. } = &self.session;
+        let holds_input = !self.large.is_empty() | self.requeued.is_some() | self.bulk.is_some();
+        let holds_state = scan.is_some() | subscriptions.is_some() | watch.is_some() | fieldsets.is_some();
+        !(holds_input | holds_state | multi.is_some() | self.wait.is_some())
+    }
+
+    /// Memory held besides buffers.
+    #[cold]
+    fn other_bytes(&self) -> usize {
         let large: usize = self.large.iter().map(Bytes::len).sum();
-        let large =
-            large + self.requeued.as_ref().map_or(0, |command| command.spans.capacity() * size_of::<Span>());
-        let input = self.query_buffer.capacity() + self.received_bytes + self.bulk_bytes() + large;
-        let buffers = input + self.output.allocated_bytes() + self.output.large_bytes() + self.sending_bytes;
+        let requeued =
+            self.requeued.as_ref().map_or(0, |command| command.spans.capacity() * size_of::<Span>());
         let scanned = self.session.scan.as_ref().map_or(0, |scan| scan.bytes_allocated());
         let subscribed = self.session.subscriptions.as_ref().map_or(0, |all| all.bytes_allocated());
         let watched = self.session.watch.as_ref().map_or(0, |watch| watch.bytes_allocated());
         let prepared = self.session.fieldsets.as_ref().map_or(0, |all| all.bytes_allocated());
         let waiting = self.wait.as_ref().map_or(0, |waiter| waiter.bytes_allocated());
-        size_of::<Self>()
-            + buffers
-            + self.queued_bytes()
-            + scanned
-            + subscribed
-            + watched
-            + prepared
-            + waiting
+        let input = large + requeued + self.bulk_bytes();
+        input + self.queued_bytes() + scanned + subscribed + watched + prepared + waiting
     }
 
     /// Shows in the client's info what memory it holds now: what was shown before, and what is.

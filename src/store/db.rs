@@ -81,7 +81,7 @@ impl Db {
         Db { table: Table::new(), expires: 0, expires_inside: 0, deadline_sum: 0, unsaved: None }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<(Place, EntryPtr)> {
         let (place, item) = self.table.find(hash, |item| entry_of(&item).has_key(key))?;
         Some((place, pointer_of(item)))

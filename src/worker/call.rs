@@ -146,9 +146,21 @@ pub(super) struct Executor<'a> {
 impl Executor<'_> {
     /// Runs a command's handler.
     #[inline(always)]
-    pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    pub(super) fn run_handler(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
         self.ctx.key_places = row.key_places;
-        let outcome = (row.command.handler)(&mut self.ctx, args, reply);
+        (row.command.handler)(&mut self.ctx, args, reply)
+    }
+
+    /// Runs a command's handler, and hands over what it has changed to whoever listens.
+    #[inline(always)]
+    pub(super) fn handle(&mut self, row: &Row, args: &Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+        let outcome = self.run_handler(row, args, reply);
+        self.end_listened(outcome, row, args)
+    }
+
+    /// The handler has run: what it has changed goes to whoever listens.
+    #[inline(always)]
+    pub(super) fn end_listened(&mut self, outcome: Outcome, row: &Row, args: &Args<'_>) -> Outcome {
         if self.ctx.changes.is_listened() && !matches!(outcome, Err(CommandError::Script(_))) {
             if self.ctx.session.tracking.is_some() && self.ctx.needs_exclusive_to_track(row, args) {
                 self.ctx.session.needs_exclusive = true;
@@ -204,12 +216,18 @@ impl Executor<'_> {
             Err(error) => self.fail(error, row, reply),
         }
         self.show(row, args, reply);
+        self.note_done(row, args, like_it);
+        true
+    }
+
+    /// The command has run: it is timed, or will be with another `like_it` that follows at once.
+    #[inline(always)]
+    pub(super) fn note_done(&mut self, row: &Row, args: &Args<'_>, like_it: bool) {
         if like_it && args.len() <= row.quick_args_max && self.constants.joins {
             self.joined_count += 1;
         } else {
             self.time(row, args, 1);
         }
-        true
     }
 
     #[cold]

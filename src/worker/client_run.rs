@@ -4,23 +4,20 @@
 //! command only that is looked at which the one before may have changed. A command that makes a key ready for which a client
 //! waits ends the client run, so that the client is served before the next.
 //!
-//! Not here: forming groups (`exec::group`), what running a command means (`call`).
+//! Not here: forming groups (`exec::group`), whether a command may run (`admission`), what running one means (`call`).
 
+use super::admission::Admission;
 use super::blocking::made_ready;
 use super::call::{Executor, TurnConstants};
 use super::following::acknowledge;
 use super::memory::{EvictionContext, Memory};
-use super::transaction::{enqueue, refuse_in, reject, reject_denied};
+use super::transaction::{enqueue, refuse_in, reject};
 use super::{Worker, run};
-use crate::command::{
-    Args, CommandError, Denied, Effect, Flags, PauseMode, Replies, Role, Row, Scope, is_about_oneself,
-    may_run, may_run_while_listening, note_denied,
-};
+use crate::command::{Args, Effect, Flags, Outcome, Replies, Role, Row, Scope, is_about_oneself};
 use crate::exec::{Gathered, REFUSED, Source};
 use crate::io::Io;
 use crate::net::connection::{BlockReason, OUTPUT_BYTES_HIGH};
 use crate::resp::{Mark, Output, Reply, Span};
-use crate::security;
 
 /// What became of a command.
 enum MemberOutcome {
@@ -34,20 +31,9 @@ enum MemberOutcome {
     Busy,
 }
 
-/// Whether a command may run now.
-enum Admission {
-    Yes,
-    Error(CommandError),
-    /// Its user lacks the right.
-    Denied(Denied),
-    /// It is none of those that a client may run which listens.
-    OnlyListens,
-    Paused,
-}
-
-struct ClientRun<'a> {
-    executor: Executor<'a>,
-    memory: &'a mut Memory,
+pub(super) struct ClientRun<'a> {
+    pub(super) executor: Executor<'a>,
+    pub(super) memory: &'a mut Memory,
 }
 
 impl<I: Io> Worker<I> {
@@ -108,30 +94,53 @@ impl<I: Io> Worker<I> {
         let at = |place: usize| {
             members.get(place).map(|member| &batch.commands[*member as usize]).filter(of_client_run)
         };
-        let args_of = |command: &Gathered| {
-            Args::new(buffer, batch.spans_of(command), large).hashed(batch.hashes_of(command))
-        };
+        let args_of =
+            |command: &Gathered| Args::of(buffer, batch.spans_of(command), large, batch.hashes_of(command));
         let mut executor = self.execution.executor(session, constants, &self.clock, *ticks);
         if is_upstream {
             executor.ctx.now_ms = 0;
         }
         let mut client_run = ClientRun { executor, memory: &mut self.memory };
         let (mut count, mut next, mut stop) = (0, Some(first), None);
+        let (mut gates, table) = (client_run.gates(), client_run.executor.table);
+        let mut has_shared = client_run.executor.ctx.leases.has_shared();
+        let mut row = table.get(first.row);
         while let Some(command) = next {
             count += 1;
             next = at(count);
             let args = args_of(command);
-            let mut reply = Reply::new(output, client_run.executor.ctx.session.protocol);
             let like_it = next.is_some_and(|next| next.row == command.row);
-            let step = client_run.step(command, &args, &mut reply, like_it);
+            let mut reply = Reply::new(output, client_run.executor.ctx.session.protocol);
+            let is_full = reply.output().len() >= OUTPUT_BYTES_HIGH;
+            let (mut ends, mut is_plain) = (false, true);
+            let step = match row {
+                // One that was gathered behind a MULTI has no leases.
+                Some(row) if !(row.gates.has(gates) | is_full | command.queued) => {
+                    if has_shared && command.shares {
+                        client_run.run_shared(row, &args, &mut reply, like_it)
+                    } else {
+                        client_run.run_plain(row, &args, &mut reply, like_it)
+                    }
+                }
+                _ => {
+                    is_plain = false;
+                    let step = client_run.step(command, &args, &mut reply, like_it);
+                    ends = client_run.executor.ctx.session.close_after_reply;
+                    gates = client_run.gates();
+                    has_shared = client_run.executor.ctx.leases.has_shared();
+                    step
+                }
+            };
             if !matches!(step, MemberOutcome::Done) {
-                stop = Some((*command, step));
+                (stop, ends) = (Some((*command, step)), true);
             }
-            let ends = stop.is_some()
-                || client_run.executor.ctx.session.close_after_reply
-                || self.serves && client_run.made_ready(command, &args);
+            ends |= self.serves && client_run.made_ready(command, &args);
             if ends || !like_it {
                 client_run.executor.time_joined(command.row, &args);
+                if is_plain {
+                    client_run.executor.ctx.session.last_row = command.row;
+                }
+                row = next.and_then(|next| table.get(next.row));
             }
             if ends {
                 break;
@@ -226,7 +235,52 @@ impl ClientRun<'_> {
         made_ready(command.scope, args.hashes(), &ctx.shared.keyspace, ctx.leases, became_ready)
     }
 
+    /// Runs a command that passes the gates.
     #[inline(always)]
+    fn run_plain(
+        &mut self,
+        row: &Row,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> MemberOutcome {
+        let outcome = self.executor.run_handler(row, args, reply);
+        if outcome.is_ok() && !self.executor.ctx.changes.is_listened() {
+            self.executor.note_done(row, args, like_it);
+            return MemberOutcome::Done;
+        }
+        self.finish_plain(outcome, row, args, reply, like_it)
+    }
+
+    /// Its changes are listened to, or it has failed, waits, or is not at its end.
+    #[inline(never)]
+    fn finish_plain(
+        &mut self,
+        outcome: Outcome,
+        row: &Row,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+        like_it: bool,
+    ) -> MemberOutcome {
+        let outcome = self.executor.end_listened(outcome, row, args);
+        let has_run = self.executor.finish(outcome, row, args, reply, like_it);
+        self.outcome(has_run)
+    }
+
+    /// What becomes of a command that has run to its end, or has not.
+    #[inline(always)]
+    fn outcome(&self, has_run: bool) -> MemberOutcome {
+        if has_run {
+            MemberOutcome::Done
+        } else if self.executor.ctx.session.blocking.is_some() {
+            MemberOutcome::Wait
+        } else if self.executor.suspended.is_some() {
+            MemberOutcome::Busy
+        } else {
+            MemberOutcome::Blocked(BlockReason::None)
+        }
+    }
+
     fn step(
         &mut self,
         command: &Gathered,
@@ -329,50 +383,8 @@ impl ClientRun<'_> {
         if self.executor.ctx.leases.has_shared() && command.shares {
             return self.run_shared(row, args, reply, like_it);
         }
-        if self.executor.call(row, args, reply, like_it) {
-            MemberOutcome::Done
-        } else if self.executor.ctx.session.blocking.is_some() {
-            MemberOutcome::Wait
-        } else if self.executor.suspended.is_some() {
-            MemberOutcome::Busy
-        } else {
-            MemberOutcome::Blocked(BlockReason::None)
-        }
-    }
-
-    /// The client's user lacks the right.
-    #[cold]
-    fn deny(&mut self, row: &Row, args: &Args<'_>, denied: Denied, reply: &mut Reply<'_>) {
-        let ctx = &mut self.executor.ctx;
-        ctx.stats.commands[row.id as usize].rejected.add(1);
-        ctx.stats.counters.commands_rejected.add(1);
-        let in_multi = ctx.session.multi.is_some();
-        let context = if in_multi { security::Context::Multi } else { security::Context::TopLevel };
-        note_denied(ctx, row, args, denied, context);
-        let text = denied.text(&ctx.session.user, row, args, false);
-        reject_denied(&text, row.role, ctx.session, reply, ctx.stats);
-    }
-
-    /// Why the client, being who and what it is, may not run this.
-    #[inline(never)]
-    fn restriction(&mut self, row: &Row, flags: Flags, args: &Args<'_>) -> Option<Admission> {
-        let session = &*self.executor.ctx.session;
-        let is_anybody = !session.authenticated && !self.executor.constants.users.default_user().is_open();
-        if is_anybody && !flags.has(Flags::NO_AUTH) {
-            return Some(Admission::Error(CommandError::NoAuth));
-        }
-        // What may not be queued is refused for that.
-        let is_refused = session.multi.is_some() && row.command.flags.has(Flags::NO_MULTI);
-        if !is_refused && let Err(denied) = may_run(&session.user, row, args) {
-            return Some(Admission::Denied(denied));
-        }
-        if session.only_listens && !may_run_while_listening(&row.full_name) {
-            return Some(Admission::OnlyListens);
-        }
-        // To Redis a monitor is a kind of replica.
-        let touches_keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
-        ((session.monitor || session.replica.is_some()) && flags.has(touches_keys))
-            .then_some(Admission::Error(CommandError::Text("ERR Replica can't interact with the keyspace")))
+        let has_run = self.executor.call(row, args, reply, like_it);
+        self.outcome(has_run)
     }
 
     /// A command of a primary's stream. Nothing forbids it, and nobody is told what it replies; an error is for the log.
@@ -457,19 +469,6 @@ impl ClientRun<'_> {
         }
     }
 
-    /// A client that speaks RESP2 and has subscribed runs no other commands than those that have to do with it.
-    #[cold]
-    fn refuse_listener(&mut self, row: &Row, reply: &mut Reply<'_>) {
-        let ctx = &mut self.executor.ctx;
-        ctx.stats.commands[row.id as usize].rejected.add(1);
-        ctx.stats.counters.commands_rejected.add(1);
-        reply.error_fmt(format_args!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-            row.full_name
-        ));
-        ctx.stats.count_error("ERR");
-    }
-
     /// A command whose shards others may be reading. If it has found that it must change something, nothing is left of it, and it
     /// runs again in a later group, which has the shards to itself.
     #[inline(never)]
@@ -528,53 +527,6 @@ impl ClientRun<'_> {
         self.executor.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
         MemberOutcome::Blocked(BlockReason::None)
     }
-
-    #[inline(always)]
-    fn admit(&mut self, row: &Row, command: &Gathered, args: &Args<'_>) -> Admission {
-        let (ctx, clock) = (&mut self.executor.ctx, self.executor.clock);
-        let flags = match row.role {
-            Role::Exec => row.command.flags.with(ctx.session.queued_flags()),
-            _ => row.command.flags,
-        };
-        let constants = self.executor.constants;
-        let is_barred = !flags.has_all(constants.needed) | constants.busy.is_some();
-        let is_denied = flags.has(constants.refused) | (row.id == constants.refused_row);
-        if ctx.session.restricted
-            && let Some(admission) = self.restriction(row, flags, args)
-        {
-            return admission;
-        }
-        let ctx = &mut self.executor.ctx;
-        let admission = admit(flags, constants, ctx.now_ms, (is_denied, is_barred));
-        let is_script = command.scope == Scope::Script && self.memory.is_limited();
-        if !(flags.has(self.memory.watched()) || is_script) || !matches!(admission, Admission::Yes) {
-            return admission;
-        }
-        // What a script will do nobody knows: it is asked again when it does.
-        let flags = if is_script { Flags::WRITE.with(Flags::DENYOOM) } else { flags };
-        let (scope, hashes) = match row.role {
-            Role::Exec => (ctx.session.scope(), ctx.session.queued_hashes()),
-            _ => (command.scope, args.hashes()),
-        };
-        let mut eviction = EvictionContext {
-            leases: ctx.leases,
-            shared: ctx.shared,
-            stats: ctx.stats,
-            clock,
-            rng: ctx.rng,
-            effects: ctx.effects,
-            changes: ctx.changes,
-            journal: ctx.journal,
-        };
-        match self.memory.admit(flags, scope, hashes, &mut eviction) {
-            is_admitted if is_script => {
-                self.executor.ctx.scripting.is_oom = !is_admitted;
-                Admission::Yes
-            }
-            true => Admission::Yes,
-            false => Admission::Error(CommandError::OutOfMemory),
-        }
-    }
 }
 
 /// Where a command ends whose arguments are all in their source.
@@ -590,87 +542,4 @@ fn may_be_replicated(row: &Row) -> bool {
     row.command.flags.has(CHANGES)
         || matches!(row.role, Role::Begin | Role::Exec)
         || matches!(&*row.full_name, "select" | "ping")
-}
-
-/// What is refused with while data may be old, and clients are not to see that.
-pub(super) const CUT_OFF: CommandError =
-    CommandError::Text("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
-/// What writes are refused with after a save has failed.
-const CANNOT_SAVE: CommandError = CommandError::Text(
-    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
-);
-
-/// Why nobody may run a command at present.
-#[cold]
-fn obstacle(
-    flags: Flags,
-    constants: &TurnConstants,
-    (is_denied, is_barred): (bool, bool),
-) -> Option<CommandError> {
-    // In Redis's order: a command may be refused for several reasons.
-    let obstacles = constants.obstacles;
-    let lacks_flags = is_barred && !flags.has_all(constants.needed);
-    if is_denied && let Some(refusal) = constants.write_refusal(flags) {
-        return Some(refusal);
-    }
-    if obstacles.is_cut_off && !flags.has(Flags::STALE) {
-        return Some(CUT_OFF);
-    }
-    if lacks_flags {
-        return Some(CommandError::Text("LOADING Redis is loading the dataset in memory"));
-    }
-    constants.busy.filter(|_| !flags.has(constants.busy_allows))
-}
-
-impl TurnConstants {
-    /// Why a command with these flags may write nothing, if so.
-    pub(super) fn write_refusal(&self, flags: Flags) -> Option<CommandError> {
-        let (obstacles, writes) = (self.obstacles, flags.has(Flags::WRITE));
-        let text = match obstacles.cannot_append {
-            _ if obstacles.cannot_save => return Some(CANNOT_SAVE),
-            Some(errno) => cannot_append(errno),
-            _ if writes && self.lacks_replicas && !obstacles.is_replica => {
-                "NOREPLICAS Not enough good replicas to write."
-            }
-            _ if writes && obstacles.only_reads => "READONLY You can't write against a read only replica.",
-            _ => return None,
-        };
-        Some(CommandError::Text(text))
-    }
-}
-
-/// What writes are refused with after the append-only file could not be written.
-fn cannot_append(errno: i32) -> &'static str {
-    match errno {
-        libc::ENOSPC => "MISCONF Errors writing to the AOF file: No space left on device",
-        libc::EDQUOT => "MISCONF Errors writing to the AOF file: Disk quota exceeded",
-        libc::EFBIG => "MISCONF Errors writing to the AOF file: File too large",
-        libc::EROFS => "MISCONF Errors writing to the AOF file: Read-only file system",
-        libc::EIO => "MISCONF Errors writing to the AOF file: Input/output error",
-        _ => "MISCONF Errors writing to the AOF file: the log says why",
-    }
-}
-
-#[inline]
-fn admit(
-    flags: Flags,
-    constants: &TurnConstants,
-    now_ms: u64,
-    (is_denied, is_barred): (bool, bool),
-) -> Admission {
-    if (is_denied | is_barred)
-        && let Some(error) = obstacle(flags, constants, (is_denied, is_barred))
-    {
-        return Admission::Error(error);
-    }
-    if constants.obstacles.must_wait && flags.has(Flags::WRITE) {
-        return Admission::Paused;
-    }
-    match constants.shared.pause.active(now_ms) {
-        None => Admission::Yes,
-        // All means all: a client that is to end the pause must have been faster than whoever began it.
-        Some(PauseMode::All) => Admission::Paused,
-        Some(PauseMode::Write) if flags.has(Flags::WRITE.with(Flags::MAY_REPLICATE)) => Admission::Paused,
-        Some(_) => Admission::Yes,
-    }
 }

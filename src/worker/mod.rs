@@ -49,6 +49,7 @@
 //! - no step blocks; no lease is held across a system call;
 //! - a connection with input to parse is in `ready` unless it is blocked; with output to send, in `dirty`.
 
+mod admission;
 mod balance;
 mod blocking;
 mod busy;

@@ -10,10 +10,10 @@
 //! left nothing.
 //! Not here: the interpreter (`crate::script`), scripts that run for too long (`busy`).
 
+use super::admission::CUT_OFF;
 use super::blocking::take_ready;
 use super::busy::SuspendedScript;
 use super::call::{Executor, reply_error};
-use super::client_run::CUT_OFF;
 use super::clock::Clock;
 use crate::command::{
     Args, Bracket, CalledBy, CommandError, Denied, Flags, LookupError, Row, Scope, ScriptCall, ScriptRetry,

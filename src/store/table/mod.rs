@@ -181,7 +181,7 @@ impl Table {
     }
 
     /// Finds the item with this hash for which `is` holds, and its place.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, hash: u64, mut is: impl FnMut(Item) -> bool) -> Option<(Place, Item)> {
         let (index, segment) = self.locate(hash)?;
         let buckets = self.buckets_of(segment);
