@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::call::{Executor, TurnConstants};
 use super::client_run::ClientRun;
 use super::memory::EvictionContext;
-use super::transaction::reject_denied;
+use super::transaction::{abort, reject_denied};
 use crate::command::{
     Args, CommandError, Denied, Flags, PauseMode, Replies, Role, Row, Scope, may_run,
     may_run_while_listening, note_denied,
@@ -95,10 +95,14 @@ impl ClientRun<'_> {
         let ctx = &mut self.executor.ctx;
         ctx.stats.commands[row.id as usize].rejected.add(1);
         ctx.stats.counters.commands_rejected.add(1);
-        reply.error_fmt(format_args!(
+        let text = format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
             row.full_name
-        ));
+        );
+        if row.role == Role::Exec {
+            return abort(text.as_bytes(), ctx.session, reply, ctx.stats);
+        }
+        reply.error(&text);
         ctx.stats.count_error("ERR");
     }
 

@@ -303,14 +303,16 @@ impl ClientRun<'_> {
         step
     }
 
-    /// Takes back the reply to a command, unless it has switched replies on.
+    /// Takes back the reply to a command, unless it has switched replies on. What tells of a subscription is a message and stays; that it
+    /// was queued or refused is a reply.
     #[cold]
     fn silence(&mut self, command: &Gathered, reply: &mut Reply<'_>, mark: Mark) {
         let session = &mut *self.executor.ctx.session;
         if session.replies != Replies::On {
             let row = (command.row != REFUSED).then(|| self.executor.table.row(command.row));
-            if !row.is_some_and(|row| is_about_oneself(&row.full_name)) {
-                reply.truncate(mark);
+            let said = reply.output().take_since(mark);
+            if row.is_some_and(|row| is_about_oneself(&row.full_name)) && is_message(&said) {
+                reply.output().push_bytes(&said);
             }
             session.replies = run::next_replies(session.replies, row);
         }
@@ -527,6 +529,11 @@ impl ClientRun<'_> {
         self.executor.ctx.session.withheld_reply = Some(reply.output().take_since(mark));
         MemberOutcome::Blocked(BlockReason::None)
     }
+}
+
+/// Whether it is a message rather than a status or an error.
+fn is_message(said: &[u8]) -> bool {
+    matches!(said.first(), Some(b'*' | b'>'))
 }
 
 /// Where a command ends whose arguments are all in their source.

@@ -87,7 +87,7 @@ pub(super) fn reject(
 ) {
     // What was not finished will not be.
     session.scan = None;
-    if role == Role::Exec && session.multi.is_some() {
+    if role == Role::Exec {
         return abort(error.text().as_bytes(), session, reply, stats);
     }
     if let Some(queue) = &mut session.multi {
@@ -107,7 +107,7 @@ pub(super) fn reject_denied(
 ) {
     session.scan = None;
     let text = [b"NOPERM ", why].concat();
-    if role == Role::Exec && session.multi.is_some() {
+    if role == Role::Exec {
         return abort(&text, session, reply, stats);
     }
     if let Some(queue) = &mut session.multi {
@@ -136,8 +136,8 @@ pub(super) fn refuse_in(ctx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
     session.last_row = refuse(args, reply, table, stats);
 }
 
-/// EXEC may not run, and the transaction ends.
-fn abort(why: &[u8], session: &mut Session, reply: &mut Reply<'_>, stats: &WorkerStats) {
+/// EXEC may not run, and the transaction ends, if there is one.
+pub(super) fn abort(why: &[u8], session: &mut Session, reply: &mut Reply<'_>, stats: &WorkerStats) {
     session.discard();
     let why = why.strip_prefix(b"ERR ").unwrap_or(why);
     reply.error_bytes(&[b"EXECABORT Transaction discarded because of: ", why].concat());

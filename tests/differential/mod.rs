@@ -16,6 +16,7 @@ mod doubles;
 mod families;
 mod scripts;
 mod shapes;
+mod states;
 mod waiting;
 
 use std::collections::BTreeMap;
