@@ -222,6 +222,17 @@ fn nothing_is_left_over() {
     none("code that sleeps", &sleeps);
 }
 
+/// `tests/loom` compiles what it is told to; a model elsewhere would never run.
+#[test]
+fn every_loom_model_is_run() {
+    let modelled = files().into_iter().filter(|(_, text)| text.contains(concat!("mod loom", "_models")));
+    let modelled: Vec<String> = modelled.map(|(name, _)| name).collect();
+    assert!(modelled.len() > 2, "only {modelled:?} have models");
+    let listed = include_str!("loom/lib.rs");
+    let missing = modelled.into_iter().filter(|name| !listed.contains(&format!("\"../../{name}\"")));
+    none("files whose models do not run", &missing.collect::<Vec<_>>());
+}
+
 /// Commands that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
     ("shutdown", "tests/startup.rs: it ends the server"),
