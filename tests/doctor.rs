@@ -108,6 +108,11 @@ const fn case(subject: &'static str, level: Level, what: &'static str, remedy: &
 const GROUP: &str = "/sys/fs/cgroup/system.slice/torc.service/memory.max";
 const SLICE: &str = "/sys/fs/cgroup/system.slice/memory.max";
 const QUOTA: &str = "/sys/fs/cgroup/system.slice/torc.service/cpu.max";
+/// Control groups of version 1, in a container whose paths are the host's while its own group is mounted.
+const OLD_GROUPS: (&str, &str) = (
+    "/proc/self/cgroup",
+    "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n1:name=systemd:/x\n0::/docker/abc\n",
+);
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
@@ -124,12 +129,15 @@ const CASES: &[Case] = &[
     Case { files: &[("/proc/self/limits", "Max open files            1024  4096  files\n")], ..case("open-files", Level::Warning, "the limit of 4096 leaves room for", "LimitNOFILE=10") },
     Case { files: &[("/proc/self/limits", "Max open files            1024  unlimited  files\n")], ..case("open-files", Level::Ok, "enough for maxclients 10000", "") },
     Case { files: &[("/proc/sys/net/core/somaxconn", "128\n")], ..case("accept-queue", Level::Note, "cuts tcp-backlog 511 to 128", "tuning/accept-queue apply") },
+    Case { files: &[("/proc/sys/net/core/somaxconn", "128\n"), ("/usr/lib/torc/tuning/accept-queue", "#!/bin/sh\n")], ..case("accept-queue", Level::Note, "to 128", "/usr/lib/torc/tuning/accept-queue apply") },
     Case { args: &["--workers", "8"], ..case("workers", Level::Warning, "8 workers on 4 CPUs take turns", "workers 4") },
     Case { args: &["--worker-cpus", "2-5"], ..case("workers", Level::Warning, "worker-cpus names CPU 4", "worker-cpus 0-3") },
     Case { args: &["--worker-cpus", "1,3"], ..case("workers", Level::Ok, "2, each pinned to a CPU of its own: 1,3", "") },
     Case { files: &[(QUOTA, "150000 100000\n")], ..case("workers", Level::Ok, "1, each pinned", "") },
     Case { files: &[(QUOTA, "150000 100000\n")], args: &["--workers", "2"], ..case("cpu-quota", Level::Warning, "may use 1.50 CPUs, there are 2 workers", "workers 1") },
     Case { files: &[(QUOTA, "400000 100000\n")], ..case("cpu-quota", Level::Ok, "enough for the workers", "") },
+    Case { files: &[OLD_GROUPS, ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "150000\n"), ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")], args: &["--workers", "2"], ..case("cpu-quota", Level::Warning, "may use 1.50 CPUs, there are 2 workers", "workers 1") },
+    Case { files: &[OLD_GROUPS, ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"), ("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")], ..case("cpu-quota", Level::Ok, "has none", "") },
     Case { files: &[("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0,2\n"), ("/sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "0,2\n")], ..case("cores", Level::Note, "on CPU 0 and 2", "one thread of each core") },
     Case { files: &[("/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n")], ..case("clock-rate", Level::Note, "CPU 1 has the governor powersave", "tuning/cpu-governor apply") },
     Case { files: &[("/sys/devices/system/node/online", "0-1\n"), ("/sys/devices/system/node/node0/cpulist", "0-1\n"), ("/sys/devices/system/node/node1/cpulist", "2-3\n")], ..case("numa", Level::Note, "workers are on the nodes 0-1", "NUMAPolicy=bind") },
@@ -138,6 +146,8 @@ const CASES: &[Case] = &[
     Case { args: &["--maxmemory", "0"], ..case("memory", Level::Note, "no maxmemory: at 16.0 GiB (the host's memory)", "maxmemory 13107mb") },
     Case { args: &["--maxmemory", "0"], files: &[(GROUP, "4294967296\n")], ..case("memory", Level::Warning, "at 4.0 GiB (the control group's limit)", "maxmemory 3276mb") },
     Case { files: &[(SLICE, "4294967296\n")], ..case("memory", Level::Warning, "maxmemory 8.0 GiB is more than 90 % of 4.0 GiB", "maxmemory 3276mb") },
+    Case { files: &[OLD_GROUPS, ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "4294967296\n")], ..case("memory", Level::Warning, "maxmemory 8.0 GiB is more than 90 % of 4.0 GiB (the control group's limit)", "maxmemory 3276mb") },
+    Case { files: &[OLD_GROUPS, ("/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "9223372036854771712\n")], ..case("memory", Level::Ok, "of 16.0 GiB (the host's memory)", "") },
     Case { args: &["--maxmemory-policy", "allkeys-lru"], ..case("memory", Level::Ok, "keys are evicted", "") },
     Case { files: &[("/proc/sys/vm/overcommit_memory", "2\n")], ..case("overcommit", Level::Warning, "memory can be refused", "tuning/overcommit-memory apply") },
     Case { files: &[("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n")], ..case("huge-pages", Level::Note, "switched off", "tuning/transparent-huge-pages apply") },

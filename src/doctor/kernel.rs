@@ -1,7 +1,7 @@
 //! What the kernel offers: its version, io_uring, time, descriptors, the queue of connections.
 
 use super::host::{Host, Ring};
-use super::{Finding, size};
+use super::{Finding, knob, size};
 use crate::config::{Config, IoBackend, files_reserved};
 
 /// The first kernel that has what the fast path needs.
@@ -126,7 +126,7 @@ pub(super) fn accept_queue(host: &dyn Host, config: &Config) -> Option<Finding> 
     let backlog = u64::from(config.tcp_backlog);
     if most < backlog {
         let what = format!("the kernel cuts tcp-backlog {backlog} to {most}: bursts of clients are dropped");
-        return Some(Finding::note(SUBJECT, what, "tuning/accept-queue apply"));
+        return Some(Finding::note(SUBJECT, what, knob(host, "accept-queue")));
     }
     Some(Finding::ok(SUBJECT, format!("{backlog} connections may wait")))
 }

@@ -1,9 +1,8 @@
 //! Memory: how much there is for the data, and how it is mapped.
 
-use super::Finding;
 use super::host::Host;
 use super::kernel::{host_bytes, number, shown};
-use super::processors::groups;
+use super::{Finding, groups, knob};
 use crate::config::{Config, MaxmemoryPolicy};
 
 /// Of what there is, in percent, `maxmemory` should leave the rest to buffers, snapshots and fragmentation.
@@ -13,16 +12,11 @@ const SHARE_WANTED: u64 = 80;
 /// From here on the kernel swaps memory of programs out although it has others to take.
 const SWAPPINESS_MAX: u64 = 10;
 
-/// The least memory that a control group of this process may use.
-fn group_bytes(host: &dyn Host) -> Option<u64> {
-    groups(host).iter().filter_map(|path| number(host, &format!("{path}/memory.max"))).min()
-}
-
 /// `maxmemory` against what there is.
 pub(super) fn limit(host: &dyn Host, config: &Config) -> Option<Finding> {
     const SUBJECT: &str = "memory";
     let total = host_bytes(host)?;
-    let group = group_bytes(host).filter(|bytes| *bytes < total);
+    let group = groups::memory_bytes(host).filter(|bytes| *bytes < total);
     let there = group.unwrap_or(total);
     let whose = if group.is_some() { "the control group's limit" } else { "the host's memory" };
     let wanted = format!("maxmemory {}mb, and a maxmemory-policy", (there / 100 * SHARE_WANTED) >> 20);
@@ -52,7 +46,7 @@ pub(super) fn overcommit(host: &dyn Host, _: &Config) -> Option<Finding> {
     let mode = number(host, "/proc/sys/vm/overcommit_memory")?;
     if mode == 2 {
         let what = "vm.overcommit_memory is 2: memory can be refused while there is some";
-        return Some(Finding::warning(SUBJECT, what, "tuning/overcommit-memory apply"));
+        return Some(Finding::warning(SUBJECT, what, knob(host, "overcommit-memory")));
     }
     Some(Finding::ok(SUBJECT, format!("vm.overcommit_memory is {mode}; Torc never forks, so it needs no 1")))
 }
@@ -65,7 +59,7 @@ pub(super) fn huge_pages(host: &dyn Host, _: &Config) -> Option<Finding> {
     let (mode, _) = mode?;
     if mode == "never" {
         let what = "switched off: finding a key among millions takes several times as long";
-        return Some(Finding::note(SUBJECT, what, "tuning/transparent-huge-pages apply"));
+        return Some(Finding::note(SUBJECT, what, knob(host, "transparent-huge-pages")));
     }
     Some(Finding::ok(SUBJECT, format!("{mode}: table and slabs ask for them")))
 }
@@ -81,7 +75,7 @@ pub(super) fn swap(host: &dyn Host, _: &Config) -> Option<Finding> {
     if swappiness > SWAPPINESS_MAX {
         let what =
             format!("vm.swappiness is {swappiness}: data that was not used for a while goes to the disk");
-        return Some(Finding::note(SUBJECT, what, "tuning/swappiness apply"));
+        return Some(Finding::note(SUBJECT, what, knob(host, "swappiness")));
     }
     Some(Finding::ok(SUBJECT, format!("used only in need (vm.swappiness {swappiness})")))
 }

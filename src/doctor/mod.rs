@@ -8,6 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `host` | the one interface to facts |
+//! | `groups` | control groups and their limits, of both versions |
 //! | `kernel` | kernel, io_uring, clock, limits |
 //! | `processors` | workers and their CPUs, clock rates, NUMA |
 //! | `memory` | memory and its limits, huge pages, swap |
@@ -15,6 +16,7 @@
 //!
 //! Not here: the diagnosis of a running server (LATENCY DOCTOR, MEMORY DOCTOR).
 
+mod groups;
 pub mod host;
 mod kernel;
 mod memory;
@@ -143,6 +145,14 @@ pub fn json(findings: &[Finding]) -> String {
     });
     text.push('\n');
     text
+}
+
+/// What changes a setting of the host: a script of the project, or where the package has put it.
+fn knob(host: &dyn Host, name: &str) -> String {
+    const INSTALLED: &str = "/usr/lib/torc/";
+    let script = format!("tuning/{name}");
+    let is_installed = host.read(&format!("{INSTALLED}{script}")).is_some();
+    format!("{}{script} apply", if is_installed { INSTALLED } else { "" })
 }
 
 /// A list of numbers as the kernel writes them: `0-2,5`.

@@ -1,7 +1,7 @@
 //! Which CPUs the workers have, and what else wants these.
 
 use super::host::Host;
-use super::{Finding, list, ranges};
+use super::{Finding, groups, knob, list, ranges};
 use crate::config::Config;
 use crate::config::WORKERS_MAX;
 
@@ -12,38 +12,12 @@ fn allowed(host: &dyn Host) -> Vec<usize> {
     line.map(ranges).unwrap_or_default()
 }
 
-/// How many CPUs' worth of time the control group may use, in hundredths.
-fn quota_hundredths(host: &dyn Host) -> Option<u64> {
-    let quota = |path: &String| {
-        let text = host.read(&format!("{path}/cpu.max"))?;
-        let mut words = text.split_ascii_whitespace().map(|word| word.parse::<u64>().ok());
-        let (quota, period) = (words.next()??, words.next()??);
-        (quota * 100).checked_div(period)
-    };
-    groups(host).iter().filter_map(quota).min()
-}
-
-/// The directories of the control group and of those that it is in.
-pub(super) fn groups(host: &dyn Host) -> Vec<String> {
-    let text = host.read("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
-    let mut path = path.trim_end_matches('/');
-    let mut found = Vec::new();
-    loop {
-        found.push(format!("/sys/fs/cgroup{path}"));
-        match path.rfind('/') {
-            Some(end) => path = &path[..end],
-            None => return found,
-        }
-    }
-}
-
 /// The CPU of each worker.
 fn pinned(host: &dyn Host, config: &Config) -> Vec<usize> {
     let allowed = allowed(host);
     let listed = &config.worker_cpus.0;
     let cpus = if listed.is_empty() { &allowed } else { listed };
-    let by_quota = quota_hundredths(host).map_or(usize::MAX, |quota| (quota as usize / 100).max(1));
+    let by_quota = groups::cpu_hundredths(host).map_or(usize::MAX, |quota| (quota as usize / 100).max(1));
     let count = match (config.workers, listed.len()) {
         (0, 0) => allowed.len().min(by_quota),
         (0, listed) => listed,
@@ -84,7 +58,7 @@ pub(super) fn workers(host: &dyn Host, config: &Config) -> Option<Finding> {
 pub(super) fn quota(host: &dyn Host, config: &Config) -> Option<Finding> {
     const SUBJECT: &str = "cpu-quota";
     let count = pinned(host, config).len();
-    match quota_hundredths(host) {
+    match groups::cpu_hundredths(host) {
         None => Some(Finding::ok(SUBJECT, "the control group has none")),
         Some(quota) if quota < count as u64 * 100 => {
             let what = format!(
@@ -142,7 +116,7 @@ pub(super) fn governor(host: &dyn Host, config: &Config) -> Option<Finding> {
         Some((cpu, governor)) => Some(Finding::note(
             SUBJECT,
             format!("CPU {cpu} has the governor {governor}: it is slow to wake up after a pause"),
-            "tuning/cpu-governor apply",
+            knob(host, "cpu-governor"),
         )),
     }
 }
@@ -180,7 +154,7 @@ pub(super) fn numa_balancing(host: &dyn Host, _: &Config) -> Option<Finding> {
     let is_on = super::kernel::number(host, "/proc/sys/kernel/numa_balancing")? > 0;
     if is_on && nodes(host).len() > 1 {
         let what = "the kernel takes pages away to see who uses them, which delays workers";
-        return Some(Finding::note(SUBJECT, what, "tuning/numa-balancing apply"));
+        return Some(Finding::note(SUBJECT, what, knob(host, "numa-balancing")));
     }
     Some(Finding::ok(SUBJECT, "off, or of no consequence"))
 }
