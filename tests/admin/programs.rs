@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Watched;
-use crate::harness::{Server, until};
+use crate::harness::{Server, TempDir, free_port, until};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -47,6 +47,28 @@ fn dashboard_and_rules_fit_the_metrics() {
     assert!(until(|| watched.get("/readyz").status == 200), "{}", watched.server.log());
     let said = python("dashboards.py", &[&watched.url("/metrics"), &folder]);
     assert!(said.contains("passed: "), "{said}");
+}
+
+/// What it leaves out it says: all of it is done by `tests/run prometheus`, which installs Prometheus.
+#[test]
+fn a_real_prometheus_scrapes_and_evaluates() {
+    let primary = Server::start_tcp(&["--repl-diskless-sync-delay", "0", "--workers", "2"]);
+    let port = primary.tcp().port().to_string();
+    // What only a primary, and what only a replica has: it is both.
+    let (admin, password) = (free_port().to_string(), "s3cret");
+    let options = ["--admin-port", &admin, "--admin-password", password, "--workers", "2", "--appendonly"];
+    let more = ["yes", "--maxmemory", "100mb", "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1"];
+    let server = Server::start_tcp(&[&options[..], &more, &[&port]].concat());
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &server.tcp().port().to_string()]);
+    let is_up = || replica.client().ask("INFO replication").string().contains("master_link_status:up");
+    assert!(until(is_up), "{}", replica.log());
+    let [socket, above] = [server.socket(), primary.socket()].map(|path| path.to_string_lossy().into_owned());
+    let (folder, dir) = (root("dashboards"), TempDir::new());
+    let (folder, dir) = (folder.to_string_lossy(), dir.path().to_string_lossy());
+    let target = format!("127.0.0.1:{admin}");
+    let said = python("prometheus.py", &[&target, password, &socket, &above, &folder, &dir]);
+    assert!(said.contains("passed: ") || said.contains("NOT CHECKED: "), "{said}");
+    println!("{said}");
 }
 
 /// A browser draws the page, and nothing that a client has chosen becomes a part of it other than text.
