@@ -130,21 +130,21 @@ fn matches(found: &str, wanted: &str) -> bool {
 /// Runs steps; returns the other clients that were needed.
 fn run(server: &Server, client: &mut Client, text: &'static str) -> Vec<Client> {
     let mut others = Vec::new();
-    let before = client.ask("INFO").string();
+    let before = if text.contains("<until ") { stats(client) } else { String::new() };
     for step in steps(text) {
         if let Some(what) = step.strip_prefix("<until ") {
             let (name, count) = what.trim_end_matches('>').split_once(' ').expect("a name and a number");
             let wanted = number(&before, name) + count.parse::<u64>().expect("a number");
-            assert!(until(|| info(client, name) >= wanted), "{step}");
+            assert!(until(|| number(&stats(client), name) >= wanted), "{step}");
         } else if let Some((count, command)) = many(step) {
             let words =
                 split(command).into_iter().chain((0..count).map(|number| format!("m{number}").into_bytes()));
             client.call(&words.collect::<Vec<_>>());
         } else if let Some(command) = other_client(step) {
-            let blocked = info(client, "blocked_clients");
+            let blocked = blocked_clients(client);
             let mut other = server.client();
             other.send(&split(command)).expect("it reads");
-            assert!(until(|| info(client, "blocked_clients") > blocked), "{step} does not wait");
+            assert!(until(|| blocked_clients(client) > blocked), "{step} does not wait");
             others.push(other);
         } else {
             let mut words = split(step);
@@ -162,8 +162,12 @@ fn run(server: &Server, client: &mut Client, text: &'static str) -> Vec<Client> 
     others
 }
 
-fn info(client: &mut Client, name: &str) -> u64 {
-    number(&client.ask("INFO").string(), name)
+fn stats(client: &mut Client) -> String {
+    client.ask("INFO stats").string()
+}
+
+fn blocked_clients(client: &mut Client) -> u64 {
+    number(&client.ask("INFO clients").string(), "blocked_clients")
 }
 
 fn number(info: &str, name: &str) -> u64 {
@@ -172,7 +176,7 @@ fn number(info: &str, name: &str) -> u64 {
 }
 
 fn dirty(client: &mut Client) -> u64 {
-    info(client, "rdb_changes_since_last_save")
+    number(&client.ask("INFO persistence").string(), "rdb_changes_since_last_save")
 }
 
 /// What DEBUG CHANGES has recorded, as the file writes it.
@@ -280,7 +284,7 @@ fn differences_of(case: &Case, server: &Server, client: &mut Client, listener: &
     let (effects, events) = take_changes(client);
     client.ask("DEBUG CHANGES STOP");
     drop(others);
-    assert!(until(|| info(client, "blocked_clients") == 0));
+    assert!(until(|| blocked_clients(client) == 0));
     let mut told = take_told(client, listener);
     // What workers do at the same time to different keys may be told in another order.
     let mut sorted = events.clone();
@@ -386,6 +390,6 @@ fn evicted_keys_are_no_changes() {
     assert_eq!(dirty(&mut client), 2000);
     client.ask("CONFIG SET maxmemory 1");
     let set = client.ask("SET k v").string() == "OK"; // there may be room by now
-    assert!(until(|| info(&mut client, "evicted_keys") > 0));
+    assert!(until(|| number(&stats(&mut client), "evicted_keys") > 0));
     assert_eq!(dirty(&mut client), 2000 + u64::from(set));
 }
