@@ -15,8 +15,8 @@ const KEYS: usize = 30_000;
 const PIPELINE: usize = 100;
 
 fn info(client: &mut Client, field: &str) -> u64 {
-    let all = client.ask("INFO").string();
-    let line = all.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let sections = client.ask("INFO memory stats").string();
+    let line = sections.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no number {field} in INFO"))
 }
 
