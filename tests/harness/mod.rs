@@ -21,18 +21,23 @@ use std::time::{Duration, Instant};
 
 /// How long anything awaited may take: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause between two looks at what is awaited: at first, at most, and between those this part of the time that has passed. Who asks
+/// a server a thousand times a second keeps it from what it is to do.
 const POLL: Duration = Duration::from_millis(1);
+const POLL_MAX: Duration = Duration::from_millis(10);
+const POLL_SHARE: u32 = 16;
 const PORT_ATTEMPTS: usize = 20;
 const CONFIG_FILE: &str = "server.conf";
 
 /// Waits until `met` says so; `false` when it did not within [`PATIENCE`].
 pub fn until(mut met: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let began = Instant::now();
     while !met() {
-        if Instant::now() > end {
+        let waited = began.elapsed();
+        if waited > PATIENCE {
             return false;
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep((waited / POLL_SHARE).clamp(POLL, POLL_MAX));
     }
     true
 }
