@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two looks at what is awaited: at first, at most, and between those this part of the time that has passed. Who asks
 /// a server a thousand times a second keeps it from what it is to do.
 const POLL: Duration = Duration::from_millis(1);
-const POLL_MAX: Duration = Duration::from_millis(10);
+const POLL_MAX: Duration = Duration::from_millis(5);
 const POLL_SHARE: u32 = 16;
 const PORT_ATTEMPTS: usize = 20;
 const CONFIG_FILE: &str = "server.conf";
