@@ -5,7 +5,8 @@
 //! | `mod` | the worker, its turn, when it waits |
 //! | `reap` | completions into state: accepted, received, sent, ended |
 //! | `run` | parsing, groups |
-//! | `client_run` | consecutive commands of one client: whether they may run, and running them |
+//! | `client_run` | consecutive commands of one client, run one after the other |
+//! | `admission` | whether a command may run: its user, memory, obstacles, a pause |
 //! | `call` | one command under its leases: handler, statistics, slow log |
 //! | `transaction` | MULTI's queue, EXEC |
 //! | `busy` | scripts that run for too long |
