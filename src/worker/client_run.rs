@@ -303,8 +303,8 @@ impl ClientRun<'_> {
         step
     }
 
-    /// Takes back the reply to a command, unless it has switched replies on. What tells of a subscription is a message and stays; that it
-    /// was queued or refused is a reply.
+    /// Takes back the reply to a command, unless it has switched replies on. What tells of a subscription is a message and stays;
+    /// that it was queued or refused is a reply.
     #[cold]
     fn silence(&mut self, command: &Gathered, reply: &mut Reply<'_>, mark: Mark) {
         let session = &mut *self.executor.ctx.session;

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything awaited may take: far more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The pause between two looks at what is awaited: at first, at most, and between those this part of the time that has passed. Who asks
-/// a server a thousand times a second keeps it from what it is to do.
+/// The pause between two looks at what is awaited: at first, at most, and between those this part of the time that has passed.
+/// Who asks a server a thousand times a second keeps it from what it is to do.
 const POLL: Duration = Duration::from_millis(1);
 const POLL_MAX: Duration = Duration::from_millis(5);
 const POLL_SHARE: u32 = 16;
