@@ -286,6 +286,6 @@ impl Context<'_> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "undo_tests.rs"]
 mod tests;

@@ -346,7 +346,7 @@ impl WaiterKeys {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::store::KeyspaceOptions;

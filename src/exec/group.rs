@@ -713,6 +713,6 @@ fn prefetch_hint_of(row: u16) -> PrefetchHint {
     if row == REFUSED { PrefetchHint::Entry } else { table().row(row).command.prefetch_hint }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "group_tests.rs"]
 mod tests;

@@ -122,7 +122,7 @@ fn find(list: &List, hash: u64, name: &[u8]) -> Result<usize, usize> {
     list.binary_search_by(|channel| channel.hash.cmp(&hash).then_with(|| (*channel.name).cmp(name)))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

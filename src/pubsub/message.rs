@@ -116,7 +116,7 @@ pub(super) fn push_bulk(text: &mut Vec<u8>, bytes: &[u8]) {
     text.extend_from_slice(b"\r\n");
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::pubsub::Patterns;

@@ -92,7 +92,7 @@ fn head(pattern: &[u8]) -> Arc<[u8]> {
     head.into()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

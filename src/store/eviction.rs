@@ -186,6 +186,6 @@ impl Policy {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "eviction_tests.rs"]
 pub(super) mod tests;

@@ -596,7 +596,7 @@ impl Drop for Leases {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::{DbIndex, Deadline, NewString, Str, scaled};

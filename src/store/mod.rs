@@ -5,7 +5,7 @@
 //! memory, `heap` and `slab` give them room, `pool` gives all shards their pages.
 
 pub mod allocator;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod attack_tests;
 pub mod candidates;
 mod changes;
@@ -22,11 +22,11 @@ mod key_mut;
 mod keyspace;
 mod lease;
 pub mod mapping;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod measure;
 pub mod occupancy;
 mod owned;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod play;
 pub mod pool;
 pub mod prefault;

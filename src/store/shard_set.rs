@@ -61,7 +61,7 @@ impl FromIterator<ShardId> for ShardSet {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -247,7 +247,7 @@ impl Shard {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 

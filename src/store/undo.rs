@@ -390,6 +390,6 @@ impl Shard {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "undo_tests.rs"]
 mod tests;

@@ -138,7 +138,7 @@ impl<I: Io> Worker<I> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::observe::RegistrySlot;

@@ -218,7 +218,7 @@ fn await_ends(ends: &Receiver<End>, count: usize) -> Result<(), String> {
     Ok(())
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -225,5 +225,5 @@ fn is_manifest(path: &Path) -> Result<bool, AofError> {
     Ok(line.is_some_and(|line| line.starts_with(b"file")))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

@@ -158,7 +158,7 @@ impl<D: Disk> AofFile<D> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

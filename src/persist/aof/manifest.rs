@@ -253,7 +253,7 @@ fn needs_quotes(name: &[u8]) -> bool {
     name.is_empty() || !name.iter().all(plain)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -420,5 +420,5 @@ fn expected(what: &str, found: u8) -> String {
     format!("{what} was expected, not {found}")
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

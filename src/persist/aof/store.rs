@@ -503,5 +503,5 @@ fn size(path: &Path) -> Result<Option<u64>, AofError> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(super) mod tests;

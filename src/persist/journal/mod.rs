@@ -22,7 +22,7 @@
 //! Not here: files (`aof`), which changes a command has (`store::changes`), who holds replies back (`worker::journal`).
 
 mod merge;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod power_tests;
 mod thread;
 mod writer;

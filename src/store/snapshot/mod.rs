@@ -38,7 +38,7 @@ mod block;
 mod taker;
 mod walk;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -402,6 +402,6 @@ fn highest_bit(slot: usize) -> usize {
     1 << slot.ilog2()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "dict_tests.rs"]
 mod tests;

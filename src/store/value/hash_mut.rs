@@ -423,6 +423,6 @@ fn write_items(mut room: &mut [u8], items: &[NewItem<'_>]) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "hash_tests.rs"]
 mod tests;

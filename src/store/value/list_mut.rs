@@ -426,6 +426,6 @@ fn set_count(pack: &mut [u8], count: usize) {
     pack[..PACK_HEADER_BYTES].copy_from_slice(&count.to_ne_bytes());
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "list_tests.rs"]
 mod tests;

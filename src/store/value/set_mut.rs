@@ -255,6 +255,6 @@ fn set_count(pack: &mut [u8], count: usize) {
     pack[..PACK_HEADER_BYTES].copy_from_slice(&count_bytes(count));
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "set_tests.rs"]
 mod tests;

@@ -34,7 +34,7 @@ pub mod records;
 pub mod save;
 pub mod scan;
 pub mod split;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 pub mod write;
 

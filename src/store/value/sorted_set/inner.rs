@@ -144,7 +144,7 @@ impl Node {
         behind
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub fn check_invariants(&self, nodes: &mut NodeCounts) -> usize {
         match self {
             Node::Leaf(leaf) => {

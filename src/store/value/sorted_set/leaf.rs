@@ -166,7 +166,7 @@ impl Leaf {
         }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub fn check_invariants(&self) {
         assert!(self.len() <= LEAF_MAX);
         for (index, word) in self.words().iter().enumerate() {

@@ -330,5 +330,5 @@ impl<'a> Iterator for SortedMembers<'a> {
 
 impl ExactSizeIterator for SortedMembers<'_> {}
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;

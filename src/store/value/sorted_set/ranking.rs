@@ -148,7 +148,7 @@ impl Ranking {
         });
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub(super) fn check_invariants(&self) {
         self.tree.check_invariants();
         self.table.check_invariants(&Members(&self.hasher));

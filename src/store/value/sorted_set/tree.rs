@@ -207,7 +207,7 @@ impl Tree {
         }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
     pub fn check_invariants(&self) {
         let mut nodes = NodeCounts::default();
         self.root.check_invariants(&mut nodes);

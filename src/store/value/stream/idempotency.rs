@@ -380,7 +380,7 @@ fn allocated_around(pid: &[u8]) -> usize {
     pid.len() + size_of::<(Box<[u8]>, Producer)>() * 3 / 2
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -425,6 +425,6 @@ impl Value for Stream {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

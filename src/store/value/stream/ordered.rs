@@ -302,7 +302,7 @@ fn last_of<T>(chunk: &[T]) -> &T {
     chunk.last().expect("no chunk is empty")
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
